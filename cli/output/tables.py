@@ -95,7 +95,8 @@ def evaluation(document: EvaluateDocument) -> None:
                 ]
                 for label, one in row.labels.items()
             ]
-    rows.append(["mean", "", *(number(document.mean.get(m)) for m in measures)])
+    if len(document.regions) > 1:
+        rows.append(["mean", "", *(interval(document.mean.get(m), document.mean_ci.get(m)) for m in measures)])
     table(f"{document.model} on {document.split}", ("region", "n", *measures), rows)
     warnings(document.warnings, synthetic=document.synthetic)
 

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from lorkit.decompose.documents.base import Digest, Document, Part
+from lorkit.decompose.documents.base import Digest, Document, Interval, Part
 from lorkit.decompose.documents.scores import ClassificationScores, MultilabelScores, SegmentationScores
 from lorkit.decompose.machine import Machine
 
@@ -70,3 +70,5 @@ class EvaluateDocument(Document):
     regions: dict[str, RegionEvaluation]
     mean: dict[str, float | None]
     """Means over regions by metric; null if undefined in a region."""
+    mean_ci: dict[str, Interval | None]
+    """95 % intervals of the means, over the patients of all regions."""

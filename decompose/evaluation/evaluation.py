@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import datetime
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 
 from torch import nn
 
 from lorkit.decompose.artifacts import digest_file
 from lorkit.decompose.data.prepared import PreparedRegion
-from lorkit.decompose.documents.base import combine
+from lorkit.decompose.documents.base import Interval, combine
 from lorkit.decompose.documents.evaluate import (
     ClassificationEvaluation,
     DataFile,
@@ -27,6 +27,7 @@ from lorkit.decompose.evaluation.inference import collect_score_inputs
 from lorkit.decompose.evaluation.thresholds import decide
 from lorkit.decompose.events import Listener, Working, ignore
 from lorkit.decompose.machine import fingerprint
+from lorkit.decompose.metrics.rates import mean_of_independent
 from lorkit.decompose.models.foundation.teacher import Teacher
 from lorkit.decompose.runs import MODELS, RUNS, Run, open_run
 from lorkit.decompose.runs.expert import LoadedExpert, is_expert, load_expert
@@ -200,6 +201,8 @@ def _document(
     blocks: dict[str, RegionEvaluation],
     notes: list[str],
 ) -> EvaluateDocument:
+    names = dict.fromkeys(name for block in blocks.values() for name in get_task(block.task).metrics)
+    means = {name: _mean(name, blocks.values()) for name in names}
     return EvaluateDocument.model_validate(
         {
             "warnings": [*_warnings(blocks), *notes],
@@ -212,10 +215,8 @@ def _document(
             "data": _describe(Path(data)) if data is not None else None,
             "synthetic": any(block.synthetic for block in blocks.values()),
             "regions": blocks,
-            "mean": {
-                name: _mean([block.value(name) for block in blocks.values()])
-                for name in dict.fromkeys(name for block in blocks.values() for name in get_task(block.task).metrics)
-            },
+            "mean": {name: value for name, (value, _) in means.items()},
+            "mean_ci": {name: ci for name, (_, ci) in means.items()},
         }
     )
 
@@ -242,9 +243,16 @@ def _describe(path: Path) -> DataFile:
     return DataFile(name=path.name, sha256=digest_file(path) if path.is_file() else None)
 
 
-def _mean(values: list[float | None]) -> float | None:
-    defined = [value for value in values if value is not None]
-    return sum(defined) / len(values) if len(defined) == len(values) else None
+def _mean(metric: str, blocks: Collection[RegionEvaluation]) -> tuple[float | None, Interval | None]:
+    """Return the mean over regions and its interval; regions have different patients, so errors are independent."""
+    found = [(block.value(metric), block.ci.get(metric)) for block in blocks]
+    defined = [(value, ci) for value, ci in found if value is not None and ci is not None]
+    values = [value for value, _ in found if value is not None]
+    if len(values) < len(found):
+        return None, None
+    if len(defined) < len(found):
+        return sum(values) / len(values), None
+    return mean_of_independent([value for value, _ in defined], [ci for _, ci in defined])
 
 
 def _store(run: Run, document: EvaluateDocument, *, whole: bool) -> None:

@@ -10,6 +10,7 @@ Shape legend: N cases, S classes or structures, G groups, R bootstrap replicates
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -75,3 +76,21 @@ def mean_rate(cases_NS: Floats, groups: ArrayLike, *, seed: int = 0) -> Rate:
     value = float(mean_defined(safe_divide(*sums_G2S.sum(0))))
     ends = float(np.quantile(low_R, _TAIL)), float(np.quantile(high_R, 1.0 - _TAIL))
     return Rate(value, (min(ends[0], value), max(ends[1], value)), total)
+
+
+def mean_of_independent(
+    values: Sequence[float], intervals: Sequence[tuple[float, float] | Sequence[float]]
+) -> tuple[float, tuple[float, float]]:
+    """Return the mean of independent estimates with its interval.
+
+    Distances from the estimates to the ends of their intervals add like independent errors: the method of variance
+    estimates recovery (Zou and Donner, Statistics in Medicine 27, 2008), which keeps unequal sides.
+
+    Args:
+        values: One or more estimates.
+        intervals: Their intervals, of equal confidence.
+    """
+    value = math.fsum(values) / len(values)
+    below = math.hypot(*(one - low for one, (low, _) in zip(values, intervals, strict=True))) / len(values)
+    above = math.hypot(*(high - one for one, (_, high) in zip(values, intervals, strict=True))) / len(values)
+    return value, (value - below, value + above)

@@ -214,6 +214,7 @@ def write_evaluations(run: Run, *, classes: tuple[str, ...] = CLASSES, cases: in
             "synthetic": True,
             "regions": regions,
             "mean": {},
+            "mean_ci": {},
         }
         write_json(run.measurements_dir / f"evaluate-{model}-test.json", document)
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy.stats import binom
 
-from lorkit.decompose.metrics.rates import mean_rate
+from lorkit.decompose.metrics.rates import mean_of_independent, mean_rate
 
 
 def test_needed_patients_follow_the_square_root_and_are_never_fewer_than_those_at_hand() -> None:
@@ -43,3 +43,21 @@ def test_undefined_cases_and_classes_are_left_out() -> None:
     empty = mean_rate(cases[:, 2:], ["a", "b", "c"])
     assert np.isnan(empty.value)
     assert (empty.ci, empty.groups_to_exclude(0.5)) == ((0.0, 1.0), None)
+
+
+def test_the_interval_of_a_mean_adds_independent_errors_on_each_side() -> None:
+    value, (low, high) = mean_of_independent([0.8, 0.6], [(0.7, 0.84), (0.6 - 0.24, 0.6 + 0.03)])
+    assert value == pytest.approx(0.7)
+    assert (value - low, high - value) == pytest.approx((np.hypot(0.1, 0.24) / 2, np.hypot(0.04, 0.03) / 2))
+    alone = mean_of_independent([0.8], [(0.7, 0.9)])
+    assert alone[1] == pytest.approx((0.7, 0.9))
+
+
+def test_the_interval_of_a_mean_covers_it_as_often_as_stated() -> None:
+    rng = np.random.default_rng(0)
+    truth, covered = np.array([0.9, 0.6, 0.75]), 0
+    for _ in range(300):
+        rates = [mean_rate((rng.random((60, 1)) < one).astype(float), np.arange(60)) for one in truth]
+        _, (low, high) = mean_of_independent([rate.value for rate in rates], [rate.ci for rate in rates])
+        covered += low <= truth.mean() <= high
+    assert 0.93 <= covered / 300 <= 1.0
