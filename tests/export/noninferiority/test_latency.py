@@ -151,3 +151,19 @@ def test_recorded_times_that_end_early_are_judged_at_the_last_level() -> None:
     assert [look.verdict for look in looks] == ["pass"]
     looks, seen = decide(lambda old, size: times[: min(size, 7)], 100, margin=0.03, seed=0)
     assert (looks, len(seen)) == ((), 7)
+
+
+def test_looks_together_err_no_more_often_than_stated() -> None:
+    """The error allowed doubles from look to look and sums to less than 5 %; recorded times that end have the last."""
+    generator = np.random.default_rng(0)
+    times = np.array([1.0, 1.03, 1.0]) * np.exp(0.01 * generator.standard_normal((700, 3)))
+    looks, _ = decide(lambda old, size: times[:size], 350, margin=0.03, seed=0)
+    assert [look.question.pairs for look in looks] == [40, 80, 160, 350]
+    for of in ("question", "control"):
+        errors = [1 - getattr(look, of).level for look in looks]
+        assert errors == pytest.approx([0.05 / 16, 0.05 / 8, 0.05 / 4, 0.05 / 2])
+    early, _ = decide(lambda old, size: times[: min(size, 60)], 350, margin=0.03, seed=0)
+    assert [(look.question.pairs, look.question.level) for look in early] == [
+        (40, pytest.approx(1 - 0.05 / 16)),
+        (60, pytest.approx(0.975)),
+    ]

@@ -104,3 +104,22 @@ def test_an_error_just_above_the_tolerance_fails_and_one_just_below_passes(preci
         result = measure_parity(run, IMAGES, reference, precision=precision, inputs="real")
         assert result.tolerance == pytest.approx(limit)
         assert (result.passed, result.label_flips) == (passes, 0)
+
+
+@pytest.mark.parametrize("count", [10, 300])
+@pytest.mark.parametrize(("precision", "share"), [("fp32", 1.0), ("fp16", 0.01), ("bf16", 0.02), ("int8", 0.05)])
+def test_as_many_predictions_may_change_as_the_precision_allows_and_one_always(
+    precision: str, share: float, count: int
+) -> None:
+    images = np.arange(count, dtype=np.float32).reshape(-1, 1, 1, 1)
+    reference = np.tile(np.float32([1e-5, 0.0]), (count, 1))  # nearly a tie: a small error changes the answer
+    allowed = max(1, int(share * count))
+    for changed in (allowed, allowed + 1):
+        answers = np.where(np.arange(count)[:, None] < changed, reference[:, ::-1], reference)
+        result = measure_parity(
+            lambda batch, answers=answers: answers[batch[:, 0, 0, 0].astype(int)],
+            images, reference, precision=precision, inputs="real",
+        )  # fmt: skip
+        assert result.label_flips == min(changed, count)
+        assert result.flip_limit == allowed / count
+        assert result.passed == (min(changed, count) <= allowed)
