@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import BeforeValidator, Field, field_validator, model_validator
 
-from lorkit.decompose.config.base import Fraction, Positive, Section, as_list
+from lorkit.decompose.config.base import Fraction, NonNegative, Positive, Section, as_list
 
 Paths = Annotated[tuple[str, ...], BeforeValidator(as_list), Field(min_length=1)]
 
@@ -48,6 +48,7 @@ class RegionConfig(Section):
     intensity: Literal["dtype", "percentile"] = "dtype"
     pos_weight: Literal["auto"] | Positive | None = None
     threshold: Literal["youden", "f1"] | Annotated[float, Field(gt=0, lt=1)] | None = None
+    nsd_tolerance_mm: NonNegative | dict[str, NonNegative] = 1.0
 
     @field_validator("spacing")
     @classmethod

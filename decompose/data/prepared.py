@@ -18,6 +18,7 @@ from lorkit.decompose.artifacts.arrays import Float32Array
 from lorkit.decompose.config import RegionAugment
 from lorkit.decompose.data.preprocessing.recipe import apply_recipe, range_notice, resize_mask
 from lorkit.decompose.data.samples.columns import Columns, take_columns
+from lorkit.decompose.data.samples.originals import OriginalMasks
 from lorkit.decompose.data.samples.samples import RegionSamples
 from lorkit.decompose.documents.recipe import Recipe
 from lorkit.decompose.errors import DataError, StorageError
@@ -35,6 +36,7 @@ class PreparedRegion:
         stored: (N, P, *spatial) float32 in [0, 1]; gray images are stored once for all channels.
         labels: (N,) int64; zeros if there are masks; (N, L) of 1, 0 and -1 (uncertain) of a multilabel region.
         masks: (N, *spatial) uint8 of a segmentation, else None.
+        originals: The same masks at the size of their images, read when asked for; None without masks.
         target_names: Name of each sample's class, or digest of its mask.
         columns: Further columns of the source.
         notices: Notices for the user on the mapping of pixels to [0, 1].
@@ -51,6 +53,7 @@ class PreparedRegion:
     columns: Columns = field(default_factory=dict)
     notices: tuple[str, ...] = ()
     masks: NDArray[np.uint8] | None = None
+    originals: OriginalMasks | None = None
     augment: RegionAugment | Literal[False] | None = None
 
     def __len__(self) -> int:
@@ -80,6 +83,7 @@ class PreparedRegion:
             target_names=tuple(self.target_names[index] for index in chosen) if self.target_names else (),
             columns=take_columns(self.columns, chosen.tolist()),
             masks=None if self.masks is None else self.masks[chosen],
+            originals=None if self.originals is None else self.originals.take(chosen),
         )
 
 
@@ -127,6 +131,7 @@ def prepare(
         columns=take_columns(samples.columns, chosen.tolist()),
         notices=(f"region '{samples.region.name}': {notice}",) if notice else (),
         masks=_masks(samples, chosen, recipe),
+        originals=_originals(samples, chosen),
         augment=samples.augment,
     )
 
@@ -138,6 +143,17 @@ def _masks(samples: RegionSamples, chosen: NDArray[np.int64], recipe: Recipe) ->
     for row, index in enumerate(chosen.tolist()):
         masks[row] = resize_mask(samples.masks[index], recipe.size)
     return masks
+
+
+def _originals(samples: RegionSamples, chosen: NDArray[np.int64]) -> OriginalMasks | None:
+    if samples.masks is None:
+        return None
+    return OriginalMasks(
+        masks=samples.masks,
+        spacings=samples.spacings or (None,) * len(samples),
+        tolerances=samples.nsd_tolerances,
+        indices=tuple(chosen.tolist()),
+    )
 
 
 def _apply(samples: RegionSamples, index: int, image: NDArray[Any], recipe: Recipe) -> Float32Array:

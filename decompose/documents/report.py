@@ -14,7 +14,7 @@ from lorkit.decompose.documents.changes import Changes
 from lorkit.decompose.documents.evaluate import ModelName
 from lorkit.decompose.documents.gate import GateDocument
 from lorkit.decompose.documents.report_row import ReportRow
-from lorkit.decompose.documents.scores import ClassScores, LabelScores, Reliability, StructureScores
+from lorkit.decompose.documents.scores import ClassScores, LabelScores, Reliability, StructureScores, Unit
 from lorkit.decompose.events import EpochRow
 from lorkit.decompose.machine import Machine
 
@@ -66,6 +66,8 @@ class RegionTables(Part):
     per_structure: list[StructureScores] | None
     labels: dict[str, LabelScores] | None = None
     threshold_policy: str | None = None
+    unit: Unit | None = None
+    nsd_tolerance: dict[str, float] | None = None
     ece: Share | None
     source: str | None
     ece_ci: Interval | None

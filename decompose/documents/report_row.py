@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Literal
 
 from lorkit.decompose.documents.base import Digest, Interval, Owner, Part, Share
+from lorkit.decompose.documents.scores import Unit
 from lorkit.decompose.documents.verify import ParityBlock
 
 
@@ -37,6 +38,10 @@ class ReportRow(Part):
     ece: Share | None = None
     ap: Share | None = None
     dice: Share | None = None
+    nsd: Share | None = None
+    hd95: float | None = None
+    unit: Unit | None = None
+    """Of `hd95`."""
     headline: Share | None = None
     """The headline metric of the region's task, where a run has several tasks."""
     ci: dict[str, Interval | None]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
@@ -10,6 +10,8 @@ from lorkit.decompose.documents.base import Interval, Part, Share, narrow
 
 HEADLINE = "headline"
 """The metric of regions with several tasks: of each the headline metric of its own task."""
+Unit = Literal["mm", "pixels", "voxels"]
+"""Of distances in masks: mm where the files of all cases state the size of their voxels."""
 
 
 class Roc(Part):
@@ -41,7 +43,20 @@ class ClassScores(Part):
     roc: Roc | None = None
 
 
-class StructureScores(Part):
+class MaskFigures(Part):
+    """Scores of masks as `predict` writes them: on the grid of each image, against the original mask."""
+
+    dice: Share | None
+    nsd: Share | None
+    """Normalised surface Dice: the share of both surfaces within the tolerance of the other."""
+    hd95: float | None
+    """95th percentile of the distance between the surfaces, of cases in which both masks have the structure."""
+    dice_network_grid: Share | None
+    """Dice at the network's size, before masks are resized: a diagnostic."""
+    ci: dict[str, Interval | None]
+
+
+class StructureScores(MaskFigures):
     """One structure of a segmentation."""
 
     structure: str
@@ -49,8 +64,8 @@ class StructureScores(Part):
     """Cases whose true mask has it."""
     defined: int
     """Cases with a Dice: the true or the predicted mask has it."""
-    dice: Share | None
-    ci: Interval | None
+    hd95_undefined: int
+    """Cases with a Dice and without HD95: one of the masks lacks the structure. Their NSD is 0."""
 
 
 class LabelScores(Part):
@@ -99,12 +114,14 @@ class ClassificationFigures(Figures):
     ci: dict[str, Interval | None]
 
 
-class SegmentationFigures(Figures):
-    """Scores of a segmentation network."""
+class SegmentationFigures(Figures, MaskFigures):
+    """Scores of a segmentation network: means over structures."""
 
     headline_metric = "dice"
-    dice: Share | None
-    ci: dict[str, Interval | None]
+    unit: Unit | None = None
+    """Of `hd95` and tolerances."""
+    nsd_tolerance: dict[str, float] = {}
+    """By structure."""
 
 
 class MultilabelFigures(Figures):

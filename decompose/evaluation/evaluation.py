@@ -24,6 +24,7 @@ from lorkit.decompose.documents.recipe import Recipe
 from lorkit.decompose.documents.scores import MultilabelScores, SegmentationScores
 from lorkit.decompose.errors import DataError, UsageError, plural, unknown
 from lorkit.decompose.evaluation.inference import collect_score_inputs
+from lorkit.decompose.evaluation.scoring import task_scores
 from lorkit.decompose.evaluation.thresholds import decide
 from lorkit.decompose.events import Listener, Working, ignore
 from lorkit.decompose.machine import fingerprint
@@ -83,7 +84,9 @@ def evaluate(
         run = path if isinstance(path, Run) else open_run(path, root)
     known = _RunModel(run, model, teacher, run_splits or RunSplits(run, region)) if run is not None else None
     if expert is not None and data is not None:
-        samples: Mapping[str, PreparedRegion] = {expert.region.name: prepare_file(data, expert.region, expert.recipe)}
+        stated = None if run is None else run.config.regions.get(expert.region.name)
+        prepared = prepare_file(data, expert.region, expert.recipe, stated=stated)
+        samples: Mapping[str, PreparedRegion] = {expert.region.name: prepared}
     else:
         assert known is not None
         samples = _samples(known, split, data, region)
@@ -151,8 +154,7 @@ def _measure(
     prepared: PreparedRegion, network: nn.Module, source: str, decision: Decision | None, *, synthetic: bool
 ) -> RegionEvaluation:
     task, region = get_task(prepared.region.task), prepared.region
-    score_inputs = collect_score_inputs(network, prepared)
-    found = task.scores(region, prepared.targets, score_inputs, prepared.groups, decision=decision)
+    found = task_scores(prepared, collect_score_inputs(network, prepared), decision)
     synthetic = synthetic or region.synthetic
     about = {"task": task.name, "classes": list(region.classes), "source": source, "synthetic": synthetic}
     if isinstance(found, SegmentationScores):
@@ -190,7 +192,8 @@ def _samples(known: _RunModel, split: str, data: Path | str | None, region: str 
             fix="name it with --region",
         )
     only = chosen[0]
-    return {only.name: prepare_file(data, only, known.recipe(only.name), known.run.path.parent)}
+    stated, runs = known.run.config.regions[only.name], known.run.path.parent
+    return {only.name: prepare_file(data, only, known.recipe(only.name), runs, stated=stated)}
 
 
 def _document(
@@ -244,7 +247,12 @@ def _describe(path: Path) -> DataFile:
 
 
 def _mean(metric: str, blocks: Collection[RegionEvaluation]) -> tuple[float | None, Interval | None]:
-    """Return the mean over regions and its interval; regions have different patients, so errors are independent."""
+    """Return the mean over regions and its interval; regions have different patients, so errors are independent.
+
+    Distances of several units have no mean.
+    """
+    if metric == "hd95" and len({block.unit for block in blocks if isinstance(block, SegmentationEvaluation)}) > 1:
+        return None, None
     found = [(block.value(metric), block.ci.get(metric)) for block in blocks]
     defined = [(value, ci) for value, ci in found if value is not None and ci is not None]
     values = [value for value, _ in found if value is not None]

@@ -16,6 +16,7 @@ from lorkit.decompose.artifacts.arrays import Float32Array
 from lorkit.decompose.data.batches.loader import eval_batch_size
 from lorkit.decompose.data.prepared import PreparedRegion
 from lorkit.decompose.errors import DataError
+from lorkit.decompose.evaluation.scoring import score_inputs
 from lorkit.decompose.tasks import ScoreInputs, get_task
 
 NetworkCallable = nn.Module | Callable[[Float32Array], Any]
@@ -50,8 +51,7 @@ def collect_score_inputs(
         raise DataError(
             f"no image of region '{prepared.region.name}' to measure on", required="at least one", fix="check the data"
         )
-    task, targets = get_task(prepared.region.task), prepared.targets
-    rows = [task.score_inputs(outputs, targets[at]) for at, outputs in _outputs(network, prepared, batch_size)]
+    rows = [score_inputs(prepared, at, outputs) for at, outputs in _outputs(network, prepared, batch_size)]
     return np.concatenate(rows)
 
 

@@ -29,6 +29,7 @@ from lorkit.decompose.documents.recipe import Recipe
 from lorkit.decompose.documents.scores import TaskScores
 from lorkit.decompose.errors import DataError, plural
 from lorkit.decompose.evaluation.inference import predict_logits
+from lorkit.decompose.evaluation.scoring import score_inputs, task_scores
 from lorkit.decompose.experts import recalibrate_norm_
 from lorkit.decompose.extraction.equality import check_equality, check_no_foreign_tensors
 from lorkit.decompose.extraction.model_card import model_card
@@ -97,11 +98,10 @@ class ExpertBuilder:
         if self.recalibrate:
             recalibrate_norm_(network, _batches(train))
             logits = predict_logits(network, val)
-        task = get_task(val.region.task)
-        score_inputs = task.score_inputs(logits, val.targets)
+        inputs_of_val = score_inputs(val, slice(None), logits)
         policy = self.run.config.regions[region].threshold
-        decision = task.decide(val.region, val.targets, score_inputs, policy)
-        found = task.scores(val.region, val.targets, score_inputs, val.groups, decision=decision)
+        decision = get_task(val.region.task).decide(val.region, val.targets, inputs_of_val, policy)
+        found = task_scores(val, inputs_of_val, decision)
         info = self._describe(network, train, val, _Measured(equality, found, reduction, decision))
         self._check_plain(network, info)
         metadata = {"format": "pt", "region": region, "backbone": info.backbone}

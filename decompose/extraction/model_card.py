@@ -11,6 +11,9 @@ from lorkit.decompose.extraction.card_example import example, segments
 
 _NAMES = {
     "dice": "Dice (mean over structures)",
+    "nsd": "Surface Dice (NSD)",
+    "hd95": "HD95",
+    "dice_network_grid": "Dice on the network's grid",
     "balanced_accuracy": "Balanced accuracy",
     "accuracy": "Accuracy",
     "auroc": "AUROC (mean, one against rest)",
@@ -111,9 +114,11 @@ def _metrics(info: ExpertInfo) -> str:
     found, equal = info.validation, info.equality
     lines = ["| metric | value | 95 % interval |", "|---|---|---|"]
     names = _NAMES | ({"auroc": "AUROC (mean over labels)"} if isinstance(found, MultilabelScores) else {})
+    if isinstance(found, SegmentationScores):
+        names |= {"hd95": f"{names['hd95']}, {found.unit}"}
     rows = [(label, found.value(name), found.ci[name]) for name, label in names.items() if name in found.ci]
     if isinstance(found, SegmentationScores):
-        rows += [(f"Dice of {row.structure}", row.dice, row.ci) for row in found.per_structure]
+        rows += [(f"Dice of {row.structure}", row.dice, row.ci["dice"]) for row in found.per_structure]
     if isinstance(found, MultilabelScores):
         rows += [(f"AUROC of {name}", row.auroc, row.ci["auroc"]) for name, row in found.labels.items()]
     for label, value, interval in rows:

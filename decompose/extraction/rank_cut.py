@@ -10,6 +10,7 @@ from lorkit.decompose.data.prepared import PreparedRegion
 from lorkit.decompose.documents.expert import BeforeAfter, CutLayer, CutScores, Reduction
 from lorkit.decompose.errors import UsageError
 from lorkit.decompose.evaluation.inference import predict_logits
+from lorkit.decompose.evaluation.scoring import score_inputs
 from lorkit.decompose.experts.truncation import reduce_, total
 from lorkit.decompose.metrics.paired import paired_cases
 from lorkit.decompose.models.deployable import Deployable
@@ -41,7 +42,7 @@ def cut_expert_(
     after_NK = predict_logits(network, val)
     task = get_task(val.region.task)
     before, after = (
-        task.scores_by_case(val.region, val.targets, task.score_inputs(logits, val.targets))
+        task.scores_by_case(val.region, val.targets, score_inputs(val, slice(None), logits, surfaces=False))
         for logits in (logits_NK, after_NK)
     )
     found = paired_cases(before, after, val.groups, unseen=task.unseen, most=max(1.0, task.unseen))

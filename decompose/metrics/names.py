@@ -12,4 +12,5 @@ METRICS = {
     "dice": "mean Dice",
     "nsd": "surface Dice",
     "hd95": "HD95",
+    "dice_network_grid": "mean Dice on the network's grid",
 }

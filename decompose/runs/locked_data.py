@@ -127,7 +127,9 @@ def foundation_recipe(run: Run, region: str) -> Recipe:
     return build_recipe(image, run.config.regions[region])
 
 
-def prepare_file(path: Path | str, region: Region, recipe: Recipe, runs: Path = RUNS) -> PreparedRegion:
+def prepare_file(
+    path: Path | str, region: Region, recipe: Recipe, runs: Path = RUNS, *, stated: RegionConfig | None = None
+) -> PreparedRegion:
     """Prepare all rows of a file (any source of a configuration's `data`), classes matched by name.
 
     Args:
@@ -135,6 +137,7 @@ def prepare_file(path: Path | str, region: Region, recipe: Recipe, runs: Path = 
         region: Its region.
         recipe: Preprocessing.
         runs: Directory of runs, which holds the key of patients.
+        stated: Settings of the region in its run, of which only the tolerance of surfaces is used.
 
     Raises:
         DataError: The file cannot be read, or has an unknown class; both are named.
@@ -145,6 +148,8 @@ def prepare_file(path: Path | str, region: Region, recipe: Recipe, runs: Path = 
         "percentile": {"intensity": "percentile"},
         "dtype": {},
     }
+    if stated is not None:
+        rules[step.rule]["nsd_tolerance_mm"] = stated.nsd_tolerance_mm
     config = _named(RegionConfig(data=(str(path),), task=region.task, **rules[step.rule]), region)
     where: dict[str, Any] = {"base": Path.cwd(), "dims": recipe.dims, "pseudonyms": Pseudonyms(runs)}
     samples = read_region(region.name, config, complete=False, **where)

@@ -16,7 +16,7 @@ from lorkit.decompose.tasks.classification import Classification
 from lorkit.decompose.tasks.multilabel import Multilabel
 from lorkit.decompose.tasks.segmentation import Segmentation
 
-__all__ = ["TASKS", "ScoreInputs", "Task", "dense_outputs", "get_task", "headline", "headline_name"]
+__all__ = ["TASKS", "ScoreInputs", "Task", "dense_outputs", "get_task", "headline", "headline_name", "validation_name"]
 
 TASKS: dict[str, Task] = {task.name: task for task in (Classification(), Multilabel(), Segmentation())}
 
@@ -29,6 +29,12 @@ def headline(cases_NS: NDArray[np.float64]) -> float:
 def headline_name(regions: Iterable[Region]) -> str:
     """Return the name of the headline metric of regions; `headline` if they have different ones."""
     names = {get_task(region.task).headline for region in regions}
+    return names.pop() if len(names) == 1 else HEADLINE
+
+
+def validation_name(regions: Iterable[Region]) -> str:
+    """Return the name of the metric that chooses the best epoch of regions; `headline` if they have different ones."""
+    names = {get_task(region.task).validation for region in regions}
     return names.pop() if len(names) == 1 else HEADLINE
 
 

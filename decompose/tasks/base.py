@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 ScoreInputs = NDArray[Any]
-"""What is kept of each sample's outputs to score it by, (N, ...): logits, or a dense task's counts of pixels."""
+"""What is kept of each sample's outputs to score it by, (N, ...): logits, or numbers of a mask by structure."""
 
 
 class Task(Protocol):
@@ -30,7 +30,8 @@ class Task(Protocol):
     Attributes:
         name: Name in the configuration.
         output: Name of the graph's output.
-        headline: Metric of the best epoch, the gate and comparisons.
+        headline: Metric of the gate and comparisons.
+        validation: Metric of the best epoch, computed from outputs as they are.
         metrics: Metrics of a region's block that are averaged over regions.
         dense: Whether outputs are maps of the image's size.
         unseen: Loss in each score of the worst patient that cases cannot exclude; see `metrics.intervals`.
@@ -40,6 +41,7 @@ class Task(Protocol):
     name: str
     output: str = "logits"
     headline: str
+    validation: str
     metrics: tuple[str, ...]
     dense: bool
     unseen: float = 1.0
@@ -78,7 +80,10 @@ class Task(Protocol):
         return values.flatten(1).mean(1) if self.dense else values
 
     def score_inputs(self, outputs: ArrayLike, targets: ArrayLike) -> ScoreInputs:
-        """Reduce outputs (N, K, *spatial) to the inputs of `scores_by_case` and `scores`, one small row per sample."""
+        """Reduce outputs (N, K, *spatial) to the inputs of `scores_by_case`, one small row per sample.
+
+        For `scores`, a dense task needs the masks at their original size: `evaluation.scoring`.
+        """
         ...
 
     def scores_by_case(self, region: Region, targets: ArrayLike, score_inputs: ArrayLike) -> NDArray[np.float64]:

@@ -50,7 +50,7 @@ class Classification(Task):
     """Mutually exclusive classes, decoded by the largest logit."""
 
     name = "classification"
-    headline = "balanced_accuracy"
+    headline = validation = "balanced_accuracy"
     metrics: tuple[str, ...] = classification.HEADLINE
     dense = False
 

@@ -29,7 +29,7 @@ class Multilabel(Task):
     """Independent labels, decoded by a threshold of each label's probability."""
 
     name = "multilabel"
-    headline = "auroc"
+    headline = validation = "auroc"
     metrics: tuple[str, ...] = multilabel.HEADLINE
     dense = False
     unseen = multilabel.UNSEEN

@@ -30,7 +30,8 @@ class Segmentation(Task):
 
     name = "segmentation"
     headline = "dice"
-    metrics: tuple[str, ...] = ("dice",)
+    metrics: tuple[str, ...] = ("dice", "nsd", "hd95", "dice_network_grid")
+    validation = "dice_network_grid"
     dense = True
     unseen = UNSEEN_DICE
 
@@ -65,11 +66,11 @@ class Segmentation(Task):
         return dice_loss(logits, target, counted) + entropy / counted.flatten(1).sum(1).clamp_min(1)
 
     def score_inputs(self, outputs: ArrayLike, targets: ArrayLike) -> ScoreInputs:
-        """Return (N, S, 3) counts of pixels; see `overlap.overlap_counts`."""
+        """Return (N, S, 3) counts of pixels on the network's grid; see `metrics.segmentation.overlap_counts`."""
         return segmentation.overlap_counts(outputs, targets)
 
     def scores_by_case(self, region: Region, targets: ArrayLike, score_inputs: ArrayLike) -> NDArray[np.float64]:
-        """Return the (N, S) Dice of each sample; NaN if neither mask has the structure."""
+        """Return the (N, S) Dice of each sample, from the first columns; NaN if neither mask has the structure."""
         return segmentation.dice(score_inputs)
 
     def recalls_by_case(self, region: Region, targets: ArrayLike, score_inputs: ArrayLike) -> NDArray[np.float64]:
@@ -99,6 +100,6 @@ class Segmentation(Task):
         seed: int = 0,
         decision: Decision | None = None,
     ) -> SegmentationScores:
-        """Score (N, S, 3) counts; see `overlap.overlap_scores`."""
-        found = segmentation.overlap_scores(score_inputs, groups, region.classes, seed=seed)
+        """Score (N, S, 8) numbers; see `metrics.segmentation.mask_scores`."""
+        found = segmentation.mask_scores(score_inputs, groups, region.classes, seed=seed)
         return SegmentationScores.model_validate(found)

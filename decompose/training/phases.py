@@ -17,7 +17,7 @@ from lorkit.decompose.models.cost import count_parameters, training_macs
 from lorkit.decompose.models.foundation.model import Foundation, with_regions
 from lorkit.decompose.models.regional import RegionalModel, SeparateModels
 from lorkit.decompose.regions import RegionSet
-from lorkit.decompose.tasks import get_task, headline_name
+from lorkit.decompose.tasks import get_task, validation_name
 from lorkit.decompose.training.feature_cache import cache_statistics, feature_cache_factory
 from lorkit.decompose.training.first_phase import BuiltModule, adapted, steps_of
 from lorkit.decompose.training.foundation.pretraining import run_phase, set_random_state
@@ -154,7 +154,7 @@ def _fit(method: FitsInOneGo, module: TrainingModule, phase: Phase, on_event: Li
     device = next(module.parameters()).device
     scores = {name: validation_score(module.live, phase.val[name], name, device) for name in phase.regions.names}
     mean = sum(scores.values()) / len(scores)
-    metric = headline_name(phase.regions)
+    metric = validation_name(phase.regions)
     row: EpochRow = {
         "phase": phase.name,
         "epoch": 0,

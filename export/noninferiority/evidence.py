@@ -1,6 +1,7 @@
 """The answers of two engines on the same cases: what the accuracy test compares.
 
-Maps of a segmentation network are reduced to counts of pixels batch by batch to save memory.
+Masks are compared as `predict` writes them, on the grid of each image, and reduced to counts of pixels one by one to
+save memory.
 """
 
 from __future__ import annotations
@@ -8,12 +9,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from lorkit.decompose.artifacts.arrays import Float32Array
+from lorkit.decompose.artifacts.arrays import Float32Array, Floats
 from lorkit.decompose.documents.gate import ChangedAnswer
+from lorkit.decompose.evaluation.scoring import score_mask
 from lorkit.decompose.metrics import PairedDrop, paired_drop
 from lorkit.decompose.metrics.paired import paired_means
 from lorkit.decompose.tasks import ScoreInputs, get_task
@@ -135,19 +137,11 @@ def _compare_masks(
     """
     region = pair.candidate.region
     task = get_task(region.task)
-    evidence: tuple[list[ScoreInputs], list[ScoreInputs]] = ([], [])
-    differing, pixels, equal = 0, 0, True
-    for part, logits in _batches(pair, engines, prepared):
-        for kept, found, one in zip(evidence, logits, prepared, strict=True):
-            kept.append(task.score_inputs(found, one.targets[part]))
-        equal = equal and np.array_equal(logits[0], logits[1])
-        masks = [found.argmax(1) for found in logits]
-        if masks[0].shape == masks[1].shape:
-            differing, pixels = differing + int((masks[0] != masks[1]).sum()), pixels + masks[0].size
+    found = _score_masks(pair, engines, prepared)
     sides = Sides(
         region=region,
         targets=(prepared[0].targets, prepared[1].targets),
-        score_inputs=(np.concatenate(evidence[0]), np.concatenate(evidence[1])),
+        score_inputs=found.rows,
         groups=prepared[0].groups,
         seed=seed,
     )
@@ -167,10 +161,7 @@ def _compare_masks(
 
         return compare
 
-    count = len(region.classes)  # structure s has the value s + 1
-    shown_NS = np.stack(
-        [np.bincount(mask.ravel(), minlength=count + 1)[1 : count + 1] > 0 for mask in prepared[0].targets]
-    )
+    shown_NS = found.rows[0][..., 2] > 0
 
     def absent(rows: Rows) -> list[str]:
         shown = shown_NS[rows]
@@ -179,8 +170,32 @@ def _compare_masks(
     names = region.classes if len(region.classes) > 1 else ()
     structures = {name: compare_of(slice(index, index + 1)) for index, name in enumerate(names)}
     changed = changed_answers.changed_dice(prepared[0], one_NS, two_NS, region.classes)
-    rate = {"flip_rate": differing / pixels if pixels else None}
-    return AccuracyEvidence(sides, equal, compare_of(slice(None)), absent, structures, changed, rate)
+    rate: dict[str, float | None] = {"flip_rate": found.differing}
+    return AccuracyEvidence(sides, found.equal, compare_of(slice(None)), absent, structures, changed, rate)
+
+
+class _ScoredMasks(NamedTuple):
+    """Rows of numbers of each side (N, S, 8), the share of pixels that differ, and whether all outputs are equal."""
+
+    rows: tuple[ScoreInputs, ScoreInputs]
+    differing: float
+    equal: bool
+
+
+def _score_masks(pair: ExportPair, engines: _Engines, prepared: _Prepared) -> _ScoredMasks:
+    """Decode the masks of both sides as `predict` writes them, and keep of each case only numbers."""
+    rows: tuple[list[Floats], list[Floats]] = ([], [])
+    differing, pixels, equal = 0, 0, True
+    for part, logits in _batches(pair, engines, prepared):
+        equal = equal and np.array_equal(logits[0], logits[1])
+        for index, outputs in enumerate(zip(*logits, strict=True), part.start):
+            masks = []
+            for kept, one, found in zip(rows, prepared, outputs, strict=True):
+                mask, row = score_mask(one, index, found, surfaces=False)
+                masks.append(mask)
+                kept.append(row)
+            differing, pixels = differing + int((masks[0] != masks[1]).sum()), pixels + masks[0].size
+    return _ScoredMasks((np.stack(rows[0]), np.stack(rows[1])), differing / pixels, equal)
 
 
 def _batches(pair: ExportPair, engines: _Engines, prepared: _Prepared) -> Iterator[tuple[slice, list[Float32Array]]]:

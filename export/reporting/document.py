@@ -42,9 +42,9 @@ MODEL_OF: dict[Owner, ModelName] = {"foundation": "foundation", "student": "stud
 METRICS = {
     "classification": ("accuracy", "balanced_accuracy", "auroc", "ece"),
     "multilabel": ("auroc", "ap", "ece"),
-    "segmentation": ("dice",),
+    "segmentation": ("dice", "nsd", "hd95"),
 }
-"""Columns of the table by task."""
+"""Columns of the table by task; further ones are in the tables of regions."""
 _COSTS = ("parameters", "macs", "size_bytes", "target", "profile", "precision", "opset", "nodes", "parity")
 
 
@@ -158,6 +158,7 @@ class _Measured:
                 **({HEADLINE: scores.value(HEADLINE)} if scores is not None and mixed else {}),
                 "ci": {name: None if scores is None else scores.ci.get(name) for name in self.metrics}
                 | ({HEADLINE: scores.ci.get(scores.headline_metric)} if scores is not None and mixed else {}),
+                "unit": getattr(scores, "unit", None),
                 **{name: getattr(info, name, None) for name in _COSTS},
                 "path": None if one is None else one.path.relative_to(self.run.path).as_posix(),
                 "digest": digest,

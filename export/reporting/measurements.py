@@ -10,8 +10,6 @@ import datetime
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from lorkit.decompose.artifacts import MANIFEST, read_manifest
 from lorkit.decompose.documents.base import combine
 from lorkit.decompose.documents.bench import BenchDocument, BenchRow
@@ -26,11 +24,12 @@ from lorkit.decompose.documents.export import (
 from lorkit.decompose.documents.scores import MultilabelScores, SegmentationScores
 from lorkit.decompose.errors import DataError, MissingRuntimeError
 from lorkit.decompose.evaluation.evaluation import evaluate
+from lorkit.decompose.evaluation.inference import collect_score_inputs
+from lorkit.decompose.evaluation.scoring import task_scores
 from lorkit.decompose.events import Listener, Working
 from lorkit.decompose.runs import MODELS, Run
 from lorkit.decompose.runs.locked_data import RunSplits
 from lorkit.decompose.runs.store import missing_baseline
-from lorkit.decompose.tasks import get_task
 from lorkit.export.benchmarking import benchmark
 from lorkit.export.runtime.batch_size import fitting
 from lorkit.export.runtime.engine import load_engine
@@ -160,17 +159,11 @@ def scores_of(
 
 def _measure(run_splits: RunSplits, one: Exported) -> ScoredExport:
     region = run_splits.run.regions.get(one.region.name)
-    task = get_task(region.task)
     prepared = run_splits.part(region.name, "test", recipe=one.recipe)
-    step = fitting(region, one.shape, most=_BATCH)
-    kept = []
     with load_engine(one.path) as engine:
-        for start in range(0, len(prepared), step):
-            part = slice(start, start + step)
-            logits = engine.run(np.ascontiguousarray(prepared.images[part]))
-            kept.append(task.score_inputs(logits, prepared.targets[part]))
+        inputs = collect_score_inputs(engine.run, prepared, batch_size=fitting(region, one.shape, most=_BATCH))
         provider = engine.provider
-    found = task.scores(region, prepared.targets, np.concatenate(kept), prepared.groups)
+    found = task_scores(prepared, inputs)
     if isinstance(found, SegmentationScores):
         return combine(ScoredSegmenter, found.figures, path=one.path.name, provider=provider)
     if isinstance(found, MultilabelScores):

@@ -76,7 +76,7 @@ def test_from_files_to_an_expert(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
         config = config_of(tmp_path / "d.yaml", [16, 16], {"data": "a.npz"})
     run = train(config.model_copy(update={"method": "stl"})).run
     rows = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
-    assert {row["metric"] for row in rows} == {"dice"}
+    assert {row["metric"] for row in rows} == {"dice_network_grid"}
     assert 0.3 < max(row["val"]["mean"] for row in rows) <= 1
     (result,) = extract(run)
     info = json.loads((result.path / "expert.json").read_text())
@@ -92,7 +92,7 @@ def test_from_files_to_an_expert(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     part = RunSplits(open_run(run)).part("box", "test")
     cases = scores_by_case(part, collect_score_inputs(load_expert(result.path).network, part))
     assert block["dice"] == pytest.approx(np.nanmean(cases))
-    assert evaluate(run, model="foundation").to_json()["mean"].keys() == {"dice"}
+    assert evaluate(run, model="foundation").to_json()["mean"].keys() == {"dice", "nsd", "hd95", "dice_network_grid"}
 
 
 class Tiny(nn.Module):

@@ -422,7 +422,10 @@ def write_expert() -> Callable[..., Path]:
             "recipe": {**version, "steps": steps}, "normalise": {"mean": [0.5], "std": [0.25]}, "in_region": None,
             "synthetic": False, "parameters": 1, "macs": 1, "output": {"name": "logits", "channels": 1}, "gray": True,
             "recalibrated": False, "data": {},
-            "validation": {"n": 0, "groups": 0, "dice": None, "ci": {}, "per_structure": []},
+            "validation": {
+                "n": 0, "groups": 0, "dice": None, "nsd": None, "hd95": None, "dice_network_grid": None, "ci": {},
+                "per_structure": [],
+            },
             "source": {"run": "r", "run_manifest": 64 * "0", "method": "stl", "foundation": "small", "lorkit": "0.1.0"},
             "equality": {
                 "n": 1, "max_abs_difference": 0.0, "tolerance": 1.0, "label_flips": 0, "inputs": "real", "split": "val"

@@ -139,6 +139,20 @@ def spacing(image: Any) -> tuple[float, ...]:
     return tuple(round(float(side) * scale, 6) for side in np.linalg.norm(image.affine[:3, :3], axis=0))
 
 
+def network_spacing(image: Any) -> tuple[float, ...]:
+    """Return the distance of neighbours in mm along the axes of an image as networks take it.
+
+    They are right, anterior and superior of a volume, and rows and columns of a slice as displayed; without a stated
+    orientation the axes of the file.
+    """
+    dims = sum(axis < 2 or side != 1 for axis, side in enumerate(image.shape))
+    sides = spacing(image)[:dims]
+    if not oriented(image):
+        return sides
+    small = tuple(range(2, 2 + dims))  # another length for each axis: it tells where the axis goes
+    return tuple(sides[length - 2] for length in _orient(image.affine, small, np.empty(small)).shape)
+
+
 def voxel_ml(image: Any) -> float:
     """Return the volume of one voxel in millilitres, from the affine; without a unit in the header, in mm."""
     scale = _unit_mm(image)

@@ -54,8 +54,7 @@ def read(entries: list[str], config: RegionConfig) -> Source:
                 fix="add the file, or remove its counterpart",
             )
     ids = tuple(sorted(images))
-    for case in ids:
-        _check_grid(images[case], masks[case])
+    spacings = tuple(_check_grid(images[case], masks[case]) for case in ids)
     labels = _labels(root / "dataset.json", config)
     found_masks = MaskFiles([masks[case] for case in ids], intensity_step(config))
     found_masks.labels = labels
@@ -68,6 +67,7 @@ def read(entries: list[str], config: RegionConfig) -> Source:
         parts=(None,) * len(ids),
         origin=str(root),
         masks=found_masks,
+        spacings=spacings,
     )
 
 
@@ -109,7 +109,8 @@ def _cases(folder: Path) -> dict[str, Path]:
     return cases
 
 
-def _check_grid(image: Path, mask: Path) -> None:
+def _check_grid(image: Path, mask: Path) -> tuple[float, ...]:
+    """Return the spacing of the axes that a network takes, in mm."""
     one, two = nifti.load(image, voxels=False), nifti.load(mask, voxels=False)
     if one.shape[:3] != two.shape[:3]:
         raise DataError(
@@ -123,6 +124,7 @@ def _check_grid(image: Path, mask: Path) -> None:
             required="equal affines of an image and its mask",
             fix="resample the mask onto its image, or correct the header",
         )
+    return nifti.network_spacing(one)
 
 
 def _labels(path: Path, config: RegionConfig) -> MaskLabels:

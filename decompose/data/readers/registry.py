@@ -168,6 +168,7 @@ def concatenate(sources: Sequence[Source]) -> Source:
         modality=next((source.modality for source in sources if source.modality), None),
         synthetic=any(source.synthetic for source in sources),
         masks=masks,
+        spacings=tuple(one for source in sources for one in source.spacings or (None,) * len(source.labels)),
         identifying=any(source.identifying for source in sources),
         grouped=all(source.grouped for source in sources),
         notices=tuple(text for source in sources for text in source.notices),

@@ -19,13 +19,8 @@ from lorkit.decompose.config import RegionAugment, RegionConfig
 from lorkit.decompose.data.formats.checks import check_image
 from lorkit.decompose.data.samples.annotations import labels_in_order, read_masks
 from lorkit.decompose.data.samples.class_names import about_names, about_patients, without_flips
-from lorkit.decompose.data.samples.label_table import (
-    MULTILABEL,
-    POSITIVE,
-    UNCERTAIN,
-    describe_row,
-    exclusive_notice,
-)
+from lorkit.decompose.data.samples.label_table import MULTILABEL, POSITIVE, UNCERTAIN, describe_row, exclusive_notice
+from lorkit.decompose.data.samples.originals import tolerances_of
 from lorkit.decompose.data.samples.patients import BY_IMAGE, group_by_pattern, proposal_notice, propose
 from lorkit.decompose.data.samples.pseudonyms import Pseudonyms
 from lorkit.decompose.data.samples.source import Source
@@ -48,6 +43,7 @@ class RegionSamples(Source):
         dims: 2 for 2D images, 3 for volumes.
         mask_digests: SHA-256 of each mask; empty without masks.
         present: (N, S) whether a structure is in a mask; None without masks.
+        nsd_tolerances: Tolerance of the surface of each structure; empty without masks.
     """
 
     region: Region
@@ -55,6 +51,7 @@ class RegionSamples(Source):
     dims: int = 2
     mask_digests: tuple[str, ...] = ()
     present: NDArray[np.bool_] | None = None
+    nsd_tolerances: tuple[float, ...] = ()
     augment: RegionAugment | Literal[False] | None = None
 
     def __len__(self) -> int:
@@ -170,6 +167,7 @@ def check_samples(
         dims=dims,
         mask_digests=masks.digests if masks is not None else (),
         present=masks.present if masks is not None else None,
+        nsd_tolerances=tolerances_of(name, config.nsd_tolerance_mm, classes) if masks is not None else (),
         augment=augment,
     )
 

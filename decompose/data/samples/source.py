@@ -37,6 +37,8 @@ class Source:
         modality: Imaging modality, if the source states it.
         synthetic: Whether the images were drawn by a program.
         masks: Segmentation mask of each image: (H, W) or (D, H, W) uint8.
+        spacings: Distance of neighbours along each axis of each mask, in mm; None where a file states none; empty: of
+            no mask.
         columns: Further columns of the source.
         grouped: Whether `groups` states patients or other units; False: each image is its own group.
         identifying: Whether `groups` are ids of patients, in whose place keyed hashes are used.
@@ -53,6 +55,7 @@ class Source:
     modality: str | None = None
     synthetic: bool = False
     masks: Images | None = None
+    spacings: tuple[tuple[float, ...] | None, ...] = ()
     names: tuple[str, ...] = ()
     columns: Columns = field(default_factory=dict)
     grouped: bool = False

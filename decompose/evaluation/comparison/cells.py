@@ -29,6 +29,7 @@ from lorkit.decompose.documents.scores import TaskFigures
 from lorkit.decompose.evaluation.comparison.compared_methods import ComparedMethod, settings_digest
 from lorkit.decompose.evaluation.comparison.comparison_data import ComparisonData
 from lorkit.decompose.evaluation.inference import collect_score_inputs
+from lorkit.decompose.evaluation.scoring import task_scores
 from lorkit.decompose.events import Listener
 from lorkit.decompose.methods import get_method, needs_foundation
 from lorkit.decompose.models.cost import count_macs, count_parameters
@@ -45,12 +46,12 @@ if TYPE_CHECKING:
 
 ScoreInputsByRegion = Mapping[str, ScoreInputs]
 # Increment when the same cell would have other results: stored ones are then repeated.
-_REVISION = 5
+_REVISION = 6
 
 
 @dataclass(frozen=True, kw_only=True)
 class Cell:
-    """A cell's results, and its score inputs by region: logits, or counts of pixels."""
+    """A cell's results, and its score inputs by region: logits, or numbers of masks."""
 
     method_digest: str
     row: CellRow
@@ -124,8 +125,7 @@ def stored_cells(root: Path, data: ComparisonData) -> Iterator[Cell]:
 
 def score_block(prepared: PreparedRegion, score_inputs: ScoreInputs) -> TaskFigures:
     """Score a prepared part: the results of an `evaluate` block without its tables."""
-    task = get_task(prepared.region.task)
-    return task.scores(prepared.region, prepared.targets, score_inputs, prepared.groups).figures
+    return task_scores(prepared, score_inputs).figures
 
 
 def scores_by_case(prepared: PreparedRegion, score_inputs: ScoreInputs) -> NDArray[np.float64]:

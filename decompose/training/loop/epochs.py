@@ -23,7 +23,7 @@ from lorkit.decompose.machine import cuda_peak_mib, resident_mib
 from lorkit.decompose.methods.base import TrainingModule
 from lorkit.decompose.methods.baselines.balancers import check_balancer
 from lorkit.decompose.models.foundation.model import Foundation
-from lorkit.decompose.tasks import headline_name
+from lorkit.decompose.tasks import validation_name
 from lorkit.decompose.training.feature_cache import cache_statistics
 from lorkit.decompose.training.feature_cache.statistics import describe_statistics
 from lorkit.decompose.training.gradients.conflict import gradient_conflict
@@ -135,7 +135,7 @@ class _Trainer:
                 phase.cache_factory, next(iter(self.loader)), parts, phase.teacher_train or parts
             )
         self.progress = Progress()
-        self._metric = headline_name(phase.regions)
+        self._metric = validation_name(phase.regions)
         self._began = time.perf_counter()
         self._first = 0
 

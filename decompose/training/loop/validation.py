@@ -17,7 +17,10 @@ from lorkit.decompose.training.loop.devices import memory_format
 
 @torch.no_grad()
 def validation_score(model: RegionalModel, prepared: PreparedRegion, region: str, device: torch.device) -> float:
-    """Return the headline metric of a region on its validation part, over the classes or structures present."""
+    """Return the validation metric of a region's task on its validation part, over the classes or structures present.
+
+    Masks are compared at the network's size, which costs no resampling in each epoch: `dice_network_grid`.
+    """
     task = get_task(prepared.region.task)
 
     def predict(image: Tensor) -> Tensor:

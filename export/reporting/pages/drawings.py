@@ -50,7 +50,7 @@ def draw(document: ReportDocument) -> Drawings:
         trade=draw_trade(document.table, document.headline),
         calibration={name: _calibration(index, name, tables[name]) for name, index in places.items()},
         roc={name: _roc(index, name, tables[name]) for name, index in places.items()},
-        training=draw_training(document.training, places, document.headline),
+        training=draw_training(document.training, places),
     )
 
 
@@ -103,12 +103,13 @@ def draw_trade(table: Sequence[ReportRow], headline: str) -> dict[str, Markup]:
     }
 
 
-def draw_training(rows: Sequence[EpochRow], colours: Mapping[str, int], headline: str) -> dict[str, dict[str, Markup]]:
+def draw_training(rows: Sequence[EpochRow], colours: Mapping[str, int]) -> dict[str, dict[str, Markup]]:
     """Draw a panel per loss term and one of validation; phases that train other regions share their panels."""
-    name = metric(headline)
     drawings: dict[str, dict[str, Markup]] = {}
-    for number, (phase, members) in enumerate(_phases(rows, headline).items()):
-        accuracy = _curves((row["epoch"], _validation(row, headline)) for row in members)
+    for number, (phase, members) in enumerate(_phases(rows).items()):
+        validation = _validation_metric(members[0])
+        name = metric(validation)
+        accuracy = _curves((row["epoch"], _validation(row)) for row in members)
         key = f"training-{number}"
         drawn = {
             f"validation: {name}": panels.curve_chart(
@@ -116,7 +117,7 @@ def draw_training(rows: Sequence[EpochRow], colours: Mapping[str, int], headline
             )
         }
         for index, term in enumerate(dict.fromkeys(term for row in members for term in row["loss"])):
-            spelled = "Dice + cross-entropy" if (term, headline) == ("ce", "dice") else _TERMS.get(term)
+            spelled = "Dice + cross-entropy" if (term, validation) == ("ce", "dice_network_grid") else _TERMS.get(term)
             title = f"loss: {spelled or term.replace('_', ' ')}"
             losses = _curves((row["epoch"], row["loss"].get(term, {})) for row in members)
             drawn[title] = panels.curve_chart(f"{key}-{index}", title, losses, y_title="loss", colours=colours)
@@ -133,18 +134,23 @@ def _curves(epochs: Iterable[tuple[int, Mapping[str, float]]]) -> Mapping[str, S
     return curves
 
 
-def _phases(rows: Sequence[EpochRow], headline: str) -> dict[str, list[EpochRow]]:
+def _validation_metric(row: EpochRow) -> str:
+    """Return the name of the metric that chose the best epoch: that of the task of the phase."""
+    return next(name for name in row["val"] if name != "mean")
+
+
+def _phases(rows: Sequence[EpochRow]) -> dict[str, list[EpochRow]]:
     by_phase: dict[str, list[EpochRow]] = defaultdict(list)
     for row in rows:
         by_phase[row["phase"]].append(row)
-    regions = [frozenset(_validation(members[0], headline)) for members in by_phase.values()]
+    regions = [frozenset(_validation(members[0])) for members in by_phase.values()]
     apart = sum(map(len, regions)) == len(frozenset().union(*regions))
     return {"all regions": list(rows)} if apart and len(by_phase) > 1 else dict(by_phase)
 
 
-def _validation(row: EpochRow, headline: str) -> Mapping[str, float]:
-    """Return the validation metric by region; a phase of one region has that of its task."""
-    found: Mapping[str, float] = row["val"][row.get("metric", headline)]
+def _validation(row: EpochRow) -> Mapping[str, float]:
+    """Return the validation metric by region."""
+    found: Mapping[str, float] = row["val"][_validation_metric(row)]
     return found
 
 

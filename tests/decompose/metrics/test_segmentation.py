@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from lorkit.decompose.errors import DataError
-from lorkit.decompose.metrics.segmentation import dice, mask_dice, overlap_counts, overlap_scores
+from lorkit.decompose.metrics.segmentation import dice, mask_dice, mask_scores, overlap_counts
 
 
 def test_counts_and_dice_are_those_of_sets_of_pixels() -> None:
@@ -27,13 +27,23 @@ def test_a_structure_that_neither_mask_holds_is_undefined_and_one_that_either_ho
 
 def test_scores_average_cases_by_structure_and_one_group_has_no_interval() -> None:
     counts = np.array([[[1, 2, 2], [0, 0, 0]], [[2, 2, 2], [1, 1, 3]], [[0, 1, 0], [0, 0, 0]]])
-    found = overlap_scores(counts, ["a", "b", "b"], ["core", "rim"])
+    network = np.array([[[2, 2, 2], [0, 0, 0]], [[2, 2, 2], [1, 1, 1]], [[0, 0, 0], [0, 0, 0]]])
+    surfaces = np.array([[[0.5, 4.0], [np.nan] * 2], [[1.0, 2.0], [0.25, 3.0]], [[0.0, np.nan], [np.nan] * 2]])
+    rows = np.concatenate([counts, network, surfaces], axis=-1)
+    found = mask_scores(rows, ["a", "b", "b"], ["core", "rim"])
     assert found["dice"] == pytest.approx(((0.5 + 1 + 0) / 3 + 0.5) / 2)
-    assert [(row["n"], row["defined"]) for row in found["per_structure"]] == [(2, 3), (1, 1)]
+    assert found["nsd"] == pytest.approx((0.5 + 0.25) / 2)
+    assert found["hd95"] == pytest.approx((3.0 + 3.0) / 2)
+    assert found["dice_network_grid"] == 1.0
+    core, rim = found["per_structure"]
+    assert (core["n"], core["defined"], core["hd95_undefined"]) == (2, 3, 1)
+    assert (rim["n"], rim["defined"], rim["hd95_undefined"]) == (1, 1, 0)
+    assert (core["dice"], core["nsd"], core["hd95"]) == (pytest.approx(0.5), pytest.approx(0.5), 3.0)
+    assert core["ci"]["hd95"] == [2.0, 4.0], "one patient has 4, the other 2 and an undefined one"
     assert found["ci"]["dice"][0] <= found["dice"] <= found["ci"]["dice"][1]
-    alone = overlap_scores(counts, ["a", "a", "a"], ["core", "rim"])
+    alone = mask_scores(rows, ["a", "a", "a"], ["core", "rim"])
     assert (alone["groups"], alone["ci"]["dice"], alone["dice"]) == (1, None, found["dice"])
-    assert overlap_scores(counts[::2], ["a", "b"], ["core", "rim"])["dice"] is None
+    assert mask_scores(rows[::2], ["a", "b"], ["core", "rim"])["dice"] is None
 
 
 def test_what_does_not_fit_is_refused() -> None:

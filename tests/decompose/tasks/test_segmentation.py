@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -9,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from lorkit.decompose.artifacts.arrays import IGNORED
+from lorkit.decompose.artifacts.arrays import IGNORED, Floats
 from lorkit.decompose.errors import DataError
 from lorkit.decompose.metrics.segmentation import dice, overlap_counts
 from lorkit.decompose.regions import Region
@@ -17,6 +19,12 @@ from lorkit.decompose.tasks import get_task, headline
 
 TASK = get_task("segmentation")
 REGION = Region(name="liver", task="segmentation", classes=("liver", "tumour"))
+
+
+def rows_of(logits: Any, masks: Any) -> Floats:
+    """Rows of networks whose grid is that of the images, without surfaces."""
+    counts = TASK.score_inputs(logits, masks)
+    return np.concatenate([counts, counts, np.full((*counts.shape[:2], 2), np.nan)], axis=-1)
 
 
 def reference(logits: Tensor, target: Tensor) -> Tensor:
@@ -75,20 +83,20 @@ def test_what_no_mask_holds_is_undefined_and_what_one_holds_is_zero() -> None:
     masks = np.zeros((2, 4, 4), int)
     masks[0, :2] = 1
     logits = np.stack([np.eye(3)[mask].transpose(2, 0, 1) for mask in masks])
-    found = TASK.scores(REGION, masks, TASK.score_inputs(logits, masks), ["a", "b"])
+    found = TASK.scores(REGION, masks, rows_of(logits, masks), ["a", "b"])
     rows = found.per_structure
     assert (rows[0].n, rows[0].defined, rows[0].dice) == (1, 1, 1.0)
-    assert (rows[1].n, rows[1].dice, rows[1].ci) == (0, None, None)
+    assert (rows[1].n, rows[1].dice, rows[1].ci["dice"]) == (0, None, None)
     assert found.dice is None
     assert found.ci["dice"] is None
     logits[1, 2] += 9  # a structure that is not there is drawn
-    assert TASK.scores(REGION, masks, TASK.score_inputs(logits, masks), ["a", "b"]).dice == pytest.approx(0.5)
+    assert TASK.scores(REGION, masks, rows_of(logits, masks), ["a", "b"]).dice == pytest.approx(0.5)
 
 
 def test_scores_have_intervals_over_groups_and_the_headline() -> None:
     rng = np.random.default_rng(0)
     masks = rng.integers(0, 3, (12, 6, 6))
-    evidence = TASK.score_inputs(rng.normal(size=(12, 3, 6, 6)) + np.eye(3)[masks].transpose(0, 3, 1, 2), masks)
+    evidence = rows_of(rng.normal(size=(12, 3, 6, 6)) + np.eye(3)[masks].transpose(0, 3, 1, 2), masks)
     groups = [f"p{index // 2}" for index in range(12)]
     found = TASK.scores(REGION, masks, evidence, groups)
     low, high = found.ci["dice"]

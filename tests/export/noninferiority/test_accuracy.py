@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from lorkit.decompose.data.prepared import PreparedRegion
+from lorkit.decompose.data.samples.originals import OriginalMasks
 from lorkit.export.noninferiority.accuracy import AccuracyTest, judge_accuracy
 from lorkit.export.noninferiority.cases import EvaluationCases
 from lorkit.export.noninferiority.explanation import explain_accuracy
@@ -28,6 +29,9 @@ def test_the_gate_judges_the_dice_of_each_case(flat: Path, tmp_path: Path) -> No
             region=exported.region, recipe=exported.recipe, stored=images, labels=np.zeros(12, dtype=np.int64),
             groups=tuple(f"p{index // 2}" for index in range(12)), ids=("",) * 12,
             digests=tuple("abcdefghijkl"), target_names=("m",) * 12, masks=masks,
+            originals=OriginalMasks(
+                masks=masks, spacings=(None,) * 12, tolerances=(1.0, 1.0), indices=tuple(range(12))
+            ),
         )  # fmt: skip
         cases = EvaluationCases(read=lambda recipe: prepared, source="here")
         manifest = exported.manifest.model_copy(update={"digest": "0" * 64})

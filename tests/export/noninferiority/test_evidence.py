@@ -13,6 +13,7 @@ from lorkit.decompose.artifacts.arrays import Float32Array
 from lorkit.decompose.config import default_config
 from lorkit.decompose.data.prepared import PreparedRegion
 from lorkit.decompose.data.preprocessing.recipe import build_recipe
+from lorkit.decompose.data.samples.originals import OriginalMasks
 from lorkit.decompose.regions import Region
 from lorkit.export.noninferiority.evidence import BATCH, AccuracyEvidence, collect_evidence
 
@@ -26,6 +27,9 @@ def prepared(region: Region, **targets: Any) -> PreparedRegion:
     stored = np.zeros((CASES, 1, 4, 4), np.float32)
     stored[:, 0, 0, 0] = np.arange(CASES)
     numbers = tuple(map(str, range(CASES)))
+    if "masks" in targets:
+        about: Any = {"spacings": (None,) * CASES, "tolerances": (1.0,) * len(region.classes)}
+        targets["originals"] = OriginalMasks(masks=targets["masks"], indices=tuple(range(CASES)), **about)
     return PreparedRegion(
         region=region, recipe=build_recipe(config.image, config.regions["a"]), stored=stored,
         groups=tuple(f"p{index // 2}" for index in range(CASES)), ids=numbers, digests=numbers,

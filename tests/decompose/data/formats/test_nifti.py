@@ -11,7 +11,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from lorkit.decompose.data.formats.nifti import accepts, load, oriented, read, spacing, voxel_ml
+from lorkit.decompose.data.formats.nifti import accepts, load, network_spacing, oriented, read, spacing, voxel_ml
 from lorkit.decompose.errors import DataError
 
 CASES = Path(os.environ.get("LORKIT_DATA", "../shared/data")).parent / "cases"
@@ -201,3 +201,25 @@ def test_pixdim_must_be_positive_where_it_scales(tmp_path: Path, side: float) ->
     with pytest.raises(DataError, match="header field pixdim"):
         read(tmp_path / "qform.nii")
     assert read(tmp_path / "sform.nii").values.shape
+
+
+@pytest.mark.parametrize("axes", ["RAS", "LPS", "SLA", "ASR", "IPL"])
+def test_spacing_follows_the_axes_that_a_network_takes(tmp_path: Path, axes: str) -> None:
+    """However a volume is stored, its spacing towards right, anterior and superior is the same."""
+    turns = nib.orientations
+    straight = nib.Nifti1Image(np.zeros((4, 5, 6), np.uint8), np.diag([1.0, 2.0, 3.0, 1.0]))
+    turn = turns.ornt_transform(turns.io_orientation(straight.affine), turns.axcodes2ornt(axes))
+    nib.save(straight.as_reoriented(turn), tmp_path / "a.nii")
+    assert network_spacing(load(tmp_path / "a.nii", voxels=False)) == (1.0, 2.0, 3.0)
+
+
+def test_spacing_of_slices_and_of_volumes_without_orientation(tmp_path: Path) -> None:
+    affine = np.diag([1.0, 2.0, 3.0, 1.0])
+    for name, shape in (("slice", (4, 5, 1)), ("flat", (4, 5))):
+        nib.save(nib.Nifti1Image(np.zeros(shape, np.uint8), affine), tmp_path / f"{name}.nii")
+        assert network_spacing(load(tmp_path / f"{name}.nii", voxels=False)) == (2.0, 1.0), "rows are anterior"
+    plain = nib.Nifti1Image(np.zeros((4, 5, 6), np.uint8), None)
+    plain.header["pixdim"][1:4] = (0.5, 2.0, 3.0)
+    plain.header["xyzt_units"] = 3  # micrometres
+    nib.save(plain, tmp_path / "plain.nii")
+    assert network_spacing(load(tmp_path / "plain.nii", voxels=False)) == (0.0005, 0.002, 0.003)

@@ -143,7 +143,8 @@ def test_what_is_undefined_is_a_dash_and_not_drawn() -> None:
 def test_other_tasks_are_shown_by_their_own_metric() -> None:
     def renamed(value: Any) -> Any:
         if isinstance(value, dict) and "accuracy" in value:
-            return {key: value[key] for key in ("n", "groups", "ci")} | {"dice": value["balanced_accuracy"]}
+            others = dict.fromkeys(("nsd", "hd95", "dice_network_grid"))
+            return {key: value[key] for key in ("n", "groups", "ci")} | {"dice": value["balanced_accuracy"], **others}
         if isinstance(value, dict):
             return {("dice" if key == "balanced_accuracy" else key): renamed(one) for key, one in value.items()}
         return [renamed(one) for one in value] if isinstance(value, list) else value

@@ -1,0 +1,91 @@
+"""What networks are scored by: the outputs of a classifier, or masks as `predict` writes them.
+
+A mask is decoded at the size of its image and compared with the original mask, case by case; only its row of numbers
+is kept. Dice at the network's size is a diagnostic: a perfect network of a coarse grid has 1 there.
+
+Shape legend: N samples, n of them in a batch, S structures.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from lorkit.decompose.artifacts.arrays import Float32Array, Floats, Mask
+from lorkit.decompose.data.prepared import PreparedRegion
+from lorkit.decompose.data.preprocessing.decoding import decode_at
+from lorkit.decompose.data.samples.originals import OriginalMasks
+from lorkit.decompose.documents.network import Decision
+from lorkit.decompose.documents.scores import SegmentationScores, TaskScores
+from lorkit.decompose.metrics.segmentation import COLUMNS, COUNTS, HD95, NETWORK_COUNTS, NSD, mask_counts
+from lorkit.decompose.metrics.surfaces import surface_scores
+from lorkit.decompose.tasks import ScoreInputs, get_task
+
+
+def score_inputs(prepared: PreparedRegion, at: slice, outputs: Float32Array, *, surfaces: bool = True) -> ScoreInputs:
+    """Reduce the outputs of some samples to what their task is scored by.
+
+    Args:
+        prepared: All samples.
+        at: Which of them.
+        outputs: Their outputs, (n, K, *spatial).
+        surfaces: Measure distances between surfaces of masks too.
+
+    Returns:
+        Logits of a classifier; of masks (n, S, 8), see `metrics.segmentation`.
+
+    Raises:
+        DataError: An output is not finite.
+    """
+    task = get_task(prepared.region.task)
+    if not task.dense:
+        return task.score_inputs(outputs, prepared.targets[at])
+    places = range(*at.indices(len(prepared)))
+    rows = [
+        score_mask(prepared, index, logits, surfaces=surfaces)[1] for index, logits in zip(places, outputs, strict=True)
+    ]
+    return np.stack(rows)
+
+
+def score_mask(
+    prepared: PreparedRegion, index: int, logits: Float32Array, *, surfaces: bool = True
+) -> tuple[Mask, Floats]:
+    """Decode the mask of one sample as `predict` writes it, and compare it with the original one.
+
+    Args:
+        prepared: All samples.
+        index: Which of them.
+        logits: Its output, (1 + S, *spatial).
+        surfaces: Measure distances between surfaces too; else they are NaN.
+
+    Returns:
+        The mask, and its row (S, 8); see `metrics.segmentation`.
+
+    Raises:
+        DataError: An output is not finite.
+    """
+    task, originals = get_task(prepared.region.task), originals_of(prepared)
+    original = originals[index]
+    row_S8 = np.full((len(logits) - 1, COLUMNS), np.nan)
+    row_S8[:, NETWORK_COUNTS] = task.score_inputs(logits[None], prepared.targets[index][None])[0]
+    mask = decode_at(logits, original.mask.shape)
+    row_S8[:, COUNTS] = mask_counts(mask, original.mask, len(row_S8))
+    if surfaces:
+        row_S8[:, [NSD, HD95]] = surface_scores(mask, original.mask, original.spacing, originals.tolerances)
+    return mask, row_S8
+
+
+def originals_of(prepared: PreparedRegion) -> OriginalMasks:
+    """Return the original masks of a dense task."""
+    assert prepared.originals is not None  # set wherever there are masks
+    return prepared.originals
+
+
+def task_scores(prepared: PreparedRegion, inputs: ScoreInputs, decision: Decision | None = None) -> TaskScores:
+    """Return the metrics of an `evaluate` document's region block; `decision` is that of a task's `decide`."""
+    task, region = get_task(prepared.region.task), prepared.region
+    found = task.scores(region, prepared.targets, inputs, prepared.groups, decision=decision)
+    if not isinstance(found, SegmentationScores):
+        return found
+    originals = originals_of(prepared)
+    tolerances = dict(zip(region.classes, originals.tolerances, strict=True))
+    return found.with_changes(unit=originals.unit, nsd_tolerance=tolerances)
