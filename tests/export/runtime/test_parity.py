@@ -123,3 +123,37 @@ def test_as_many_predictions_may_change_as_the_precision_allows_and_one_always(
         assert result.label_flips == min(changed, count)
         assert result.flip_limit == allowed / count
         assert result.passed == (min(changed, count) <= allowed)
+
+
+def test_maps_are_compared_pixel_by_pixel() -> None:
+    """Two maps of 2 x 3 pixels: one pixel of the second changes from structure 2 to 1, at a single batch size."""
+    wanted = np.array([[[0, 1, 1], [2, 2, 0]], [[2, 2, 2], [0, 1, 1]]])
+    reference = (2.0 * np.eye(3, dtype=np.float32)[wanted]).transpose(0, 3, 1, 2)  # margins of 2
+    images = np.arange(2, dtype=np.float32).reshape(2, 1, 1, 1)
+
+    def engine(batch: np.ndarray) -> np.ndarray:
+        found = reference[batch[:, 0, 0, 0].astype(int)].copy()
+        if len(batch) == 1 and batch[0, 0, 0, 0] == 1:
+            found[0, 1, 0, 0] += 2.5
+        return found
+
+    options = {"precision": "int8", "inputs": "real"}
+    result = measure_parity(engine, images, reference, **options)  # type: ignore[arg-type]
+    assert (result.batches, result.n) == ([1, 2], 2)
+    assert (result.max_abs, result.of_margin) == (2.5, 1.25)
+    assert (result.label_flips, result.flip_rate, result.flip_limit) == (1, 1 / 12, 1 / 12)
+    assert result.dice == pytest.approx((2 * 2 / (3 + 2) + 2 * 2 / (2 + 3)) / 2)
+    assert measure_parity(engine, images, reference, batches=(2,), **options).max_abs == 0  # type: ignore[arg-type]
+
+
+def test_the_error_is_also_given_as_a_share_of_the_margin() -> None:
+    reference = np.array([[3.0, 1.0, -9.0], [0.5, 0.4, 0.0], [7.0, 7.0, 0.0]])
+    images = np.arange(3, dtype=np.float32).reshape(3, 1, 1, 1)
+    errors = np.array([[0, 0.1, 0], [0.1, 0, 0], [0, 0, 0.35]])  # of margins 2, 0.1 and 0, which is the tolerance
+    for rows, share in (([0], 0.05), ([1], 1.0), ([0, 1], 1.0), ([2], 0.35 / 0.035), ([0, 1, 2], 0.35 / 0.045)):
+        moved = reference[rows] + errors[rows]
+        found = measure_parity(
+            lambda batch, moved=moved: moved[batch[:, 0, 0, 0].astype(int)],
+            images[: len(rows)], reference[rows], precision="fp16", inputs="real",
+        )  # fmt: skip
+        assert found.of_margin == pytest.approx(share)

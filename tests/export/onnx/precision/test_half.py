@@ -46,3 +46,17 @@ def test_layers_that_are_left_out_pass_fp32_on_without_a_detour() -> None:
     found = to_half_precision(model, "fp16", excluding=["first", "second"])
     assert {tensor.data_type for tensor in found.graph.initializer} == {TensorProto.FLOAT}
     assert [node.op_type for node in found.graph.node if node.op_type == "Cast"] == []
+
+
+@pytest.mark.parametrize(("peak", "kept"), [(65504 / 4 * 0.99, []), (65504 / 4 * 1.01, ["first", "second"])])
+def test_values_have_a_headroom_of_four(peak: float, kept: list[str]) -> None:
+    """Products of `IMAGES` with the first weights are 4 * 3 of them."""
+    assert overflowing(graph(-peak / 12), IMAGES) == kept
+
+
+def test_weights_that_fp16_cannot_hold_are_kept_whatever_the_activations_are() -> None:
+    model = graph(1.0)
+    model.graph.initializer[1].CopyFrom(numpy_helper.from_array(np.diag([1, 1, 1, -65504.0]).astype(np.float32), "w1"))
+    assert overflowing(model, 0 * IMAGES) == ["second"]
+    model.graph.initializer[1].CopyFrom(numpy_helper.from_array(np.diag([1, 1, 1, -65503.0]).astype(np.float32), "w1"))
+    assert overflowing(model, 0 * IMAGES) == []
