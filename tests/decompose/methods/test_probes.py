@@ -1,10 +1,16 @@
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
+from scipy.optimize import minimize
+from scipy.special import log_softmax, softmax
 from torch.nn.functional import cross_entropy
 
+from lorkit.decompose.artifacts.arrays import IGNORED
+from lorkit.decompose.config import default_config
 from lorkit.decompose.data import PreparedRegion, prepare, read_regions, split_regions
 from lorkit.decompose.data.fractions import take_fraction
 from lorkit.decompose.data.preprocessing.recipe import build_recipe
@@ -12,6 +18,7 @@ from lorkit.decompose.events import ignore
 from lorkit.decompose.methods import probes
 from lorkit.decompose.methods.probes import fit_probe
 from lorkit.decompose.models.foundation.model import load_foundation
+from lorkit.decompose.regions import Region
 from lorkit.decompose.runs import Run
 from lorkit.decompose.training.foundation.pretraining import with_probes_of
 from lorkit.decompose.training.training_data import TrainingData
@@ -86,6 +93,65 @@ def test_a_probe_is_fitted_on_the_training_part_and_tuned_on_the_validation_part
     for (feature, label), part in zip(given, parts, strict=True):
         assert torch.equal(feature, torch.from_numpy(part.stored).flatten(1))
         assert label.tolist() == part.labels.tolist()
+
+
+@pytest.mark.parametrize("strength", probes.STRENGTHS)
+def test_a_probe_is_the_optimum_of_balanced_logistic_regression(
+    monkeypatch: pytest.MonkeyPatch, strength: float
+) -> None:
+    """Minimised in float64 by another optimiser: mean of class-balanced entropies, and a ridge per class."""
+    feature, label = blobs(90, 0)
+    kept = torch.cat([torch.nonzero(label != 2)[:, 0], torch.nonzero(label == 2)[:10, 0]])
+    x, y = feature[kept].double().numpy() * [1, 2, 0.5, 1], label[kept].numpy()
+    z = (x - x.mean(0)) / x.std(0, ddof=1)
+    weight = (len(y) / (3 * np.bincount(y)))[y]
+
+    def objective(theta: np.ndarray) -> float:
+        kernel, bias = theta[:12].reshape(3, 4), theta[12:]
+        entropy = -log_softmax(z @ kernel.T + bias, axis=1)[np.arange(len(y)), y]
+        return float((weight * entropy).sum() / weight.sum() + strength / (2 * 3) * np.square(kernel).sum())
+
+    best = minimize(objective, np.zeros(15), method="BFGS", options={"gtol": 1e-6}).x
+    wanted = z @ best[:12].reshape(3, 4).T + best[12:]
+    monkeypatch.setattr(probes, "STRENGTHS", (strength,))
+    given = torch.from_numpy(x).float(), label[kept]
+    found = fit_probe(given, given, 3)(given[0]).double().numpy()
+    np.testing.assert_allclose(softmax(found, axis=1), softmax(wanted, axis=1), atol=2e-3)
+
+
+def test_the_pixels_of_a_probe_are_drawn_evenly_over_what_an_image_shows(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Features are the place of each pixel, so that the label of each drawn pixel can be looked up."""
+    masks = np.zeros((3, 16, 16), np.uint8)
+    masks[0, :4], masks[0, 8:] = 1, IGNORED
+    masks[1] = 2
+    masks[2, 0, 0] = 1
+    config = default_config(overrides=["regions={a: {data: x}}", "image={size: 16, channels: 1}"])
+    places = np.arange(3 * 256, dtype=np.float32).reshape(3, 1, 16, 16)
+    numbers = tuple("012")
+    part = PreparedRegion(
+        region=Region(name="a", task="segmentation", classes=("u", "v")), masks=masks, stored=places,
+        recipe=build_recipe(config.image, config.regions["a"]), labels=np.zeros(3, np.int64),
+        groups=numbers, ids=numbers, digests=numbers,
+    )  # fmt: skip
+
+    class Places(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.weight = torch.nn.Parameter(torch.zeros(1))
+
+        def features(self, image: torch.Tensor, region: str) -> torch.Tensor:
+            return torch.cat([image, -image], dim=1)
+
+    monkeypatch.setattr(probes, "PIXELS", 3 * 40)
+    feature, label = probes.features_of(Places(), part, "a")  # type: ignore[arg-type]
+    drawn = feature[:, 0].long().numpy()
+    assert torch.equal(feature[:, 1], -feature[:, 0])
+    np.testing.assert_array_equal(masks.reshape(-1)[drawn], label.numpy())
+    assert len(set(drawn.tolist())) == len(drawn), "no pixel twice"
+    shown = Counter(zip((drawn // 256).tolist(), label.tolist(), strict=True))
+    assert shown == {(0, 0): 20, (0, 1): 20, (1, 2): 40, (2, 0): 20, (2, 1): 1}
+    again = probes.features_of(Places(), part, "a")[0]  # type: ignore[arg-type]
+    assert torch.equal(feature, again)
 
 
 def test_a_constant_feature_does_no_harm() -> None:
