@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import math
 import shutil
 from collections import Counter
 from collections.abc import Callable
@@ -12,7 +13,7 @@ import pytest
 from lorkit.decompose.artifacts import read_json
 from lorkit.decompose.errors import DataError, UsageError
 from lorkit.decompose.runs import Run, locked_data, open_run
-from lorkit.decompose.runs.locked_data import RunSplits, check_part, prepare_file, recipe_of_region
+from lorkit.decompose.runs.locked_data import RunSplits, check_part, locked_splits, prepare_file, recipe_of_region
 
 
 def test_parts_are_found_by_digest_and_never_overlap(small_run: Run) -> None:
@@ -106,3 +107,24 @@ def test_a_file_is_read_whole_and_its_classes_are_matched_by_name(small_run: Run
 def test_a_run_that_moved_still_finds_its_data(small_run: Run, tmp_path: Path) -> None:
     moved = open_run(shutil.copytree(small_run.path, tmp_path / "elsewhere"))
     assert RunSplits(moved, "chest").part("chest", "val").digests
+
+
+def test_a_repeated_image_that_is_gone_is_refused(small_run: Run) -> None:
+    document = read_json(small_run.path / "splits.json", kind="splits")
+    samples = {"chest": RunSplits(small_run).samples("chest")}
+    held = locked_splits(document, samples).parts("chest")
+    assert {part: len(rows) for part, rows in held.items()} == {
+        part: len(digests) for part, digests in document["regions"]["chest"].items()
+    }
+    train = document["regions"]["chest"]["train"]
+    train.append(train[0])
+    with pytest.raises(DataError, match="'chest': 1 repeated images of the locked train split are gone"):
+        locked_splits(document, samples)
+
+
+def test_at_most_so_many_samples_are_spread_over_the_whole_part(small_run: Run) -> None:
+    data = RunSplits(small_run, "chest")
+    whole = data.part("chest", "train")
+    for most in (1, 7, len(whole) - 1, len(whole)):
+        step = math.ceil(len(whole) / most)
+        assert data.part("chest", "train", most=most).digests == whole.digests[::step]

@@ -117,3 +117,43 @@ def test_volumes_and_their_masks_are_mirrored_left_to_right_alone(other: dict[st
     assert torch.equal(augment_mask(mask, key, config), expected)
     volume = augment(mask[:, None].float(), key, config)[:, 0]
     torch.testing.assert_close(volume, expected.float(), atol=1e-5, rtol=0)
+
+
+def test_contrast_and_brightness_are_changed_about_the_middle_by_at_most_the_stated_range() -> None:
+    key, span = keys(0, np.arange(400)), 0.4
+    levels = torch.tensor([0.4, 0.5, 0.6]).view(1, 1, 1, 3).expand(400, 1, 1, 3)
+    low, middle, high = augment(levels, key, AugmentConfig(**{**OFF, "intensity": span})).flatten(1).double().unbind(1)
+    for gain in (high - middle) / 0.1, (middle - low) / 0.1:
+        assert gain.aminmax() == pytest.approx((1 - span, 1 + span), abs=0.02)
+    assert (middle - 0.5).aminmax() == pytest.approx((-span / 2, span / 2), abs=0.01)
+    assert abs(np.corrcoef((high - middle).numpy(), middle.numpy())[0, 1]) < 0.15, "drawn independently"
+
+
+def test_volumes_turn_in_the_plane_of_their_first_two_axes_and_scale_along_all() -> None:
+    depth, height, width = 20, 40, 10
+    config = AugmentConfig(**{**OFF, "flip": True, "rotate": 60.0, "scale": 0.2, "shift": 0.1, "share": 1.0})
+    theta = affine(keys(1, np.arange(60)), config, (depth, height, width)).double().numpy()
+    half = np.array([width, height, depth]) / 2
+    scales, angles, signs = [], [], []
+    for matrix in theta[:, :, :3]:
+        pixels = matrix * half[:, None] / half[None, :]
+        scale = 1 / pixels[0, 0]
+        np.testing.assert_allclose(scale**2 * pixels @ pixels.T, np.eye(3), atol=1e-5)
+        np.testing.assert_allclose(pixels[0, 1:], 0, atol=1e-7)
+        scales.append(scale)
+        angles.append(np.degrees(np.arccos(np.clip(scale * pixels[1, 1], -1, 1))))
+        signs.append(np.sign(np.linalg.det(pixels)))
+    assert 1 / 1.2 - 1e-6 <= min(scales) < 0.87
+    assert 1.15 < max(scales) <= 1.2 + 1e-6
+    assert 50 < max(angles) <= 60 + 1e-3
+    assert set(signs) == {-1, 1}
+    shifts = theta[:, :, 3]
+    assert ((np.abs(shifts).max(axis=0) > 0.17) & (np.abs(shifts).max(axis=0) <= 0.2)).all()
+    assert np.abs(np.corrcoef(shifts.T) - np.eye(3)).max() < 0.4
+
+
+def test_only_the_drawn_share_of_volumes_is_moved() -> None:
+    config = AugmentConfig(**{**OFF, "rotate": 60.0, "scale": 0.2, "shift": 0.1, "share": 0.25})
+    theta = affine(keys(1, np.arange(400)), config, (8, 8, 8)).numpy()
+    still = (theta == np.eye(3, 4, dtype=np.float32)).all((1, 2))
+    assert abs(still.mean() - 0.75) < 0.06

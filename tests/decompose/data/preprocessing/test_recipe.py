@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import math
+from fractions import Fraction
 from typing import Any
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from PIL import Image
 
 from lorkit.decompose.config import ImageConfig, RegionConfig
 from lorkit.decompose.data.preprocessing.recipe import (
     apply_recipe,
     build_recipe,
     range_notice,
+    resize_image,
+    resize_mask,
     to_unit,
 )
 from lorkit.decompose.documents.base import parse
@@ -85,6 +90,45 @@ def test_shrinking_averages_instead_of_skipping_pixels() -> None:
     stripes = np.tile(np.array([0, 255], np.uint8), (64, 32))
     out = apply_recipe(recipe((16, 16)), stripes)
     assert np.abs(out - 0.5).max() < 0.05
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.tuples(*[st.integers(1, 30)] * 2), st.tuples(*[st.integers(1, 30)] * 2))
+def test_masks_take_the_nearest_value_as_pillow_does_and_the_later_of_two(
+    old: tuple[int, int], new: tuple[int, int]
+) -> None:
+    mask = np.random.default_rng(0).integers(0, 256, old, dtype=np.uint8)
+    found = resize_mask(mask, new)
+    pillow = np.asarray(Image.fromarray(mask).resize(new[::-1], Image.Resampling.NEAREST))
+    # rounding errors decide in Pillow where a place lies on the border of two pixels
+    rows, columns = (
+        [(2 * at + 1) * before % (2 * after) == 0 for at in range(after)]
+        for before, after in zip(old, new, strict=True)
+    )
+    clear = ~np.logical_or.outer(rows, columns)
+    np.testing.assert_array_equal(found[clear], pillow[clear])
+    places = [
+        [math.floor(Fraction(2 * at + 1, 2) * before / after) for at in range(after)]
+        for before, after in zip(old, new, strict=True)
+    ]
+    np.testing.assert_array_equal(found, mask[places[0]][:, places[1]])
+    stack = np.stack([mask, mask[::-1]])
+    np.testing.assert_array_equal(
+        resize_mask(stack, (4, *new)), np.stack([found, resize_mask(mask[::-1], new)])[[0, 0, 1, 1]]
+    )
+
+
+@pytest.mark.parametrize("size", [(4, 7, 9), (6, 5, 4), (3, 20, 8), (12, 3, 3)])
+def test_volumes_are_resized_alike_whatever_axis_comes_first(size: tuple[int, int, int]) -> None:
+    """The filter is separable: Pillow resizes planes of the first two axes, then lines along the last."""
+    volume = np.random.default_rng(0).random((6, 8, 10), dtype=np.float32)
+    planes = [
+        np.asarray(Image.fromarray(np.ascontiguousarray(plane)).resize(size[1::-1], Image.Resampling.BILINEAR))
+        for plane in np.moveaxis(volume, 2, 0)
+    ]
+    lines = np.ascontiguousarray(np.stack(planes, axis=2).reshape(-1, 10))
+    whole = np.asarray(Image.fromarray(lines).resize((size[2], len(lines)), Image.Resampling.BILINEAR))
+    np.testing.assert_allclose(resize_image(volume, size), whole.reshape(size), atol=1e-6)
 
 
 def test_gray_fills_channels_and_colour_becomes_luma() -> None:

@@ -71,6 +71,44 @@ def test_distance_equals_the_formula_of_the_full_covariance(model: RegionCheck) 
     np.testing.assert_allclose(region_check.distances(model, images), np.sqrt(squared / basis.shape[1]), rtol=1e-3)
 
 
+def test_the_model_is_that_of_probabilistic_principal_components() -> None:
+    """Against singular values of the standardised fingerprints: no covariance and no eigenvalues of it."""
+    images = discs(60)
+    raw = region_check.fingerprint(images)
+    model = region_check.fit(images)
+    scale = np.maximum(raw.std(0), 0.01)
+    np.testing.assert_allclose(model.mean, raw.mean(0), atol=1e-5)
+    np.testing.assert_allclose(model.scale, scale, atol=1e-5)
+    _, singular, rows = np.linalg.svd((raw - raw.mean(0)) / scale, full_matrices=False)
+    variances = np.r_[singular**2 / 59, np.zeros(raw.shape[1] - len(singular))]
+    np.testing.assert_allclose(model.variances, variances[: region_check.DIRECTIONS], rtol=1e-3, atol=1e-4)
+    assert model.rest == pytest.approx(max(variances[region_check.DIRECTIONS :].mean(), 0.01), abs=1e-4)
+    same = np.abs(np.array(model.directions) @ rows[: region_check.DIRECTIONS].T)
+    np.testing.assert_allclose(same, np.eye(region_check.DIRECTIONS), atol=0.02)
+    assert (model.trained_on, model.channels) == (60, 1)
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_a_fingerprint_is_thumbnail_contrast_sharpness_levels_and_colour(channels: int) -> None:
+    images = np.random.default_rng(0).random((3, channels, 16, 24)).astype(np.float32)
+    for found, image in zip(region_check.fingerprint(images), images.astype(np.float64), strict=True):
+        gray = image.mean(0)
+        wanted = [
+            gray.reshape(8, 2, 8, 3).mean((1, 3)).ravel(),
+            [gray.std(), np.abs(gray[1:] - gray[:-1]).mean(), np.abs(gray[:, 1:] - gray[:, :-1]).mean()],
+            np.quantile(gray, [0.02, 0.25, 0.5, 0.75, 0.98]),
+            image.mean((1, 2)) - gray.mean() if channels == 3 else [],
+        ]
+        np.testing.assert_allclose(found, np.concatenate(wanted), atol=1e-6)
+
+
+def test_the_fingerprint_of_a_volume_is_that_of_its_middle_slices() -> None:
+    volume = np.random.default_rng(0).random((2, 1, 8, 16, 24)).astype(np.float32)
+    slices = volume[:, :, 4], volume[:, :, :, 8], volume[..., 12]
+    wanted = np.concatenate([region_check.fingerprint(np.ascontiguousarray(one)) for one in slices], axis=1)
+    np.testing.assert_array_equal(region_check.fingerprint(volume), wanted)
+
+
 def test_colour_is_part_of_the_fingerprint() -> None:
     model = region_check.calibrate(region_check.fit(discs(200, channels=3)), discs(100, channels=3, seed=1))
     red = discs(20, channels=3, seed=2)
