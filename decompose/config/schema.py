@@ -210,15 +210,6 @@ class Config(Section):
         return regions
 
     @model_validator(mode="after")
-    def _masks_in_all_or_none(self) -> Config:
-        stated = {region.task for region in self.regions.values() if region.task is not None}
-        if "segmentation" in stated and len(stated) > 1:
-            raise ValueError(
-                f"masks in all regions of a configuration, or in none, not tasks {' and '.join(sorted(stated))}"
-            )
-        return self
-
-    @model_validator(mode="after")
     def _views_to_keep(self) -> Config:
         if self.cache.enabled and self.train.augment is not None and self.train.augment.views is None:
             raise ValueError(

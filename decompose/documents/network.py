@@ -119,6 +119,8 @@ class NetworkInfo(Part):
     image: ImageShape | None = None
     recipe: Recipe
     normalise: Normalisation | None = None
+    maps: bool = False
+    """Whether the head averages maps, because another region of the run had masks."""
     decision: Decision | None = None
     """Null for other tasks than multilabel."""
     in_region: MeasuredCheck | RegionCheck | None = None
@@ -145,6 +147,7 @@ class NetworkInfo(Part):
             modality=self.modality,
             synthetic=self.synthetic,
             grouped=self.grouped,
+            maps=self.maps,
         )
 
 

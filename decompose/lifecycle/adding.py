@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Unpack
@@ -24,6 +24,7 @@ from lorkit.decompose.regions import Region, RegionSet
 from lorkit.decompose.runs import Run
 from lorkit.decompose.runs.live_model import WEIGHTS, build_model
 from lorkit.decompose.runs.writing import RunContent
+from lorkit.decompose.tasks import dense_outputs
 from lorkit.decompose.training.feature_cache import feature_cache_factory
 from lorkit.decompose.training.foundation.pretraining import run_phase, with_probes
 from lorkit.decompose.training.loop.phase import Phase
@@ -146,6 +147,8 @@ def _read(run: Run, region: str, stated: Config, pseudonyms: Pseudonyms) -> _Add
     samples = read_region(
         region, config.regions[region], base=stated.base, dims=len(config.image.size), pseudonyms=pseudonyms
     )
+    if dense_outputs(run.regions) and not dense_outputs([samples.region]):
+        samples = replace(samples, region=replace(samples.region, maps=True))  # on the run's network, which has maps
     splits = split_regions({region: samples}, config.split, seed=config.seed)
     decides = {"settings": config_digest(config), "data": samples.digest}
     origin = {"run": run.manifest.digest, "region": region}

@@ -74,8 +74,7 @@ class TrainingModule(nn.Module):
     def sample_losses(self, region: str, logits: Tensor, label: Tensor, smoothing: float = 0.0) -> Tensor:
         """Return the loss of the task of each of a region's samples, (n,), with their labels from a batch."""
         task = self.task_of(region)
-        target = task.own_targets(self.live.regions.get(region), label)
-        return task.loss(logits, target, smoothing, self.pos_weights.get(region))
+        return task.loss(logits, task.own_targets(label, logits), smoothing, self.pos_weights.get(region))
 
     def notices(self) -> list[str]:
         """Return sentences on terms that have nothing to teach with."""

@@ -39,6 +39,7 @@ def features_of(
     """
     model.eval()
     device = next(model.parameters()).device
+    dense = get_task(prepared.region.task).dense
     most = max(1, PIXELS // max(1, len(prepared)))
     generator = torch.Generator().manual_seed(0)
     pairs: list[tuple[Tensor, Tensor]] = []
@@ -46,7 +47,10 @@ def features_of(
     for image, target in eval_batches(prepared):
         on_event(Working(f"probing {region}", done, len(prepared)))
         feature = model.features(image.to(device), region).cpu()
-        pairs.append((feature, target) if feature.dim() == 2 else _sampled(feature, target, most, generator))
+        if dense:
+            pairs.append(_sampled(feature, target, most, generator))
+        else:
+            pairs.append((feature if feature.dim() == 2 else feature.flatten(2).mean(2), target))
         done += len(image)
     return torch.cat([feature for feature, _ in pairs]), torch.cat([label for _, label in pairs])
 
@@ -58,9 +62,9 @@ def probe_for(
     task = get_task(region.task)
     known = features_of(model, train, region.name, on_event)
     head = fit_probe(known, features_of(model, val, region.name, on_event), task.outputs(region))
-    if not task.dense:
+    if not getattr(model.backbone, "dense_dims", 0):
         return head
-    kernel = new_head(model.backbone, task.outputs(region)).requires_grad_(False)
+    kernel = new_head(model.backbone, task.outputs(region), maps=task.dense).requires_grad_(False)
     kernel.load_state_dict({"weight": head.weight.view_as(kernel.get_parameter("weight")), "bias": head.bias})
     return kernel
 

@@ -123,15 +123,15 @@ class RegionalModel(_Regional):
         self.backbone = backbone
         tasks = {region.name: get_task(region.task) for region in regions}
         for name, task in tasks.items():
-            if task.dense != bool(getattr(backbone, "dense_dims", 0)):
+            if task.dense and not getattr(backbone, "dense_dims", 0):
                 raise UsageError(
-                    f"region '{name}' of task {task.name} with a network for {'classes' if task.dense else 'maps'}",
-                    required="features for the outputs of the task: (N, F, *size) for maps, (N, F) else",
+                    f"region '{name}' of task {task.name} with a network for classes",
+                    required="features for the outputs of the task: (N, F, *size)",
                     fix="let the teacher's features fit the task, or pass dense to build_backbone",
                 )
-        self.heads = nn.ModuleDict(
-            {region.name: new_head(backbone, tasks[region.name].outputs(region)) for region in regions}
-        )
+        self.heads = nn.ModuleDict()
+        for name, task in tasks.items():
+            self.heads[name] = new_head(backbone, task.outputs(regions.get(name)), maps=task.dense)
 
     def forward(self, image: Tensor, region: Tensor | str | None = None) -> RegionalOutput:
         """Map images to features and each region's logits in one pass.

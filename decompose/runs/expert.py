@@ -16,7 +16,7 @@ from lorkit.decompose.models.deployable import Deployable
 from lorkit.decompose.models.foundation.model import load_strict
 from lorkit.decompose.regions import Region
 from lorkit.decompose.runs.store import EXPERT_INFO
-from lorkit.decompose.tasks import get_task
+from lorkit.decompose.tasks import dense_outputs, get_task
 
 WEIGHTS, PROGRAM, CARD = "model.safetensors", "model.pt2", "README.md"
 
@@ -73,8 +73,8 @@ def load_expert(directory: Path | str) -> LoadedExpert:
 def plain_network(backbone: str, *, channels: int, size: tuple[int, ...], region: Region) -> nn.Module:
     """Build a plain network with fresh weights: a backbone with a region's head, original classes and keys."""
     task = get_task(region.task)
-    body = build_backbone(backbone, channels=channels, image_size=size, dense=task.dense)
-    return attach_head(body, new_head(body, task.outputs(region)))
+    body = build_backbone(backbone, channels=channels, image_size=size, dense=dense_outputs([region]))
+    return attach_head(body, new_head(body, task.outputs(region), maps=task.dense))
 
 
 def _build(info: ExpertInfo) -> Deployable:

@@ -51,8 +51,8 @@ class Task(Protocol):
         """Return the number of outputs per sample, or per pixel."""
         ...
 
-    def own_targets(self, region: Region, label: Tensor) -> Tensor:
-        """Return the targets of a region's samples, as `loss` takes them, from those of a mixed batch."""
+    def own_targets(self, label: Tensor, logits: Tensor) -> Tensor:
+        """Return the targets of samples as `loss` takes them, from those of a batch, which may be flat and filled."""
         ...
 
     def loss(self, logits: Tensor, target: Tensor, smoothing: float = 0.0, pos_weight: Tensor | None = None) -> Tensor:

@@ -58,8 +58,8 @@ class Classification(Task):
         """Return the number of classes."""
         return len(region.classes)
 
-    def own_targets(self, region: Region, label: Tensor) -> Tensor:
-        """Return the class of each sample: the first column of a batch with multilabel regions."""
+    def own_targets(self, label: Tensor, logits: Tensor) -> Tensor:
+        """Return the class of each sample: the first value in a batch of several tasks."""
         return label if label.dim() == 1 else label[:, 0]
 
     def loss(self, logits: Tensor, target: Tensor, smoothing: float = 0.0, pos_weight: Tensor | None = None) -> Tensor:

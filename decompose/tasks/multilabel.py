@@ -39,9 +39,9 @@ class Multilabel(Task):
         """Return the number of labels."""
         return len(region.classes)
 
-    def own_targets(self, region: Region, label: Tensor) -> Tensor:
-        """Return the first L columns: batches are as wide as the region with most labels."""
-        return label[:, : len(region.classes)]
+    def own_targets(self, label: Tensor, logits: Tensor) -> Tensor:
+        """Return the first L columns: a batch of several regions may be wider."""
+        return label[:, : logits.shape[1]]
 
     def loss(self, logits: Tensor, target: Tensor, smoothing: float = 0.0, pos_weight: Tensor | None = None) -> Tensor:
         """Return the mean binary cross-entropy of the known labels of each sample, (n,); 0 if none is known."""

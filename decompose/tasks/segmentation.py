@@ -49,9 +49,10 @@ class Segmentation(Task):
                 fix="correct the masks or name all structures",
             )
 
-    def own_targets(self, region: Region, label: Tensor) -> Tensor:
-        """Return the masks."""
-        return label
+    def own_targets(self, label: Tensor, logits: Tensor) -> Tensor:
+        """Return the masks, which are flat in a batch of several tasks."""
+        shape = logits.shape[2:]
+        return label if label.shape[1:] == shape else label[:, : shape.numel()].reshape(-1, *shape)
 
     def loss(self, logits: Tensor, target: Tensor, smoothing: float = 0.0, pos_weight: Tensor | None = None) -> Tensor:
         """Return the Dice loss plus the mean cross-entropy of pixels of each sample, (n,).

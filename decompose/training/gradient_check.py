@@ -194,8 +194,9 @@ def _random_batch(config: Config, module: ReprogrammingModule) -> Batch:
     (region,) = module.live.regions
     count, image, theirs = max(MIN_SAMPLES[module.cka.estimator], 3), config.image, config.foundation_image
     generator = torch.Generator().manual_seed(config.seed)
-    shape = (count, *image.size) if module.task.dense else (count,)
-    label = torch.arange(prod(shape)).reshape(shape) % module.task.outputs(region)
+    outputs = module.task.outputs(region)
+    shape = (count, *image.size) if module.task.dense else (count,) if module.task.exclusive else (count, outputs)
+    label = torch.arange(prod(shape)).reshape(shape) % (outputs if module.task.exclusive else 2)
     pictures = [torch.rand(count, one.channels, *one.size, generator=generator) for one in (image, theirs)]
     return Batch(
         image=pictures[0],

@@ -71,7 +71,8 @@ def network_info(source: ExportableNetwork, decision: Decision | None = None) ->
         synthetic=source.synthetic,
         grouped=source.region.grouped,
     )
-    return info if decision is None else info.with_changes(decision=decision)
+    info = info if decision is None else info.with_changes(decision=decision)
+    return info.with_changes(maps=True) if source.region.maps else info
 
 
 def write_package(info: ExportInfo, directory: Path, samples: Samples, example: Example) -> None:

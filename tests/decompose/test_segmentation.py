@@ -126,15 +126,47 @@ def test_what_does_not_fit_the_task_is_refused_before_training(tmp_path: Path) -
     write_pictures(tmp_path / "a.npz")
     np.savez(tmp_path / "b.npz", images=np.zeros((8, 16, 16), np.uint8), labels=np.arange(8) % 2)
     path = tmp_path / "d.yaml"
-    both = {"box": {"data": "a.npz"}, "other": {"data": "b.npz"}}
-    with pytest.raises(UsageError, match="regions of several tasks"):
-        train(config_of(path, [16, 16], {"data": "a.npz"}, regions=both), dry_run=True)
     with pytest.raises(UsageError, match="for classification"):
         train(config_of(path, [16, 16], {"data": "b.npz"}), dry_run=True)
     with pytest.raises(UsageError, match="multiples of"):
         train(config_of(path, [20, 17], {"data": "a.npz"}), dry_run=True)
-    stated = {"one": {"data": "a.npz", "task": "segmentation"}, "two": {"data": "b.npz", "task": "classification"}}
-    with pytest.raises(UsageError, match="masks in all regions of a configuration, or in none"):
-        config_of(path, [16, 16], {"data": "a.npz"}, regions=stated)
     with pytest.raises(UsageError, match="three sides of volumes"):
         config_of(path, [16, 16, 16, 16], {"data": "a.npz"})
+
+
+def write_mixed(root: Path) -> None:
+    """Write a region of masks, one of classes and one of labels, of the same pictures."""
+    write_pictures(root / "a.npz", 36)
+    with np.load(root / "a.npz") as stored:
+        images, masks = stored["images"], stored["masks"]
+    top, left = (masks[:, :5].any((1, 2)), masks[:, :, :5].any((1, 2)))
+    np.savez(root / "side.npz", images=images[:, ::-1], labels=top.astype(int))
+    labels = np.stack([top, left], axis=1).astype(int)
+    labels[::6, 1] = -1
+    np.savez(root / "where.npz", images=255 - images, labels=labels, label_names=np.array(["top", "left"]))
+
+
+@pytest.mark.usefixtures("without_program")
+@pytest.mark.parametrize("method", ["lorkd", "rd", "drd"])
+def test_regions_of_masks_classes_and_labels_are_one_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, method: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    write_mixed(tmp_path)
+    regions = {"box": {"data": "a.npz"}, "side": {"data": "side.npz"}, "where": {"data": "where.npz"}}
+    settings = {"epochs": 1, "batch_size": 18, "lr": 0.01, "warmup_epochs": 0}
+    config = config_of(tmp_path / "d.yaml", [16, 16], {}, regions=regions, train=settings)
+    config = config.model_copy(update={"split": config.split.model_copy(update={"val": 0.3})})
+    run = train(config.model_copy(update={"method": method})).run
+    rows = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    assert all(np.isfinite(value) for row in rows for term in row["loss"].values() for value in term.values())
+    for result in extract(run):
+        expert = load_expert(result.path)
+        shape = tuple(expert.network(torch.zeros(2, 1, 16, 16)).shape)
+        assert shape == {"box": (2, 2, 16, 16), "side": (2, 2), "where": (2, 2)}[result.path.name]
+        assert expert.info.maps == (result.path.name != "box")
+    document = evaluate(run)
+    assert {name: block.task for name, block in document.regions.items()} == {
+        "box": "segmentation", "side": "classification", "where": "multilabel",
+    }  # fmt: skip
+    assert document.mean.keys() >= {"dice", "balanced_accuracy", "auroc"}

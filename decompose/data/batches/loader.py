@@ -35,8 +35,8 @@ class Batch(NamedTuple):
 
     Attributes:
         image: (N, C, *spatial) float32 in [0, 1].
-        label: (N,) int64 within the sample's region; (N, *spatial) of a segmentation; (N, L) of multilabel regions,
-            where regions with fewer labels, and the class of a classification, fill the first columns.
+        label: (N,) int64 within the sample's region; (N, *spatial) of a segmentation; (N, L) of a multilabel region.
+            Regions whose targets differ in shape have (N, W), flat and filled with -1, for `Task.own_targets`.
         region: (N,) int64 routing indices, ascending.
         sample: (N,) int64 positions in the region's prepared set.
         teacher_image: The same samples with the same augmentation in the teacher's size and channels; None if both
@@ -203,10 +203,10 @@ class BatchLoader:
 
 
 def _joined(labels: list[Tensor]) -> Tensor:
-    """Join targets of regions; if some have several labels per sample, all get as many columns, filled with -1."""
+    """Join targets of regions; if their shapes differ, they are flat and as long as the longest, filled with -1."""
     if len({label.shape[1:] for label in labels}) == 1:
         return torch.cat(labels)
-    tables = [label[:, None] if label.dim() == 1 else label for label in labels]
+    tables = [label.long().reshape(len(label), -1) for label in labels]
     width = max(table.shape[1] for table in tables)
     return torch.cat([F.pad(table, (0, width - table.shape[1]), value=UNCERTAIN) for table in tables])
 

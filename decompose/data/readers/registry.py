@@ -81,30 +81,30 @@ def read_regions(
     """Read every region of a configuration, in its order.
 
     Raises:
-        UsageError: Its regions have different tasks; else as for `read_region`.
+        UsageError: As for `read_region`.
         DataError: As for `read_region`.
     """
     dims = len(config.image.size)
     regions = with_progress(list(config.regions.items()), "reading data", on_event)
     settings: dict[str, Any] = {"base": config.base, "dims": dims, "pseudonyms": pseudonyms}
     samples = {name: read_region(name, region, **settings) for name, region in regions}
-    tasks = {one.region.task: name for name, one in samples.items()}
-    if SEGMENTATION in tasks and len(tasks) > 1:
-        raise UsageError(
-            "regions of several tasks: " + ", ".join(f"{task} ('{name}')" for task, name in tasks.items()),
-            required="masks in all regions of a configuration, or in none",
-            fix="write a configuration for the regions with masks",
-        )
-    return samples
+    tasks = {one.region.task for one in samples.values()}
+    if SEGMENTATION not in tasks or len(tasks) == 1:
+        return samples
+    # one network computes maps for all: heads of classes and labels average them
+    return {
+        name: one if one.task == SEGMENTATION else replace(one, region=replace(one.region, maps=True))
+        for name, one in samples.items()
+    }
 
 
 def expected_task(config: Config) -> str:
-    """Return the task that a configuration is expected to have, without reading its data."""
+    """Return segmentation if a region of a configuration is expected to have masks, without reading its data."""
     for region in config.regions.values():
-        if region.task in KNOWN_TASKS:
-            return str(region.task)
-        if region.structures is not None:
+        if region.structures is not None or region.task == SEGMENTATION:
             return SEGMENTATION
+        if region.task in KNOWN_TASKS:
+            continue
         entries = [resolve_path(entry, config.base) for entry in region.data or region.train or ()]
         if entries and (
             nifti.accepts(entries) or (npz.accepts(entries) and "labels" not in npz.keys_of(Path(entries[0])))

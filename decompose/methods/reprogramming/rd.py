@@ -35,7 +35,7 @@ class FeatureReprogramming(ReprogrammingModule):
         wide, narrow = (cast(Backbone, model.backbone).feature_dim for model in (foundation.model, live))
         hidden = self.settings.hidden
         self.reprogrammer: nn.Module
-        if self.task.dense:
+        if getattr(live.backbone, "dense_dims", 0):
             self.grids = [config.image.size]
             self.reprogrammer = GridReprogrammer(wide, narrow, config.image.size, hidden)
         else:

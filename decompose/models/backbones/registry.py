@@ -118,11 +118,19 @@ def _unet(name: str, channels: int, image_size: tuple[int, ...], *, dense: bool)
     return UNETS[name].build(channels, len(image_size))
 
 
-def new_head(backbone: nn.Module, outputs: int) -> nn.Module:
-    """Return a head with fresh weights for a backbone: a linear layer, or a 1 x 1 convolution for maps."""
+class MeanLinear(nn.Linear):
+    """A linear layer on the mean of maps: (N, F, *spatial) to (N, outputs)."""
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Return one output of each kind per image."""
+        return super().forward(features.flatten(2).mean(2))
+
+
+def new_head(backbone: nn.Module, outputs: int, *, maps: bool) -> nn.Module:
+    """Return a head with fresh weights for a backbone: a 1 x 1 convolution for `maps`, else a linear layer."""
     width, dims = cast(Backbone, backbone).feature_dim, getattr(backbone, "dense_dims", 0)
-    if not dims:
-        return nn.Linear(width, outputs)
+    if not maps:
+        return MeanLinear(width, outputs) if dims else nn.Linear(width, outputs)
     return nn.Conv2d(width, outputs, 1) if dims == 2 else nn.Conv3d(width, outputs, 1)
 
 

@@ -61,11 +61,14 @@ def test_half_precision_is_computed_in_float32() -> None:
     assert softened_binary_kl(logits, logits, 1.0).dtype == torch.float32
 
 
-def test_a_mixed_batch_gives_each_task_its_own_columns() -> None:
-    label = torch.tensor([[1, 0, -1], [2, -1, -1]])
-    assert TASK.own_targets(CHEST, label[:1]).tolist() == [[1, 0]]
-    assert get_task("classification").own_targets(CHEST, label[1:]).tolist() == [2]
-    assert get_task("classification").own_targets(CHEST, torch.tensor([1, 2])).tolist() == [1, 2]
+def test_a_mixed_batch_gives_each_task_its_own_targets() -> None:
+    label = torch.tensor([[1, 0, -1, -1], [2, -1, -1, -1], [0, 1, 2, 255]])
+    assert TASK.own_targets(label[:1], torch.zeros(1, 2)).tolist() == [[1, 0]]
+    one, masks = get_task("classification"), get_task("segmentation")
+    assert one.own_targets(label[1:2], torch.zeros(1, 3)).tolist() == [2]
+    assert one.own_targets(torch.tensor([1, 2]), torch.zeros(2, 3)).tolist() == [1, 2]
+    assert masks.own_targets(label[2:], torch.zeros(1, 3, 2, 2)).tolist() == [[[0, 1], [2, 255]]]
+    assert masks.own_targets(label[None], torch.zeros(1, 3, 3, 4)) is not None
 
 
 def test_thresholds_come_from_validation_and_are_only_used_on_test() -> None:
