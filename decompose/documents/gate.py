@@ -164,6 +164,9 @@ class Accuracy(Part):
     subgroups: list[Subset] = []
     label_flips: int | None = None
     flip_rate: Share | None = None
+    """Share of the pixels of masks that differ."""
+    dice_network_grid: dict[Side, Share | None] | None = None
+    """Dice of masks at the network's size, before they are resized: a diagnostic without effect on the verdict."""
     changes: dict[Change, int] = {}
     flips: list[ChangedAnswer] = []
     case_set: CaseSet | None

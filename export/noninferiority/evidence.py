@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -17,8 +17,10 @@ from lorkit.decompose.artifacts.arrays import Float32Array, Floats
 from lorkit.decompose.documents.gate import ChangedAnswer
 from lorkit.decompose.evaluation.scoring import score_mask
 from lorkit.decompose.metrics import PairedDrop, paired_drop
+from lorkit.decompose.metrics.bootstrap import number
 from lorkit.decompose.metrics.paired import paired_means
-from lorkit.decompose.tasks import ScoreInputs, get_task
+from lorkit.decompose.metrics.segmentation import NETWORK_COUNTS, dice
+from lorkit.decompose.tasks import ScoreInputs, get_task, headline
 from lorkit.export.noninferiority import changed_answers
 from lorkit.export.noninferiority.label_evidence import LabelEvidence
 from lorkit.export.noninferiority.sides import Sides
@@ -50,7 +52,7 @@ class AccuracyEvidence:
     absent: Callable[[Rows], list[str]]
     structures: Mapping[str, Compare]
     changed: list[ChangedAnswer]
-    rate: dict[str, float | None]
+    rate: dict[str, Any]
 
 
 def collect_evidence(
@@ -122,7 +124,7 @@ def _compare_tables(pair: ExportPair, engines: _Engines, prepared: _Prepared, se
         groups=prepared[0].groups,
         seed=seed,
     )
-    rate: dict[str, float | None] = {"label_flips": found.flipped_cases()}
+    rate = {"label_flips": found.flipped_cases()}
     changed = changed_answers.changed_table(prepared[0], (one, two), cuts)
     return AccuracyEvidence(sides, np.array_equal(one, two), found.compare, found.absent, by_label, changed, rate)
 
@@ -170,7 +172,9 @@ def _compare_masks(
     names = region.classes if len(region.classes) > 1 else ()
     structures = {name: compare_of(slice(index, index + 1)) for index, name in enumerate(names)}
     changed = changed_answers.changed_dice(prepared[0], one_NS, two_NS, region.classes)
-    rate: dict[str, float | None] = {"flip_rate": found.differing}
+    sizes = zip(("baseline", "candidate"), found.rows, strict=True)
+    network_grid = {side: number(headline(dice(rows[..., NETWORK_COUNTS]))) for side, rows in sizes}
+    rate = {"flip_rate": found.differing, "dice_network_grid": network_grid}
     return AccuracyEvidence(sides, found.equal, compare_of(slice(None)), absent, structures, changed, rate)
 
 

@@ -139,7 +139,9 @@ def test_masks_are_compared_by_case_and_by_structure(masks: Callable[[float], np
             assert part is not None
             assert (part.baseline, part.candidate) == pytest.approx((baseline, candidate))
     assert (found.absent(ALL), found.absent(list(range(5, 9)))) == ([], ["lower"])
-    assert found.rate == {"flip_rate": pytest.approx((answers[0] != answers[1]).mean())}
+    assert found.rate["flip_rate"] == pytest.approx((answers[0] != answers[1]).mean())
+    sides = [np.mean([np.nanmean(structure[side]) for structure in by_structure]) for side in (0, 1)]
+    assert found.rate["dice_network_grid"] == pytest.approx(dict(zip(("baseline", "candidate"), sides, strict=True)))
     assert not found.equal
 
 
@@ -151,7 +153,7 @@ def test_one_case_of_other_outputs_in_an_early_batch_is_not_equal(masks: Callabl
     assert collect(region, one, two, masks=truth.astype(np.uint8)).equal
     two[3, 0, 0, 0] += 1e-6
     found = collect(region, one, two, masks=truth.astype(np.uint8))
-    assert (found.equal, found.rate) == (False, {"flip_rate": 0})
+    assert (found.equal, found.rate["flip_rate"]) == (False, 0)
 
 
 def test_cases_without_any_structure_are_not_judged(masks: Callable[[float], np.ndarray]) -> None:
