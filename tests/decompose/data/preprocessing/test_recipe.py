@@ -16,6 +16,7 @@ from lorkit.decompose.config import ImageConfig, RegionConfig
 from lorkit.decompose.data.preprocessing.recipe import (
     apply_recipe,
     build_recipe,
+    intensity_step,
     range_notice,
     resize_image,
     resize_mask,
@@ -54,6 +55,13 @@ def test_percentile_ignores_the_outlier() -> None:
     out = apply_recipe(recipe((64, 64), intensity="percentile"), image)[0]
     assert abs(float(out[32, 0]) - 0.5) < 0.02
     assert out.max() == 1
+
+
+def test_percentile_rule_maps_half_a_percent_at_either_end_to_black_and_white() -> None:
+    """Of the numbers 0 to 1000 in any order, 5 is the lower limit and 995 the upper one."""
+    image = np.random.default_rng(0).permutation(1001).astype(np.float32)[None]
+    unit = to_unit(intensity_step(RegionConfig(data=("x",), intensity="percentile")), image)
+    np.testing.assert_allclose(unit, np.clip((image - 5) / 990, 0, 1), atol=1e-6)
 
 
 def test_constant_image_under_percentile_is_black_not_nan() -> None:

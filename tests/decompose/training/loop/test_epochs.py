@@ -1,10 +1,12 @@
 """One tiny phantom, tiny networks at 16 x 16: what the loop promises, bit for bit."""
 
+import itertools
 import os
 import shutil
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -212,6 +214,26 @@ def test_events_name_every_term_and_region(
     validated = [event for event in events if isinstance(event, Validated)]
     assert set(validated[0].scores) == {"chest", "knee"}
     assert validated[0].best
+
+
+def test_times_and_rates_are_those_of_the_clock(
+    config: Config, parts: dict[str, dict[str, PreparedRegion]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By a clock that goes on by one second whenever it is read."""
+    clock = itertools.count(1000.0)
+    monkeypatch.setattr(epochs, "time", SimpleNamespace(perf_counter=lambda: next(clock)))
+    _, events = run(config, parts, tmp_path, None)
+    passed = next(clock) - 1001
+    (end,) = (event for event in events if isinstance(event, Finished))
+    validated = [event for event in events if isinstance(event, Validated)]
+    steps = [event for event in events if isinstance(event, Step)]
+    assert 0 < sum(row["seconds"] for row in end.history) < end.seconds == passed
+    for row, event in zip(end.history, validated, strict=True):
+        assert event.images_per_second == pytest.approx(24 / row["seconds"])  # 3 batches of 8
+        assert row["images_per_second"] == pytest.approx(event.images_per_second, abs=0.06)
+    # a second for each step, as the clock is read once for it, and some before the first
+    assert [event.eta_s for event in steps[-2:]] == [pytest.approx((passed - 4) / 5, rel=0.3), 0]
+    assert all(0 < later.eta_s < event.eta_s for event, later in itertools.pairwise(steps[:-1]))
 
 
 def test_the_teacher_does_not_move(
