@@ -14,7 +14,7 @@ from lorkit.decompose.config import Config, config_digest
 from lorkit.decompose.data import RegionSamples, Splits, read_region, split_regions
 from lorkit.decompose.data.samples.pseudonyms import Pseudonyms
 from lorkit.decompose.errors import UsageError
-from lorkit.decompose.events import Listener
+from lorkit.decompose.events import Listener, Notice
 from lorkit.decompose.lifecycle.new_region_model import AddedRegion, merge_region, single_region_model
 from lorkit.decompose.lifecycle.provenance import origin_record, with_heads, with_known_head
 from lorkit.decompose.lifecycle.settings import config_with_region, only_region
@@ -29,6 +29,7 @@ from lorkit.decompose.training.feature_cache import feature_cache_factory
 from lorkit.decompose.training.foundation.pretraining import run_phase, with_probes
 from lorkit.decompose.training.loop.phase import Phase
 from lorkit.decompose.training.new_run import RunOptions, TrainableRun, TrainedRun, Training, TrainResult, make_run
+from lorkit.decompose.training.phases import meet_teacher, weaker_teachers
 from lorkit.decompose.training.plan import TrainingPlan, plan_training
 from lorkit.decompose.training.tensorboard import check_tensorboard
 from lorkit.decompose.training.training_data import prepare_training_data
@@ -78,7 +79,10 @@ class _Addition(TrainableRun):
         shared = load_tensors(self.run.path / WEIGHTS)
         torch.manual_seed(config.seed)  # before anything is built, in every process
         module = AddedRegion(single_region_model(config, shared, region), config.train, config.lorkd, teacher)
+        scores = meet_teacher(module, teacher, data, RegionSet([region]), fabric.device, on_event)
         end = run_phase(module, phase, fabric, teacher, on_event)
+        for text in weaker_teachers(scores, end):
+            on_event(Notice(text=text))
         module.live.cpu()
         teacher.model.cpu()  # its backbone is that of `source`
         live = build_model(config, self.regions)

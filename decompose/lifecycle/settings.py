@@ -15,10 +15,10 @@ _LOCKED = {
     "image": ("size", "channels", "mean", "std"),
     "student": ("backbone",),
     "foundation": ("backbone", "weights"),
-    "lorkd": ("rank", "alpha", "layout", "norm", "depthwise", "select_min_channels"),
+    "lorkd": ("rank", "alpha", "layout", "norm", "depthwise", "select_min_channels", "shared_norms"),
 }
 # Settings of the training of the new region.
-_FREE_LORKD = ("feature_kd", "logit_kd", "factor_lr_ratio", "factor_weight_decay")
+_FREE_LORKD = ("feature_kd", "logit_kd", "kd_by_region", "factor_lr_ratio", "factor_weight_decay")
 _FREE = ("name", "seed", "privacy")
 
 

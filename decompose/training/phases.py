@@ -102,15 +102,12 @@ def train_phases(
             module = first.module if first else one.build(config, members, known)
             parameters += count_parameters(module)
             macs = max(macs, training_macs(module.live, tuple(phase.val[members.names[0]].images.shape[1:])))
-            for text in module.notices():
-                on_event(Notice(text=text))
-            teacher = teacher_scores(known, training_data, members, fabric.device) if known and one.uses_teacher else {}
-            chance = {name: get_task(phase.val[name].region.task).chance(phase.val[name].targets) for name in teacher}
-            module.compare_with_teacher(teacher, {name: value or 0.0 for name, value in chance.items()})
+            guide = known if one.uses_teacher else None
+            teacher = meet_teacher(module, guide, training_data, members, fabric.device, on_event)
             if isinstance(one, FitsInOneGo):
                 ends.append(_fit(one, module.to(fabric.device), phase, on_event))
             else:
-                ends.append(run_phase(module, phase, fabric, known if one.uses_teacher else None, on_event))
+                ends.append(run_phase(module, phase, fabric, guide, on_event))
             for text in weaker_teachers(teacher, ends[-1]):
                 on_event(Notice(text=text))
             finished = module.finished()
@@ -119,6 +116,27 @@ def train_phases(
         models[members.names[0]] = finished
     live = SeparateModels(models, regions) if method.separate else models[regions.names[0]]
     return Trained(live=live.eval(), ends=tuple(ends), parameters=parameters, macs=macs)
+
+
+def meet_teacher(
+    module: TrainingModule,
+    teacher: Foundation | None,
+    data: TrainingData,
+    regions: RegionSet,
+    device: torch.device,
+    on_event: Listener,
+) -> dict[str, float]:
+    """Announce terms with nothing to teach, and give a module the validation scores of its teacher, before training.
+
+    Returns:
+        The scores by region; empty without a teacher.
+    """
+    for text in module.notices():
+        on_event(Notice(text=text))
+    scores = teacher_scores(teacher, data, regions, device) if teacher is not None else {}
+    chances = {name: get_task(data.val[name].region.task).chance(data.val[name].targets) for name in scores}
+    module.compare_with_teacher(scores, {name: value or 0.0 for name, value in chances.items()})
+    return scores
 
 
 def teacher_scores(

@@ -87,6 +87,29 @@ def test_nothing_but_the_new_regions_own_moves(
     assert any(key.endswith("regions.wrist.weight") for key in added) == (norm == "region")
 
 
+@pytest.mark.usefixtures("tiny")
+def test_a_region_is_added_with_weights_by_its_teacher_and_the_norms_that_the_run_shares(
+    make_run: Callable[..., Run], wrist: Path, tmp_path: Path
+) -> None:
+    old = make_run(tmp_path / "runs" / "old", **{"lorkd.shared_norms": ["*bn1"]})
+    told: list[Event] = []
+    data = [f"regions.wrist.data={wrist}"]
+    new = train_from(
+        old.path,
+        overrides=[*data, "lorkd.kd_by_region=auto", "train.epochs=2"],
+        add_region="wrist",
+        out=tmp_path / "runs",
+        on_event=told.append,
+    )
+    config = open_run(new.run).config
+    assert (config.lorkd.kd_by_region, config.lorkd.shared_norms) == ("auto", ("*bn1",))
+    assert any("lorkd.logit_kd has nothing to teach wrist with" in getattr(event, "text", "") for event in told)
+    own = [key for key in weights(new.run) if owner_of(key, ("wrist",))]
+    assert not any("bn1.regions" in key for key in own)
+    with pytest.raises(UsageError, match=r"shared_norms"):
+        train_from(old.path, overrides=[*data, "lorkd.shared_norms=[]"], add_region="wrist", out=tmp_path / "runs")
+
+
 def test_only_the_new_regions_data_are_read(small_run: Run, wrist: Path, tmp_path: Path) -> None:
     config = small_run.path / "config.yaml"
     config.write_text(config.read_text().replace("chest.npz", "gone.npz"))
