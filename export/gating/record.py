@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import Any
 
 from lorkit.decompose.artifacts import MANIFEST, digest_file, exclusive
 from lorkit.decompose.documents.base import Verdict
@@ -15,7 +16,7 @@ from lorkit.decompose.documents.gate import GateDocument, GateRegion
 from lorkit.decompose.documents.measured import Subject
 from lorkit.decompose.errors import ArtifactError
 from lorkit.decompose.runs import Run, exports_of
-from lorkit.export.gating.limits import worst
+from lorkit.export.gating.limits import ANY, ByRegion, worst
 
 NAME = "gate.json"
 _WAIT_S = 30.0
@@ -38,13 +39,24 @@ def read_verdicts(run: Run) -> GateDocument | None:
 def store_verdicts(run: Run, document: GateDocument) -> None:
     """Merge a gate into the record of its run.
 
+    Regions of other runs, and verdicts on an export against itself, say nothing about the run and are left out.
+
     Raises:
         BusyError: Other gates on the run write for longer than half a minute.
     """
+    found = {name: block for name, block in document.regions.items() if _is_about(run, name, block)}
+    if not found:
+        return
+    document = document.with_changes(regions=found, verdict=worst(block.verdict for block in found.values()))
     run.measurements_dir.mkdir(parents=True, exist_ok=True)
     path = run.measurements_dir / NAME
     with exclusive(path, wait_s=_WAIT_S):
         _merged(run, document, path).write(path)
+
+
+def _is_about(run: Run, name: str, block: GateRegion) -> bool:
+    same = block.baseline.digest is not None and block.baseline.digest == block.candidate.digest
+    return name in run.regions.names and not same
 
 
 def _merged(run: Run, document: GateDocument, path: Path) -> GateDocument:
@@ -59,10 +71,29 @@ def _merged(run: Run, document: GateDocument, path: Path) -> GateDocument:
     warnings = [text for text in earlier.warnings if text.startswith(tuple(f"region {name}:" for name in kept))]
     merged = document.with_changes(
         regions=found,
+        **_limits(document, earlier, kept),
         synthetic=document.synthetic or (earlier.synthetic and bool(kept)),
         warnings=list(dict.fromkeys([*document.warnings, *warnings])),
     )
     return _marked(run, merged)
+
+
+def _limits(document: GateDocument, earlier: GateDocument, kept: Mapping[str, GateRegion]) -> dict[str, Any]:
+    """Return the limits of a gate with those under which the kept regions were judged."""
+
+    def merged(new: ByRegion, old: Mapping[str, float | None]) -> dict[str, float]:
+        own = {name: value for name, value in old.items() if value is not None and value != new.others}
+        return {name: value for name, value in new.regions.items() if name not in old} | own
+
+    drops = ByRegion(document.max_accuracy_drop, document.max_accuracy_drops)
+    found: dict[str, Any] = {
+        "max_accuracy_drops": merged(drops, {name: block.accuracy.allowed for name, block in kept.items()})
+    }
+    for key in ("min_accuracy", "min_recall"):
+        new, old = (ByRegion.of(getattr(one, key)) for one in (document, earlier))
+        others = {} if new.others is None else {ANY: new.others}
+        found[key] = others | merged(new, {name: old.value(name) for name in kept})
+    return found
 
 
 def _marked(run: Run, document: GateDocument) -> GateDocument:

@@ -6,7 +6,7 @@ import shutil
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-from sample_documents import gate, measured
+from sample_documents import accuracy, gate, measured
 
 from lorkit.decompose.documents.gate import GateDocument, GateRegion
 from lorkit.decompose.runs import Run, export_directory
@@ -98,3 +98,33 @@ def test_a_damaged_record_is_replaced_and_said_so(a_run: Run) -> None:
     found = read_verdicts(a_run)
     assert found is not None
     assert "Earlier verdicts were replaced" in found.warnings[0]
+
+
+def test_verdicts_that_say_nothing_about_the_run_are_not_kept(a_run: Run) -> None:
+    chest = judged(a_run, "chest", "fail")
+    itself = chest.with_changes(verdict="pass", baseline=chest.candidate)
+    for regions in ({"liver": judged(a_run, "knee")}, {"chest": itself}):
+        store_verdicts(a_run, document(regions))
+        assert read_verdicts(a_run) is None
+    store_verdicts(a_run, document({"chest": chest}, verdict="fail"))
+    for regions in ({"liver": judged(a_run, "knee")}, {"chest": itself}):
+        store_verdicts(a_run, document(regions))
+        found = read_verdicts(a_run)
+        assert found is not None
+        assert found.regions == {"chest": chest}
+    store_verdicts(a_run, document({"chest": itself, "knee": judged(a_run, "knee")}))
+    both = read_verdicts(a_run)
+    assert both is not None
+    assert (both.verdict, both.headline, list(both.regions)) == ("fail", "FAIL", ["chest", "knee"])
+
+
+def test_the_record_has_the_limits_of_each_region(a_run: Run) -> None:
+    strict = judged(a_run, "chest", accuracy=accuracy(allowed=0.01))
+    store_verdicts(a_run, document({"chest": strict}, max_accuracy_drop=0.01, min_accuracy={"*": 0.7, "knee": 0.6}))
+    loose = judged(a_run, "knee", accuracy=accuracy(allowed=0.05))
+    own = {"max_accuracy_drop": 0.05, "max_accuracy_drops": {"chest": 0.04}, "min_recall": {"*": 0.3}}
+    store_verdicts(a_run, document({"knee": loose}, **own))
+    found = read_verdicts(a_run)
+    assert found is not None
+    assert (found.max_accuracy_drop, found.max_accuracy_drops) == (0.05, {"chest": 0.01})
+    assert (found.min_accuracy, found.min_recall) == ({"chest": 0.7}, {"*": 0.3})
