@@ -23,7 +23,7 @@ from lorkit.decompose.artifacts.arrays import Floats
 
 ALPHA = 0.05
 """Default two-sided error of an interval."""
-_MOST = 1000.0
+MOST_TIMES = 1000.0
 """Largest number of times as many cases that is worth stating."""
 
 
@@ -111,11 +111,11 @@ class DropUncertainty:
         def excess(times: float) -> float:
             return math.hypot(math.sqrt(rest / times), self.unseen.bound(times=times)) - margin
 
-        if not excess(_MOST) < 0:
+        if not excess(MOST_TIMES) < 0:
             return None
         if excess(1.0 / n) <= 0:
             return 1
-        needed: int = math.ceil(n * brentq(excess, 1.0 / n, _MOST, xtol=1e-4 / n))
+        needed: int = math.ceil(n * brentq(excess, 1.0 / n, MOST_TIMES, xtol=1e-4 / n))
         return min(n, needed) if distance < margin else max(n + 1, needed)
 
 

@@ -18,7 +18,7 @@ from numpy.typing import ArrayLike
 
 from lorkit.decompose.artifacts.arrays import Floats
 from lorkit.decompose.metrics.bootstrap import mean_defined, safe_divide, sum_groups, weighted_totals
-from lorkit.decompose.metrics.intervals import ALPHA
+from lorkit.decompose.metrics.intervals import ALPHA, MOST_TIMES
 from lorkit.decompose.metrics.paired import heaviest_group
 
 REPLICATES = 2000
@@ -40,16 +40,18 @@ class Rate:
     groups: int
 
     def groups_to_exclude(self, limit: float) -> int | None:
-        """Return about how many groups give an interval without `limit`, if the rate stays; None if no number does.
+        """Return about how many groups give an interval without `limit`, if the rate stays.
 
-        The half-width on the side of the limit decreases with the square root of the number of groups.
+        The half-width on the side of the limit decreases with the square root of the number of groups. None if no
+        number does, or only more than a thousand times as many.
         """
         low, high = self.ci
         distance = abs(self.value - limit)
         if not distance > 0:
             return None
         reach = self.value - low if self.value > limit else high - self.value
-        return max(self.groups + 1, math.ceil(self.groups * (reach / distance) ** 2))
+        times = (reach / distance) ** 2
+        return None if times > MOST_TIMES else max(self.groups + 1, math.ceil(self.groups * times))
 
 
 def mean_rate(cases_NS: Floats, groups: ArrayLike, *, seed: int = 0) -> Rate:

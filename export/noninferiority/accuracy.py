@@ -142,6 +142,7 @@ def _without_drop(block: JudgedAccuracy) -> JudgedAccuracy:
         **none,
         decidable=0.0,
         needed_n=None,
+        needed_groups=block.needed_groups if block.at_chance else None,
         structures=[row if row.drop is None else row.with_changes(**none) for row in block.structures],
         subgroups=[row if row.drop is None else row.with_changes(**none, absent=[]) for row in block.subgroups],
     )

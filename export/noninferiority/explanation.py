@@ -91,9 +91,10 @@ def _end(block: JudgedAccuracy) -> str:
 def _needed(block: JudgedAccuracy) -> str:
     if block.needed_groups is None:
         return ". The drop is so close to it that no reasonable number of cases decides"
-    return (
-        f". About {plural(block.needed_groups, block.unit)} would decide whether a drop of {block.drop:.3f} is allowed"
-    )
+    about = f". About {plural(block.needed_groups, block.unit)} would"
+    if in_words(block.drop).startswith("loses"):
+        return f"{about} decide whether a drop of {block.drop:.3f} is allowed"
+    return f"{about} exclude a larger drop if {METRICS[block.metric]} still {in_words(block.drop)}"
 
 
 def _hidden_losses(block: JudgedAccuracy) -> list[str]:
@@ -122,6 +123,9 @@ def _about_floor(block: JudgedAccuracy, floor: Floor) -> str:
     words = {"pass": "lies above", "fail": "lies below", "inconclusive": "contains"}[floor.verdict]
     needed = floor.needed_groups
     more = f" About {plural(needed, block.unit)} would decide it." if needed else ""
+    if floor.verdict == "inconclusive" and not needed:
+        close = "The value is so close to it that no reasonable number of cases decides."
+        more = f" {'Add cases that show it.' if floor.value is None else close}"
     return f"Candidate's {name} ({seen}): the interval {words} the least value of {floor.minimum:.3f}.{more}"
 
 

@@ -16,6 +16,8 @@ def test_needed_patients_follow_the_square_root_and_are_never_fewer_than_those_a
     assert rate.groups_to_exclude(rate.value - reach / 2) == pytest.approx(400, abs=1)
     assert rate.groups_to_exclude(0.1) == 101
     assert rate.groups_to_exclude(rate.value) is None
+    assert rate.groups_to_exclude(rate.value - reach / 31) == pytest.approx(100 * 31**2, abs=1)
+    assert rate.groups_to_exclude(rate.value - reach / 32) is None  # 1,024 times as many
 
 
 @pytest.mark.parametrize("total", [4, 8, 20, 100])

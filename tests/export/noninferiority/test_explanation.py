@@ -52,6 +52,38 @@ def test_gains_and_drops_are_said_in_words(drop: float, ci: list[float], said: s
     assert "-" not in sentence
 
 
+@pytest.mark.parametrize(
+    ("drop", "said"),
+    [
+        (0.01, "About 30 patients would decide whether a drop of 0.010 is allowed."),
+        (0.0, "About 30 patients would exclude a larger drop if balanced accuracy still does not change."),
+        (-0.167, "About 30 patients would exclude a larger drop if balanced accuracy still gains 0.167."),
+    ],
+)
+def test_the_number_of_patients_that_decides_a_gain_is_said_of_a_gain(drop: float, said: str) -> None:
+    (open_,) = adjust_judged([block(drop=drop, ci=[-0.3, 0.08], needed_groups=30, unit="patient")])
+    assert explain_accuracy(open_)[0].endswith(said)
+
+
+@pytest.mark.parametrize(
+    ("value", "needed", "said"),
+    [
+        (0.8, 40, "the least value of 0.850. About 40 patients would decide it."),
+        (0.85, None, "The value is so close to it that no reasonable number of cases decides."),
+        (
+            None,
+            None,
+            "recall of x (no case shows it): the interval contains the least value of 0.850. Add cases that show it.",
+        ),
+    ],
+)
+def test_an_undecided_least_value_says_what_would_decide_it(value: float | None, needed: int | None, said: str) -> None:
+    floor = {"name": "recall of x", "value": value, "ci": [0.7, 0.9], "minimum": 0.85, "verdict": "inconclusive"}
+    (open_,) = adjust_judged([block(floors=[floor | {"needed_groups": needed}], unit="patient")])
+    assert open_.verdict == "inconclusive"
+    assert explain_accuracy(open_)[-1].endswith(said)
+
+
 def test_a_pass_on_dice_says_what_it_excludes() -> None:
     (found,) = adjust_judged([block(metric="dice", unseen_loss=0.2, groups=36, unit="patient")])
     said = explain_accuracy(found)
