@@ -95,7 +95,10 @@ def test_too_few_cases_are_inconclusive_and_say_what_they_could_decide(a_run: Ru
     accuracy = document["regions"]["chest"]["accuracy"]
     assert accuracy["verdict"] == "inconclusive"
     assert accuracy["decidable"] > 0.001
-    assert f"About {accuracy['needed_groups']} patients would decide" in document["regions"]["chest"]["reasons"][-1]
+    assert (
+        f"About {accuracy['needed_groups']} patients would exclude a larger drop"
+        in document["regions"]["chest"]["reasons"][-1]
+    )
     assert exit_code(GateDocument.model_validate(document)) == 3
     assert exit_code(GateDocument.model_validate(document), "pass") == 0
     assert exit_code(GateDocument.model_validate(document), "fail") == 1
