@@ -70,10 +70,10 @@ def test_from_files_to_an_expert(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     if volumes:
         write_volumes(tmp_path / "msd")
         region: dict[str, object] = {"data": "msd", "structures": ["box"], "intensity": "percentile"}
-        config = config_of(tmp_path / "d.yaml", [16, 16, 16], region)
+        config = config_of(tmp_path / "d.yaml", [16, 16, 16], {**region, "nsd_tolerance_mm": 0.5})
     else:
         write_pictures(tmp_path / "a.npz")
-        config = config_of(tmp_path / "d.yaml", [16, 16], {"data": "a.npz"})
+        config = config_of(tmp_path / "d.yaml", [16, 16], {"data": "a.npz", "nsd_tolerance_mm": {"square": 0.5}})
     run = train(config.model_copy(update={"method": "stl"})).run
     rows = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
     assert {row["metric"] for row in rows} == {"dice_network_grid"}
@@ -89,6 +89,11 @@ def test_from_files_to_an_expert(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     assert "| Dice of " in (result.path / "README.md").read_text()
     block = evaluate(run).to_json()["regions"]["box"]
     assert block["source"] == "extracted"
+    source = tmp_path / ("msd" if volumes else "a.npz")
+    (again,), (alone,) = (evaluate(one, data=source).regions.values() for one in (run, result.path))
+    for found in (block, again.to_json(), alone.to_json()):
+        assert found["unit"] == ("mm" if volumes else "pixels")
+        assert list(found["nsd_tolerance"].values()) == [0.5]
     part = RunSplits(open_run(run)).part("box", "test")
     cases = scores_by_case(part, collect_score_inputs(load_expert(result.path).network, part))
     assert block["dice"] == pytest.approx(np.nanmean(cases))

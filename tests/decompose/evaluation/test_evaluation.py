@@ -9,8 +9,9 @@ import torch
 from torch import nn
 
 from lorkit.decompose.artifacts import read_json
+from lorkit.decompose.documents.evaluate import SegmentationEvaluation
 from lorkit.decompose.errors import ArtifactError, UsageError
-from lorkit.decompose.evaluation.evaluation import evaluate
+from lorkit.decompose.evaluation.evaluation import _mean, evaluate
 from lorkit.decompose.evaluation.inference import predict_logits
 from lorkit.decompose.events import Event, Working
 from lorkit.decompose.extraction.extraction import extract
@@ -48,6 +49,16 @@ def test_every_model_is_measured_on_every_region_and_stored(small_run: Run, mode
     values = [document["regions"][name]["accuracy"] for name in ("chest", "knee")]
     assert document["mean"]["accuracy"] == pytest.approx(np.mean(values))
     assert read_json(small_run.measurements_dir / f"evaluate-{model}-test.json", kind="evaluate") == document
+
+
+def test_distances_in_pixels_and_in_mm_have_no_mean() -> None:
+    blocks = [
+        SegmentationEvaluation.model_construct(unit=unit, hd95=value, dice=0.5, ci={"hd95": None, "dice": None})
+        for unit, value in (("mm", 2.0), ("mm", 4.0), ("pixels", 6.0))
+    ]
+    assert _mean("hd95", blocks[:2]) == (3.0, None)
+    assert _mean("hd95", blocks) == (None, None)
+    assert _mean("dice", blocks) == (0.5, None)
 
 
 def test_scores_are_those_of_the_live_model(small_run: Run) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -120,6 +121,13 @@ def test_concatenation_matches_classes_by_name(make_source: MakeSource) -> None:
     assert joined.classes == ("a", "b", "c")
     assert joined.labels.tolist() == [0, 1, 1, 2]
     assert len(joined.images) == 4
+
+
+def test_sources_without_spacing_join_those_with_it(make_source: MakeSource) -> None:
+    masks = np.zeros((2, 4, 4), np.uint8)
+    plain = replace(make_source([0, 0]), masks=masks)
+    joined = concatenate([plain, replace(plain, spacings=((1.0, 2.0),) * 2)])
+    assert joined.spacings == (None, None, (1.0, 2.0), (1.0, 2.0))
 
 
 def test_joined_images_find_their_block() -> None:
