@@ -32,6 +32,8 @@ def unproven(
                 f"region {name}: {title} is not shown to be better than chance ({METRICS[task.headline]} {chance:.3f}; "
                 f"its 95 % interval begins at {low:.3f}). A drop from it proves nothing"
             )
+        if not task.exclusive:  # labels are answered by thresholds, which a comparison does not choose
+            continue
         missing = sorted({label for one in models for label in _never_answered(prepared, one[name])})
         if missing:
             found.append(

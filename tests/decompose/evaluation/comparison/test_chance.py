@@ -35,3 +35,11 @@ def test_chance_and_missing_answers_of_any_seed_are_said_with_the_region() -> No
 def test_a_class_that_is_missed_is_said_although_the_others_are_well_known() -> None:
     (only,) = unproven("'stl' at fraction 0.1", [model(np.where(TRUTH == 2, 0, TRUTH))], {"eye": part()})
     assert only.startswith("region eye: 'stl' at fraction 0.1 never answers c,")
+
+
+def test_labels_below_one_half_are_no_missing_answers() -> None:
+    region = Region(name="lung", task="multilabel", classes=("a", "b"))
+    targets = np.stack([TRUTH == 0, TRUTH == 1], axis=1).astype(np.int64)
+    prepared: Any = SimpleNamespace(region=region, targets=targets, groups=[f"p{index}" for index in range(60)])
+    rare = {"lung": (4.0 * targets - 6.0).astype(np.float32)}  # right in order, and never positive at one half
+    assert unproven("'mtl'", [rare], {"lung": prepared}) == []
