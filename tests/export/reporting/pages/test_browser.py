@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from lorkit.decompose.documents.report import ReportDocument
 from lorkit.export.reporting.pages import render_html
 
 CHROMIUM = next(
@@ -77,7 +78,9 @@ def test_it_opens_without_error_or_network(reader: Reader, full_report: Path, br
 
 def test_a_script_from_the_data_would_not_run(browser: Any, document: dict[str, Any], tmp_path: Path) -> None:
     path = tmp_path / "page.html"
-    injected = render_html(document).replace("</main>", "<script>document.title = 'ran'</script></main>")
+    injected = render_html(ReportDocument.model_validate(document)).replace(
+        "</main>", "<script>document.title = 'ran'</script></main>"
+    )
     path.write_text(injected, encoding="utf-8")
     reader = Reader(browser, path)
     assert reader.page.title() != "ran"
