@@ -57,4 +57,8 @@ def test_the_gate_judges_the_dice_of_each_case(flat: Path, tmp_path: Path) -> No
     assert [(one.verdict, one.identical, one.ci) for one in (equal, same)] == [
         ("pass", "outputs", (0.0, 0.0)), ("pass", "file", (0.0, 0.0))
     ]  # fmt: skip
+    for one in (equal, same):
+        rows = [one, *(row for row in one.structures if row.drop is not None)]
+        assert [(row.drop, row.ci, row.p_worse, row.p_within) for row in rows] == [(0.0, (0.0, 0.0), 1.0, 0.0)] * 2
+        assert (one.decidable, one.needed_n) == (0.0, None)
     assert "the same file: the drop is 0 by construction" in explain_accuracy(same)[0]

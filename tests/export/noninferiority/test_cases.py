@@ -3,12 +3,15 @@ from __future__ import annotations
 import shutil
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 
 from lorkit.decompose.artifacts import read_json, write_json, write_manifest
+from lorkit.decompose.config import ImageConfig, RegionConfig
+from lorkit.decompose.data.preprocessing.recipe import build_recipe
 from lorkit.decompose.errors import DataError
 from lorkit.decompose.runs import OUTSIDE, Run, export_directory, open_run
 from lorkit.decompose.runs.lineage import RunFinder
@@ -16,6 +19,8 @@ from lorkit.decompose.runs.locked_data import RunSplits
 from lorkit.export.gating.gating import gate
 from lorkit.export.noninferiority.cases import EvaluationCases, cases_of_file, cases_of_split
 from lorkit.export.runtime.exported import ExportPair, read_exported
+
+SMALL = ImageConfig.model_validate({"size": 8, "channels": 1})
 
 
 @pytest.fixture
@@ -53,6 +58,25 @@ def test_what_either_side_learnt_from_is_left_out_with_its_patients(
     everything = frozenset(kept.digests) | trained
     with pytest.raises(DataError, match="was trained on the patients of all"):
         replace(cases_of_file(tmp_path / "all.npz", pair), seen={"candidate": everything}).prepare(pair)
+
+
+def test_each_side_sees_the_remaining_cases_as_its_own_recipe_prepares_them(
+    a_run: Run, pair: ExportPair, tmp_path: Path
+) -> None:
+    (path,) = a_run.config.regions["chest"].data or ()
+    small = pair.candidate.recipe.model_copy(update={"steps": build_recipe(SMALL, RegionConfig(data=("x",))).steps})
+    seen = {"candidate": RunFinder().lineage(a_run).training_digests}
+    other: Any = SimpleNamespace(
+        baseline=pair.baseline, candidate=SimpleNamespace(recipe=small, region=pair.candidate.region)
+    )
+    for left_out in ({}, seen):
+        cases = replace(cases_of_file(Path(path), pair), seen=left_out)
+        baseline, candidate, about = cases.prepare(other)
+        assert (baseline.images.shape[2:], candidate.images.shape[2:]) == ((16, 16), (8, 8))
+        assert baseline.digests == candidate.digests
+        assert about.n == len(baseline) < 800 + (not left_out)
+        same, again, _ = cases.prepare(pair)
+        assert same is again
 
 
 def test_two_versions_are_judged_on_what_neither_has_seen(a_run: Run, workshop: Any, tmp_path: Path) -> None:

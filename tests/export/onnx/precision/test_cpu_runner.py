@@ -32,6 +32,15 @@ def test_the_largest_of_every_inner_value_over_all_batches() -> None:
     assert model.SerializeToString() == before
 
 
+def test_numbers_that_are_not_float32_are_left_out() -> None:
+    """Places and sizes are often large, and are never lowered."""
+    model = chain()
+    model.graph.node.insert(2, helper.make_node("Cast", ["squared"], ["counted"], to=TensorProto.INT64))
+    model.graph.node.insert(3, helper.make_node("Cast", ["counted"], ["back"], to=TensorProto.FLOAT))
+    model.graph.node[4].input[0] = "back"
+    assert largest_values(model, np.full((2, 1, 2, 2), 2.0, np.float32)) == {"tripled": 6, "squared": 36, "back": 36}
+
+
 def test_a_nan_is_not_taken_for_a_small_value() -> None:
     images = np.ones((20, 1, 2, 2), np.float32)
     images[3] = np.nan  # in the first of three batches
