@@ -207,7 +207,9 @@ def test_batches_that_cannot_be_cut_are_refused_before_the_first_step(
 def test_events_name_every_term_and_region(
     config: Config, parts: dict[str, dict[str, PreparedRegion]], teacher: Foundation, tmp_path: Path
 ) -> None:
-    _, events = run(config, parts, tmp_path / "x", teacher)
+    module, events = run(config, parts, tmp_path / "x", teacher)
+    (start,) = (event for event in events if isinstance(event, Started))
+    assert start.parameters == sum(value.numel() for value in module.parameters() if value.requires_grad)
     steps = [event for event in events if isinstance(event, Step)]
     assert set(steps[0].losses) == {"ce", "feature_kd", "projector", "logit_kd"}
     assert steps[0].eta_s > 0

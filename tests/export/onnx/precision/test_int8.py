@@ -34,6 +34,16 @@ def test_ranges_that_were_kept_give_the_same_bytes(graph: onnx.ModelProto, tmp_p
     assert anew.SerializeToString() == written.SerializeToString() == read.SerializeToString()
 
 
+def test_only_operator_sets_that_are_used_are_imported(graph: onnx.ModelProto) -> None:
+    """A runtime need not know the other sets that the quantiser names."""
+    found = int8.quantise(graph, IMAGES, "symmetric")
+    used = {node.domain for node in found.graph.node}
+    assert [(entry.domain, entry.version) for entry in found.opset_import] == [("", 20)]
+    assert used == {""}
+    assert not found.graph.value_info
+    assert not found.metadata_props
+
+
 def test_weights_are_rounded_to_the_scale_of_their_channel(graph: onnx.ModelProto) -> None:
     """Channels a thousand times apart, which one scale for the whole tensor would round to zero."""
     kernel = (
