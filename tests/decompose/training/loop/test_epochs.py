@@ -134,6 +134,7 @@ def test_a_resumed_training_ends_with_the_same_bits(
     for name, tensor in whole.state_dict().items():
         assert torch.equal(tensor, resumed.state_dict()[name]), name
     assert comparable(events) == comparable(later)
+    assert [event for event in later if isinstance(event, Step)][-1].eta_s == 0
 
 
 def comparable(events: list[Event]) -> list[tuple[object, object]]:

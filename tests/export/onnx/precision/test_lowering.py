@@ -22,7 +22,7 @@ from lorkit.decompose.errors import DataError, ParityError
 from lorkit.decompose.events import Event, Listener, Working, ignore
 from lorkit.decompose.models.deployable import Deployable
 from lorkit.export.onnx.conversion import to_onnx
-from lorkit.export.onnx.precision import Lowered, convert_precision, int8, require_precision
+from lorkit.export.onnx.precision import Lowered, convert_precision, int8, lowering, require_precision
 from lorkit.export.onnx.precision.lowering import by_sensitivity
 from lorkit.export.runtime import parity
 from lorkit.export.runtime.parity import ReferenceImages, seeded_inputs
@@ -223,6 +223,22 @@ def test_a_file_of_another_precision_than_it_states_is_refused(dtype: str, preci
         return
     with pytest.raises(ParityError, match="of the weights are"):
         check()
+
+
+def test_one_two_and_four_layers_are_kept_beside_those_that_overflow_each_once() -> None:
+    tried: list[list[str]] = []
+    first: Any = SimpleNamespace(passed=False, error=1.0)
+
+    def trial(candidate: Any) -> Any:
+        return SimpleNamespace(passed=len(tried) == 3)
+
+    def build(excluding: Any, only: Any) -> Any:
+        assert only is None
+        return tried.append(list(excluding))
+
+    _, kept = lowering._retry_excluding_layers(build, trial, ["b", "x"], list("abcdefgh"), first, "fp16")
+    assert tried == [["b", "x", "a"], ["b", "x", "a"], ["b", "x", "a", "c", "d"]]
+    assert kept == tried[-1]
 
 
 def test_worst_first_and_layers_only() -> None:
