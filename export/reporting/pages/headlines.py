@@ -47,7 +47,7 @@ def _range_in_words(savings: Interval, less: str, more: str, same: str) -> str:
 
 
 def _largest_drop(document: ReportDocument) -> list[tuple[str, str]]:
-    """Return the largest drop that the gate judged, unless its exports have changed since."""
+    """Return the largest drop (or the smallest gain) that the gate judged, unless its exports have changed since."""
     gate = document.gate
     judged = [
         (block.accuracy, name)
@@ -62,5 +62,6 @@ def _largest_drop(document: ReportDocument) -> list[tuple[str, str]]:
         spread = "0 by construction"
     else:
         spread = f"95 % interval: {interval_in_words(*accuracy.ci)}"
-    which = "" if len(judged) == 1 else f", the largest drop of {len(judged)} regions"
+    most = "the smallest gain" if change.startswith("gains") else "the largest drop"
+    which = "" if len(judged) == 1 else f", {most} of {len(judged)} regions"
     return [(change, f"{metric(accuracy.metric)} of {name}{which} ({spread})")]

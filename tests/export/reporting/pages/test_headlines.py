@@ -51,5 +51,15 @@ def test_the_largest_drop_stands_with_its_region_and_interval() -> None:
     )
 
 
+def test_the_least_of_several_gains_is_no_drop() -> None:
+    gains = {
+        name: region(accuracy=accuracy(drop=-gain, ci=[-gain - 0.01, -gain + 0.01]))
+        for name, gain in (("chest", 0.167), ("knee", 0.06))
+    }
+    ((value, what),) = headlines(document(gains))
+    assert value == "gains 0.060"
+    assert what.startswith("balanced accuracy of knee, the smallest gain of 2 regions (95 % interval: a gain of 0.070")
+
+
 def test_nothing_judged_gives_no_headline_on_accuracy() -> None:
     assert headlines(ReportDocument.model_construct(summary=document({}).summary, gate=None)) == []

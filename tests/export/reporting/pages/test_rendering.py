@@ -291,3 +291,24 @@ def test_an_evaluation_from_before_curves_were_kept_says_how_to_get_them(documen
     html = html_of(document)
     Page(html)
     assert html.count("No ROC curves") == 2
+
+
+def test_a_stale_pass_is_not_shown_as_a_pass(document: dict[str, Any]) -> None:
+    gate = document["gate"]
+    gate["regions"]["chest"].update(verdict="pass", stale=True)
+    gate.update(verdict="inconclusive", stale=True)
+    (card,) = re.findall(r'<article class="card" aria-label="chest">.*?</h3>(.*?)</div>', html_of(document), re.DOTALL)
+    assert 'class="badge pass"' not in card
+    assert ">PASS<" in card
+    assert ">stale<" in card
+    (row,) = (line for line in markdown_of(document).splitlines() if line.startswith("| chest | ") and "stale" in line)
+    assert "stale, was PASS" in row
+    assert "✅" not in row
+
+
+def test_the_limits_are_those_of_the_regions(document: dict[str, Any]) -> None:
+    for index, block in enumerate(document["gate"]["regions"].values()):
+        block["accuracy"]["allowed"], block["latency"]["margin"] = 0.01 + 0.04 * index, 0.03 + 0.02 * index
+    for text in (html_of(document), markdown_of(document)):
+        assert "3 % or 5 % more" in text.replace("\N{NARROW NO-BREAK SPACE}", " ").replace("\N{NO-BREAK SPACE}", " ")
+        assert "a drop of up to 0.010 or 0.050" in text
