@@ -74,6 +74,32 @@ def test_the_strength_of_the_ridge_is_the_best_on_validation(monkeypatch: pytest
     assert torch.equal(fit_probe(train, train, 2).weight, single[probes.STRENGTHS[0]].weight)
 
 
+def test_the_ridge_of_several_labels_is_the_best_by_macro_auroc_on_validation(monkeypatch: pytest.MonkeyPatch) -> None:
+    def noisy(count: int, seed: int) -> tuple[torch.Tensor, torch.Tensor]:
+        generator = torch.Generator().manual_seed(seed)
+        label = (torch.rand(count, 2, generator=generator) < 0.5).long()
+        feature = torch.randn(count, 40, generator=generator)
+        feature[:, :2] += 1.5 * label
+        return feature, label
+
+    train, val = noisy(40, 0), noisy(400, 1)
+    single, areas = {}, {}
+    for strength in probes.STRENGTHS:
+        with monkeypatch.context() as patch:
+            patch.setattr(probes, "STRENGTHS", (strength,))
+            single[strength] = fit_probe(train, val, 2)
+        logits = single[strength](val[0])
+        positive, negative = ([logits[val[1][:, label] == value, label] for label in (0, 1)] for value in (1, 0))
+        areas[strength] = np.mean(
+            [float((p[:, None] > n).float().mean()) for p, n in zip(positive, negative, strict=True)]
+        )
+    best = max(areas, key=lambda key: areas[key])
+    assert best != probes.STRENGTHS[0]
+    assert torch.equal(fit_probe(train, val, 2).weight, single[best].weight)
+    unknown = val[0], torch.full_like(val[1], -1)
+    assert torch.equal(fit_probe(train, unknown, 2).weight, single[probes.STRENGTHS[0]].weight)
+
+
 def test_a_probe_is_fitted_on_the_training_part_and_tuned_on_the_validation_part(
     make_prepared: Callable[[int], PreparedRegion], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -81,6 +107,7 @@ def test_a_probe_is_fitted_on_the_training_part_and_tuned_on_the_validation_part
         def __init__(self) -> None:
             super().__init__()
             self.weight = torch.nn.Parameter(torch.zeros(1))
+            self.backbone = torch.nn.Identity()
 
         def features(self, image: torch.Tensor, region: str) -> torch.Tensor:
             assert not self.training
