@@ -81,7 +81,7 @@ class _Addition(TrainableRun):
         module = AddedRegion(single_region_model(config, shared, region), config.train, config.lorkd, teacher)
         scores = meet_teacher(module, teacher, data, RegionSet([region]), fabric.device, on_event)
         end = run_phase(module, phase, fabric, teacher, on_event)
-        for text in weaker_teachers(scores, end):
+        for text in weaker_teachers(scores, end, module.advice):
             on_event(Notice(text=text))
         module.live.cpu()
         teacher.model.cpu()  # its backbone is that of `source`

@@ -32,11 +32,13 @@ class TrainingModule(nn.Module):
     Attributes:
         live: The trained network, from which experts are extracted.
         progress: Fraction of the phase's steps that are finished, for decaying weights; set by the training loop.
+        advice: What to do about a teacher that is weaker than its student, to end a sentence; empty for nothing.
         pos_weights: By multilabel region, the factors of the loss of positive labels; set before training.
     """
 
     live: RegionalModel
     progress: float = 0.0
+    advice: str = ""
 
     def __init__(self, live: RegionalModel, train: TrainConfig) -> None:
         super().__init__()

@@ -110,6 +110,16 @@ class Task(Protocol):
         """Return (N, S): which classes or structures the outputs of each sample name."""
         ...
 
+    def never_answered(self, region: Region, targets: ArrayLike, score_inputs: ArrayLike) -> list[str]:
+        """Return the classes or structures that the samples show and the outputs of none of them name."""
+        shown_NS = np.isfinite(self.recalls_by_case(region, targets, score_inputs))
+        answered_NS = self.answered(region, score_inputs)
+        return [
+            name
+            for index, name in enumerate(region.classes)
+            if shown_NS[:, index].any() and not answered_NS[:, index].any()
+        ]
+
     def chance(self, targets: ArrayLike) -> float | None:
         """Return the headline metric of a network that ignores its images; None if it has no such value."""
         ...

@@ -108,7 +108,7 @@ def train_phases(
                 ends.append(_fit(one, module.to(fabric.device), phase, on_event))
             else:
                 ends.append(run_phase(module, phase, fabric, guide, on_event))
-            for text in weaker_teachers(teacher, ends[-1]):
+            for text in weaker_teachers(teacher, ends[-1], module.advice):
                 on_event(Notice(text=text))
             finished = module.finished()
             if one is not method and known is not None:
@@ -148,7 +148,7 @@ def teacher_scores(
     return {name: validation_score(model, seen[name], name, device) for name in regions.names}
 
 
-def weaker_teachers(teacher: Mapping[str, float], end: Finished) -> list[str]:
+def weaker_teachers(teacher: Mapping[str, float], end: Finished, advice: str) -> list[str]:
     """Return a sentence on each region whose teacher is weaker on validation than the student's best epoch."""
     if not teacher:
         return []
@@ -157,7 +157,7 @@ def weaker_teachers(teacher: Mapping[str, float], end: Finished) -> list[str]:
     assert isinstance(scores, dict)  # the mean is under another key
     return [
         f"region '{name}': the teacher is weaker than its student on validation ({metric.replace('_', ' ')} "
-        f"{teacher[name]:.3f} against {scores[name]:.3f}); lorkd.kd_by_region: auto weighs such a teacher less"
+        f"{teacher[name]:.3f} against {scores[name]:.3f}){advice}"
         for name in scores
         if name in teacher and teacher[name] < scores[name]
     ]

@@ -43,7 +43,8 @@ class Sides:
         task = get_task(self.region.task)
         baseline, chance = self._rate(0), task.chance(self.targets[0])
         sides: tuple[Side, Side] = ("baseline", "candidate")
-        missing = {side: self._never_answered(index) for index, side in enumerate(sides)}
+        pairs = zip(sides, self.targets, self.score_inputs, strict=True)
+        missing = {side: task.never_answered(self.region, targets, kept) for side, targets, kept in pairs}
         return {
             "baseline_ci": baseline.ci,
             "chance": chance,
@@ -70,17 +71,6 @@ class Sides:
     def _rate(self, side: int) -> Rate:
         task = get_task(self.region.task)
         return task.rate(self.region, self.targets[side], self.score_inputs[side], self.groups, seed=self.seed)
-
-    def _never_answered(self, side: int) -> list[str]:
-        task = get_task(self.region.task)
-        recall_NS = task.recalls_by_case(self.region, self.targets[side], self.score_inputs[side])
-        answered_NS = task.answered(self.region, self.score_inputs[side])
-        shown_NS = np.isfinite(recall_NS)
-        return [
-            name
-            for index, name in enumerate(self.region.classes)
-            if shown_NS[:, index].any() and not answered_NS[:, index].any()
-        ]
 
 
 def _floor(name: str, rate: Rate, minimum: float) -> Floor:

@@ -70,7 +70,7 @@ def apply_recipe(recipe: Recipe, image: NDArray[Any]) -> Float32Array:
 
 
 def resize_mask(mask: NDArray[np.uint8], target: tuple[int, ...]) -> NDArray[np.uint8]:
-    """Resize a mask, (H, W) or (D, H, W), to the nearest values, as Pillow's NEAREST does."""
+    """Resize a mask, (H, W) or (D, H, W), to the nearest values: the later one where a place is between two pixels."""
     axes = [(2 * np.arange(new) + 1) * old // (2 * new) for old, new in zip(mask.shape, target, strict=True)]
     return np.ascontiguousarray(mask[np.ix_(*axes)])
 

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-import numpy as np
-
 from lorkit.decompose.data.prepared import PreparedRegion
 from lorkit.decompose.metrics.names import METRICS
 from lorkit.decompose.tasks import ScoreInputs, get_task
@@ -34,20 +32,11 @@ def unproven(
             )
         if not task.exclusive:  # labels are answered by thresholds, which a comparison does not choose
             continue
-        missing = sorted({label for one in models for label in _never_answered(prepared, one[name])})
+        missing = sorted(
+            {one for model in models for one in task.never_answered(region, prepared.targets, model[name])}
+        )
         if missing:
             found.append(
                 f"region {name}: {title} never answers {', '.join(missing)}, which the cases show, in at least one seed"
             )
     return found
-
-
-def _never_answered(prepared: PreparedRegion, score_inputs: ScoreInputs) -> list[str]:
-    task, region = get_task(prepared.region.task), prepared.region
-    shown_NS = np.isfinite(task.recalls_by_case(region, prepared.targets, score_inputs))
-    answered_NS = task.answered(region, score_inputs)
-    return [
-        label
-        for index, label in enumerate(region.classes)
-        if shown_NS[:, index].any() and not answered_NS[:, index].any()
-    ]

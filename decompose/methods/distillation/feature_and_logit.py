@@ -76,7 +76,9 @@ class DistillingModule(TrainingModule):
         self._untaught = [name for name in live.regions.names if foundation is not None and name not in self.taught]
         self._teacher: dict[str, float] = {}
         self._chance: dict[str, float] = {}
-        if settings.kd_by_region == "auto":  # a buffer, so that checkpoints have it
+        if settings.kd_by_region == "off":
+            self.advice = "; lorkd.kd_by_region: auto weighs such a teacher less"
+        else:  # a buffer, so that checkpoints have it
             self.register_buffer("kd_shares", torch.ones(len(live.regions.names)))
 
     def notices(self) -> list[str]:
