@@ -98,7 +98,7 @@ def evaluation(document: EvaluateDocument) -> None:
                 ]
                 for label, one in row.labels.items()
             ]
-    if len(document.regions) > 1:
+    if len(document.regions) > 1 and any(value is not None for value in document.mean.values()):
         rows.append(["mean", "", *(interval(document.mean.get(m), document.mean_ci.get(m)) for m in measures)])
     table(f"{document.model} on {document.split}", ("region", "n", *measures), rows)
     for name, row in document.regions.items():
