@@ -16,7 +16,7 @@ import numpy as np
 from lorkit.decompose.artifacts import write_bytes, write_text
 from lorkit.decompose.documents.export import ExportInfo
 from lorkit.decompose.documents.predict import PredictDocument, PredictedImage, PredictingNetwork, SegmentedImage
-from lorkit.decompose.errors import ArtifactError, plural
+from lorkit.decompose.errors import ArtifactError, UsageError, plural
 from lorkit.decompose.events import Listener, Working, ignore
 from lorkit.decompose.runs import ExportSelection
 from lorkit.export.prediction import classification, multilabel, segmentation
@@ -68,7 +68,7 @@ def predict(
         image was refused.
 
     Raises:
-        UsageError: No network or no images, or a mask would replace an input.
+        UsageError: No network or no images, or a result would replace an input.
         ArtifactError: The network is damaged, or synthetic and not allowed.
         DataError: An image cannot be read; nothing is written.
     """
@@ -80,7 +80,10 @@ def predict(
             required="an expert trained on images of patients",
             fix="allow it for a test with --allow-synthetic",
         )
+    inputs = list(inputs)
     paths = files.expand(inputs)
+    if out is not None:
+        _check_kept(inputs, Path(out))
     names = _distinct([files.stem(one) for one in paths])
     # masks are written here first, so that an unreadable image leaves none of them
     with tempfile.TemporaryDirectory(prefix="lorkit-") as folder:
@@ -167,6 +170,18 @@ def _write(document: PredictDocument, names: Sequence[str], folder: Path, out: P
     writer.writerows(tables.get(document.task, classification.table)(document))
     write_text(out / TABLE, stream.getvalue())
     document.write(out / DOCUMENT)
+
+
+def _check_kept(inputs: Sequence[Path | str], out: Path) -> None:
+    """Raise UsageError if the table or the document would replace one of the inputs, such as a CSV that lists them."""
+    taken = {Path(one).resolve() for one in inputs}
+    for name in (TABLE, DOCUMENT):
+        if (out / name).resolve() in taken:
+            raise UsageError(
+                f"the results {out / name} would replace an input",
+                required="a directory without the inputs",
+                fix="name another one with --out",
+            )
 
 
 def _distinct(stems: Sequence[str]) -> list[str]:

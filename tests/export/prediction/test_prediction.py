@@ -111,6 +111,16 @@ def test_one_bad_file_leaves_nothing_half_written(exported: Path, images: list[P
     assert not (tmp_path / "out").exists()
 
 
+def test_the_table_never_replaces_the_list_of_images(exported: Path, images: list[Path], tmp_path: Path) -> None:
+    listed = tmp_path / "predictions.csv"
+    text = "path\n" + "\n".join(str(path) for path in images) + "\n"
+    listed.write_text(text, encoding="utf-8")
+    with pytest.raises(UsageError, match=r"predictions\.csv would replace an input.*--out"):
+        predict(exported / "exports" / "chest" / NAME, [listed], out=tmp_path)
+    assert listed.read_text(encoding="utf-8") == text
+    assert predict(exported / "exports" / "chest" / NAME, [listed], out=tmp_path / "other").predictions
+
+
 def test_a_region_must_be_named_and_known(exported: Path, images: list[Path]) -> None:
     with pytest.raises(UsageError, match=r"one of chest, knee; name one with --region"):
         predict(None, images, run=exported)
