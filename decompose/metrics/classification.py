@@ -109,7 +109,11 @@ def confusion(labels: Ints, predicted: Ints, classes: int) -> Ints:
 
 def reliability(labels: Ints, logits: Floats) -> dict[str, list[Any]]:
     """Bin cases by top-label confidence: `low`, `high`, `n`, mean `confidence` and `accuracy` (None if empty)."""
-    confidence_N, hit_N, bin_N = _calibration(labels, logits)
+    return bins_of(*_calibration(labels, logits))
+
+
+def bins_of(confidence_N: Floats, hit_N: Floats, bin_N: Ints) -> dict[str, list[Any]]:
+    """Return the bins of `reliability` from each case's confidence, whether it is right, and its bin."""
     n_B = np.bincount(bin_N, minlength=BINS).astype(np.float64)
     confidence_B = safe_divide(np.bincount(bin_N, confidence_N, minlength=BINS).astype(np.float64), n_B)
     accuracy_B = safe_divide(np.bincount(bin_N, hit_N, minlength=BINS).astype(np.float64), n_B)

@@ -20,7 +20,7 @@ from lorkit.decompose.artifacts.arrays import Floats, Ints
 from lorkit.decompose.errors import DataError
 from lorkit.decompose.metrics.bootstrap import Resampling, interval, mean_defined, number, resample, safe_divide
 from lorkit.decompose.metrics.calibration import calibration_error_interval
-from lorkit.decompose.metrics.classification import BINS, roc
+from lorkit.decompose.metrics.classification import BINS, bins_of, roc
 from lorkit.decompose.metrics.paired import unseen_bound, widen_if_degenerate
 from lorkit.decompose.metrics.ranking import auroc, average_precision, placements
 from lorkit.decompose.metrics.rates import Rate, mean_rate
@@ -227,17 +227,7 @@ class _Case:
 
     def reliability(self) -> dict[str, list[Any]]:
         """Bin cases by probability: `low`, `high`, `n`, mean `confidence` and share of positives, `accuracy`."""
-        n_B = np.bincount(self.bin_N, minlength=BINS).astype(np.float64)
-        sums = [np.bincount(self.bin_N, values, minlength=BINS) for values in (self.probability_N, self.positive_N)]
-        confidence_B, share_B = (safe_divide(np.asarray(total, np.float64), n_B) for total in sums)
-        edges = np.linspace(0, 1, BINS + 1)
-        return {
-            "low": edges[:-1].tolist(),
-            "high": edges[1:].tolist(),
-            "n": n_B.astype(int).tolist(),
-            "confidence": [number(value) for value in confidence_B],
-            "accuracy": [number(value) for value in share_B],
-        }
+        return bins_of(self.probability_N, self.positive_N.astype(np.float64), self.bin_N)
 
 
 def _only(draws: Resampling, known_N: NDArray[np.bool_]) -> Resampling:
