@@ -95,6 +95,10 @@ class _StackedMaps:
         ]
         return StageOutputs(outputs.grids, context, self._joined(outputs.grids, x))
 
+    def first_grid(self, x: Tensor) -> tuple[Tensor, StageContext]:
+        grid, context = self.inner.first_grid(x)
+        return grid, StageContext(context.tokens, (x,))
+
     def forward_from(self, stage: int, grid: Tensor, context: StageContext = EMPTY) -> Tensor:
         later = self.inner.later_grids(stage, grid, context)
         return self._joined([*context.skips, grid, *later], context.stem[0])

@@ -59,6 +59,10 @@ class HasStages(Protocol):
 class Staged(HasStages, Protocol):
     """A backbone in stages, each of which can be entered."""
 
+    def first_grid(self, x: Tensor) -> tuple[Tensor, StageContext]:
+        """Run only the first stage on (N, C, *spatial): its grid, and the further inputs of `forward_from`."""
+        ...
+
     def forward_from(self, stage: int, grid: Tensor, context: StageContext = EMPTY) -> Tensor:
         """Return the features for a grid in place of a stage's output; stages count from 0."""
         ...
@@ -90,6 +94,10 @@ class SequentialStages:
             x = stage(x)
             grids.append(x)
         return StageOutputs(grids, [EMPTY] * len(grids), self.tail(x))
+
+    def first_grid(self, x: Tensor) -> tuple[Tensor, StageContext]:
+        """Run the first stage."""
+        return self.stages[0](x), EMPTY
 
     def forward_from(self, stage: int, grid: Tensor, context: StageContext = EMPTY) -> Tensor:
         """Continue from a stage's grid."""
@@ -129,6 +137,11 @@ class EncoderDecoder:
             grids.append(level(grids[-1] if grids else stem[-1]))
         context = [StageContext(None, stem, tuple(grids[:stage])) for stage in range(len(grids))]
         return StageOutputs(grids, context, self.decode(stem, grids))
+
+    def first_grid(self, x: Tensor) -> tuple[Tensor, StageContext]:
+        """Run the stem and the first level."""
+        stem = self.stem(x)
+        return self.levels[0](stem[-1]), StageContext(None, stem)
 
     def forward_from(self, stage: int, grid: Tensor, context: StageContext = EMPTY) -> Tensor:
         """Continue from a stage's grid: down to the bottleneck, then up with the skips of `context`."""
@@ -182,6 +195,12 @@ class TransformerStages:
         if self.by_token or self.dense:
             context[-1] = EMPTY
         return StageOutputs(grids, context, grids[-1] if self.dense else self.pool(x))
+
+    def first_grid(self, x: Tensor) -> tuple[Tensor, StageContext]:
+        """Run the embedding and the first blocks."""
+        x, size = self.embed(x)
+        x = self._run(0, x)
+        return self._grid(0, x, size), StageContext(x[:, : self.prefix])
 
     def forward_from(self, stage: int, grid: Tensor, context: StageContext = EMPTY) -> Tensor:
         """Continue from a stage's grid."""

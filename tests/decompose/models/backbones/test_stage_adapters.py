@@ -65,6 +65,9 @@ def test_a_walk_is_the_network_and_every_stage_leads_to_the_same_end(built: tupl
             other = network.forward_from(stage, torch.randn_like(grid), context)
             assert not torch.allclose(other, walk.features)
         assert all(torch.equal(*pair) for pair in zip(kept, walk.grids, strict=True)), "no pass changes a kept grid"
+        first, context = network.first_grid(x)
+        assert torch.equal(first, walk.grids[0])
+        assert torch.equal(network.forward_from(0, first, context), walk.features)
 
 
 def test_injected_features_train_later_stages_only(built: tuple[Case, nn.Module]) -> None:
