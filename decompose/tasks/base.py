@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from lorkit.decompose.artifacts.arrays import Float32Array
 from lorkit.decompose.documents.network import Decision
 from lorkit.decompose.documents.scores import TaskScores
 from lorkit.decompose.metrics.rates import Rate, mean_rate
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
 
 ScoreInputs = NDArray[Any]
 """What is kept of each sample's outputs to score it by, (N, ...): logits, or numbers of a mask by structure."""
+CERTAIN = 1e4
+"""A logit beyond those of networks, so that a wrong answer ranks last."""
 
 
 class Task(Protocol):
@@ -126,6 +129,16 @@ class Task(Protocol):
 
     def defined(self, targets: ArrayLike) -> NDArray[np.bool_]:
         """Return (N, S): which of the `scores_by_case` a sample defines by its target alone."""
+        ...
+
+    def wrong_outputs(self, region: Region, targets: ArrayLike, spatial: Sequence[int] = ()) -> Float32Array:
+        """Return (N, K, *spatial) outputs that are wrong in every decision: what a case without an answer counts as.
+
+        Args:
+            region: The region.
+            targets: (N, ...) of the samples.
+            spatial: Grid of a dense task's outputs.
+        """
         ...
 
     def decide(

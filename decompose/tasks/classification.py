@@ -12,13 +12,14 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import softmax
 
+from lorkit.decompose.artifacts.arrays import Float32Array
 from lorkit.decompose.documents.network import Decision
 from lorkit.decompose.documents.predict import LabelProbability
 from lorkit.decompose.documents.scores import ClassificationScores
 from lorkit.decompose.errors import DataError
 from lorkit.decompose.metrics import classification
 from lorkit.decompose.regions import Region
-from lorkit.decompose.tasks.base import ScoreInputs, Task
+from lorkit.decompose.tasks.base import CERTAIN, ScoreInputs, Task
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -97,6 +98,11 @@ class Classification(Task):
         label_N = np.asarray(targets)
         found: NDArray[np.bool_] = label_N[:, None] == np.unique(label_N)
         return found
+
+    def wrong_outputs(self, region: Region, targets: ArrayLike, spatial: Sequence[int] = ()) -> Float32Array:
+        """Return (N, C) logits whose least probable class is the true one."""
+        wrong_NC = -CERTAIN * np.eye(len(region.classes), dtype=np.float32)[np.asarray(targets)]
+        return wrong_NC.astype(np.float32)
 
     def scores(
         self,

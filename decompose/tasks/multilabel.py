@@ -11,12 +11,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from lorkit.decompose.artifacts.arrays import Float32Array
 from lorkit.decompose.documents.network import Decision
 from lorkit.decompose.documents.scores import MultilabelScores
 from lorkit.decompose.metrics import multilabel
 from lorkit.decompose.metrics.rates import Rate
 from lorkit.decompose.regions import Region
-from lorkit.decompose.tasks.base import ScoreInputs, Task
+from lorkit.decompose.tasks.base import CERTAIN, ScoreInputs, Task
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -86,6 +87,10 @@ class Multilabel(Task):
     def defined(self, targets: ArrayLike) -> NDArray[np.bool_]:
         """Return (N, 2 L): the positive and the negative samples of each label that has both."""
         return multilabel.answered(targets)
+
+    def wrong_outputs(self, region: Region, targets: ArrayLike, spatial: Sequence[int] = ()) -> Float32Array:
+        """Return (N, L) logits that deny each positive label and claim each other one, beyond any threshold."""
+        return np.where(np.asarray(targets) == 1, -CERTAIN, CERTAIN).astype(np.float32)
 
     def decide(
         self, region: Region, targets: ArrayLike, score_inputs: ArrayLike, policy: str | float | None

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from lorkit.decompose.artifacts.arrays import IGNORED
+from lorkit.decompose.artifacts.arrays import IGNORED, Float32Array
 from lorkit.decompose.documents.network import Decision
 from lorkit.decompose.documents.scores import SegmentationScores
 from lorkit.decompose.errors import DataError
@@ -19,7 +19,7 @@ from lorkit.decompose.metrics import segmentation
 from lorkit.decompose.metrics.bootstrap import safe_divide
 from lorkit.decompose.metrics.paired import UNSEEN_DICE
 from lorkit.decompose.regions import Region
-from lorkit.decompose.tasks.base import ScoreInputs, Task
+from lorkit.decompose.tasks.base import CERTAIN, ScoreInputs, Task
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -90,6 +90,12 @@ class Segmentation(Task):
     def defined(self, targets: ArrayLike) -> NDArray[np.bool_]:
         """Return (N, 1), all true: Dice may be defined by the predicted mask too."""
         return np.ones((len(np.asarray(targets)), 1), dtype=np.bool_)
+
+    def wrong_outputs(self, region: Region, targets: ArrayLike, spatial: Sequence[int] = ()) -> Float32Array:
+        """Return (N, 1 + S, *spatial) logits of empty masks."""
+        empty = np.zeros((len(np.asarray(targets)), self.outputs(region), *spatial), np.float32)
+        empty[:, 0] = CERTAIN
+        return empty
 
     def scores(
         self,
