@@ -10,7 +10,7 @@ from lorkit.decompose.config.loading import (
     to_yaml,
     with_overrides,
 )
-from lorkit.decompose.config.methods import ExpertConfig, LoraConfig, LorkdConfig, RdConfig
+from lorkit.decompose.config.methods import ExpertConfig, LoraConfig, LorkdConfig, MolaConfig, RdConfig
 from lorkit.decompose.config.regions import RegionAugment, RegionConfig
 from lorkit.decompose.config.schema import AugmentConfig, CacheConfig, Config, ImageConfig, SplitConfig, TrainConfig
 
@@ -22,6 +22,7 @@ __all__ = [
     "ImageConfig",
     "LoraConfig",
     "LorkdConfig",
+    "MolaConfig",
     "RdConfig",
     "RegionAugment",
     "RegionConfig",

@@ -79,20 +79,66 @@ def _switch(value: object) -> object:
     return "off" if value is False else value
 
 
-class LorkdConfig(ExpertConfig):
-    """LoRKD: its experts, the layers that have them, and its distillation terms.
+class TrainedExpertsConfig(ExpertConfig):
+    """Experts in training: layers with at least `select_min_channels` input channels have them.
 
-    `factor_lr_ratio` times `train.lr` is the learning rate of the factors. With `kd_by_region: auto` the distillation
-    terms of a region are weighted by (teacher - chance) / (student - chance) of the validation metric where the teacher
-    is weaker than the student.
+    `factor_lr_ratio` times `train.lr` is the learning rate of the factors.
     """
 
     select_min_channels: Annotated[int, Field(ge=0)] = 0
+    factor_lr_ratio: Positive = 1.0
+    factor_weight_decay: NonNegative = 0.0
+
+
+class LorkdConfig(TrainedExpertsConfig):
+    """LoRKD: its experts and its distillation terms.
+
+    With `kd_by_region: auto` the distillation terms of a region are weighted by (teacher - chance) / (student - chance)
+    of the validation metric where the teacher is weaker than the student.
+    """
+
     feature_kd: KdConfig = KdConfig(weight=1.0, temperature=4.0)
     logit_kd: KdConfig = KdConfig(weight=1.0, temperature=2.0)
     kd_by_region: Annotated[Literal["off", "auto"], BeforeValidator(_switch)] = "off"
-    factor_lr_ratio: Positive = 1.0
-    factor_weight_decay: NonNegative = 0.0
+
+
+class TwdConfig(Section):
+    """Task-wise decorrelation of MoLA-Router: samples of a region get similar gates, those of others different ones.
+
+    `target` is what is compared: the `gates`, their `logits`, or a `projected` form of the logits (`width` numbers, a
+    trained linear map), as in the released code. `tau` is the temperature of the similarities.
+    """
+
+    weight: NonNegative = 0.1
+    tau: Positive = 1.0
+    target: Literal["gates", "logits", "projected"] = "projected"
+    width: Count = 32
+
+
+class MolaConfig(TrainedExpertsConfig):
+    """MoLA: adapters trained with the backbone, and the router of `mola-router`; `ranks` and `norm` are of `mola-grad`.
+
+    Attributes:
+        adapters: Number of adapters of `mola-router`; by default one per region. `mola-grad` has one per region.
+        router: What decides the gates: `features` of the backbone's first stage (whose layers then have no adapter), a
+            `downscaled` image, or the `image` by a ResNet-20, as in the paper.
+        gates: One gate per adapter for the whole network, or one for each of its four stages.
+        temperature: The gates are the softmax of the router's logits divided by it.
+        top_k: Gates of all but the largest are 0; by default all are used.
+        twd: Decorrelation of the gates of regions.
+        region_weight: Weight of the loss of the region predictor, which chooses a head where the region is unknown.
+        heads: Answer of the extracted router: the head of the predicted region (`routed`), no choice (`all-heads`), or
+            the mean of all heads weighted by the probabilities of the regions (`weighted`, for equal class lists).
+    """
+
+    adapters: Count | None = None
+    router: Literal["features", "downscaled", "image"] = "features"
+    gates: Literal["network", "stage"] = "network"
+    temperature: Positive = 1.0
+    top_k: Count | None = None
+    twd: TwdConfig = TwdConfig()
+    region_weight: NonNegative = 1.0
+    heads: Literal["routed", "all-heads", "weighted"] = "routed"
 
 
 class AlignmentConfig(Section):

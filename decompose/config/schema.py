@@ -171,6 +171,7 @@ class Config(Section):
     cache: CacheConfig = CacheConfig()
     privacy: PrivacyConfig = PrivacyConfig()
     lorkd: methods.LorkdConfig = methods.LorkdConfig()
+    mola: methods.MolaConfig = methods.MolaConfig()
     lora: methods.LoraConfig = methods.LoraConfig()
     rd: methods.RdConfig = methods.RdConfig()
     kd: methods.KdConfig = methods.KdConfig()
@@ -220,7 +221,7 @@ class Config(Section):
 
     @model_validator(mode="after")
     def _known_regions(self) -> Config:
-        named = {"lorkd.ranks": tuple(self.lorkd.ranks)}
+        named = {"lorkd.ranks": tuple(self.lorkd.ranks), "mola.ranks": tuple(self.mola.ranks)}
         if self.foundation.regions != "all":
             named["foundation.regions"] = self.foundation.regions
         for key, names in named.items():

@@ -199,8 +199,8 @@ class LowRankExperts(ExpertLayer):
             return self._add_gated(x, y, weight_updates(inputs).unbind(), gates)
         down, up = torch.cat(list(inputs.downs)), torch.cat(list(inputs.ups), 0 if type(base) in TRANSPOSED else 1)
         ranks = torch.tensor([len(one) for one in inputs.downs], device=gates.device)
-        scales = gates * gates.new_tensor(inputs.scales)
-        return y + algebra.low_rank(base, x, down, up, scales.repeat_interleave(ranks, 1))
+        scales, total = gates * gates.new_tensor(inputs.scales), sum(len(one) for one in inputs.downs)
+        return y + algebra.low_rank(base, x, down, up, scales.repeat_interleave(ranks, 1, output_size=total))
 
     def _inputs(self, regions: Sequence[str], rows: Sizes, equal: bool = True) -> LayerInputs:
         downs, ups = self._packs

@@ -179,6 +179,14 @@ class Routing:
         finally:
             self._scope = before
 
+    def open(self, gates: Tensor) -> None:
+        """Use soft gates (N, T) until `close`, for callers whose scope outlives one forward pass."""
+        self._scope = self.route(gates)
+
+    def close(self) -> None:
+        """End what `open` began."""
+        self._scope = None
+
     @contextmanager
     def without_experts(self) -> Iterator[None]:
         """Switch the low-rank updates off; norms by region still follow the routing."""

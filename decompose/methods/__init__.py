@@ -7,12 +7,15 @@ from lorkit.decompose.methods import lorkd
 from lorkit.decompose.methods.base import FitsInOneGo, HasAdapter, Method, TrainingModule, needs_foundation
 from lorkit.decompose.methods.baselines import balanced, finetune, linear_probe, lora, students
 from lorkit.decompose.methods.distillation import cka, dist, feature_and_logit, fitnet, kd, rkd, sp
+from lorkit.decompose.methods.mola import grad, router
 from lorkit.decompose.methods.reprogramming import drd, rd
 
 __all__ = ["METHODS", "FitsInOneGo", "HasAdapter", "Method", "TrainingModule", "get_method", "needs_foundation"]
 
 _ALL: tuple[Method, ...] = (
     lorkd.METHOD,
+    grad.METHOD,
+    router.METHOD,
     rd.METHOD,
     drd.METHOD,
     *students.METHODS,

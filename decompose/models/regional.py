@@ -117,7 +117,8 @@ class RegionalModel(_Regional):
         routing: Routing | None = None,
     ) -> None:
         super().__init__(regions, routing or Routing(regions.names))
-        if any(layer.routing is not self.routing for layer in expert_layers(backbone).values()):
+        known = {id(routing) for routing in self._routings()}
+        if any(id(layer.routing) not in known for layer in expert_layers(backbone).values()):
             raise UsageError("a backbone with experts", required="its routing", fix="pass what add_experts_ returned")
         self.normalise = Normalise(mean, std)
         self.backbone = backbone
@@ -161,6 +162,10 @@ class RegionalModel(_Regional):
     def model_of(self, region: str) -> RegionalModel:
         """Return this model."""
         return self
+
+    def _routings(self) -> Sequence[Routing]:
+        """Return the routings of the backbone's expert layers."""
+        return [self.routing]
 
     def _classified(self, features: Tensor, routed: BatchRouting) -> RegionalOutput:
         parts = [(self.routing.regions[t], rows) for t, rows in routed.split(features, "heads")]
