@@ -39,6 +39,19 @@ class CacheStatistics(TypedDict):
     speed_up: float | None
 
 
+class GateFigures(TypedDict):
+    """The gates of a router on validation images, by region.
+
+    `mean` are the mean gates of each region, by adapter and, with gates for each stage, stage after stage. `similarity`
+    is the mean cosine between the gates of an image of one region and one of another (or another of the same).
+    `right` is the share of images whose region is predicted.
+    """
+
+    mean: dict[str, list[float]]
+    similarity: dict[str, dict[str, float]]
+    right: dict[str, float]
+
+
 class EpochRow(TypedDict):
     """A row of `metrics.jsonl`: losses by term and region, the validation metric by region, and speed."""
 
@@ -55,6 +68,7 @@ class EpochRow(TypedDict):
     memory_mib: NotRequired[float]
     teacher: NotRequired[CacheFigures]
     gradient_cosine: NotRequired[float | None]
+    gates: NotRequired[GateFigures]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -15,6 +15,7 @@ from lorkit.decompose.config import Config, TrainConfig
 from lorkit.decompose.config.schema import Balancer
 from lorkit.decompose.data.batches.loader import Batch
 from lorkit.decompose.data.prepared import PreparedRegion
+from lorkit.decompose.events import GateFigures
 from lorkit.decompose.models.foundation.model import Foundation
 from lorkit.decompose.models.ownership import owner_of
 from lorkit.decompose.models.regional import RegionalModel, RegionalOutput
@@ -84,6 +85,11 @@ class TrainingModule(nn.Module):
 
     def compare_with_teacher(self, teacher: Mapping[str, float], chance: Mapping[str, float]) -> None:
         """Take the validation scores of the frozen foundation by region, and those of chance; before training."""
+
+    def gate_figures(self, val: Mapping[str, PreparedRegion]) -> GateFigures | None:
+        """Return the gates on validation images for the row of an epoch; None for a network without a router."""
+        del val
+        return None
 
     def validated(self, scores: Mapping[str, float]) -> None:
         """Take the validation scores by region, after each epoch."""

@@ -18,10 +18,13 @@ from torch import Tensor, nn
 
 from lorkit.decompose.config import Config, MolaConfig, TrainConfig
 from lorkit.decompose.data.batches.loader import Batch
+from lorkit.decompose.data.prepared import PreparedRegion
+from lorkit.decompose.events import GateFigures
 from lorkit.decompose.experts.gating_network import GatingOutput
 from lorkit.decompose.methods.base import Method, TrainingModule
 from lorkit.decompose.methods.expert_student import selected, student_backbone, with_own_group
 from lorkit.decompose.methods.losses.cka.gather import gather_rows
+from lorkit.decompose.methods.mola.gate_figures import gate_figures
 from lorkit.decompose.methods.mola.twd import decorrelation
 from lorkit.decompose.models.foundation.model import Foundation
 from lorkit.decompose.models.routed import RoutedModel, build_routed
@@ -70,6 +73,10 @@ class RoutedModule(TrainingModule):
         part_A = settings.weight * decorrelation(everything[:, :-1], region_A, settings.tau)
         names = self.live.regions
         return {name: torch.where(region_A == names.index(name), part_A, 0.0).sum() for name in rows}
+
+    def gate_figures(self, val: Mapping[str, PreparedRegion]) -> GateFigures:
+        """Return the gates on validation images, by region."""
+        return gate_figures(self.live, val)
 
     def parameter_groups(self, train: TrainConfig) -> list[dict[str, Any]]:
         """Return the groups of the base class with a separate one for the factors."""

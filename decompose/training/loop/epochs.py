@@ -17,7 +17,18 @@ import torch
 from lorkit.decompose.config import TrainConfig
 from lorkit.decompose.data.batches.loader import Batch, BatchLoader
 from lorkit.decompose.data.batches.microbatches import smallest_microbatch
-from lorkit.decompose.events import CacheFigures, EpochRow, Event, Finished, Notice, Saved, Started, Step, Validated
+from lorkit.decompose.events import (
+    CacheFigures,
+    EpochRow,
+    Event,
+    Finished,
+    GateFigures,
+    Notice,
+    Saved,
+    Started,
+    Step,
+    Validated,
+)
 from lorkit.decompose.experts import packed
 from lorkit.decompose.machine import cuda_peak_mib, resident_mib
 from lorkit.decompose.methods.base import TrainingModule
@@ -230,6 +241,9 @@ class _Trainer:
         }
         if kept is not None:
             row["teacher"] = kept
+        gates = self._gates()
+        if gates is not None:
+            row["gates"] = gates
         if self._conflict_due(epoch):
             row["gradient_cosine"] = self._conflict()
         self.progress.history.append(row)
@@ -255,6 +269,13 @@ class _Trainer:
         """Measure the gradient conflict of regions on the shared backbone, on a few batches."""
         batches = islice(self.loader, _CONFLICT_BATCHES)
         return gradient_conflict(self.module, batches, teacher=self.optimizer_step.ask_teacher).mean
+
+    def _gates(self) -> GateFigures | None:
+        """Return the figures of a router on the first rank, whose rows are stored."""
+        if not self.fabric.is_global_zero:
+            return None
+        with self.fabric.autocast(), torch.compiler.set_stance("force_eager"):
+            return self.optimizer_step.evaluated_module.eval().gate_figures(self.phase.val)
 
     def _scores(self) -> dict[str, float]:
         """Score the validation parts on the first rank, whose batch statistics are saved."""
