@@ -38,6 +38,13 @@ class RoutedOutput(NamedTuple):
     regions: Tensor
 
 
+class EveryHead(NamedTuple):
+    """Outputs for a batch whose regions are unknown: the logits of each region's head, (N, C_t, ...), and the gates."""
+
+    logits: dict[str, Tensor]
+    gating: GatingOutput
+
+
 class RoutedModel(RegionalModel):
     """Normalise, a backbone with adapters that a gating network mixes, then the head of each row's region.
 
@@ -80,6 +87,11 @@ class RoutedModel(RegionalModel):
             heads = self._classified(features, plan)
             gating = GatingOutput(*(plan.restore(value) for value in gating))
             return RoutedOutput(heads, gating, self.region_head(gating.hidden))
+
+    def every_head(self, image: Tensor) -> EveryHead:
+        """Return the logits of all heads for images in [0, 1], of any region."""
+        gating, features = self.gated_features(self.normalise(image))
+        return EveryHead({name: head(features) for name, head in self.heads.items()}, gating)
 
     def gated_features(self, x: Tensor) -> tuple[GatingOutput, Tensor]:
         """Map normalised images (N, C, *spatial) to gates and features; the regions are not needed."""

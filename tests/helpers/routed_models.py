@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 from small_methods import REGIONS
 
-from lorkit.decompose.config import Config, default_config
+from lorkit.decompose.config import Config, RegionConfig, default_config
 from lorkit.decompose.data.batches.loader import Batch
+from lorkit.decompose.data.prepared import PreparedRegion
+from lorkit.decompose.data.preprocessing.recipe import build_recipe
 from lorkit.decompose.experts import factor_parameters
 from lorkit.decompose.methods import get_method
 from lorkit.decompose.methods.mola.router import RoutedModule
@@ -31,3 +34,19 @@ def routed_batch(regions: tuple[int, ...] = (0, 1, 0, 1, 1)) -> Batch:
     image = torch.rand(len(regions), 1, 32, 32, generator=generator, dtype=torch.float64)
     region = torch.tensor(regions)
     return Batch(image=image, label=torch.arange(len(regions)) % 2, region=region, sample=torch.arange(len(regions)))
+
+
+def routed_images(name: str, count: int, seed: int) -> PreparedRegion:
+    """Make gray images of one region, all of its first class."""
+    images = np.random.default_rng(seed).random((count, 1, 32, 32), dtype=np.float32)
+    config, _ = make_routed()
+    names = tuple(f"{name}{index}" for index in range(count))
+    return PreparedRegion(
+        region=REGIONS.get(name),
+        recipe=build_recipe(config.image, RegionConfig(data=("x",))),
+        stored=images,
+        labels=np.zeros(count, np.int64),
+        groups=names,
+        ids=names,
+        digests=names,
+    )

@@ -5,28 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from routed_models import make_routed
-from small_methods import REGIONS
+from routed_models import make_routed, routed_images
 
-from lorkit.decompose.config import RegionConfig
-from lorkit.decompose.data.prepared import PreparedRegion
-from lorkit.decompose.data.preprocessing.recipe import build_recipe
 from lorkit.decompose.methods.mola.gate_figures import similarity
-
-
-def prepared(name: str, count: int, seed: int) -> PreparedRegion:
-    images = np.random.default_rng(seed).random((count, 1, 32, 32), dtype=np.float32)
-    config, _ = make_routed()
-    names = tuple(f"{name}{index}" for index in range(count))
-    return PreparedRegion(
-        region=REGIONS.get(name),
-        recipe=build_recipe(config.image, RegionConfig(data=("x",))),
-        stored=images,
-        labels=np.zeros(count, np.int64),
-        groups=names,
-        ids=names,
-        digests=names,
-    )
 
 
 def test_the_similarity_is_the_mean_cosine_over_pairs_of_different_images() -> None:
@@ -48,7 +29,7 @@ def test_the_similarity_is_the_mean_cosine_over_pairs_of_different_images() -> N
 def test_an_epoch_has_the_gates_of_each_region() -> None:
     _, module = make_routed("mola.adapters=3", "mola.gates=stage")
     module = module.float().eval()
-    val = {"a": prepared("a", 4, 0), "b": prepared("b", 6, 1)}
+    val = {"a": routed_images("a", 4, 0), "b": routed_images("b", 6, 1)}
     found = module.gate_figures(val)
     assert found is not None
     gating, regions = module.live.gate(torch.from_numpy(val["b"].images.copy()))

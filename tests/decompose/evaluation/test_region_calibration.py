@@ -1,0 +1,87 @@
+"""The region predictor against SciPy's Gaussians, and its calibration on validation."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from routed_models import make_routed, routed_images
+from scipy.stats import multivariate_normal
+from small_methods import REGIONS
+
+from lorkit.decompose.data.prepared import PreparedRegion
+from lorkit.decompose.evaluation.region_calibration import fit_region_predictor, hidden_numbers
+from lorkit.decompose.models.region_predictor import ABSTAIN_BELOW, RegionPredictor
+from lorkit.decompose.models.routed import RoutedModel
+
+
+def test_the_distance_is_that_of_the_nearest_gaussian() -> None:
+    rng = np.random.default_rng(0)
+    predictor = RegionPredictor(torch.nn.Linear(3, 2)).double()
+    gaussians = []
+    for index in range(2):
+        mean, root = rng.normal(size=3), np.tril(rng.normal(size=(3, 3))) + 2 * np.eye(3)
+        predictor.mean[index] = torch.from_numpy(mean)
+        predictor.whiten[index] = torch.from_numpy(np.linalg.inv(root))
+        predictor.offset[index] = float(np.linalg.slogdet(root @ root.T)[1])
+        gaussians.append(multivariate_normal(mean, root @ root.T))
+    x = rng.normal(size=(9, 3))
+    expected = np.stack([-2 * one.logpdf(x) - 3 * np.log(2 * np.pi) for one in gaussians]).min(0)
+    np.testing.assert_allclose(predictor.distance(torch.from_numpy(x)), expected)
+
+
+@pytest.fixture(scope="module")
+def fitted() -> tuple[RoutedModel, dict[str, PreparedRegion], dict[str, PreparedRegion], RegionPredictor]:
+    _, module = make_routed()
+    model = module.live.float().eval()
+    train, val = (
+        {name: routed_images(name, 60, seed + part) for name, seed in (("a", 0), ("b", 5))} for part in (0, 1)
+    )
+    for parts in (train, val):  # region b is brighter
+        parts["b"] = replace(parts["b"], stored=0.5 + parts["b"].stored / 2)
+    with torch.no_grad():
+        mean = torch.stack([hidden_numbers(model, train[name]).float().mean(0) for name in REGIONS.names])
+        model.region_head.weight.copy_(3 * mean)
+        model.region_head.bias.copy_(-1.5 * mean.square().sum(1))
+    return model, train, val, fit_region_predictor(model, train, val)
+
+
+def test_few_validation_images_are_beyond_the_limit(
+    fitted: tuple[RoutedModel, dict[str, PreparedRegion], dict[str, PreparedRegion], RegionPredictor],
+) -> None:
+    model, train, val, predictor = fitted
+    with torch.no_grad():
+        seen = torch.cat([predictor(hidden_numbers(model, val[name]).float())[1] for name in REGIONS.names])
+        assert float((seen < ABSTAIN_BELOW).float().mean()) <= 0.02
+        noise = replace(train["a"], stored=1.0 - train["a"].stored ** 8)
+        strange = predictor(hidden_numbers(model, noise).float())[1]
+    assert float(strange.mean()) < float(seen.mean())
+    assert ((seen >= 0) & (seen <= 1)).all()
+
+
+def test_the_temperature_has_the_least_loss(
+    fitted: tuple[RoutedModel, dict[str, PreparedRegion], dict[str, PreparedRegion], RegionPredictor],
+) -> None:
+    model, _, val, predictor = fitted
+
+    def loss(temperature: float) -> float:
+        losses = []
+        for index, name in enumerate(REGIONS.names):
+            logits = model.region_head(hidden_numbers(model, val[name]).float()) / temperature
+            losses.append(torch.nn.functional.cross_entropy(logits, torch.full((60,), index)))
+        return float(torch.stack(losses).mean())
+
+    best = float(predictor.temperature)
+    assert all(loss(best) <= loss(best * factor) + 1e-6 for factor in (0.7, 0.9, 1.1, 1.5))
+
+
+def test_fitting_changes_no_weight(
+    fitted: tuple[RoutedModel, dict[str, PreparedRegion], dict[str, PreparedRegion], RegionPredictor],
+) -> None:
+    model, train, val, predictor = fitted
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    again = fit_region_predictor(model, train, val)
+    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+    assert all(torch.equal(value, again.state_dict()[name]) for name, value in predictor.state_dict().items())
