@@ -24,7 +24,7 @@ REFUSED = 0.01
 _MOST = 2000
 """Images of a region; more do not change its Gaussian."""
 _SHRINKAGE = 1e-2  # of the mean variance, added to every direction: hidden numbers may be constant
-_TEMPERATURES = (0.05, 20.0)
+_TEMPERATURES = (1.0, 20.0)  # regions that validation separates completely would be sharpened without end
 
 
 def fit_region_predictor(
@@ -56,7 +56,7 @@ def fit_region_predictor(
     weight_N = np.concatenate([np.full(len(rows), 1.0 / len(rows)) for rows in hidden])
     predictor.limit.fill_(_quantile(distance_N, weight_N, 1.0 - REFUSED))
     predictor.spread.fill_(max(float(np.std(distance_N)), float(np.finfo(np.float32).eps)))
-    predictor.temperature.fill_(_temperature(logits))
+    predictor.temperature.fill_(best_temperature(logits))
     return predictor.float()
 
 
@@ -80,8 +80,12 @@ def _quantile(values_N: np.ndarray, weights_N: np.ndarray, share: float) -> floa
     return float(values_N[order][min(int(np.searchsorted(below_N, share)), len(order) - 1)])
 
 
-def _temperature(logits: list[Tensor]) -> float:
-    """Return the temperature of the least mean log-loss over regions."""
+def best_temperature(logits: list[Tensor]) -> float:
+    """Return the temperature, 1 or more, of the least mean log-loss over regions.
+
+    Args:
+        logits: Of the images of each region, (N, T).
+    """
 
     def loss(log_temperature: float) -> float:
         scale = float(np.exp(log_temperature))

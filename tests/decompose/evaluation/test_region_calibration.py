@@ -12,7 +12,7 @@ from scipy.stats import multivariate_normal
 from small_methods import REGIONS
 
 from lorkit.decompose.data.prepared import PreparedRegion
-from lorkit.decompose.evaluation.region_calibration import fit_region_predictor, hidden_numbers
+from lorkit.decompose.evaluation.region_calibration import best_temperature, fit_region_predictor, hidden_numbers
 from lorkit.decompose.models.region_predictor import ABSTAIN_BELOW, RegionPredictor
 from lorkit.decompose.models.routed import RoutedModel
 
@@ -41,10 +41,6 @@ def fitted() -> tuple[RoutedModel, dict[str, PreparedRegion], dict[str, Prepared
     )
     for parts in (train, val):  # region b is brighter
         parts["b"] = replace(parts["b"], stored=0.5 + parts["b"].stored / 2)
-    with torch.no_grad():
-        mean = torch.stack([hidden_numbers(model, train[name]).float().mean(0) for name in REGIONS.names])
-        model.region_head.weight.copy_(3 * mean)
-        model.region_head.bias.copy_(-1.5 * mean.square().sum(1))
     return model, train, val, fit_region_predictor(model, train, val)
 
 
@@ -61,20 +57,13 @@ def test_few_validation_images_are_beyond_the_limit(
     assert ((seen >= 0) & (seen <= 1)).all()
 
 
-def test_the_temperature_has_the_least_loss(
-    fitted: tuple[RoutedModel, dict[str, PreparedRegion], dict[str, PreparedRegion], RegionPredictor],
-) -> None:
-    model, _, val, predictor = fitted
-
-    def loss(temperature: float) -> float:
-        losses = []
-        for index, name in enumerate(REGIONS.names):
-            logits = model.region_head(hidden_numbers(model, val[name]).float()) / temperature
-            losses.append(torch.nn.functional.cross_entropy(logits, torch.full((60,), index)))
-        return float(torch.stack(losses).mean())
-
-    best = float(predictor.temperature)
-    assert all(loss(best) <= loss(best * factor) + 1e-6 for factor in (0.7, 0.9, 1.1, 1.5))
+def test_the_temperature_undoes_a_scaling_and_never_sharpens() -> None:
+    generator = torch.Generator().manual_seed(0)
+    logits_NT = 2 * torch.randn(6000, 3, generator=generator, dtype=torch.float64)
+    label_N = torch.multinomial(logits_NT.softmax(1), 1, generator=generator)[:, 0]
+    by_region = [logits_NT[label_N == index] for index in range(3)]
+    assert best_temperature([3 * rows for rows in by_region]) == pytest.approx(3, rel=0.1)
+    assert best_temperature([rows / 3 for rows in by_region]) == pytest.approx(1, rel=0.01)
 
 
 def test_fitting_changes_no_weight(
