@@ -10,7 +10,6 @@ from rich.table import Table
 from rich.text import Text
 
 from lorkit.decompose.documents.compare import CompareDocument
-from lorkit.decompose.documents.evaluate import EvaluateDocument, SegmentationEvaluation
 from lorkit.decompose.errors import plural
 
 if TYPE_CHECKING:  # they import torch and image readers
@@ -73,48 +72,6 @@ def warnings(texts: Iterable[str], *, synthetic: bool = False) -> None:
         line(f"warning: {text}")
     if synthetic:
         line("SYNTHETIC: made from phantom images; not for use on patients")
-
-
-def evaluation(document: EvaluateDocument) -> None:
-    """Print an evaluation: one row per region (and structure) with 95% intervals, and the mean."""
-    known = ("dice", "nsd", "hd95", "dice_network_grid", "accuracy", "balanced_accuracy", "auroc", "ap", "ece")
-    measures = [name for name in known if name in document.mean]
-    rows: list[list[object]] = [
-        [name, row.n, *(interval(row.value(m), row.ci.get(m)) for m in measures)]
-        for name, row in document.regions.items()
-    ]
-    for name, row in document.regions.items():
-        if row.task == "segmentation":
-            rows += [
-                [f"{name}: {one.structure}", one.n, *(interval(getattr(one, m, None), one.ci.get(m)) for m in measures)]
-                for one in row.per_structure
-            ]
-        elif row.task == "multilabel":
-            rows += [
-                [
-                    f"{name}: {label}",
-                    one.n_positive + one.n_negative,
-                    *(interval(getattr(one, m, None), one.ci.get(m)) for m in measures),
-                ]
-                for label, one in row.labels.items()
-            ]
-    if len(document.regions) > 1 and any(value is not None for value in document.mean.values()):
-        rows.append(["mean", "", *(interval(document.mean.get(m), document.mean_ci.get(m)) for m in measures)])
-    table(f"{document.model} on {document.split}", ("region", "n", *measures), rows)
-    for name, row in document.regions.items():
-        if row.task == "segmentation":
-            line(_about_surfaces(name, row))
-    warnings(document.warnings, synthetic=document.synthetic)
-
-
-def _about_surfaces(name: str, found: SegmentationEvaluation) -> str:
-    """Say the unit and the tolerance of distances, and in how many cases HD95 is undefined."""
-    each = [f"{structure} {value:g}" for structure, value in found.nsd_tolerance.items()]
-    values = set(found.nsd_tolerance.values())
-    stated = f"{values.pop():g}" if len(values) == 1 else ", ".join(each)
-    lost = {one.structure: one.hd95_undefined for one in found.per_structure if one.hd95_undefined}
-    undefined = "".join(f"; no HD95 of {structure} in {plural(count, 'case')}" for structure, count in lost.items())
-    return f"{name}: hd95 and the tolerance of nsd ({stated}) are in {found.unit}{undefined}"
 
 
 def comparison(document: CompareDocument) -> None:

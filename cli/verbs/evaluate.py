@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from enum import StrEnum
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -35,13 +36,18 @@ def evaluate(
     ),
     split: Annotated[Part, typer.Option(help="Part of the data, identified by digest.")] = Part.test,
     data: options.DataFile = None,
+    outside: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Images of no region, which a router should not answer.", show_default=False),
+    ] = None,
     as_json: options.Json = False,
 ) -> None:
     """Measure accuracy and calibration, with intervals.
 
     Accuracy, balanced accuracy, AUROC and expected calibration error, with 95% bootstrap intervals over groups.
+    Experts with a router are also measured without telling them the region.
     """
-    from lorkit.cli.output import tables
+    from lorkit.cli.output import evaluation_tables
     from lorkit.cli.output.progress import ProgressLine
     from lorkit.cli.output.streams import print_json
     from lorkit.decompose import evaluate as measure
@@ -58,10 +64,11 @@ def evaluate(
             model=model.value,
             split=split.value,
             data=data,
+            outside=outside,
             region=region,
             teacher=teacher,
             on_event=progress,
         )
-    tables.evaluation(document)
+    evaluation_tables.evaluation(document)
     if as_json:
         print_json(document.to_json())

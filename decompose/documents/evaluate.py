@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from lorkit.decompose.documents.base import Digest, Document, Interval, Part
+from lorkit.decompose.documents.base import Digest, Document, Interval, Part, Share
 from lorkit.decompose.documents.scores import ClassificationScores, MultilabelScores, SegmentationScores
 from lorkit.decompose.machine import Machine
 
@@ -55,6 +55,44 @@ RegionEvaluation = Annotated[
 ]
 
 
+class RegionShare(Part):
+    """Share of the images of a region whose region is predicted right, with its interval over patients."""
+
+    n: int
+    right: Share
+    ci: Interval
+
+
+class RegionPrediction(Part):
+    """How a router chose the region of each image."""
+
+    source: Literal["live", "extracted"]
+    heads: Literal["all-heads", "weighted", "routed"]
+    """Its answer: that of the predicted region's head, or the mean of all heads."""
+    abstain_below: Share
+    """Confidence below which it gives no answer."""
+    regions: dict[str, RegionShare]
+    right: Share
+    """Mean over regions; abstentions count by the region that would have answered."""
+    ci: Interval
+    abstained: Share
+    confusion: dict[str, dict[str, int]]
+    """Images by true region and by the region that answers them, abstentions last."""
+
+
+class OutsideImages(Part):
+    """Images of no region of the run."""
+
+    data: DataFile
+    n: int
+    abstained: Share
+    auroc: Share | None
+    """Of the confidence: images of the run's regions against these."""
+    ci: Interval | None
+    answered_as: dict[str, dict[str, int]]
+    """Images by their own label and by the region that answers them, abstentions last."""
+
+
 class EvaluateDocument(Document):
     """A measurement of `decompose evaluate`."""
 
@@ -72,3 +110,8 @@ class EvaluateDocument(Document):
     """Means over regions by metric; null if undefined in a region."""
     mean_ci: dict[str, Interval | None]
     """95 % intervals of the means, over the patients of all regions."""
+    predicted: dict[str, RegionEvaluation] | None = None
+    """The same images answered without knowing their region; the answer of another region, or none, counts as wrong."""
+    region_prediction: RegionPrediction | None = None
+    """With `predicted`: how the regions were chosen."""
+    outside: OutsideImages | None = None

@@ -6,13 +6,10 @@ import datetime
 from collections.abc import Collection, Mapping
 from pathlib import Path
 
-from torch import nn
-
 from lorkit.decompose.artifacts import digest_file
 from lorkit.decompose.data.prepared import PreparedRegion
 from lorkit.decompose.documents.base import Interval, combine
 from lorkit.decompose.documents.evaluate import (
-    ClassificationEvaluation,
     DataFile,
     EvaluateDocument,
     MultilabelEvaluation,
@@ -20,21 +17,24 @@ from lorkit.decompose.documents.evaluate import (
     SegmentationEvaluation,
 )
 from lorkit.decompose.documents.network import Decision
-from lorkit.decompose.documents.recipe import Recipe
-from lorkit.decompose.documents.scores import MultilabelScores, SegmentationScores
-from lorkit.decompose.errors import DataError, UsageError, plural, unknown
+from lorkit.decompose.errors import UsageError, plural, unknown
 from lorkit.decompose.evaluation.inference import collect_score_inputs
-from lorkit.decompose.evaluation.scoring import task_scores
-from lorkit.decompose.evaluation.thresholds import decide
+from lorkit.decompose.evaluation.region_block import region_block
+from lorkit.decompose.evaluation.run_model import RunModel
+from lorkit.decompose.evaluation.unknown_regions import (
+    RunRouter,
+    evaluate_outside,
+    region_prediction,
+    score_unknown,
+)
 from lorkit.decompose.events import Listener, Working, ignore
 from lorkit.decompose.machine import fingerprint
 from lorkit.decompose.metrics.rates import mean_of_independent
 from lorkit.decompose.models.foundation.teacher import Teacher
 from lorkit.decompose.runs import MODELS, RUNS, Run, open_run
 from lorkit.decompose.runs.expert import LoadedExpert, is_expert, load_expert
-from lorkit.decompose.runs.lineage import check_parent, find_parent
-from lorkit.decompose.runs.locked_data import RunSplits, check_part, foundation_recipe, prepare_file, recipe_of_region
-from lorkit.decompose.runs.networks import RunNetworks
+from lorkit.decompose.runs.lineage import find_parent
+from lorkit.decompose.runs.locked_data import RunSplits, check_part, prepare_file
 from lorkit.decompose.tasks import get_task
 
 _FEW_GROUPS = 5
@@ -50,9 +50,12 @@ def evaluate(
     root: Path = RUNS,
     run_splits: RunSplits | None = None,
     teacher: Teacher | None = None,
+    outside: Path | str | None = None,
     on_event: Listener = ignore,
 ) -> EvaluateDocument:
     """Evaluate a model on a locked split of its run, or on all rows of a file.
+
+    The experts of a run with a router are also measured without telling them the region.
 
     Args:
         path: A run (id or directory; None is the newest) or an expert directory, also a copied one.
@@ -64,6 +67,7 @@ def evaluate(
         root: Directory of runs.
         run_splits: The run's data, if they were read already.
         teacher: The user's own foundation, which a run cannot store.
+        outside: A file or folder of images of no region, which a router should not answer.
         on_event: Receives progress.
 
     Returns:
@@ -82,7 +86,7 @@ def evaluate(
         run, region = _find_run(expert, model, region, data, root), expert.region.name
     else:
         run = path if isinstance(path, Run) else open_run(path, root)
-    known = _RunModel(run, model, teacher, run_splits or RunSplits(run, region)) if run is not None else None
+    known = RunModel(run, model, teacher, run_splits or RunSplits(run, region)) if run is not None else None
     if expert is not None and data is not None:
         stated = None if run is None else run.config.regions.get(expert.region.name)
         prepared = prepare_file(data, expert.region, expert.recipe, stated=stated)
@@ -91,77 +95,56 @@ def evaluate(
         assert known is not None
         samples = _samples(known, split, data, region)
     blocks: dict[str, RegionEvaluation] = {}
+    decisions: dict[str, Decision | None] = {}
     for index, (name, prepared) in enumerate(samples.items()):
         on_event(Working(f"{model} on {name}", index, len(samples)))
         if expert is not None:
-            source, decision = "extracted", expert.info.decision
-            blocks[name] = _measure(prepared, expert.network, source, decision, synthetic=expert.manifest.synthetic)
+            inputs = collect_score_inputs(expert.network, prepared)
+            decision, synthetic = expert.info.decision, expert.manifest.synthetic
+            blocks[name] = region_block(prepared, inputs, decision, source="extracted", synthetic=synthetic)
         else:
             assert known is not None
             network, source = known.network(name)
-            decision = known.decision(name, network)
-            blocks[name] = _measure(prepared, network, source, decision, synthetic=known.run.manifest.synthetic)
+            decisions[name] = known.decision(name, network)
+            inputs = collect_score_inputs(network, prepared)
+            synthetic = known.run.manifest.synthetic
+            blocks[name] = region_block(prepared, inputs, decisions[name], source=source, synthetic=synthetic)
     on_event(Working("done", len(samples), len(samples)))
+    router = known.router(on_event) if known is not None and expert is None else None
     document = _document(run, model, split, data, blocks, known.notes if known is not None else [])
+    if router is not None:
+        document = _with_predictions(document, router, samples, decisions, outside)
+    elif outside is not None:
+        raise UsageError(
+            "--outside without a router", required="the experts of a run of mola-router", fix="leave --outside out"
+        )
     if run is not None:
         _store(run, document, whole=set(blocks) == set(run.regions.names))
     return document
 
 
-class _RunModel:
-    """One model of a run: its network, the preprocessing and the thresholds of each region."""
-
-    def __init__(self, run: Run, model: str, teacher: Teacher | None, splits: RunSplits) -> None:
-        self.run, self.model, self.networks, self.splits = run, model, RunNetworks(run, teacher), splits
-        self.notes: list[str] = []
-        self._extracted: dict[str, LoadedExpert] = {}
-
-    def recipe(self, region: str) -> Recipe:
-        """Return the preprocessing of the network's images."""
-        if self.model != "foundation":
-            return recipe_of_region(self.run, region)
-        self.networks.foundation(region)  # raises if it cannot be measured
-        return foundation_recipe(self.run, region)
-
-    def network(self, region: str) -> tuple[nn.Module, str]:
-        """Return the network of a region and its source."""
-        if self.model == "foundation":
-            return self.networks.foundation(region), str(self.networks.foundation_model.heads[region])
-        if self.model == "student":
-            return self.networks.student(region), "live"
-        directory = self.run.experts_dir / region
-        if not is_expert(directory):
-            return self.networks.expert(region), "live"
-        expert = self._extracted[region] = load_expert(directory)
-        check_parent(expert, self.run)
-        return expert.network, "extracted"
-
-    def decision(self, region: str, network: nn.Module) -> Decision | None:
-        """Return the thresholds of a region's network: those of the expert, else chosen on validation."""
-        if get_task(self.run.regions.get(region).task).exclusive:
-            return None
-        if region in self._extracted:
-            return self._extracted[region].info.decision
-        try:
-            val = self.splits.part(region, "val", recipe=self.recipe(region))
-        except DataError as error:
-            self.notes.append(f"region '{region}' has no thresholds: its validation part is missing ({error.given})")
-            return None
-        return decide(network, val, self.run.config.regions[region].threshold)
-
-
-def _measure(
-    prepared: PreparedRegion, network: nn.Module, source: str, decision: Decision | None, *, synthetic: bool
-) -> RegionEvaluation:
-    task, region = get_task(prepared.region.task), prepared.region
-    found = task_scores(prepared, collect_score_inputs(network, prepared), decision)
-    synthetic = synthetic or region.synthetic
-    about = {"task": task.name, "classes": list(region.classes), "source": source, "synthetic": synthetic}
-    if isinstance(found, SegmentationScores):
-        return combine(SegmentationEvaluation, found, **about)
-    if isinstance(found, MultilabelScores):
-        return combine(MultilabelEvaluation, found, **about, threshold_policy=decision.policy if decision else None)
-    return combine(ClassificationEvaluation, found, **about)
+def _with_predictions(
+    document: EvaluateDocument,
+    router: RunRouter,
+    samples: Mapping[str, PreparedRegion],
+    decisions: Mapping[str, Decision | None],
+    outside: Path | str | None,
+) -> EvaluateDocument:
+    """Add what a router answers without knowing the region."""
+    found = score_unknown(router, samples)
+    source, synthetic = router.source, document.synthetic
+    blocks = {
+        name: region_block(samples[name], scores.inputs, decisions[name], source=source, synthetic=synthetic)
+        for name, scores in found.items()
+    }
+    strange = None if outside is None else evaluate_outside(router, Path(outside), samples, found)
+    return combine(
+        EvaluateDocument,
+        document,
+        predicted=blocks,
+        region_prediction=region_prediction(router, samples, found),
+        **({} if strange is None else {"outside": strange}),
+    )
 
 
 def _find_run(expert: LoadedExpert, model: str, region: str | None, data: object, root: Path) -> Run | None:
@@ -181,7 +164,7 @@ def _find_run(expert: LoadedExpert, model: str, region: str | None, data: object
     return run
 
 
-def _samples(known: _RunModel, split: str, data: Path | str | None, region: str | None) -> Mapping[str, PreparedRegion]:
+def _samples(known: RunModel, split: str, data: Path | str | None, region: str | None) -> Mapping[str, PreparedRegion]:
     if data is None:
         return {name: known.splits.part(name, split, recipe=known.recipe(name)) for name in known.splits.names}
     chosen = known.run.regions.select(region)

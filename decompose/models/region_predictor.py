@@ -5,8 +5,6 @@ Shapes: N images, H hidden numbers, T regions.
 
 from __future__ import annotations
 
-from typing import cast
-
 import torch
 from torch import Tensor, nn
 
@@ -63,4 +61,4 @@ class RegionPredictor(nn.Module):
         # one multiplication for all regions: (T * H, H)
         flat, shift = self.whiten.flatten(0, 1), (self.whiten @ self.mean[..., None]).flatten()
         whitened = (hidden @ flat.T - shift).reshape(-1, *self.mean.shape)
-        return cast(Tensor, (whitened.square().sum(2) + self.offset).amin(1))
+        return (whitened.square().sum(2) + self.offset).amin(1)

@@ -16,7 +16,7 @@ FROZEN = {
     "pretrain": "CONFIG --set --resume --out --force --json",
     "train": "CONFIG --method --set --from --add-region --remove-region --resume --dry-run "
     "--tensorboard --out --force --json",
-    "evaluate": "PATH --run --region --model --split --data --json",
+    "evaluate": "PATH --run --region --model --split --data --outside --json",
     "compare": "CONFIG --methods --variant --seeds --fractions --split --budget --set --out --json",
     "extract": "--run --region --recalibrate --rank --out --force --json",
     "export": "PATH --run --region --target --profile --precision --max-accuracy-drop --max-seconds "

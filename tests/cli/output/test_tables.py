@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import io
-from types import SimpleNamespace
-from typing import Any
 
 import pytest
 from rich.console import Console
@@ -52,18 +50,3 @@ def test_words_between_colons_stay_words(capsys: pytest.CaptureFixture[str]) -> 
     tables.line("phantom:brain: a leak")
     tables.table("data", ("region",), [["phantom:brain: 2"]])
     assert capsys.readouterr().err.count("phantom:brain: ") == 2
-
-
-@pytest.mark.parametrize("mean", [0.75, None])
-def test_the_mean_over_regions_stands_with_its_interval_or_not_at_all(
-    mean: float | None, capsys: pytest.CaptureFixture[str]
-) -> None:
-    block: Any = SimpleNamespace(task="classification", n=8, value=lambda name: 0.7, ci={}, source="own", units=None)
-    document: Any = SimpleNamespace(
-        model="experts", split="test", regions={"chest": block, "knee": block}, mean={"accuracy": mean},
-        mean_ci={"accuracy": (0.7, 0.8)}, warnings=[], synthetic=False,
-    )  # fmt: skip
-    tables.evaluation(document)
-    shown = "".join(capsys.readouterr())
-    assert ("mean" in shown) == (mean is not None)
-    assert ("0.750 [0.700, 0.800]" in shown) == (mean is not None)

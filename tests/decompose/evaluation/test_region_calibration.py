@@ -1,35 +1,18 @@
-"""The region predictor against SciPy's Gaussians, and its calibration on validation."""
+"""The calibration of the region predictor on validation."""
 
 from __future__ import annotations
 
 from dataclasses import replace
 
-import numpy as np
 import pytest
 import torch
 from routed_models import make_routed, routed_images
-from scipy.stats import multivariate_normal
 from small_methods import REGIONS
 
 from lorkit.decompose.data.prepared import PreparedRegion
 from lorkit.decompose.evaluation.region_calibration import best_temperature, fit_region_predictor, hidden_numbers
 from lorkit.decompose.models.region_predictor import ABSTAIN_BELOW, RegionPredictor
 from lorkit.decompose.models.routed import RoutedModel
-
-
-def test_the_distance_is_that_of_the_nearest_gaussian() -> None:
-    rng = np.random.default_rng(0)
-    predictor = RegionPredictor(torch.nn.Linear(3, 2)).double()
-    gaussians = []
-    for index in range(2):
-        mean, root = rng.normal(size=3), np.tril(rng.normal(size=(3, 3))) + 2 * np.eye(3)
-        predictor.mean[index] = torch.from_numpy(mean)
-        predictor.whiten[index] = torch.from_numpy(np.linalg.inv(root))
-        predictor.offset[index] = float(np.linalg.slogdet(root @ root.T)[1])
-        gaussians.append(multivariate_normal(mean, root @ root.T))
-    x = rng.normal(size=(9, 3))
-    expected = np.stack([-2 * one.logpdf(x) - 3 * np.log(2 * np.pi) for one in gaussians]).min(0)
-    np.testing.assert_allclose(predictor.distance(torch.from_numpy(x)), expected)
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,87 @@
+"""Tables of `evaluate`: scores by region, and what a router does without knowing the region."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from lorkit.cli.output.tables import interval, line, table, warnings
+from lorkit.decompose.documents.evaluate import EvaluateDocument, SegmentationEvaluation
+from lorkit.decompose.errors import plural
+
+_MEASURES = ("dice", "nsd", "hd95", "dice_network_grid", "accuracy", "balanced_accuracy", "auroc", "ap", "ece")
+
+
+def evaluation(document: EvaluateDocument) -> None:
+    """Print an evaluation: one row per region (and structure) with 95% intervals, and the mean."""
+    _evaluated(document)
+    _predicted(document)
+    warnings(document.warnings, synthetic=document.synthetic)
+
+
+def _evaluated(document: EvaluateDocument) -> None:
+    measures = [name for name in _MEASURES if name in document.mean]
+    rows: list[list[object]] = [
+        [name, row.n, *(interval(row.value(m), row.ci.get(m)) for m in measures)]
+        for name, row in document.regions.items()
+    ]
+    for name, row in document.regions.items():
+        if row.task == "segmentation":
+            rows += [
+                [f"{name}: {one.structure}", one.n, *(interval(getattr(one, m, None), one.ci.get(m)) for m in measures)]
+                for one in row.per_structure
+            ]
+        elif row.task == "multilabel":
+            rows += [
+                [
+                    f"{name}: {label}",
+                    one.n_positive + one.n_negative,
+                    *(interval(getattr(one, m, None), one.ci.get(m)) for m in measures),
+                ]
+                for label, one in row.labels.items()
+            ]
+    if len(document.regions) > 1 and any(value is not None for value in document.mean.values()):
+        rows.append(["mean", "", *(interval(document.mean.get(m), document.mean_ci.get(m)) for m in measures)])
+    table(f"{document.model} on {document.split}", ("region", "n", *measures), rows)
+    for name, row in document.regions.items():
+        if row.task == "segmentation":
+            line(_about_surfaces(name, row))
+
+
+def _about_surfaces(name: str, found: SegmentationEvaluation) -> str:
+    """Say the unit and the tolerance of distances, and in how many cases HD95 is undefined."""
+    each = [f"{structure} {value:g}" for structure, value in found.nsd_tolerance.items()]
+    values = set(found.nsd_tolerance.values())
+    stated = f"{values.pop():g}" if len(values) == 1 else ", ".join(each)
+    lost = {one.structure: one.hd95_undefined for one in found.per_structure if one.hd95_undefined}
+    undefined = "".join(f"; no HD95 of {structure} in {plural(count, 'case')}" for structure, count in lost.items())
+    return f"{name}: hd95 and the tolerance of nsd ({stated}) are in {found.unit}{undefined}"
+
+
+def _predicted(document: EvaluateDocument) -> None:
+    """Print the scores without a known region, the confusion of regions, and images of no region."""
+    found = document.region_prediction
+    if document.predicted is None or found is None:
+        return
+    measures = [name for name in _MEASURES if name in document.mean]
+    rows = [
+        [name, row.n, *(interval(row.value(one), row.ci.get(one)) for one in measures)]
+        for name, row in document.predicted.items()
+    ]
+    table(f"{document.model} on {document.split}, region unknown", ("region", "n", *measures), rows)
+    _confusion("region", found.confusion)
+    line(
+        f"region predicted right {interval(found.right, found.ci)}, no answer {found.abstained:.1%} "
+        f"(confidence below {found.abstain_below:g})"
+    )
+    if document.outside is not None:
+        outside = document.outside
+        _confusion(outside.data.name, outside.answered_as)
+        line(
+            f"{plural(outside.n, 'image')} of no region: no answer {outside.abstained:.1%}, "
+            f"AUROC of the confidence {interval(outside.auroc, outside.ci)}"
+        )
+
+
+def _confusion(title: str, counts: Mapping[str, Mapping[str, int]]) -> None:
+    columns = list(next(iter(counts.values())))
+    table(f"{title}: answered as", ("", *columns), [[name, *row.values()] for name, row in counts.items()])
