@@ -21,6 +21,8 @@ _OF_TORCH = (
     "to_empty train training type update values xpu zero_grad"
 )
 RESERVED = ("foundation", "student", "all", *_OF_TORCH.split())
+MIXTURE = "mixture"
+"""The `task` of a network with heads for several regions."""
 _NAME = re.compile(r"[a-z][a-z0-9_-]{0,63}")
 _LEAST = {"segmentation": (1, "structure", "structures"), "multilabel": (1, "label", "labels")}
 
@@ -78,6 +80,32 @@ class Region:
                 required="distinct class names",
                 fix="rename one of them",
             )
+
+
+@dataclass(frozen=True, kw_only=True)
+class RegionGroup(Region):
+    """What a network with a head for each of several regions is of: `classes` are the names of its `members`.
+
+    It has no task of its own: each member has one.
+    """
+
+    members: tuple[Region, ...]
+
+    def __post_init__(self) -> None:
+        """Check nothing: the members are regions, and the name is that of a kind of network."""
+
+    @classmethod
+    def of(cls, name: str, members: Sequence[Region]) -> RegionGroup:
+        """Return the group of a network's regions, in the order of their indices."""
+        known = {member.grouped for member in members}
+        return cls(
+            name=name,
+            task=MIXTURE,
+            classes=tuple(member.name for member in members),
+            synthetic=any(member.synthetic for member in members),
+            grouped=False if False in known else None if None in known else True,
+            members=tuple(members),
+        )
 
 
 class RegionSet(Sequence[Region]):

@@ -6,12 +6,14 @@ from typing import Literal
 
 from pydantic import JsonValue
 
-from lorkit.decompose.documents.base import Digest, Document, Owner, Part, PathText, Tools
+from lorkit.decompose.documents.base import Digest, Document, Owner, Part, PathText, Tools, combine, narrow
 from lorkit.decompose.documents.gate import Accuracy, JudgedAccuracy, Latency
-from lorkit.decompose.documents.network import NetworkInfo
+from lorkit.decompose.documents.heads import IMAGE, LOGITS, Head, Mixture
+from lorkit.decompose.documents.network import NetworkInfo, RegionInfo
 from lorkit.decompose.documents.scores import ClassificationFigures, MultilabelFigures, SegmentationFigures
 from lorkit.decompose.documents.verify import ImageKind, ParityBlock
 from lorkit.decompose.machine import Machine
+from lorkit.decompose.regions import Region
 
 
 class WeightCount(Part):
@@ -77,6 +79,24 @@ class ExportedNetwork(NetworkInfo):
 
     owner: Owner
     outputs: list[str] = []
+    mixture: Mixture | None = None
+    """Its heads, if it has those of several regions; its outputs are then described there."""
+
+    @property
+    def heads(self) -> list[Head]:
+        """Its heads: one, with the output `logits`, unless it has those of several regions."""
+        if self.mixture is not None:
+            return self.mixture.heads
+        return [combine(Head, narrow(RegionInfo, self), output=LOGITS)]
+
+    @property
+    def inputs(self) -> tuple[str, ...]:
+        """Names of its inputs."""
+        return (IMAGE,) if self.mixture is None else self.mixture.inputs
+
+    def as_region(self) -> Region:
+        """Return its region; of several heads their regions as one."""
+        return super().as_region() if self.mixture is None else self.mixture.as_region()
 
 
 class ExportInfo(ExportedNetwork, Graph, Document):

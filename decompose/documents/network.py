@@ -109,24 +109,17 @@ class Decision(Part):
         return [0.0 if limit is None else math.log(limit / (1.0 - limit)) for limit in self.limits(names)]
 
 
-class NetworkInfo(Part):
-    """The common keys of `expert.json` and `export.json`: the network of one region."""
+class RegionInfo(Part):
+    """A region as its network describes it."""
 
     region: str
     task: str = "classification"
     classes: list[str]
     modality: str | None = None
-    image: ImageShape | None = None
-    recipe: Recipe
-    normalise: Normalisation | None = None
     maps: bool = False
-    """Whether the head averages maps, because another region of the run had masks."""
+    """Whether the head averages maps, because another region of the run has masks."""
     decision: Decision | None = None
     """Null for other tasks than multilabel."""
-    in_region: MeasuredCheck | RegionCheck | None = None
-    """Null if the network has no check."""
-    parameters: int | None = None
-    macs: int | None = None
     synthetic: bool = True
     grouped: bool | None = None
     """Whether the split kept the images of a patient together; false: by image, patients unknown. Null: not stated."""
@@ -149,6 +142,18 @@ class NetworkInfo(Part):
             grouped=self.grouped,
             maps=self.maps,
         )
+
+
+class NetworkInfo(RegionInfo):
+    """The common keys of `expert.json` and `export.json`: the network of one region."""
+
+    image: ImageShape | None = None
+    recipe: Recipe
+    normalise: Normalisation | None = None
+    in_region: MeasuredCheck | RegionCheck | None = None
+    """Null if the network has no check."""
+    parameters: int | None = None
+    macs: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -15,19 +15,12 @@ from numpy.typing import NDArray
 from lorkit.decompose.artifacts.arrays import Float32Array, Floats, Ints
 from lorkit.decompose.data.batches.loader import eval_batch_size
 from lorkit.decompose.data.prepared import PreparedRegion
+from lorkit.decompose.documents.heads import CONFIDENCE, GATES, LOGITS, REGION_PROBABILITIES, HeadPolicy, head_output
 from lorkit.decompose.evaluation.scoring import score_inputs
 from lorkit.decompose.models.region_predictor import RegionPredictor
 from lorkit.decompose.models.routed import RoutedModel
 from lorkit.decompose.tasks import ScoreInputs
-from lorkit.decompose.tasks.routed_answers import (
-    CONFIDENCE,
-    GATES,
-    LOGITS,
-    REGION_PROBABILITIES,
-    HeadPolicy,
-    head_output,
-    routed_answers,
-)
+from lorkit.decompose.tasks.routed_answers import routed_answers
 
 RunNetwork = Callable[[Float32Array], Mapping[str, Float32Array]]
 """Images (N, C, *spatial) to outputs by name, as an extracted router has them."""

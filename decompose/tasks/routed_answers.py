@@ -11,27 +11,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal, get_args
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from lorkit.decompose.artifacts.arrays import Float32Array, Ints
+from lorkit.decompose.documents.heads import CONFIDENCE, LOGITS, REGION_PROBABILITIES, HeadPolicy, head_output
 from lorkit.decompose.errors import DataError
 from lorkit.decompose.regions import Region
 from lorkit.decompose.tasks import get_task
 
-HeadPolicy = Literal["all-heads", "weighted", "routed"]
-HEAD_POLICIES: tuple[HeadPolicy, ...] = get_args(HeadPolicy)
-LOGITS, REGION_PROBABILITIES, CONFIDENCE, GATES = "logits", "region_probabilities", "confidence", "gates"
-"""Names of a mixture's outputs; each head has its own (`head_output`)."""
 ABSTAINED = "(abstained)"
 """What a confusion of regions shows in place of a region."""
-
-
-def head_output(region: str) -> str:
-    """Return the name of the output with a region's logits."""
-    return f"{LOGITS}_{region}"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -29,7 +29,7 @@ from lorkit.export.benchmarking.device_times import device_times
 from lorkit.export.benchmarking.end_to_end import end_to_end
 from lorkit.export.benchmarking.energy import millijoules
 from lorkit.export.benchmarking.footprint import footprint
-from lorkit.export.benchmarking.interleaving import TimedEngine, random_inputs, time_samples
+from lorkit.export.benchmarking.interleaving import time_samples, timed_engine
 from lorkit.export.benchmarking.timing_statistics import paired_ratio, percentile, percentile_bound, samples_for
 from lorkit.export.runtime.engine import load_engine
 from lorkit.export.runtime.exported import Exported, read_exported
@@ -214,7 +214,7 @@ def _measure(
     with ExitStack() as stack:
         engines = [stack.enter_context(load_engine(one.path, threads=setting.threads)) for one in subjects]
         timed = [
-            TimedEngine(str(subject.path), engine.run, random_inputs((setting.batch, *subject.shape), seed=seed))
+            timed_engine(str(subject.path), engine, subject, batch=setting.batch, seed=seed)
             for subject, engine in zip(subjects, engines, strict=True)
         ]
         shares = 1 + any(engine.device_timer for engine in engines)  # the host's clock, and the GPU's

@@ -11,7 +11,8 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from lorkit.decompose.artifacts.arrays import Float32Array
+from lorkit.decompose.documents.heads import IMAGE
+from lorkit.export.targets.base import Inputs
 from lorkit.export.targets.gpu_timer import on_gpu
 
 SECONDS = 1.0
@@ -20,14 +21,14 @@ SECONDS = 1.0
 
 def millijoules(
     provider: str,
-    run: Callable[[Float32Array], object],
-    inputs: Sequence[Float32Array],
+    run: Callable[[Inputs], object],
+    inputs: Sequence[Inputs],
     *,
     clock: Callable[[], float] = time.perf_counter,
 ) -> float | None:
     """Return the energy per image in mJ; None if the engine is not on a GPU or there is no counter.
 
-    `run` is a warm engine of `provider`, which runs the batches (N, C, *spatial) of `inputs` in turn for `seconds`.
+    `run` is a warm engine of `provider`, which runs the batches of `inputs` in turn for `seconds`.
     """
     counter = _counter() if on_gpu(provider) else None
     if counter is None:
@@ -37,7 +38,7 @@ def millijoules(
     while clock() < stop:
         batch = inputs[turn % len(inputs)]
         run(batch)
-        images, turn = images + len(batch), turn + 1
+        images, turn = images + len(batch[IMAGE]), turn + 1
     return (counter() - begin) / images if images else None
 
 

@@ -15,7 +15,7 @@ from pathlib import Path
 import psutil
 
 from lorkit.decompose.errors import ArtifactError, LorkitError, MissingRuntimeError
-from lorkit.export.benchmarking.interleaving import random_inputs
+from lorkit.export.benchmarking.interleaving import network_inputs
 from lorkit.export.runtime.engine import load_engine
 from lorkit.export.runtime.exported import read_exported
 from lorkit.export.targets import get_target
@@ -67,17 +67,17 @@ def footprint(directory: Path, *, batch: int = 1, threads: int | None = 1) -> di
 def measure(directory: Path, *, batch: int, threads: int | None) -> dict[str, float]:
     """Load and run an export in this process, which is the child."""
     subject = read_exported(directory)
-    images = random_inputs((batch, *subject.shape), seed=0, count=1)[0]
+    (inputs,) = network_inputs(subject, batch, seed=0, count=1)
     # imports the runtime, whose memory is not the export's
     get_target(subject.info.target).available()
     before = psutil.Process().memory_info().rss
     begin = time.perf_counter()
     engine = load_engine(directory, threads=threads)
     loaded = time.perf_counter()
-    engine.run(images)
+    engine.infer(inputs)
     first = time.perf_counter()
     for _ in range(2):
-        engine.run(images)
+        engine.infer(inputs)
     peak = peak_rss()
     engine.close()
     return {

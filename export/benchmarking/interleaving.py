@@ -11,10 +11,16 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from lorkit.decompose.artifacts.arrays import Float32Array, Floats
+from lorkit.decompose.documents.heads import IMAGE, REGION
+
+if TYPE_CHECKING:
+    from lorkit.export.runtime.exported import Exported
+    from lorkit.export.targets.base import Engine, Inputs
 
 WARM_SECONDS = 0.2
 WARM_RUNS = 10
@@ -33,8 +39,22 @@ class TimedEngine:
     """An engine to time: its function, and the inputs that it uses in turn."""
 
     name: str
-    run: Callable[[Float32Array], object]
-    inputs: Sequence[Float32Array]
+    run: Callable[[Any], object]
+    inputs: Sequence[Any]
+
+
+def timed_engine(name: str, engine: Engine, subject: Exported, *, batch: int, seed: int) -> TimedEngine:
+    """Return the engine of an export with random inputs."""
+    return TimedEngine(name, engine.infer, network_inputs(subject, batch, seed=seed))
+
+
+def network_inputs(subject: Exported, batch: int, *, seed: int, count: int = INPUTS) -> list[Inputs]:
+    """Return `count` batches of random inputs of an export: images, and for some networks regions."""
+    images = random_inputs((batch, *subject.shape), seed=seed, count=count)
+    if REGION not in subject.info.inputs:
+        return [{IMAGE: one} for one in images]
+    generator = np.random.default_rng(seed)
+    return [{IMAGE: one, REGION: generator.integers(len(subject.info.heads), size=batch)} for one in images]
 
 
 def random_inputs(shape: tuple[int, ...], *, seed: int, count: int = INPUTS) -> list[Float32Array]:

@@ -21,11 +21,12 @@ from onnx import TensorProto, helper
 from lorkit import profiles
 from lorkit.decompose.artifacts import write_bytes
 from lorkit.decompose.artifacts.arrays import Float32Array
+from lorkit.decompose.documents.heads import LOGITS
 from lorkit.decompose.documents.verify import Bisection, BisectionStep
 from lorkit.decompose.errors import UsageError
 from lorkit.export.building.sources import ExportableNetwork
-from lorkit.export.onnx.conversion import OUTPUT, Tracer
-from lorkit.export.onnx.precision.cpu_runner import runner
+from lorkit.export.onnx.conversion import Tracer
+from lorkit.export.onnx.cpu_runner import runner
 from lorkit.export.runtime.exported import Exported
 from lorkit.export.runtime.parity import TOLERANCES
 from lorkit.export.targets import MODEL, Target, get_target
@@ -131,10 +132,10 @@ def beginning(model: onnx.ModelProto, name: str) -> onnx.ModelProto:
     extracted = onnx.utils.Extractor(typed).extract_model([model.graph.input[0].name], [name])
     (value,) = extracted.graph.output
     shape = value.type.tensor_type.shape
-    output = helper.make_tensor_value_info(OUTPUT, TensorProto.FLOAT, None)
+    output = helper.make_tensor_value_info(LOGITS, TensorProto.FLOAT, None)
     output.type.tensor_type.shape.CopyFrom(shape)
-    if name != OUTPUT:
-        cast = helper.make_node("Cast", [name], [OUTPUT], name="cut", to=TensorProto.FLOAT)
+    if name != LOGITS:
+        cast = helper.make_node("Cast", [name], [LOGITS], name="cut", to=TensorProto.FLOAT)
         extracted.graph.node.append(cast)
     del extracted.graph.output[:]
     extracted.graph.output.append(output)

@@ -13,7 +13,7 @@ from lorkit.decompose.documents.base import Verdict, parse
 from lorkit.decompose.documents.gate_costs import Bounded, Budget
 from lorkit.decompose.machine import fingerprint
 from lorkit.export.benchmarking.footprint import footprint
-from lorkit.export.benchmarking.interleaving import TimedEngine, random_inputs, time_interleaved, warm_up
+from lorkit.export.benchmarking.interleaving import time_interleaved, timed_engine, warm_up
 from lorkit.export.benchmarking.timing_statistics import percentile_bound, percentile_floor, samples_for
 from lorkit.export.gating.limits import worst
 from lorkit.export.runtime.engine import load_engine
@@ -70,7 +70,7 @@ def judge_budget(candidate: Exported, *, seconds: float, seed: int) -> tuple[Bud
 
 def _latency(candidate: Exported, budget: float, seconds: float, seed: int) -> Bounded:
     with load_engine(candidate.path, threads=None) as engine:
-        timed = TimedEngine("candidate", engine.run, random_inputs((1, *candidate.shape), seed=seed))
+        timed = timed_engine("candidate", engine, candidate, batch=1, seed=seed)
         count = int(np.clip(seconds * 1e3 / warm_up(timed), samples_for(PERCENTILE), SAMPLES))
         times = time_interleaved([timed], count, runs=1, generator=np.random.default_rng(seed))[:, 0]
     low, high = percentile_floor(times, PERCENTILE), percentile_bound(times, PERCENTILE)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from lorkit.decompose.documents.gate import Accuracy, GateRegion, JudgedAccuracy, Reasons
 from lorkit.decompose.errors import MissingRuntimeError
-from lorkit.export.benchmarking.interleaving import random_inputs
+from lorkit.export.benchmarking.interleaving import network_inputs
 from lorkit.export.gating.budgets import judge_budget
 from lorkit.export.gating.costs import judge_costs, undecided_costs
 from lorkit.export.gating.limits import Limits, worst
@@ -109,7 +109,7 @@ def _run_largest_batch(engine: Engine, subject: Exported, seed: int) -> None:
     An engine keeps the memory of its largest batch, which may change its speed.
     """
     size = fitting(subject.region, subject.shape, most=BATCH)
-    engine.run(random_inputs((size, *subject.shape), seed=seed, count=1)[0])
+    engine.infer(network_inputs(subject, size, seed=seed, count=1)[0])
 
 
 @contextmanager

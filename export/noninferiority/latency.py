@@ -25,9 +25,9 @@ from lorkit.decompose.documents.gate import Latency, Look
 from lorkit.decompose.documents.measured import Medians, Ratio, Timings
 from lorkit.export.benchmarking.interleaving import (
     TimedEngine,
-    random_inputs,
     runs_per_block,
     time_interleaved,
+    timed_engine,
     warm_up,
 )
 from lorkit.export.benchmarking.timing_statistics import FIRST_LOOK, InterimLooks, fastest_of_neighbours, paired_ratio
@@ -81,7 +81,7 @@ def compare_engines(
     """
     subjects = (pair.baseline, pair.candidate, pair.baseline)
     timed = [
-        TimedEngine(name, engine.run, random_inputs((1, *one.shape), seed=seed))
+        timed_engine(name, engine, one, batch=1, seed=seed)
         for name, one, engine in zip(_NAMES, subjects, engines, strict=True)
     ]
     found, reason = run_latency_test(timed, margin=margin, seconds=seconds, seed=seed)

@@ -1,11 +1,13 @@
 """Convert a network to a complete, small and reproducible ONNX file without machine paths.
 
 The graph maps `image` float32 (N, C, *spatial) in [0, 1] with a free batch size to `logits` (N, classes), and includes
-the normalisation. Its `metadata_props` under `lorkit.*` describe it, so the file alone can be served.
+the normalisation. A network may state other `input_names` (beside `image` any number of int64 (N,)) and `output_names`.
+Its `metadata_props` under `lorkit.*` describe it, so the file alone can be served.
 
 Tracing takes seconds, and the experts of a run share one architecture, so a `Tracer` converts each architecture once
 and replaces the weights for the others. Two networks have the same architecture only if torch.export gives the same
-code, with all constants; the parity check of the export covers the result.
+code, with all constants; the parity check of the export covers the result. Each converted graph runs once at batch
+sizes other than the traced one: shapes alone do not show a number of images that became a constant.
 """
 
 from __future__ import annotations
@@ -16,19 +18,23 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import onnx
 import onnx_ir as ir
 import torch
+from numpy.typing import NDArray
 from onnxscript import optimizer
 from torch import nn
 
 from lorkit.decompose.artifacts import write_bytes
 from lorkit.decompose.documents.export import Graph, WeightCount
+from lorkit.decompose.documents.heads import IMAGE, LOGITS
 from lorkit.decompose.errors import ParityError, first_line
+from lorkit.export.onnx.cpu_runner import inferrer
+from lorkit.export.targets.onnx import runtime_errors
 from lorkit.export.targets.quiet import quiet
 
 OPSET = 20
-INPUT, OUTPUT = "image", "logits"
 NAMESPACE = "lorkit."
 # protobuf messages have at most 2 GiB; external data would need a second file in every target
 MAX_BYTES = 2**31 - 2**24  # of weights: the nodes take a few more
@@ -36,6 +42,9 @@ _EXPORTER = "torch.onnx._internal.exporter._registration"
 """Logger that warns of missing torchvision."""
 _MAX_BATCH = 65536
 _TRACED_BATCH = 2  # torch.export specialises 0 and 1
+_TRIED_BATCHES = (1, 3)  # of volumes, whose maps are large, only the first
+# of the largest value: frozen sizes give errors of their order, rounding none
+_SAME = 1e-3
 
 
 @dataclass
@@ -53,19 +62,23 @@ class Tracer:
         """Return an optimised graph of `network` with its weights.
 
         Raises:
-            ParityError: The network cannot be traced with a free batch size.
+            ParityError: The network cannot be traced with a free batch size, or its graph has a fixed one.
         """
         program = _trace(network, channels=channels, size=size)
-        key = _architecture(program)
-        if key not in self._graphs:
-            self._graphs[key] = _translate(program)
-            self.translations += 1
-        graph = self._graphs[key].clone()
+        names = input_names(network), output_names(network)
+        key = (*names, *_architecture(program))
+        known = self._graphs.get(key)
+        translated = known or _translate(program, *names)
+        graph = translated.clone()
         for name, value in graph.graph.initializers.items():
             if name in program.state_dict:
                 value.const_value = ir.tensor(program.state_dict[name].detach().contiguous().numpy(), name=name)
         with quiet(_EXPORTER):
             optimizer.optimize(graph)
+        if known is None:
+            _check_batch(network, graph, channels=channels, size=size)
+            self._graphs[key] = translated
+            self.translations += 1
         return graph
 
 
@@ -82,7 +95,8 @@ def to_onnx(
     """Write `network` as ONNX; equal weights and metadata give equal bytes.
 
     Args:
-        network: Takes (N, C, *size) float32 in [0, 1], and returns logits (N, classes); on the CPU, in eval mode.
+        network: Takes (N, C, *size) float32 in [0, 1], and returns logits (N, classes), or as its names state; on the
+            CPU, in eval mode.
         path: The file to write.
         channels: C.
         size: Spatial size, fixed in the graph.
@@ -97,10 +111,9 @@ def to_onnx(
         ParityError: The batch size is fixed, or the file would be larger than protobuf allows.
     """
     model = lowering(ir.to_proto((tracer or Tracer()).graph(network, channels=channels, size=size)))
-    _check_batch(model.graph)
     _strip(model)
     onnx.helper.set_model_props(model, {NAMESPACE + name: text for name, text in sorted(metadata.items())})
-    weights = sum(len(tensor.raw_data) for tensor in model.graph.initializer)
+    weights = _weight_bytes(model)
     if weights > MAX_BYTES:
         raise ParityError(
             f"the weights have {weights} bytes", required="less than 2 GiB", fix="export a smaller network"
@@ -116,12 +129,30 @@ def to_onnx(
     )
 
 
+def input_names(network: nn.Module) -> tuple[str, ...]:
+    """Return the names of a network's inputs in the order of `forward`."""
+    return tuple(getattr(network, "input_names", (IMAGE,)))
+
+
+def output_names(network: nn.Module) -> tuple[str, ...]:
+    """Return the names of a network's outputs in the order in which it returns them."""
+    return tuple(getattr(network, "output_names", (LOGITS,)))
+
+
+def _example(network: nn.Module, count: int, channels: int, size: Sequence[int]) -> tuple[torch.Tensor, ...]:
+    """Return `count` rows of each input: random images, and zeros."""
+    generator = torch.Generator().manual_seed(count)
+    images = torch.rand(count, channels, *size, generator=generator)
+    return images, *(torch.zeros(count, dtype=torch.int64) for _ in input_names(network)[1:])
+
+
 def _trace(network: nn.Module, *, channels: int, size: Sequence[int]) -> torch.export.ExportedProgram:
-    example = torch.zeros(_TRACED_BATCH, channels, *size)
+    example = _example(network, _TRACED_BATCH, channels, size)
     batch = torch.export.Dim("batch", min=1, max=_MAX_BATCH)
+    shapes = tuple({0: batch} for _ in example)
     try:
         with quiet(_EXPORTER), torch.no_grad():
-            return torch.export.export(network.eval(), (example,), dynamic_shapes=({0: batch},), strict=False)
+            return torch.export.export(network.eval(), example, dynamic_shapes=shapes, strict=False)
     except RuntimeError as error:  # torch's user errors are RuntimeErrors
         raise ParityError(
             f"torch.export cannot trace {type(network).__name__} with a free batch size ({first_line(error)})",
@@ -136,16 +167,16 @@ def _architecture(program: torch.export.ExportedProgram) -> tuple[Any, ...]:
     tensors = [(name, tuple(value.shape), value.dtype) for name, value in program.state_dict.items()]
     # lifted constants are not weights: networks with any do not share graphs
     constants = tuple(id(value) for value in program.constants.values() if isinstance(value, torch.Tensor))
-    placeholder = next(node for node in program.graph.nodes if node.name == program.graph_signature.user_inputs[0])
-    shape = tuple(str(side) for side in placeholder.meta["val"].shape[1:])
-    return (program.graph_module.code, tuple(signature), tuple(tensors), constants, shape)
+    given = [node for node in program.graph.nodes if node.name in program.graph_signature.user_inputs]
+    shapes = tuple(str(side) for node in given for side in node.meta["val"].shape[1:])
+    return (program.graph_module.code, tuple(signature), tuple(tensors), constants, shapes)
 
 
-def _translate(program: torch.export.ExportedProgram) -> ir.Model:
+def _translate(program: torch.export.ExportedProgram, inputs: tuple[str, ...], outputs: tuple[str, ...]) -> ir.Model:
     with quiet(_EXPORTER):
         translated = torch.onnx.export(
-            program, (), dynamo=True, opset_version=OPSET, input_names=[INPUT], output_names=[OUTPUT],
-            dynamic_shapes=({0: "batch"},), optimize=False, verbose=False,
+            program, (), dynamo=True, opset_version=OPSET, input_names=list(inputs), output_names=list(outputs),
+            dynamic_shapes=tuple({0: "batch"} for _ in inputs), optimize=False, verbose=False,
         )  # fmt: skip
     assert translated is not None
     model: ir.Model = translated.model
@@ -157,15 +188,47 @@ def _translate(program: torch.export.ExportedProgram) -> ir.Model:
     return model
 
 
-def _check_batch(graph: onnx.GraphProto) -> None:
-    for value in (*graph.input, *graph.output):
+def _check_batch(network: nn.Module, graph: ir.Model, *, channels: int, size: Sequence[int]) -> None:
+    """Raise ParityError unless a graph takes other batches than the traced one, and gives the network's outputs."""
+    model = ir.to_proto(graph)
+    for value in (*model.graph.input, *model.graph.output):
         first = value.type.tensor_type.shape.dim[0]
         if first.HasField("dim_value") or not first.dim_param:
-            raise ParityError(
-                f"the graph fixes the batch of '{value.name}' at {first.dim_value}",
-                required="a free batch size",
-                fix="make the network independent of the number of images in a batch",
-            )
+            raise _frozen(f"the graph fixes the batch of '{value.name}' at {first.dim_value}")
+    if _weight_bytes(model) > MAX_BYTES:  # it cannot be written either
+        return
+    infer = inferrer(model)
+    for count in _TRIED_BATCHES[: 1 if len(size) > 2 else None]:
+        example = _example(network, count, channels, size)
+        with torch.no_grad():
+            found = network(*example)
+        wanted = dict(zip(output_names(network), [found] if isinstance(found, torch.Tensor) else found, strict=True))
+        try:
+            outputs = infer({name: one.numpy() for name, one in zip(input_names(network), example, strict=True)})
+        except runtime_errors() as error:
+            raise _frozen(f"the graph does not run with a batch of {count} ({first_line(error)[:160]})") from None
+        for name, reference in wanted.items():
+            if not _same(outputs[name], reference.numpy()):
+                raise _frozen(f"the graph gives other values of '{name}' than the network for a batch of {count}")
+
+
+def _same(found: NDArray[Any], wanted: NDArray[Any]) -> bool:
+    if found.shape != wanted.shape:
+        return False
+    limit = _SAME * max(1.0, float(np.abs(wanted).max(initial=0.0)))
+    return bool((np.abs(found - wanted) <= limit).all())
+
+
+def _frozen(given: str) -> ParityError:
+    return ParityError(
+        given,
+        required="a free batch size",
+        fix="make the network independent of the number of images in a batch",
+    )
+
+
+def _weight_bytes(model: onnx.ModelProto) -> int:
+    return sum(len(tensor.raw_data) for tensor in model.graph.initializer)
 
 
 def _strip(model: onnx.ModelProto) -> None:

@@ -6,15 +6,18 @@ Needs the target's runtime and numpy, not torch. Shapes: N batch, C channels, fu
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from lorkit.decompose.artifacts.arrays import Float32Array
+from lorkit.decompose.documents.heads import IMAGE, REGION
 from lorkit.decompose.documents.verify import NoParity
 from lorkit.decompose.errors import DataError, MissingRuntimeError, plural
 from lorkit.export.runtime.exported import Exported, read_exported
 from lorkit.export.targets import Engine, get_target
-from lorkit.export.targets.base import BatchTimer
+from lorkit.export.targets.base import BatchTimer, Inputs, Outputs
 
 
 class CheckedEngine(Engine):
@@ -34,12 +37,31 @@ class CheckedEngine(Engine):
         timer: BatchTimer | None = self._network.device_timer
         return timer
 
-    def run(self, batch: Float32Array) -> Float32Array:
-        """Return the logits (N, classes) of a batch (N, C, *spatial) of float32 in [0, 1].
+    def infer(self, inputs: Inputs) -> Outputs:
+        """Return all outputs of a batch: images (N, C, *spatial) float32 in [0, 1], and what else the network takes.
 
         Raises:
-            DataError: Another dtype, number of channels or size, an empty batch, NaN or infinity.
+            DataError: Other inputs than those of the network, another dtype, number of channels or size, an empty
+                batch, NaN or infinity, or an index of no region.
         """
+        taken = self.exported.info.inputs
+        if tuple(inputs) != taken:
+            raise DataError(
+                f"the inputs {', '.join(inputs)}",
+                required=f"{', '.join(taken)}, which {self.exported.path} takes",
+                fix="give it each of them, in this order",
+            )
+        images = self._images(inputs[IMAGE])
+        if len(taken) > 1:
+            self._check_regions(inputs[REGION], len(images))
+        found: Outputs = self._network.infer({**inputs, IMAGE: images})
+        return found
+
+    def run(self, batch: Float32Array) -> Float32Array:
+        """Return the logits (N, classes) of a batch (N, C, *spatial) of float32 in [0, 1]; errors as in `infer`."""
+        return super().run(batch)
+
+    def _images(self, batch: NDArray[Any]) -> NDArray[Any]:
         if batch.dtype != np.float32 or batch.shape[1:] != self._shape or len(batch) == 0:
             raise self._refusal(batch)
         if not batch.flags.c_contiguous:
@@ -47,8 +69,19 @@ class CheckedEngine(Engine):
         # one pass over the memory: a sum is finite unless a value is not (or the values are beyond 1e38)
         if not np.isfinite(batch.sum()) and not np.isfinite(batch).all():
             raise DataError("batch with NaN or infinite values", required="finite values", fix="repair the images")
-        logits: Float32Array = self._network.run(batch)
-        return logits
+        return batch
+
+    def _check_regions(self, region_N: NDArray[Any], count: int) -> None:
+        known = len(self.exported.info.heads)
+        whole = region_N.dtype == np.int64 and region_N.shape == (count,)
+        if not whole or region_N.min() < 0 or region_N.max() >= known:
+            names = ", ".join(f"{index} {head.region}" for index, head in enumerate(self.exported.info.heads))
+            values = f": {region_N.tolist()}" if whole else ""
+            raise DataError(
+                f"regions of {region_N.dtype} with shape {region_N.shape}{values}",
+                required=f"int64 of shape ({count},), each one of {names}",
+                fix="give the index of each image's region",
+            )
 
     def close(self) -> None:
         """Release the engine."""

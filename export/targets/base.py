@@ -1,17 +1,21 @@
 """The interface of a deployment target: one file in this directory that builds and loads engines from ONNX.
 
-Shapes: N batch, C channels, further axes are space; an engine maps (N, C, *spatial) to (N, classes).
+Shapes: N batch, C channels, further axes are space; the engine of one region maps (N, C, *spatial) to (N, classes).
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
+import numpy as np
+from numpy.typing import NDArray
+
 from lorkit.decompose.artifacts.arrays import Float32Array
+from lorkit.decompose.documents.heads import IMAGE, LOGITS
 from lorkit.decompose.errors import ArtifactError, MissingRuntimeError
 
 if TYPE_CHECKING:
@@ -20,7 +24,11 @@ if TYPE_CHECKING:
     from lorkit.decompose.documents.export import ExportedNetwork
     from lorkit.profiles import Profile
 
-BatchTimer = Callable[[Float32Array], float]
+Inputs = Mapping[str, NDArray[Any]]
+"""Arrays (N, ...) by the names of a network's inputs: `image`, and for some networks `region` (N,) int64."""
+Outputs = dict[str, Float32Array]
+"""Arrays (N, ...) by the names of a network's outputs."""
+BatchTimer = Callable[[Inputs], float]
 MODEL = "model.onnx"
 
 
@@ -116,8 +124,13 @@ class Engine(ABC):
         self._network, self.provider = network, provider
 
     @abstractmethod
+    def infer(self, inputs: Inputs) -> Outputs:
+        """Return all outputs of a batch by name."""
+
     def run(self, batch: Float32Array) -> Float32Array:
-        """Return the logits (N, classes) of a batch (N, C, *spatial) float32."""
+        """Return the logits (N, classes) of a batch (N, C, *spatial) float32; of networks with one input and output."""
+        (logits,) = self.infer({IMAGE: batch}).values()
+        return logits
 
     @property
     def device_timer(self) -> BatchTimer | None:
@@ -145,6 +158,18 @@ class Engine(ABC):
         self.close()
 
 
+class SingleEngine(Engine):
+    """An engine of a runtime that takes one input and gives one output."""
+
+    @abstractmethod
+    def run(self, batch: Float32Array) -> Float32Array:
+        """Return the logits (N, classes) of a batch (N, C, *spatial) float32."""
+
+    def infer(self, inputs: Inputs) -> Outputs:
+        """Return the logits of the images."""
+        return {LOGITS: self.run(inputs[IMAGE])}
+
+
 class Target(ABC):
     """A deployment format.
 
@@ -157,6 +182,7 @@ class Target(ABC):
             profiles without VNNI) or `symmetric` (int8 activations, no quantised bias, for TensorRT).
         example: Its standalone example; `ONNX_EXAMPLE`, for the canonical file, if only lorkit can run the engine.
         built_from: `onnx`, or `torch` if the network itself is compiled.
+        several: Whether it takes networks with several inputs or outputs.
         default_profile: Default profile if this machine's is a CPU; None for the machine's.
     """
 
@@ -165,6 +191,7 @@ class Target(ABC):
     precisions: ClassVar[Mapping[str, str]]
     quantization: ClassVar[str] = "asymmetric"
     built_from: ClassVar[str] = "onnx"
+    several: ClassVar[bool] = False
     example: ClassVar[Example] = ONNX_EXAMPLE
     default_profile: ClassVar[str | None] = None
 
@@ -200,6 +227,24 @@ class Target(ABC):
     def outdated(self, directory: Path, profile: Profile) -> str:
         """Return the reason why an engine in `directory` is out of date; empty if it is not."""
         return ""
+
+
+def shapes_of(inputs: Inputs) -> str:
+    """Return in words the shape of each input."""
+    shapes = [f"{name} {tuple(values.shape)}" for name, values in inputs.items()]
+    return f"shape {shapes[0].partition(' ')[2]}" if list(inputs) == [IMAGE] else ", ".join(shapes)
+
+
+def batches(inputs: Inputs, size: int) -> Iterator[tuple[slice, dict[str, NDArray[Any]]]]:
+    """Yield the inputs in batches of at most `size` images, each with its place."""
+    for start in range(0, len(next(iter(inputs.values()))), size):
+        part = slice(start, start + size)
+        yield part, {name: values[part] for name, values in inputs.items()}
+
+
+def joined(results: Sequence[Outputs]) -> Outputs:
+    """Return the outputs of consecutive batches as one."""
+    return {name: np.concatenate([one[name] for one in results]) for name in results[0]}
 
 
 def missing(target: Target, profile: Profile | None = None) -> MissingRuntimeError:

@@ -7,9 +7,9 @@ host's clock, which covers everything.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
-from lorkit.decompose.artifacts.arrays import Float32Array
+Batch = TypeVar("Batch")
 
 
 def on_gpu(provider: str) -> bool:
@@ -42,9 +42,7 @@ class GpuTimer:
         return float(self._begin.elapsed_time(self._end))
 
 
-def device_ms(
-    run: Callable[[Float32Array, GpuTimer], object], batches: Iterable[Float32Array], stream: Any = None
-) -> float:
+def device_ms(run: Callable[[Batch, GpuTimer], object], batches: Iterable[Batch], stream: Any = None) -> float:
     """Return the GPU time of some batches.
 
     Args:

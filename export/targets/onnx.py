@@ -11,10 +11,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
 from lorkit.decompose.artifacts import read_json, write_json
-from lorkit.decompose.artifacts.arrays import Float32Array
 from lorkit.decompose.errors import ArtifactError, MissingRuntimeError
 from lorkit.decompose.machine import fingerprint
-from lorkit.export.targets.base import MODEL, Availability, BuildRequest, Engine, Target, missing
+from lorkit.export.targets.base import (
+    MODEL,
+    Availability,
+    BuildRequest,
+    Engine,
+    Inputs,
+    Outputs,
+    Target,
+    missing,
+    shapes_of,
+)
 
 if TYPE_CHECKING:
     import onnxruntime
@@ -31,23 +40,23 @@ _GPU_INSTALL = (
 
 
 class OnnxEngine(Engine):
-    """An ONNX Runtime session with one input and one output."""
+    """An ONNX Runtime session."""
 
     def __init__(self, session: onnxruntime.InferenceSession) -> None:
         super().__init__(session, str(session.get_providers()[0]))
-        self._input, self._outputs = session.get_inputs()[0].name, [session.get_outputs()[0].name]
+        self._outputs = [value.name for value in session.get_outputs()]
 
-    def run(self, batch: Float32Array) -> Float32Array:
-        """Return the logits (N, classes) of a batch (N, C, *spatial)."""
+    def infer(self, inputs: Inputs) -> Outputs:
+        """Return all outputs of a batch by name."""
         try:
-            logits: Float32Array = self._opened().run(self._outputs, {self._input: batch})[0]
+            found = self._opened().run(self._outputs, dict(inputs))
         except runtime_errors() as error:
             raise ArtifactError(
-                f"ONNX Runtime refuses a batch of shape {tuple(batch.shape)} ({str(error)[:160]})",
+                f"ONNX Runtime refuses a batch of {shapes_of(inputs)} ({str(error)[:160]})",
                 required="a graph with a free batch size",
                 fix="export it again with --force",
             ) from None
-        return logits
+        return dict(zip(self._outputs, found, strict=True))
 
 
 class OnnxTarget(Target):
@@ -56,6 +65,7 @@ class OnnxTarget(Target):
     name: ClassVar[str] = "onnx"
     runtime: ClassVar[str] = "onnxruntime"
     precisions: ClassVar[Mapping[str, str]] = {"fp32": "fp32", "fp16": "fp16", "int8": "int8"}
+    several: ClassVar[bool] = True
 
     def available(self, profile: Profile | None = None) -> Availability:
         """Return whether ONNX Runtime and the provider for the profile's hardware are installed."""

@@ -15,10 +15,9 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from lorkit.decompose.artifacts.arrays import Float32Array
 from lorkit.decompose.errors import ArtifactError, MissingRuntimeError, UsageError
 from lorkit.decompose.machine import tool_versions
-from lorkit.export.targets.base import Availability, BuildRequest, Engine, Example, missing
+from lorkit.export.targets.base import Availability, BuildRequest, Engine, Example, Inputs, Outputs, missing, shapes_of
 from lorkit.export.targets.host_note import SHARE, EngineRequirements, HostTarget, require_bf16, share, unsupported
 
 if TYPE_CHECKING:
@@ -43,24 +42,24 @@ class OpenVinoRequirements(EngineRequirements):
 
 
 class OpenVinoEngine(Engine):
-    """A compiled network with one input and one output."""
+    """A compiled network."""
 
     def __init__(self, compiled: Any, provider: str) -> None:
         super().__init__(compiled.create_infer_request(), provider)
-        self._output = compiled.output(0)
+        self._outputs = {port.any_name: port for port in compiled.outputs}
 
-    def run(self, batch: Float32Array) -> Float32Array:
-        """Return the logits (N, classes) of a batch (N, C, *spatial)."""
+    def infer(self, inputs: Inputs) -> Outputs:
+        """Return all outputs of a batch by name."""
         try:
             # inputs are not copied; outputs are, because the next run writes into the same memory
-            logits: Float32Array = self._opened().infer({0: batch}, share_inputs=True)[self._output]
+            found = self._opened().infer(dict(inputs), share_inputs=True)
         except RuntimeError as error:
             raise ArtifactError(
-                f"OpenVINO refuses a batch of shape {tuple(batch.shape)} ({_reason(error)})",
+                f"OpenVINO refuses a batch of {shapes_of(inputs)} ({_reason(error)})",
                 required="images of the size that the network was exported for",
                 fix="prepare them with the export's recipe",
             ) from None
-        return logits
+        return {name: found[port] for name, port in self._outputs.items()}
 
 
 class OpenVinoTarget(HostTarget[OpenVinoRequirements]):
@@ -71,6 +70,7 @@ class OpenVinoTarget(HostTarget[OpenVinoRequirements]):
     requirements = OpenVinoRequirements
     files: ClassVar[tuple[str, ...]] = (XML, BIN)
     precisions: ClassVar[Mapping[str, str]] = {"fp32": "fp32", "bf16": "fp32", "int8": "int8"}
+    several: ClassVar[bool] = True
     example: ClassVar[Example] = Example("openvino_example.py", "openvino", "openvino_example.py")
 
     def available(self, profile: Profile | None = None) -> Availability:
@@ -150,7 +150,7 @@ class OpenVinoTarget(HostTarget[OpenVinoRequirements]):
             # with the frontend of its own format: read_model would try every other parser on an untrusted file
             frontend = openvino.frontend.FrontEndManager().load_by_framework("ir")
             model = frontend.convert(frontend.load(str(directory / XML)))
-            if (len(model.inputs), len(model.outputs)) != (1, 1):  # any other XML gives an empty network
+            if not model.inputs or not model.outputs:  # any other XML gives an empty network
                 raise RuntimeError(f"{len(model.inputs)} inputs and {len(model.outputs)} outputs")
             fixed = _fixed_batch(model)
             compiled = openvino.Core().compile_model(model, DEVICE, options)

@@ -34,6 +34,7 @@ class TritonTarget(OnnxTarget):
 
     name: ClassVar[str] = "triton"
     runtime: ClassVar[str] = "onnxruntime, as Triton's backend"
+    several: ClassVar[bool] = False
     example: ClassVar[Example] = Example("triton_client.py", "tritonclient[grpc]", "client.py")
 
     def build(self, request: BuildRequest) -> Path:

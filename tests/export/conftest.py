@@ -251,12 +251,12 @@ def architectures_translated_once() -> Iterator[None]:
     """
     translate, graphs = conversion._translate, {}
 
-    def known(program: torch.export.ExportedProgram) -> ir.Model:
+    def known(program: torch.export.ExportedProgram, *names: tuple[str, ...]) -> ir.Model:
         if program.constants:
-            return translate(program)
-        key = conversion._architecture(program)
+            return translate(program, *names)
+        key = (*names, *conversion._architecture(program))
         if key not in graphs:
-            graphs[key] = translate(program)
+            graphs[key] = translate(program, *names)
         return graphs[key]
 
     with pytest.MonkeyPatch.context() as patch:

@@ -16,7 +16,7 @@ from onnx import TensorProto, numpy_helper
 from onnx_ir.passes.common import RemoveUnusedNodesPass
 
 from lorkit.decompose.artifacts.arrays import Float32Array
-from lorkit.export.onnx.precision.cpu_runner import largest_values
+from lorkit.export.onnx.cpu_runner import largest_values
 
 DTYPES = {"fp16": "float16", "bf16": "bfloat16"}
 _BF16_OPSET = 22  # the first in which a convolution may be bf16

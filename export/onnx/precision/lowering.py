@@ -14,7 +14,7 @@ from lorkit.decompose.documents.export import CalibrationSet, LayerError, Loweri
 from lorkit.decompose.documents.verify import ProvenParity
 from lorkit.decompose.errors import DataError, ParityError, plural
 from lorkit.decompose.events import Listener, ignore, with_progress
-from lorkit.export.onnx.precision.cpu_runner import runner
+from lorkit.export.onnx.cpu_runner import runner
 from lorkit.export.onnx.precision.half import DTYPES, overflowing, to_half_precision
 from lorkit.export.onnx.precision.int8 import quantise
 from lorkit.export.runtime.parity import ReferenceImages, describe_flips, measure_parity

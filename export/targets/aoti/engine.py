@@ -13,8 +13,9 @@ from typing import Any
 import numpy as np
 
 from lorkit.decompose.artifacts.arrays import Float32Array
+from lorkit.decompose.documents.heads import IMAGE
 from lorkit.decompose.errors import ArtifactError, first_line
-from lorkit.export.targets.base import BatchTimer, Engine
+from lorkit.export.targets.base import BatchTimer, SingleEngine
 from lorkit.export.targets.gpu_timer import GpuTimer, device_ms
 from lorkit.export.targets.host_note import EngineRequirements
 
@@ -44,7 +45,7 @@ class _Threads:
 _THREADS = _Threads()
 
 
-class AotiEngine(Engine):
+class AotiEngine(SingleEngine):
     """Compiled code with one input and one output.
 
     Its provider is PyTorch's version, the device with its capability, and the precision of the code.
@@ -62,7 +63,7 @@ class AotiEngine(Engine):
     @property
     def device_timer(self) -> BatchTimer | None:
         """Function that returns the GPU's milliseconds for a batch; None on a CPU."""
-        return (lambda batch: device_ms(self.run, [batch])) if self._device == CUDA else None
+        return (lambda inputs: device_ms(self.run, [inputs[IMAGE]])) if self._device == CUDA else None
 
     def run(self, batch: Float32Array, timer: GpuTimer | None = None) -> Float32Array:
         """Return the logits (N, classes) of a batch (N, C, *spatial)."""

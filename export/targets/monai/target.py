@@ -14,7 +14,7 @@ from lorkit.decompose.artifacts import digest_bytes, digest_file, digest_json, w
 from lorkit.decompose.artifacts.arrays import Float32Array
 from lorkit.decompose.documents.export import ExportedNetwork
 from lorkit.decompose.errors import ArtifactError, UsageError, first_line, plural
-from lorkit.export.targets.base import Availability, BuildRequest, Engine, Example, Target
+from lorkit.export.targets.base import Availability, BuildRequest, Example, SingleEngine, Target
 from lorkit.export.targets.monai.bundle_config import MODEL_PATH, inference_config
 from lorkit.export.targets.quiet import quiet
 
@@ -93,7 +93,7 @@ class MonaiTarget(Target):
         return BundleEngine(module, f"torch {torch.__version__} CPU")
 
 
-class BundleEngine(Engine):
+class BundleEngine(SingleEngine):
     """The TorchScript of a bundle on the CPU."""
 
     def run(self, batch: Float32Array) -> Float32Array:

@@ -37,7 +37,7 @@ class EngineSpec:
     Attributes:
         onnx: The file, whose precision is that of the engine.
         precision: The stated precision.
-        shapes: (N, C, *spatial) at the smallest, tuned and largest batch.
+        shapes: (N, C, *spatial) of images at the smallest, tuned and largest batch; other inputs have the same N.
         settings: `EngineSettings` of the profile, as plain data.
         capability: Compute capability to build for, as "8.9"; None for the GPU at hand.
     """
@@ -91,7 +91,8 @@ def build_plan(tensorrt: ModuleType, spec: EngineSpec, timing: bytes | None = No
     if timing is not None:
         _start_timing(config, timing)
     ranges = builder.create_optimization_profile()
-    ranges.set_shape(network.get_input(0).name, *(tuple(shape) for shape in spec.shapes))
+    for entry in (network.get_input(index) for index in range(network.num_inputs)):
+        ranges.set_shape(entry.name, *((shape[0], *entry.shape[1:]) for shape in spec.shapes))
     config.add_optimization_profile(ranges)
     plan = builder.build_serialized_network(network, config)
     if plan is None:

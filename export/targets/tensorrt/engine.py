@@ -1,6 +1,6 @@
 """Run an engine of TensorRT or TensorRT-RTX on the GPU: one context with torch tensors as buffers.
 
-Shapes: N batch, C channels, further axes are space; an engine maps (N, C, *spatial) to (N, classes).
+Shapes: N batch, C channels, further axes are space.
 """
 
 from __future__ import annotations
@@ -13,10 +13,20 @@ from types import ModuleType
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from lorkit.decompose.artifacts.arrays import Float32Array
 from lorkit.decompose.errors import ArtifactError, MissingRuntimeError
-from lorkit.export.targets.base import MODEL, Availability, BatchTimer, Engine
+from lorkit.export.targets.base import (
+    MODEL,
+    Availability,
+    BatchTimer,
+    Engine,
+    Inputs,
+    Outputs,
+    batches,
+    joined,
+    shapes_of,
+)
 from lorkit.export.targets.gpu_timer import GpuTimer, device_ms
 from lorkit.export.targets.tensorrt.building import ENGINE
 
@@ -41,17 +51,17 @@ class RangedEngine(Engine):
         super().__init__(network, provider)
         self._range = (int(shapes[0][0]), int(shapes[2][0]))
 
-    def run(self, batch: Float32Array) -> Float32Array:
-        """Return the logits (N, classes) of a batch (N, C, *spatial) of any size."""
-        return in_range(self._run, batch, *self._range)
+    def infer(self, inputs: Inputs) -> Outputs:
+        """Return all outputs of a batch of any size by name."""
+        return in_range(self._infer, inputs, *self._range)
 
     @property
     def device_timer(self) -> BatchTimer:
         """Function that returns the GPU's milliseconds for a batch."""
-        return lambda batch: device_ms(self._run, (full for full, _ in parts(batch, *self._range)), self._stream)
+        return lambda inputs: device_ms(self._infer, (full for full, _ in parts(inputs, *self._range)), self._stream)
 
     @abstractmethod
-    def _run(self, batch: Float32Array, timer: GpuTimer | None = None) -> Float32Array:
+    def _infer(self, inputs: Inputs, timer: GpuTimer | None = None) -> Outputs:
         """Run a batch within the range, with the timer around the network."""
 
 
@@ -67,10 +77,12 @@ class TensorrtEngine(RangedEngine):
         self._torch = torch
         engine: Any = deserialize(tensorrt, directory, key, provider)
         names = [engine.get_tensor_name(index) for index in range(engine.num_io_tensors)]
-        odd = [item for item in names if engine.get_tensor_dtype(item) != tensorrt.DataType.FLOAT]
-        if odd or len(names) != 2:
+        kinds = (tensorrt.DataType.FLOAT, tensorrt.DataType.INT64)
+        odd = [one for one in names if engine.get_tensor_dtype(one) not in kinds]
+        is_input = {one: engine.get_tensor_mode(one) == tensorrt.TensorIOMode.INPUT for one in names}
+        if odd or not {True, False} <= set(is_input.values()):
             raise _refused(directory, f"its inputs and outputs are {', '.join(odd or names)}")
-        self._names = sorted(names, key=lambda item: engine.get_tensor_mode(item) != tensorrt.TensorIOMode.INPUT)
+        self._outputs = [one for one in names if not is_input[one]]
         context = engine.create_execution_context()
         if context is None:
             raise _refused(directory, f"{provider} creates no execution context for it")
@@ -78,19 +90,21 @@ class TensorrtEngine(RangedEngine):
         self._engine = engine
         self._stream = torch.cuda.Stream()  # type: ignore[no-untyped-call]
 
-    def _run(self, batch: Float32Array, timer: GpuTimer | None = None) -> Float32Array:
-        torch, context, (image, logits) = self._torch, self._opened(), self._names
+    def _infer(self, inputs: Inputs, timer: GpuTimer | None = None) -> Outputs:
+        torch, context = self._torch, self._opened()
         with torch.cuda.stream(self._stream):
-            source = torch.from_numpy(np.ascontiguousarray(batch)).to(DEVICE)
-            if not context.set_input_shape(image, tuple(source.shape)):
+            sources = {name: torch.from_numpy(np.ascontiguousarray(one)).to(DEVICE) for name, one in inputs.items()}
+            if not all([context.set_input_shape(name, tuple(one.shape)) for name, one in sources.items()]):
                 raise ArtifactError(
-                    f"{self.provider} refuses a batch of shape {tuple(source.shape)}",
+                    f"{self.provider} refuses a batch of {shapes_of(inputs)}",
                     required="a shape that the engine was built for",
                     fix="export it again with --force",
                 )
-            result = torch.empty(tuple(context.get_tensor_shape(logits)), device=DEVICE)
-            context.set_tensor_address(image, source.data_ptr())
-            context.set_tensor_address(logits, result.data_ptr())
+            results = {
+                name: torch.empty(tuple(context.get_tensor_shape(name)), device=DEVICE) for name in self._outputs
+            }
+            for name, tensor in (sources | results).items():
+                context.set_tensor_address(name, tensor.data_ptr())
             with timer or nullcontext():
                 started = context.execute_async_v3(self._stream.cuda_stream)
             if not started:
@@ -98,8 +112,7 @@ class TensorrtEngine(RangedEngine):
                     f"{self.provider} refused to run a batch", required="an intact engine", fix="export again"
                 )
         self._stream.synchronize()
-        values: Float32Array = result.cpu().numpy()
-        return values
+        return {name: tensor.cpu().numpy() for name, tensor in results.items()}
 
     def close(self) -> None:
         """Release the context, then the engine."""
@@ -136,20 +149,24 @@ def deserialize(tensorrt: ModuleType, directory: Path, key: Mapping[str, Any], p
     return engine
 
 
-def in_range(
-    run: Callable[[Float32Array], Float32Array], batch: Float32Array, smallest: int, largest: int
-) -> Float32Array:
-    """Run a batch (N, ...) in parts of `smallest` to `largest`, padded with its last image."""
-    results = [run(full)[:count] for full, count in parts(batch, smallest, largest)]
-    return results[0] if len(results) == 1 else np.concatenate(results)
+def in_range(run: Callable[[Inputs], Outputs], inputs: Inputs, smallest: int, largest: int) -> Outputs:
+    """Run a batch in parts of `smallest` to `largest`, padded with its last image."""
+    results = [
+        {name: values[:count] for name, values in run(full).items()} for full, count in parts(inputs, smallest, largest)
+    ]
+    return results[0] if len(results) == 1 else joined(results)
 
 
-def parts(batch: Float32Array, smallest: int, largest: int) -> Iterator[tuple[Float32Array, int]]:
+def parts(inputs: Inputs, smallest: int, largest: int) -> Iterator[tuple[Inputs, int]]:
     """Yield the parts of a batch for an engine of `smallest` to `largest`, and the number of images in each."""
-    for start in range(0, len(batch), largest):
-        part = batch[start : start + largest]
-        lacking = max(0, smallest - len(part))
-        yield np.concatenate([part, np.repeat(part[-1:], lacking, axis=0)]) if lacking else part, len(part)
+    for _, part in batches(inputs, largest):
+        count = len(next(iter(part.values())))
+        lacking = max(0, smallest - count)
+        yield ({name: _padded(values, lacking) for name, values in part.items()} if lacking else part), count
+
+
+def _padded(values: NDArray[Any], lacking: int) -> NDArray[Any]:
+    return np.concatenate([values, np.repeat(values[-1:], lacking, axis=0)])
 
 
 def _refused(directory: Path, reason: str) -> ArtifactError:

@@ -21,10 +21,10 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from lorkit.decompose.artifacts.arrays import Float32Array
+from lorkit.decompose.documents.heads import IMAGE, LOGITS
 from lorkit.decompose.errors import ArtifactError, UsageError
 from lorkit.decompose.machine import fingerprint
-from lorkit.export.targets.base import Availability, BuildRequest
+from lorkit.export.targets.base import Availability, BuildRequest, Inputs, Outputs
 from lorkit.export.targets.gpu_timer import GpuTimer
 from lorkit.export.targets.tensorrt.base import TensorrtTarget, first_gpu
 from lorkit.export.targets.tensorrt.building import batch_shapes
@@ -119,16 +119,15 @@ class TorchTrtEngine(RangedEngine):
         library = importlib.import_module("torch_tensorrt")
         super().__init__(network, f"Torch-TensorRT {library.__version__}", shapes)
 
-    def _run(self, batch: Float32Array, timer: GpuTimer | None = None) -> Float32Array:
+    def _infer(self, inputs: Inputs, timer: GpuTimer | None = None) -> Outputs:
         import torch
 
         network = self._opened()
         with torch.inference_mode():
-            images = torch.from_numpy(np.array(batch)).to(DEVICE)
+            images = torch.from_numpy(np.array(inputs[IMAGE])).to(DEVICE)
             with timer or nullcontext():
                 answer = network(images)
-            values: Float32Array = answer.cpu().numpy()
-        return values
+            return {LOGITS: answer.cpu().numpy()}
 
 
 def _traced(

@@ -37,6 +37,7 @@ class TrtTarget(TensorrtTarget):
     name: ClassVar[str] = "trt"
     runtime: ClassVar[str] = "TensorRT >=10.12,<12 and an NVIDIA GPU"
     library: ClassVar[str] = "TensorRT"
+    several: ClassVar[bool] = True
 
     def available(self, profile: Profile | None = None) -> Availability:
         """Return whether a supported TensorRT and a GPU are present."""

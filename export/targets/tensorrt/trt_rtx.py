@@ -42,6 +42,7 @@ class TrtRtxTarget(TensorrtTarget):
     name: ClassVar[str] = "trt-rtx"
     runtime: ClassVar[str] = "TensorRT-RTX; to run, an NVIDIA RTX GPU"
     library: ClassVar[str] = "TensorRT-RTX"
+    several: ClassVar[bool] = True
     wanted: ClassVar[str] = "an engine for this GPU and TensorRT-RTX"
     lacks: ClassVar[tuple[str, ...]] = ("version_compatible", "hardware_compatible")
     default_profile: ClassVar[str | None] = "rtx-ada"

@@ -5,12 +5,13 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
+from lorkit.decompose.documents.heads import head_output
 from lorkit.decompose.errors import DataError
 from lorkit.decompose.metrics import multilabel
 from lorkit.decompose.metrics.paired import paired_drop
 from lorkit.decompose.regions import Region
 from lorkit.decompose.tasks import TASKS, get_task
-from lorkit.decompose.tasks.routed_answers import ABSTAINED, head_output, region_confusion, routed_answers
+from lorkit.decompose.tasks.routed_answers import ABSTAINED, region_confusion, routed_answers
 
 CHEST = Region(name="chest", classes=("normal", "pneumonia", "effusion"))
 BRAIN = Region(name="brain", classes=("normal", "tumour"))

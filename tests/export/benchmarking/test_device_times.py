@@ -18,7 +18,7 @@ from lorkit.export.runtime.engine import CheckedEngine
 from lorkit.export.targets.aoti.engine import CPU, CUDA, AotiEngine
 from lorkit.export.targets.tensorrt import torch_trt
 
-INPUTS = [np.full((2, 1), value, np.float32) for value in (1, 2)]
+INPUTS = [{"image": np.full((2, 1), value, np.float32)} for value in (1, 2)]
 
 
 class Timed:
@@ -27,7 +27,7 @@ class Timed:
     provider = "TensorRT 1.0"
 
     def device_timer(self, batch: Any) -> float:
-        return float(batch[0, 0])
+        return float(batch["image"][0, 0])
 
 
 def measured(engines: list[Any], seconds: float = 60.0, clock: Callable[[], float] = lambda: 0.0) -> list[Any]:
@@ -72,7 +72,7 @@ def test_compiled_code_is_timed_on_a_gpu_only(cuda_events: list[Any]) -> None:
     timer = on_gpu.device_timer
     assert timer is not None
     on_gpu._device = CPU  # there is no GPU to put the images on
-    assert timer(np.ones((2, 3), np.float32)) == 1.5
+    assert timer({"image": np.ones((2, 3), np.float32)}) == 1.5
     assert cuda_events == [("record", "current"), "run", ("record", "current"), ("synchronize", 1)]
 
 
@@ -82,7 +82,7 @@ def test_a_program_of_torch_tensorrt_is_timed_part_by_part(
     monkeypatch.setattr(torch_trt, "DEVICE", "cpu")
     monkeypatch.setattr(torch_trt.importlib, "import_module", lambda name: SimpleNamespace(__version__="2.13"))
     engine = torch_trt.TorchTrtEngine(lambda images: 2 * images, [(1, 3), (2, 3), (2, 3)])
-    assert engine.device_timer(np.ones((3, 3), np.float32)) == 3.0
+    assert engine.device_timer({"image": np.ones((3, 3), np.float32)}) == 3.0
     assert [event for event in cuda_events if event[0] == "record"] == 4 * [("record", "current")]
 
 

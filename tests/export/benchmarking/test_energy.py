@@ -11,7 +11,7 @@ import pytest
 
 from lorkit.export.benchmarking.energy import millijoules
 
-INPUTS = [np.zeros((2, 1, 4, 4), np.float32)]
+INPUTS = [{"image": np.zeros((2, 1, 4, 4), np.float32)}]
 
 
 class Card:
@@ -32,7 +32,7 @@ class Card:
         return int(self.used)
 
     def run(self, batch: Any) -> None:
-        self.used += 7 * len(batch)
+        self.used += 7 * len(batch["image"])
         self.now += 0.1
 
     def clock(self) -> float:

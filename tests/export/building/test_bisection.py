@@ -18,7 +18,7 @@ from lorkit.decompose.errors import ParityError, UsageError
 from lorkit.export.building.bisection import beginning, bisect, first_wrong_layer
 from lorkit.export.building.exporting import export
 from lorkit.export.building.verification import verify
-from lorkit.export.onnx.precision.cpu_runner import runner
+from lorkit.export.onnx.cpu_runner import runner
 from lorkit.export.runtime.parity import seeded_inputs
 from lorkit.export.targets import get_target
 from lorkit.export.targets.base import BuildRequest

@@ -85,7 +85,7 @@ def runtime(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Any:
     calls: list[Any] = []
     module: Any = SimpleNamespace(__version__="1.0", plan=Plan(context=Context()), calls=calls, refits=True)
     module.Logger = type("Logger", (), {"ERROR": 1, "__init__": lambda self, level: None})
-    module.DataType = SimpleNamespace(FLOAT="FLOAT")
+    module.DataType = SimpleNamespace(FLOAT="FLOAT", INT64="INT64")
     module.TensorIOMode = SimpleNamespace(INPUT="INPUT")
 
     def create(logger: Any) -> Any:
@@ -122,7 +122,7 @@ def test_the_gpu_is_timed_on_the_stream_that_the_engine_runs_on(
     context, stream = runtime.plan.context, torch.cuda.Stream()
     execute = context.execute_async_v3
     context.execute_async_v3 = lambda handle: cuda_events.append(("execute", handle)) or execute(handle)  # type: ignore[func-returns-value]
-    assert engine.device_timer(np.ones((5, 3), np.float32)) == 2 * 1.5  # two parts, 1.5 ms each by the fake
+    assert engine.device_timer({"image": np.ones((5, 3), np.float32)}) == 2 * 1.5  # two parts, 1.5 ms each by the fake
     one = [("record", stream), ("execute", 7), ("record", stream), ("synchronize", 1)]
     assert cuda_events == one + one
 
@@ -177,11 +177,52 @@ def test_a_cpu_build_of_torch_is_a_missing_runtime(
 
 
 def test_what_fills_a_batch_up_is_not_returned() -> None:
-    seen: list[Float32Array] = []
+    seen: list[Any] = []
     batch: Float32Array = np.arange(5, dtype=np.float32)[:, None]
-    result = in_range(lambda part: seen.append(part) or part, batch, 2, 4)  # type: ignore[func-returns-value]
-    np.testing.assert_array_equal(result, batch)
-    assert [part[:, 0].tolist() for part in seen] == [[0, 1, 2, 3], [4, 4]]
+    given = {"image": batch, "region": np.arange(5)}
+    result = in_range(lambda part: seen.append(part) or part, given, 2, 4)  # type: ignore[func-returns-value]
+    np.testing.assert_array_equal(result["image"], batch)
+    np.testing.assert_array_equal(result["region"], np.arange(5))
+    assert [part["image"][:, 0].tolist() for part in seen] == [[0, 1, 2, 3], [4, 4]]
+    assert [part["region"].tolist() for part in seen] == [[0, 1, 2, 3], [4, 4]]
+
+
+def test_several_inputs_and_outputs_go_by_their_names(
+    runtime: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An engine lists its tensors in any order; region ids stay whole numbers."""
+    names = ("confidence", "region", "logits_chest", "image")
+    shapes: dict[str, tuple[int, ...]] = {}
+    addresses: dict[str, int] = {}
+
+    def execute(stream: int) -> bool:
+        count = shapes["image"][0]
+
+        def at(name: str, kind: Any, size: int) -> Any:
+            return np.ctypeslib.as_array((kind * size).from_address(addresses[name]))
+
+        image, region = at("image", ctypes.c_float, 3 * count), at("region", ctypes.c_int64, count)
+        at("logits_chest", ctypes.c_float, 3 * count)[:] = 2 * image
+        at("confidence", ctypes.c_float, count)[:] = region
+        return True
+
+    context = SimpleNamespace(
+        set_input_shape=lambda name, shape: shapes.update({name: shape}) or True,
+        get_tensor_shape=lambda name: shapes["image"] if name == "logits_chest" else shapes["image"][:1],
+        set_tensor_address=addresses.__setitem__,
+        execute_async_v3=execute,
+    )
+    plan = runtime.plan = Plan(context=context)  # type: ignore[arg-type]
+    plan.num_io_tensors = len(names)
+    plan.get_tensor_name = names.__getitem__  # type: ignore[method-assign, assignment]
+    plan.get_tensor_dtype = lambda name: "INT64" if name == "region" else "FLOAT"  # type: ignore[method-assign]
+    plan.get_tensor_mode = lambda name: "INPUT" if name in ("image", "region") else "OUTPUT"  # type: ignore[method-assign]
+    images = np.arange(15, dtype=np.float32).reshape(5, 3)
+    with TensorrtEngine(runtime, tmp_path, KEY, name="TensorRT") as engine:
+        found = engine.infer({"image": images, "region": np.array([3, 0, 1, 2**40, 2])})
+    assert list(found) == ["confidence", "logits_chest"]
+    np.testing.assert_array_equal(found["logits_chest"], 2 * images)
+    np.testing.assert_array_equal(found["confidence"], np.float32([3, 0, 1, 2**40, 2]))
 
 
 def test_the_real_runtime_has_what_is_called_here() -> None:
@@ -194,7 +235,7 @@ def test_the_real_runtime_has_what_is_called_here() -> None:
         real.IExecutionContext: ("execute_async_v3", "get_tensor_shape", "set_input_shape", "set_tensor_address"),
         real.OnnxParserRefitter: ("refit_from_file",),
         real.Refitter: ("refit_cuda_engine",),
-        real.DataType: ("FLOAT",),
+        real.DataType: ("FLOAT", "INT64"),
         real.TensorIOMode: ("INPUT",),
     }  # fmt: skip
     assert not [

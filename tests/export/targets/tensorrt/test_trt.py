@@ -25,13 +25,14 @@ GPU = {"name": "NVIDIA H200", "driver": "580.1", "memory_mib": 140000, "sm": "9.
 
 class Network:
     types: tuple[str, ...] = ("FLOAT",)
+    num_inputs = 1
 
     def __init__(self, flags: int) -> None:
         self.flags = flags
         self.num_layers = len(self.types)
 
     def get_input(self, index: int) -> SimpleNamespace:
-        return SimpleNamespace(name="image")
+        return SimpleNamespace(name="image", shape=(-1, 3, 64, 64))
 
     def get_layer(self, index: int) -> SimpleNamespace:
         tensor = SimpleNamespace(dtype=SimpleNamespace(name=self.types[index]))

@@ -24,8 +24,8 @@ from lorkit.decompose.machine import fingerprint
 from lorkit.export.building import builder as building
 from lorkit.export.building import exporting
 from lorkit.export.building.exporting import export
-from lorkit.export.targets import Engine, missing
-from lorkit.export.targets.base import BuildRequest
+from lorkit.export.targets import missing
+from lorkit.export.targets.base import BuildRequest, SingleEngine
 from lorkit.export.targets.tensorrt import trt_rtx
 from lorkit.export.targets.tensorrt.trt_rtx import TARGET
 
@@ -300,7 +300,7 @@ def test_where_it_can_run_an_unproven_export_is_made_again_and_proven(
     monkeypatch.setattr(trt_rtx, "fingerprint", lambda: {"gpus": [GPU]})
     monkeypatch.setattr(trt_rtx, "sees_gpu", lambda: True)
 
-    class Wrong(Engine):
+    class Wrong(SingleEngine):
         def __init__(self, *arguments: Any, **options: Any) -> None:
             super().__init__(None, "TensorRT-RTX")
 

@@ -6,7 +6,7 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from lorkit.export.onnx.precision.cpu_runner import largest_values, runner
+from lorkit.export.onnx.cpu_runner import largest_values, runner
 
 
 def chain() -> onnx.ModelProto:

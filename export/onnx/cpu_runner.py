@@ -9,20 +9,22 @@ import onnx
 import onnxruntime
 
 from lorkit.decompose.artifacts.arrays import Float32Array
+from lorkit.export.targets.base import Inputs, Outputs
 
 _BATCH = 8
 PROVIDER = "CPUExecutionProvider"
 
 
 def runner(model: onnx.ModelProto) -> Callable[[Float32Array], Float32Array]:
-    """Return a function from images (N, C, *spatial) to the graph's first output."""
-    session, name = _session(model), model.graph.input[0].name
+    """Return a function from images (N, C, *spatial) to the first output of a graph with one input."""
+    infer, name, output = inferrer(model), model.graph.input[0].name, model.graph.output[0].name
+    return lambda batch: infer({name: batch})[output]
 
-    def run(batch: Float32Array) -> Float32Array:
-        logits: Float32Array = session.run(None, {name: batch})[0]
-        return logits
 
-    return run
+def inferrer(model: onnx.ModelProto) -> Callable[[Inputs], Outputs]:
+    """Return a function from a graph's inputs to its outputs, both by name."""
+    session, names = _session(model), [value.name for value in model.graph.output]
+    return lambda inputs: dict(zip(names, session.run(names, dict(inputs)), strict=True))
 
 
 def largest_values(model: onnx.ModelProto, images: Float32Array) -> dict[str, float]:
