@@ -168,11 +168,20 @@ def plan(document: TrainingPlan) -> None:
             f"{kept['bytes_per_view'] / 1024:,.1f} KiB = {kept['mib']:,.1f} MiB of {kept['dtype']} features in "
             f"{kept['directory']} (cache.budget {kept['budget_mib']:g} MiB)"
         )
+    routing = document["routing"]
+    if routing is not None:
+        what, size = ("the first stage" if routing["router"] == "features" else "the image"), routing["reads"]
+        line(
+            f"router '{routing['router']}' reads {what} ({' x '.join(map(str, size))}): {routing['macs']:,} MACs, "
+            f"{routing['share_of_backbone']:.2%} of the backbone; it mixes {plural(routing['adapters'], 'adapter')} in "
+            f"{plural(routing['layers'], 'layer')}, {routing['student_macs']:,} MACs in all"
+        )
     for name, reason in document["layers_without_experts"]:
         line(f"no experts in {name}: {reason}")
+    layers = len(document["expert_layers"]) if routing is None else routing["layers"]
     line(
         f"{document['method']}: {plural(document['epochs'], 'epoch')}, batch {document['batch_size']}, "
-        f"{document['training_parameters']:,} parameters to train, {len(document['expert_layers'])} expert layers"
+        f"{document['training_parameters']:,} parameters to train, {plural(layers, 'expert layer')}"
     )
 
 

@@ -15,9 +15,10 @@ from lorkit.decompose.experts.forecast import estimate_costs, mean_overhead
 from lorkit.decompose.methods import Method
 from lorkit.decompose.methods.reprogramming.base import ReprogrammingModule
 from lorkit.decompose.models.backbones.registry import build_backbone
-from lorkit.decompose.models.cost import count_macs, count_parameters
+from lorkit.decompose.models.cost import count_macs, count_parameters, training_macs
 from lorkit.decompose.models.foundation.model import Foundation
 from lorkit.decompose.models.foundation.teacher import Teacher, TeacherBackbone
+from lorkit.decompose.models.routed import RoutedModel
 from lorkit.decompose.regions import RegionSet
 from lorkit.decompose.runs.live_model import deployed_backbone
 from lorkit.decompose.tasks import dense_outputs
@@ -51,6 +52,20 @@ class PlannedFoundation(PlannedStudent):
     steps: int
 
 
+class PlannedRouter(TypedDict):
+    """The router of a student with mixed adapters, and its share of the backbone's multiply-accumulates."""
+
+    router: str
+    reads: list[int]
+    adapters: int
+    gates: str
+    layers: int
+    macs: int
+    share_of_backbone: float
+    student_macs: int
+    """Of the whole student with its mixed adapters."""
+
+
 class PlannedPhase(TypedDict):
     """A phase of training: its regions, epochs, and steps per epoch."""
 
@@ -76,6 +91,7 @@ class TrainingPlan(TypedDict):
     batch_size: int
     rehearsal: GradientCheck | None
     teacher_cache: PlannedFeatures | None
+    routing: PlannedRouter | None
     origin: NotRequired[dict[str, str]]
 
 
@@ -102,12 +118,14 @@ def plan_training(
     if isinstance(module, ReprogrammingModule):
         check_batches(config.train, module, phases, counts)
         rehearsal = check_gradient_paths(config, module, foundation)
-    routing = module.live.routing
+    routed = module.live if isinstance(module.live, RoutedModel) else None
+    routing = module.live.routing if routed is None else routed.adapters[0]
     device = "cuda" if config.train.accelerator != "cpu" and torch.cuda.is_available() else "cpu"
     shape = (image.channels, *image.size)
     batch = config.train.batch_size
     known = (module.live.backbone, routing, shape)
-    layers = estimate_costs(*known, batch=batch, device=device) if routing.wrapped else []
+    # mixed adapters are all computed for every row, in one way
+    layers = estimate_costs(*known, batch=batch, device=device) if routing.wrapped and routed is None else []
     pretraining = config.foundation.weights is None and teacher is None
     theirs = foundation_settings(config)
     return {
@@ -136,7 +154,25 @@ def plan_training(
         "epochs": config.train.epochs,
         "batch_size": config.train.batch_size,
         "rehearsal": rehearsal,
+        "routing": None if routed is None else _router(config, routed),
         "teacher_cache": check_feature_cache(config, method, module, foundation, counts, foundations),
+    }
+
+
+def _router(config: Config, live: RoutedModel) -> PlannedRouter:
+    image, router = (config.image.channels, *config.image.size), live.gating.router
+    macs = count_macs(router, router.shape)
+    plain = _student_cost(config, live.regions)["macs"]
+    assert plain  # a student is no teacher that torch does not run
+    return {
+        "router": config.mola.router,
+        "reads": list(router.shape),
+        "adapters": live.gating.adapters,
+        "gates": config.mola.gates,
+        "layers": len(live.adapters[0].wrapped),
+        "macs": macs,
+        "share_of_backbone": macs / plain,
+        "student_macs": training_macs(live, image),
     }
 
 

@@ -57,3 +57,14 @@ def test_a_rehearsal_is_of_reprogramming_alone() -> None:
     found = plan("rd")["rehearsal"]
     assert found is not None
     assert len(found["stages"]) == 1
+
+
+@pytest.mark.usefixtures("tiny")
+def test_a_router_states_its_share_of_the_backbone() -> None:
+    found = plan("mola-router", "student.backbone=resnet18", "mola.adapters=3", "image.size=64")["routing"]
+    assert found is not None
+    assert (found["adapters"], found["reads"]) == (3, [64, 16, 16])
+    assert 0 < found["share_of_backbone"] < 0.05
+    assert found["macs"] == 64 * 32 * 16 + 32 * 16 * 64  # a 1 x 1 convolution on 4 x 4 positions, and a linear layer
+    assert found["layers"] == 15
+    assert plan("mola-grad", "student.backbone=resnet18")["routing"] is None
