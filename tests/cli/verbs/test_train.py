@@ -42,11 +42,12 @@ def test_train_says_up_to_date_and_shows_a_plan(decompose: Callable[..., Any], r
         "expert_mac_overhead": 0.125,
         "layers_without_experts": [["conv2", "not selected"]],
         "rehearsal": None,
+        "routing": None,
         "teacher_cache": None,
     }
     recorder.result = TrainResult(run=Path("r"), plan=plan)
     outcome = decompose("train", "--dry-run")
-    assert "lorkd: 3 epochs, batch 8, 12 parameters to train, 1 expert layers" in outcome.stderr
+    assert "lorkd: 3 epochs, batch 8, 12 parameters to train, 1 expert layer" in outcome.stderr
     assert "8x3x3x3" in outcome.stderr
     assert "experts add 12.5% to the multiply-accumulates" in outcome.stderr
     assert "no experts in conv2: not selected" in outcome.stderr
