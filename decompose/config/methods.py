@@ -141,6 +141,12 @@ class MolaConfig(TrainedExpertsConfig):
     heads: Literal["routed", "all-heads", "weighted"] = "routed"
 
 
+class MmoeConfig(Section):
+    """MMoE: the number of encoders, each a whole student, that all regions share."""
+
+    experts: Annotated[int, Field(ge=2, le=99)] = 3
+
+
 class AlignmentConfig(Section):
     """The term -CKA: weight and estimator."""
 

@@ -172,6 +172,7 @@ class Config(Section):
     privacy: PrivacyConfig = PrivacyConfig()
     lorkd: methods.LorkdConfig = methods.LorkdConfig()
     mola: methods.MolaConfig = methods.MolaConfig()
+    mmoe: methods.MmoeConfig = methods.MmoeConfig()
     lora: methods.LoraConfig = methods.LoraConfig()
     rd: methods.RdConfig = methods.RdConfig()
     kd: methods.KdConfig = methods.KdConfig()

@@ -37,13 +37,22 @@ class GatingNetwork(nn.Module):
         groups: G.
         temperature: Small values approach a choice of one adapter.
         top_k: Number of adapters with a gate above 0; None for all.
+        straight_through: Whether the gates get the gradients of the softmax over all adapters, so that a choice of one,
+            whose gate is constant, can be learned (Bengio et al. 2013).
 
     Raises:
         UsageError: More adapters are to be kept than there are.
     """
 
     def __init__(
-        self, router: Router, adapters: int, *, groups: int = 1, temperature: float = 1.0, top_k: int | None = None
+        self,
+        router: Router,
+        adapters: int,
+        *,
+        groups: int = 1,
+        temperature: float = 1.0,
+        top_k: int | None = None,
+        straight_through: bool = False,
     ) -> None:
         super().__init__()
         if top_k is not None and top_k > adapters:
@@ -55,6 +64,7 @@ class GatingNetwork(nn.Module):
         self.router = router
         self.scores = nn.Linear(router.width, groups * adapters)
         self.adapters, self.groups, self.temperature, self.top_k = adapters, groups, temperature, top_k
+        self.straight_through = straight_through
 
     @property
     def taps(self) -> bool:
@@ -65,8 +75,12 @@ class GatingNetwork(nn.Module):
         """Map normalised images, or grids of the first stage (N, C, *spatial), to gates."""
         hidden = self.router(x)
         scores = self.scores(hidden).unflatten(1, (self.groups, self.adapters))
-        kept = scores / self.temperature
+        kept = scaled = scores / self.temperature
         if self.top_k is not None and self.top_k < self.adapters:
             least = kept.topk(self.top_k, dim=-1).values[..., -1:]
             kept = kept.masked_fill(kept < least, float("-inf"))
-        return GatingOutput(hidden, scores, kept.softmax(-1))
+        gates = kept.softmax(-1)
+        if self.straight_through and self.training:
+            soft = scaled.softmax(-1)
+            gates = gates.detach() + (soft - soft.detach())
+        return GatingOutput(hidden, scores, gates)

@@ -5,9 +5,9 @@ from __future__ import annotations
 from lorkit.decompose.errors import unknown
 from lorkit.decompose.methods import lorkd
 from lorkit.decompose.methods.base import FitsInOneGo, HasAdapter, Method, TrainingModule, needs_foundation
-from lorkit.decompose.methods.baselines import balanced, finetune, linear_probe, lora, students
+from lorkit.decompose.methods.baselines import balanced, finetune, linear_probe, lora, mmoe, students
 from lorkit.decompose.methods.distillation import cka, dist, feature_and_logit, fitnet, kd, rkd, sp
-from lorkit.decompose.methods.mola import grad, router
+from lorkit.decompose.methods.mola import grad, hard_router, router
 from lorkit.decompose.methods.reprogramming import drd, rd
 
 __all__ = ["METHODS", "FitsInOneGo", "HasAdapter", "Method", "TrainingModule", "get_method", "needs_foundation"]
@@ -16,11 +16,13 @@ _ALL: tuple[Method, ...] = (
     lorkd.METHOD,
     grad.METHOD,
     router.METHOD,
+    hard_router.METHOD,
     rd.METHOD,
     drd.METHOD,
     *students.METHODS,
     *feature_and_logit.METHODS,
     *balanced.METHODS,
+    mmoe.METHOD,
     *kd.METHODS,
     fitnet.METHOD,
     rkd.METHOD,

@@ -138,6 +138,10 @@ class Method(ABC):
         """Return the sets of regions that are trained together, one after another."""
         return [RegionSet([region]) for region in regions] if self.separate else [regions]
 
+    def deployed_backbone(self, config: Config) -> str:
+        """Return the name of the backbone that is deployed, for `build_backbone`."""
+        return config.foundation.backbone if self.starts_from_foundation else config.student.backbone
+
     @abstractmethod
     def network(self, config: Config, regions: RegionSet) -> RegionalModel:
         """Build the network of one phase's regions with fresh weights, as it is saved and deployed."""

@@ -6,7 +6,7 @@ import itertools
 from collections.abc import Collection
 
 # A region's tensors are directly below one of these: in expert layers, norms by region, and regional models.
-OWNED_BELOW = frozenset({"down", "up", "kernel", "regions", "heads", "models"})
+OWNED_BELOW = frozenset({"down", "up", "kernel", "regions", "heads", "models", "gates"})
 
 
 def owner_of(key: str, regions: Collection[str]) -> str | None:

@@ -173,7 +173,7 @@ class RegionalModel(_Regional):
         return RegionalOutput(routed.restore(features), logits, _rows_of(routed, self.routing.regions, features))
 
     def _grouped_features(self, image: Tensor, routed: BatchRouting, *, soft: bool = False) -> Tensor:
-        return cast(Tensor, self.backbone(self.normalise(_grouped(image, routed, soft=soft))))
+        return cast(Tensor, self.backbone(self.normalise(grouped(image, routed, soft=soft))))
 
 
 class SeparateModels(_Regional):
@@ -197,7 +197,7 @@ class SeparateModels(_Regional):
     def forward(self, image: Tensor, region: Tensor | str | None = None) -> RegionalOutput:
         """Run each region's network on its rows; arguments as in `RegionalModel.forward`."""
         with self.scope(region) as routed:
-            parts = [(self.routing.regions[t], rows) for t, rows in routed.split(_grouped(image, routed), "heads")]
+            parts = [(self.routing.regions[t], rows) for t, rows in routed.split(grouped(image, routed), "heads")]
             outputs = {name: self.model_of(name)(rows, name) for name, rows in parts}
             features = torch.cat([output.features for output in outputs.values()])
             logits = {name: output.logits[name] for name, output in outputs.items()}
@@ -213,7 +213,13 @@ class SeparateModels(_Regional):
         return cast(RegionalModel, self.models[region])
 
 
-def _grouped(image: Tensor, routed: BatchRouting, *, soft: bool = False) -> Tensor:
+def grouped(image: Tensor, routed: BatchRouting, *, soft: bool = False) -> Tensor:
+    """Group the images of a batch by region.
+
+    Raises:
+        UsageError: Soft gates, unless `soft` allows them.
+        DataError: There is not one region per image.
+    """
     if routed.gates is not None and not soft:
         raise UsageError(
             "soft gates",

@@ -144,11 +144,13 @@ class RoutedModel(RegionalModel):
             adapters.open(gates[:, group])
 
 
-def build_routed(config: Config, regions: RegionSet, backbone: nn.Module, select: Select | None) -> RoutedModel:
+def build_routed(
+    config: Config, regions: RegionSet, backbone: nn.Module, select: Select | None, *, hard: bool = False
+) -> RoutedModel:
     """Add adapters and a gating network of `config.mola` to a student's backbone.
 
     Layers of the first stage have no adapters if the router reads its grid. Batch norms stay shared, since a sample
-    with several gates has no norm of its own.
+    with several gates has no norm of its own. With `hard` each image has one gate, with straight-through gradients.
 
     Raises:
         UsageError: The backbone has no known stages, which the router or its gates need.
@@ -175,6 +177,11 @@ def build_routed(config: Config, regions: RegionSet, backbone: nn.Module, select
         for name, layer in expert_layers(backbone).items():
             layer.routing = groups[stage_of[name]]
     gating = GatingNetwork(
-        router, len(names), groups=len(groups), temperature=settings.temperature, top_k=settings.top_k
+        router,
+        len(names),
+        groups=len(groups),
+        temperature=settings.temperature,
+        top_k=1 if hard else settings.top_k,
+        straight_through=hard,
     )
     return RoutedModel(backbone, regions, mean=image.mean, std=image.std, adapters=groups, gating=gating)

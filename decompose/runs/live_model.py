@@ -31,8 +31,8 @@ def build_model(config: Config, regions: RegionSet) -> RegionalModel | SeparateM
 
 
 def deployed_backbone(config: Config) -> str:
-    """Return the name of the backbone that a method deploys: the student's, or the foundation's."""
-    return config.foundation.backbone if deploys_foundation(config) else config.student.backbone
+    """Return the name of the backbone that a method deploys, for `build_backbone`."""
+    return get_method(config.method).deployed_backbone(config)
 
 
 def deploys_foundation(config: Config) -> bool:

@@ -17,10 +17,12 @@ from lorkit.decompose.methods.mola.router import RoutedModule
 DATA = "regions={a: {data: x}, b: {data: x}}"
 
 
-def make_routed(*settings: str, backbone: str = "shufflenet_v2_x1_0") -> tuple[Config, RoutedModule]:
+def make_routed(
+    *settings: str, backbone: str = "shufflenet_v2_x1_0", method: str = "mola-router"
+) -> tuple[Config, RoutedModule]:
     config = default_config(overrides=[DATA, "image.size=32", f"student.backbone={backbone}", *settings])
     torch.manual_seed(0)
-    module = get_method("mola-router").build(config, REGIONS, None).double()
+    module = get_method(method).build(config, REGIONS, None).double()
     assert isinstance(module, RoutedModule)
     with torch.no_grad():  # updates that matter, and gates that differ by sample
         for value in factor_parameters(module.live.backbone):

@@ -84,9 +84,14 @@ class RoutedModule(TrainingModule):
 
 
 class MolaRouter(Method):
-    """`mola-router`: adapters mixed by a router; the region picks only the head."""
+    """`mola-router`: adapters mixed by a router; the region picks only the head.
+
+    Attributes:
+        hard: Whether each image gets one adapter alone.
+    """
 
     name = "mola-router"
+    hard: bool = False
 
     def network(self, config: Config, regions: RegionSet) -> RoutedModel:
         """Build the student with adapters, a router and a head for each region.
@@ -94,7 +99,7 @@ class MolaRouter(Method):
         Raises:
             UsageError: It cannot have adapters, or has no stages that the router needs.
         """
-        return build_routed(config, regions, student_backbone(config, regions), selected(config.mola))
+        return build_routed(config, regions, student_backbone(config, regions), selected(config.mola), hard=self.hard)
 
     def build(self, config: Config, regions: RegionSet, foundation: Foundation | None) -> TrainingModule:
         """Build the routed student; the foundation is only the baseline of the gate."""

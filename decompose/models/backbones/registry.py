@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from lorkit.decompose.errors import UsageError, unknown
 from lorkit.decompose.models.backbones.densenet import densenet121
+from lorkit.decompose.models.backbones.gated_encoders import Encoders, GatedEncoders, new_gate, parse_gated
 from lorkit.decompose.models.backbones.resnet import resnet18, resnet18_3d, resnet34, resnet50
 from lorkit.decompose.models.backbones.shufflenet import ShuffleNetV2
 from lorkit.decompose.models.backbones.stage_adapters import StagedMaps
@@ -64,7 +65,7 @@ def build_backbone(name: str, *, channels: int, image_size: tuple[int, ...], den
     """Build a headless network with fresh weights from torch's global generator.
 
     Args:
-        name: One of `known_backbones(...)`, or `timm:<name>`.
+        name: One of `known_backbones(...)`, `timm:<name>`, or the `gated_name` of one of them.
         channels: C of the images.
         image_size: (H, W) or (D, H, W) of the images; only transformers depend on the values.
         dense: Whether outputs are maps (segmentation). Classification backbones then return the concatenated grids of
@@ -79,6 +80,10 @@ def build_backbone(name: str, *, channels: int, image_size: tuple[int, ...], den
         UsageError: The name is unknown, or the task, the number of dimensions or the image size is not supported.
         MissingRuntimeError: The name needs timm, which is not installed.
     """
+    if (gated := parse_gated(name)) is not None:
+        count, encoder = gated
+        built = [build_backbone(encoder, channels=channels, image_size=image_size, dense=dense) for _ in range(count)]
+        return GatedEncoders(Encoders(built), new_gate((channels, *image_size), count))
     network = _unet(name, channels, image_size, dense=dense) if name in UNETS else _pooled(name, channels, image_size)
     if dense and name not in UNETS:
         network = StagedMaps(network, (channels, *image_size))

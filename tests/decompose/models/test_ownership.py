@@ -13,6 +13,7 @@ from lorkit.decompose.models.ownership import owner_of
         ("backbone.dw.kernel.chest", "chest"),
         ("backbone.bn1.regions.knee.running_mean", "knee"),
         ("heads.chest.weight", "chest"),
+        ("gates.knee.bias", "knee"),
         ("models.knee.backbone.conv1.weight", "knee"),
         ("backbone.conv1.base.weight", None),
         ("backbone.chest.weight", None),  # a layer that is named like a region

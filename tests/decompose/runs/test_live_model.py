@@ -4,23 +4,28 @@ from pathlib import Path
 
 import pytest
 import torch
+from small_runs import TinyBackbone, TinyResNet
 
 from lorkit.decompose.artifacts import write_json
 from lorkit.decompose.config import Config, default_config, to_yaml
 from lorkit.decompose.errors import ArtifactError, UsageError
 from lorkit.decompose.experts import expert_layers, fuse_
 from lorkit.decompose.methods import METHODS, get_method
+from lorkit.decompose.models.backbones.gated_encoders import GatedEncoders
 from lorkit.decompose.models.regional import RegionalModel, SeparateModels
+from lorkit.decompose.models.routed import RoutedModel
 from lorkit.decompose.regions import Region, RegionSet
 from lorkit.decompose.runs.live_model import build_model, deployed_backbone, deploys_foundation, load_model, save_model
 
 pytestmark = pytest.mark.usefixtures("tiny")
 SMALL = (
+    "image.size=32",
     "student.backbone=tiny",
     "foundation.backbone=tiny_resnet",
     "lorkd.rank=2",
     "lorkd.ranks={knee: 3}",
     "lorkd.depthwise=true",
+    "mola.router=downscaled",
 )
 
 
@@ -66,8 +71,11 @@ def test_methods_deploy_the_students_or_the_foundations_network(method: str) -> 
     model = build_model(config, regions)
     adapts = method in ("finetune", "linear-probe", "lora")
     assert deploys_foundation(config) is adapts
-    assert deployed_backbone(config) == ("tiny_resnet" if adapts else "tiny")
-    assert type(model.plain_network("knee")).__name__ == ("TinyResNet" if adapts else "TinyBackbone")
+    own = {"mmoe": "mmoe-3:tiny"}.get(method, "tiny")
+    assert deployed_backbone(config) == ("tiny_resnet" if adapts else own)
+    if not isinstance(model, RoutedModel):  # whose network of a region is no plain one
+        kind = {"mmoe": GatedEncoders}.get(method, TinyResNet if adapts else TinyBackbone)
+        assert type(model.plain_network("knee")) is kind
     assert isinstance(model, SeparateModels) is (len(get_method(method).phases(regions)) > 1)
 
 
@@ -80,7 +88,7 @@ def test_narrow_layers_can_be_left_shared() -> None:
 
 def test_an_unknown_method_lists_the_known() -> None:
     config, regions = config_of("lorkd")
-    with pytest.raises(UsageError, match=r"one of cka, dist, drd, .*linear-probe, lora, lora-kd, lorkd, mtl, .*stl-kd"):
+    with pytest.raises(UsageError, match=r"one of cka, dist, .*linear-probe, lora, lora-kd, lorkd, .*mtl, .*stl-kd"):
         build_model(config.model_copy(update={"method": "lorka"}), regions)
 
 
