@@ -1,4 +1,4 @@
-"""MMoE: gates by region, gradients of every part, and a network of one region that can be rebuilt by name."""
+"""MMoE: gradients of every part, and what becomes of a run."""
 
 from __future__ import annotations
 
@@ -15,9 +15,8 @@ from lorkit.decompose.errors import UsageError
 from lorkit.decompose.extraction.extraction import extract
 from lorkit.decompose.lifecycle.removing import remove_region
 from lorkit.decompose.methods import TrainingModule, get_method
-from lorkit.decompose.models.foundation.model import load_strict
 from lorkit.decompose.runs import Run, open_run
-from lorkit.decompose.runs.expert import load_expert, plain_network
+from lorkit.decompose.runs.expert import load_expert
 from lorkit.decompose.runs.live_model import load_model
 from lorkit.decompose.tasks.losses import total
 from lorkit.decompose.training.gradients.balancing import shared_parameters
@@ -45,40 +44,7 @@ def test_all_parts_get_gradients_and_gates_those_of_their_region() -> None:
     assert {id(value) for value in shared_parameters(module)} == {id(x) for x in module.live.backbone.parameters()}
 
 
-def test_a_mixed_batch_goes_through_the_gate_and_head_of_each_sample() -> None:
-    live = make().eval().live
-    data = routed_batch()
-    with torch.no_grad():
-        output = live(data.image, data.region)
-        x = live.normalise(data.image)
-        for n, region in enumerate(data.region.tolist()):
-            name = REGIONS.names[region]
-            weights = live.gates[name](x[n].flatten()).softmax(0)
-            features = sum(weights[k] * live.backbone[k](x[n : n + 1]) for k in range(3))
-            torch.testing.assert_close(output.features[n : n + 1], features)
-            at = output.rows[name].tolist().index(n)
-            torch.testing.assert_close(output.logits[name][at : at + 1], live.heads[name](features))
-        assert not torch.equal(live.features(data.image, "a"), live.features(data.image, "b"))
-
-
-def test_the_network_of_a_region_is_rebuilt_from_its_name() -> None:
-    live = make("mmoe.experts=2").eval().live
-    config = default_config(overrides=[DATA, "student.backbone=shufflenet_v2_x1_0", "mmoe.experts=2"])
-    backbone = get_method("mmoe").deployed_backbone(config)
-    assert backbone == "mmoe-2:shufflenet_v2_x1_0"
-    network = live.deployable("b")
-    fresh = plain_network(backbone, channels=1, size=(32, 32), region=REGIONS.get("b")).double().eval()
-    load_strict(fresh, network.network.state_dict(), Path("x"))
-    image = torch.rand(3, 1, 32, 32, dtype=torch.float64)
-    with torch.no_grad():
-        torch.testing.assert_close(fresh(live.normalise(image)), live(image, "b").logits["b"])
-        torch.testing.assert_close(network(image), live(image, "b").logits["b"])
-
-
-def test_soft_gates_of_regions_and_a_single_encoder_are_refused() -> None:
-    data = routed_batch()
-    with pytest.raises(UsageError, match="soft gates"):
-        make().live.features(data.image, torch.ones(5, 2))
+def test_a_single_encoder_is_refused() -> None:
     with pytest.raises(UsageError, match=r"mmoe\.experts"):
         default_config(overrides=[DATA, "mmoe.experts=1"])
 
