@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import pytest
 import torch
 
 from lorkit.decompose.artifacts import load_tensors, read_json
@@ -27,13 +28,15 @@ from lorkit.decompose.training.loop.optimizer import build_optimizer, learning_r
 # SGD, because AdamW divides by the gradient's own size and so enlarges what only the order of a sum changes.
 SETTINGS = """
 name: ranks
+method: METHOD
 image: {size: 16, channels: 1}
 regions: {a: {data: a.npz}, b: {data: b.npz}, c: {data: c.npz}}
 foundation: {backbone: shufflenet_v2_x1_0, weights: teacher.pth}
 student: {backbone: vit_tiny}
-train: {epochs: 1, accumulate: 2, batch_size: 4, devices: 2, accelerator: cpu, warmup_epochs: 0,
+train: {epochs: 1, accumulate: PIECES, batch_size: 4, devices: 2, accelerator: cpu, warmup_epochs: 0,
         sampling: balanced, clip_norm: 5, optimizer: sgd, lr: 0.05, weight_decay: 0.0001}
 lorkd: {rank: 2}
+mola: {rank: 2}
 """
 SCRIPT = """
 import sys
@@ -45,7 +48,7 @@ print(train(load_config(sys.argv[1]), out=sys.argv[2]).run)
 """
 
 
-def write(directory: Path) -> Config:
+def write(directory: Path, method: str, pieces: int) -> Config:
     for seed, name in enumerate("abc"):
         rng = np.random.default_rng(seed)
         np.savez(
@@ -58,7 +61,9 @@ def write(directory: Path) -> Config:
     torch.save(
         build_backbone("shufflenet_v2_x1_0", channels=1, image_size=(16, 16)).state_dict(), directory / "teacher.pth"
     )
-    (directory / "decompose.yaml").write_text(SETTINGS, encoding="utf-8")
+    (directory / "decompose.yaml").write_text(
+        SETTINGS.replace("METHOD", method).replace("PIECES", str(pieces)), encoding="utf-8"
+    )
     return load_config(directory / "decompose.yaml")
 
 
@@ -73,7 +78,7 @@ def reference(config: Config, run: Path) -> tuple[dict[str, torch.Tensor], int]:
     regions = RegionSet(one.region for one in samples.values())
     foundation = load_foundation(run / "foundation")
     torch.manual_seed(config.seed)
-    module = get_method("lorkd").build(config, regions, foundation)
+    module = get_method(config.method).build(config, regions, foundation)
     optimizer = build_optimizer(module.parameter_groups(config.train), config.train)
     loaders = [
         BatchLoader(
@@ -104,8 +109,10 @@ def reference(config: Config, run: Path) -> tuple[dict[str, torch.Tensor], int]:
     return module.live.state_dict(), absent
 
 
-def test_two_ranks_are_one_process_on_their_joined_batches(tmp_path: Path) -> None:
-    config = write(tmp_path)
+# the decorrelation of mola-router compares the samples of a micro-batch on all ranks
+@pytest.mark.parametrize(("method", "pieces"), [("lorkd", 2), ("mola-grad", 2), ("mola-router", 1)])
+def test_two_ranks_are_one_process_on_their_joined_batches(tmp_path: Path, method: str, pieces: int) -> None:
+    config = write(tmp_path, method, pieces)
     script = tmp_path / "script.py"
     script.write_text(SCRIPT, encoding="utf-8")
     command = [sys.executable, str(script), str(tmp_path / "decompose.yaml"), str(tmp_path / "runs")]
