@@ -15,9 +15,15 @@ from lorkit.decompose.documents.report_row import ReportRow
 from lorkit.decompose.documents.scores import ClassScores
 from lorkit.decompose.events import EpochRow
 from lorkit.export.rendering.formatting import metric
-from lorkit.export.reporting.charts import latency_samples, panels, roc, tradeoff
+from lorkit.export.reporting.charts import heat_map, latency_samples, panels, roc, tradeoff
 
-_TERMS = {"ce": "cross-entropy", "feature_kd": "feature distillation", "logit_kd": "logit distillation"}
+_TERMS = {
+    "ce": "cross-entropy",
+    "feature_kd": "feature distillation",
+    "logit_kd": "logit distillation",
+    "twd": "decorrelation of gates",
+    "region": "region predictor",
+}
 _NOTHING = Markup("")
 
 
@@ -121,8 +127,19 @@ def draw_training(rows: Sequence[EpochRow], colours: Mapping[str, int]) -> dict[
             title = f"loss: {spelled or term.replace('_', ' ')}"
             losses = _curves((row["epoch"], row["loss"].get(term, {})) for row in members)
             drawn[title] = panels.curve_chart(f"{key}-{index}", title, losses, y_title="loss", colours=colours)
-        drawings[phase] = drawn
+        drawings[phase] = drawn | _gates(f"{key}-gates", members)
     return drawings
+
+
+def _gates(key: str, members: Sequence[EpochRow]) -> dict[str, Markup]:
+    """Draw the similarity of a router's gates between regions in the epoch that was kept; nothing without a router."""
+    routed = [row for row in members if "gates" in row]
+    if not routed:
+        return {}
+    best = max(routed, key=lambda row: (row["val"]["mean"], -row["epoch"]))
+    title, found = f"gates of the router, epoch {best['epoch'] + 1}", best["gates"]
+    said = "Mean cosine between the gates of two validation images, by their regions; 1 if they are mixed alike."
+    return {title: heat_map.heat_map(key, title, said, found["similarity"], note="similarity of gates between regions")}
 
 
 def _curves(epochs: Iterable[tuple[int, Mapping[str, float]]]) -> Mapping[str, Sequence[tuple[float, float]]]:
