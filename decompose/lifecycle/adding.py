@@ -137,7 +137,7 @@ def add_region(run: Run, region: str, config: Config, **options: Unpack[RunOptio
 def _read(run: Run, region: str, stated: Config, pseudonyms: Pseudonyms) -> _Addition:
     if run.config.method != "lorkd":
         raise UsageError(
-            f"--add-region to {run.path}, a run of method '{run.config.method}', which has no experts",
+            f"--add-region to {run.path}, a run of method '{run.config.method}'",
             required="a run of method 'lorkd'",
             fix="train one with `decompose train --method lorkd`",
         )

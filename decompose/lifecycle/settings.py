@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Any
 
 from pydantic import BaseModel
@@ -70,23 +71,28 @@ def config_with_region(run: Run, stated: Config, region: str) -> Config:
 
 def only_region(config: Config, region: str) -> Config:
     """Return the settings with one region and nothing of the others."""
-    ranks = {name: rank for name, rank in config.lorkd.ranks.items() if name == region}
-    return config.model_copy(
-        update={"regions": {region: config.regions[region]}, "lorkd": config.lorkd.model_copy(update={"ranks": ranks})}
-    )
+    return config.model_copy(update={"regions": {region: config.regions[region]}, **_with_ranks(config, {region})})
 
 
 def without_region(config: Config, region: str) -> Config:
     """Return the settings without a region: its section, its rank, its name among the foundation's regions."""
-    ranks = {name: rank for name, rank in config.lorkd.ranks.items() if name != region}
-    update: dict[str, Any] = {
-        "regions": {name: section for name, section in config.regions.items() if name != region},
-        "lorkd": config.lorkd.model_copy(update={"ranks": ranks}),
-    }
+    left = {name: section for name, section in config.regions.items() if name != region}
+    update: dict[str, Any] = {"regions": left, **_with_ranks(config, set(left))}
     if config.foundation.regions != "all":
-        left = tuple(name for name in config.foundation.regions if name != region)
-        update["foundation"] = config.foundation.model_copy(update={"regions": left})
+        known = tuple(name for name in config.foundation.regions if name != region)
+        update["foundation"] = config.foundation.model_copy(update={"regions": known})
     return config.model_copy(update=update)
+
+
+def _with_ranks(config: Config, regions: Collection[str]) -> dict[str, Any]:
+    """Return the sections of experts with the ranks of some regions only."""
+    sections = {"lorkd": config.lorkd, "mola": config.mola}
+    return {
+        name: section.model_copy(
+            update={"ranks": {region: rank for region, rank in section.ranks.items() if region in regions}}
+        )
+        for name, section in sections.items()
+    }
 
 
 def is_stated(section: BaseModel, key: str) -> bool:

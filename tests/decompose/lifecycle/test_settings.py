@@ -52,15 +52,10 @@ def test_what_the_regions_share_cannot_be_stated_otherwise(small_run: Run, tmp_p
         config_with_region(small_run, stated(tmp_path, f"regions: {{wrist: {{data: w.npz}}}}\n{line}\n"), "wrist")
 
 
-def test_one_region_and_all_but_one(small_run: Run) -> None:
-    config = small_run.config.model_copy(
-        update={"lorkd": small_run.config.lorkd.model_copy(update={"ranks": {"chest": 2, "knee": 3}})}
-    )
-    assert (list(only_region(config, "chest").regions), only_region(config, "chest").lorkd.ranks) == (
-        ["chest"],
-        {"chest": 2},
-    )
-    assert (list(without_region(config, "chest").regions), without_region(config, "chest").lorkd.ranks) == (
-        ["knee"],
-        {"knee": 3},
-    )
+@pytest.mark.parametrize("section", ["lorkd", "mola"])
+def test_one_region_and_all_but_one(small_run: Run, section: str) -> None:
+    experts = getattr(small_run.config, section).model_copy(update={"ranks": {"chest": 2, "knee": 3}})
+    config = small_run.config.model_copy(update={section: experts})
+    one, rest = only_region(config, "chest"), without_region(config, "chest")
+    assert (list(one.regions), getattr(one, section).ranks) == (["chest"], {"chest": 2})
+    assert (list(rest.regions), getattr(rest, section).ranks) == (["knee"], {"knee": 3})
