@@ -52,8 +52,7 @@ class Region:
 
     The classes of a segmentation are its structures, values 1..n of a mask; 0 is the background, which has no name. The
     classes of a multilabel region are its labels, any number of which apply to an image.
-    `grouped` says whether patients are known, so that no patient is in two parts of the split; None: not stated. `maps`
-    says that its networks compute maps because another region of the run has masks: heads of classes average them.
+    `grouped` says whether patients are known, so that no patient is in two parts of the split; None: not stated.
     """
 
     name: str
@@ -62,7 +61,6 @@ class Region:
     modality: str | None = None
     synthetic: bool = False
     grouped: bool | None = None
-    maps: bool = False
 
     def __post_init__(self) -> None:
         check_region_name(self.name)

@@ -116,8 +116,6 @@ class RegionInfo(Part):
     task: str = "classification"
     classes: list[str]
     modality: str | None = None
-    maps: bool = False
-    """Whether the head averages maps, because another region of the run has masks."""
     decision: Decision | None = None
     """Null for other tasks than multilabel."""
     synthetic: bool = True
@@ -140,7 +138,6 @@ class RegionInfo(Part):
             modality=self.modality,
             synthetic=self.synthetic,
             grouped=self.grouped,
-            maps=self.maps,
         )
 
 

@@ -42,8 +42,6 @@ class ReportedRegion(Part):
     synthetic: bool
     grouped: bool | None = None
     """Whether patients are known, and no patient is in two parts; null where the run does not state it."""
-    maps: bool = False
-    """Whether its networks compute maps, because another region has masks."""
     cases: dict[str, int]
 
 

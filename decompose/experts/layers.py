@@ -17,7 +17,8 @@ from lorkit.decompose.config import ExpertConfig
 from lorkit.decompose.errors import DataError, UsageError
 from lorkit.decompose.experts import algebra
 from lorkit.decompose.experts.algebra import TRANSPOSED, Base
-from lorkit.decompose.experts.routing import BatchRouting, Routing
+from lorkit.decompose.experts.batch_routing import BatchRouting
+from lorkit.decompose.experts.routing import Routing
 from lorkit.decompose.experts.strategies import LayerInputs, StrategySelector
 from lorkit.decompose.experts.strategies.geometry import LayerGeometry, Sizes
 from lorkit.decompose.experts.strategies.merged import weight_updates

@@ -15,106 +15,7 @@ import torch
 from torch import Tensor
 
 from lorkit.decompose.errors import DataError, UsageError, unknown
-
-RegionSelection = Tensor | str | None
-
-
-@dataclass(frozen=True, eq=False)
-class BatchRouting:
-    """The rows of one batch by region.
-
-    Attributes:
-        source: Argument of `Routing.use`.
-        regions: Indices of the regions in the batch, ascending; empty if no expert is in use.
-        counts: Rows of each of them; empty if one region owns every row, however many there are.
-        order: (N,) permutation that groups the rows by region, or None if they are grouped.
-        inverse: (N,) permutation that undoes `order`.
-        presorted: The caller has applied `order`, so layers get grouped rows.
-        gates: (N, T) soft weights instead of one region per row.
-        samples: N, the sum of `counts`.
-        threads: CPU threads at the start of the batch.
-        equal: Whether all regions present have equally many rows. Computed here, as `samples` and `threads`, because a
-            compiler with variable counts cannot trace it.
-        version: torch's counter of in-place changes to `source` at the time of the plan; None if it has none.
-    """
-
-    source: RegionSelection
-    regions: tuple[int, ...] = ()
-    counts: tuple[int, ...] = ()
-    order: Tensor | None = None
-    inverse: Tensor | None = None
-    presorted: bool = False
-    gates: Tensor | None = None
-    samples: int = 0
-    threads: int = 1
-    equal: bool = True
-    version: int | None = None
-
-    @property
-    def stale(self) -> bool:
-        """Whether `source` was changed in place since the plan was made."""
-        return self.version is not None and _version(self.source) not in (None, self.version)
-
-    @property
-    def empty(self) -> bool:
-        """Whether no expert is in use."""
-        return not self.regions and self.gates is None
-
-    def rows(self, x: Tensor, layer: str) -> tuple[int, ...]:
-        """Return the number of rows of `x` (L, ...) of each of `regions`; raise DataError if L is no multiple of N."""
-        if not self.counts:
-            return (len(x),)
-        repeat = self._repeat(x, self.samples, layer)
-        return tuple(count * repeat for count in self.counts)
-
-    def arrange(self, x: Tensor) -> Tensor:
-        """Group the rows of `x` (L, ...) by region, unless they are grouped."""
-        if self.order is None or self.presorted:
-            return x
-        return x.index_select(0, _rows(self.order, len(x) // len(self.order), x))
-
-    def split(self, x: Tensor, layer: str) -> list[tuple[int, Tensor]]:
-        """Return (region index, its rows) for each region of the batch; views if the rows are grouped.
-
-        Args:
-            x: (L, ...) with L a multiple of N and the batch outermost.
-            layer: Name of the calling layer, for the error.
-
-        Raises:
-            DataError: L is no multiple of N.
-        """
-        rows = self.rows(x, layer)
-        return list(zip(self.regions, torch.split(self.arrange(x), list(rows)), strict=True))
-
-    def rearrange(self, y: Tensor) -> Tensor:
-        """Undo `arrange`."""
-        if self.inverse is None or self.presorted:
-            return y
-        return y.index_select(0, _rows(self.inverse, len(y) // len(self.inverse), y))
-
-    def group(self, x: Tensor) -> Tensor:
-        """Apply `order` to the N rows of `x`, as callers of a presorted plan must."""
-        return x if self.order is None else x.index_select(0, self.order.to(x.device))
-
-    def restore(self, x: Tensor) -> Tensor:
-        """Undo `group`."""
-        return x if self.inverse is None else x.index_select(0, self.inverse.to(x.device))
-
-    def gates_for(self, x: Tensor, layer: str) -> Tensor:
-        """Return the soft weights (L, T) of the rows of `x`."""
-        assert self.gates is not None
-        repeat = self._repeat(x, len(self.gates), layer)
-        return self.gates.repeat_interleave(repeat, 0) if repeat > 1 else self.gates
-
-    @staticmethod
-    def _repeat(x: Tensor, samples: int, layer: str) -> int:
-        if len(x) % samples or len(x) == 0:
-            raise DataError(
-                f"layer '{layer}' got {len(x)} rows for {samples} routed samples",
-                required="a multiple of the samples, with the batch outermost",
-                fix="route as many samples as the batch has, or exclude this layer with `select`",
-            )
-        return len(x) // samples
+from lorkit.decompose.experts.batch_routing import BatchRouting, RegionSelection, version_of
 
 
 @dataclass(eq=False)
@@ -129,6 +30,7 @@ class Routing:
         regions: Names, in the order of their indices.
         wrapped: Names of the layers with experts.
         skipped: (name, reason) of other layers with weights.
+        plan: That of the current scope.
     """
 
     regions: tuple[str, ...]
@@ -136,7 +38,7 @@ class Routing:
     skipped: tuple[tuple[str, str], ...] = ()
     active: str | None = None
     experts_on: bool = True
-    _scope: BatchRouting | None = field(default=None, repr=False)
+    plan: BatchRouting | None = field(default=None, repr=False)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Routing:
         """Copy without the scope of a batch, which belongs to the original's step."""
@@ -170,22 +72,28 @@ class Routing:
             DataError: Indices out of range, or a shape that fits neither ids nor gates.
             UsageError: An unknown region.
         """
-        before = self._scope
+        before = self.plan
         reuse = before is not None and _holds(before, ids) and before.presorted == (sort and _is_ids(ids))
         routed = before if reuse and before is not None else self.route(ids, sort=sort)
-        self._scope = routed
-        try:
+        with self.within(routed):
             yield routed
+
+    @contextmanager
+    def within(self, plan: BatchRouting) -> Iterator[None]:
+        """Use a plan inside the context."""
+        before, self.plan = self.plan, plan
+        try:
+            yield
         finally:
-            self._scope = before
+            self.plan = before
 
     def open(self, gates: Tensor) -> None:
         """Use soft gates (N, T) until `close`, for callers whose scope outlives one forward pass."""
-        self._scope = self.route(gates)
+        self.plan = self.route(gates)
 
     def close(self) -> None:
         """End what `open` began."""
-        self._scope = None
+        self.plan = None
 
     @contextmanager
     def without_experts(self) -> Iterator[None]:
@@ -202,14 +110,14 @@ class Routing:
         Raises:
             UsageError: There is no scope and no active region, or the ids were changed since the scope was opened.
         """
-        if self._scope is not None:
-            if self._scope.stale:
+        if self.plan is not None:
+            if self.plan.stale:
                 raise UsageError(
                     f"layer '{layer}' ran with region ids or gates that were changed in place within their scope",
                     required="the ids that the scope was opened with",
                     fix="change a copy (ids.clone()), and open a scope for it",
                 )
-            return self._scope
+            return self.plan
         if self.active is not None:
             return BatchRouting(self.active, (self.regions.index(self.active),))
         raise UsageError(
@@ -227,7 +135,7 @@ class Routing:
         if ids.is_floating_point():
             if ids.dim() != 2 or ids.shape[1] != len(self.regions):
                 raise self._bad(f"soft gates of shape {tuple(ids.shape)}")
-            return BatchRouting(ids, gates=ids, version=_version(ids))
+            return BatchRouting(ids, gates=ids, version=version_of(ids))
         if not _is_ids(ids):
             raise self._bad(f"region ids of shape {tuple(ids.shape)} and type {ids.dtype}")
         host = ids.detach().cpu().long()
@@ -237,12 +145,12 @@ class Routing:
         threads = torch.get_num_threads()
         present = tuple(index for index, count in enumerate(counts) if count)
         if len(present) == 1:
-            return BatchRouting(ids, present, presorted=sort, threads=threads, version=_version(ids))
+            return BatchRouting(ids, present, presorted=sort, threads=threads, version=version_of(ids))
         grouped = bool((host[1:] >= host[:-1]).all())
         order = None if grouped else torch.argsort(host, stable=True).to(ids.device)
         inverse = None if order is None else torch.argsort(order)
         rows = tuple(counts[index] for index in present)
-        equal, version = len(set(rows)) == 1, _version(ids)
+        equal, version = len(set(rows)) == 1, version_of(ids)
         return BatchRouting(ids, present, rows, order, inverse, sort, None, len(ids), threads, equal, version)
 
     def _bad(self, given: str) -> DataError:
@@ -265,21 +173,6 @@ def _is_ids(ids: RegionSelection) -> bool:
 
 def _holds(routed: BatchRouting, ids: RegionSelection) -> bool:
     return (routed.source is ids and not routed.stale) or (isinstance(routed.source, str) and routed.source == ids)
-
-
-def _version(ids: RegionSelection) -> int | None:
-    """Return torch's counter of in-place changes; compilers and inference mode have none."""
-    if not isinstance(ids, Tensor) or torch.compiler.is_compiling() or ids.is_inference():
-        return None
-    return ids._version
-
-
-def _rows(order: Tensor, repeat: int, x: Tensor) -> Tensor:
-    """Extend a permutation of N samples to their k*N rows, on the device of `x`."""
-    order = order.to(x.device)
-    if repeat == 1:
-        return order
-    return (order[:, None] * repeat + torch.arange(repeat, device=order.device)).flatten()
 
 
 def check_names(regions: Iterable[str]) -> tuple[str, ...]:

@@ -149,8 +149,7 @@ class ExpertBuilder:
             validation=measured.validation,
             reduction=measured.reduction,
         )
-        info = info if measured.decision is None else info.with_changes(decision=measured.decision)
-        return info.with_changes(maps=True) if one.maps else info
+        return info if measured.decision is None else info.with_changes(decision=measured.decision)
 
     def _in_region(self, region: str, train: PreparedRegion, val: PreparedRegion) -> tuple[MeasuredCheck, list[str]]:
         """Fit the region check, and measure it on images that were not used to fit its model or limit."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Unpack
@@ -19,10 +19,11 @@ from lorkit.decompose.lifecycle.new_region_model import AddedRegion, merge_regio
 from lorkit.decompose.lifecycle.provenance import origin_record, with_heads, with_known_head
 from lorkit.decompose.lifecycle.settings import config_with_region, only_region
 from lorkit.decompose.methods import get_method
+from lorkit.decompose.models.backbones.unets import UNETS
 from lorkit.decompose.models.foundation.model import load_foundation, load_strict
 from lorkit.decompose.regions import Region, RegionSet
 from lorkit.decompose.runs import Run
-from lorkit.decompose.runs.live_model import WEIGHTS, build_model
+from lorkit.decompose.runs.live_model import WEIGHTS, build_model, tensors_of_decoder
 from lorkit.decompose.runs.writing import RunContent
 from lorkit.decompose.tasks import dense_outputs
 from lorkit.decompose.training.feature_cache import feature_cache_factory
@@ -86,7 +87,9 @@ class _Addition(TrainableRun):
         module.live.cpu()
         teacher.model.cpu()  # its backbone is that of `source`
         live = build_model(config, self.regions)
-        load_strict(live, merge_region(shared, module.live), work.path / WEIGHTS)
+        # a region without masks has untrained experts in a decoder that it does not use
+        tensors = {**tensors_of_decoder(config, live.state_dict()), **merge_region(shared, module.live)}
+        load_strict(live, tensors, work.path / WEIGHTS)
         content = RunContent(
             config=config,
             regions=self.regions,
@@ -151,8 +154,12 @@ def _read(run: Run, region: str, stated: Config, pseudonyms: Pseudonyms) -> _Add
     samples = read_region(
         region, config.regions[region], base=stated.base, dims=len(config.image.size), pseudonyms=pseudonyms
     )
-    if dense_outputs(run.regions) and not dense_outputs([samples.region]):
-        samples = replace(samples, region=replace(samples.region, maps=True))  # on the run's network, which has maps
+    if config.student.backbone in UNETS and dense_outputs([samples.region]) and not dense_outputs(run.regions):
+        raise UsageError(
+            f"region '{region}' with masks for {run.path}, whose {config.student.backbone} has no decoder",
+            required="a run with a region of masks",
+            fix="train again with all regions",
+        )
     splits = split_regions({region: samples}, config.split, seed=config.seed)
     decides = {"settings": config_digest(config), "data": samples.digest}
     origin = {"run": run.manifest.digest, "region": region}

@@ -14,6 +14,7 @@ from lorkit.decompose.errors import UsageError
 from lorkit.decompose.events import Notice, ignore
 from lorkit.decompose.lifecycle.provenance import origin_record
 from lorkit.decompose.lifecycle.settings import is_stated
+from lorkit.decompose.models.backbones.outputs import without_idle_decoder
 from lorkit.decompose.models.backbones.registry import build_backbone, detach_head
 from lorkit.decompose.models.foundation.model import Foundation
 from lorkit.decompose.models.regional import RegionalModel
@@ -122,9 +123,8 @@ def _check_size(config: Config, expert: LoadedExpert) -> None:
 def _foundation(expert: LoadedExpert, config: Config, training_data: TrainingData) -> Foundation:
     """Return the expert as a foundation: its backbone, and its head for regions with exactly its classes."""
     image, source = config.image, expert.plain
-    dense = dense_outputs(training_data.regions)
-    backbone = build_backbone(config.student.backbone, channels=image.channels, image_size=image.size, dense=dense)
-    backbone.load_state_dict(detach_head(source).state_dict())
+    backbone: Any = without_idle_decoder(detach_head(source), dense=dense_outputs(training_data.regions))
+    backbone.image_shape = (image.channels, *image.size)
     model = RegionalModel(backbone, training_data.regions, mean=image.mean, std=image.std)
     head = source.get_submodule(cast(Any, source).head_name)
     same = RegionSet(

@@ -23,8 +23,9 @@ from lorkit.decompose.models.ownership import owner_of
 from lorkit.decompose.models.regional import RegionalModel, SeparateModels
 from lorkit.decompose.regions import RegionSet
 from lorkit.decompose.runs import RUNS, Run
-from lorkit.decompose.runs.live_model import WEIGHTS, build_model
+from lorkit.decompose.runs.live_model import WEIGHTS, build_model, tensors_of_decoder
 from lorkit.decompose.runs.writing import RunContent, write_run
+from lorkit.decompose.tasks import dense_outputs
 from lorkit.decompose.training.new_run import NewRun, RunOptions, TrainResult
 from lorkit.decompose.training.plan import TrainingPlan, plan_training
 
@@ -126,6 +127,8 @@ def _live(run: Run, config: Config, regions: RegionSet, region: str) -> Regional
     tensors = load_tensors(run.path / WEIGHTS)
     kept = {key: value for key, value in tensors.items() if owner_of(key, (region,)) is None}
     live = build_model(config, regions)
+    if not dense_outputs(regions):
+        kept = {key: kept[key] for key in kept.keys() - tensors_of_decoder(config, kept).keys()}
     if _shapes(live.state_dict()) != _shapes(kept):
         raise UsageError(
             f"--remove-region of a run of method '{config.method}'",

@@ -6,7 +6,7 @@ A file defines `METHOD`, an instance of a subclass of `Method`; `methods/__init_
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any, Protocol, runtime_checkable
 
 from torch import Tensor, nn
@@ -18,6 +18,7 @@ from lorkit.decompose.data.prepared import PreparedRegion
 from lorkit.decompose.events import GateFigures
 from lorkit.decompose.models.foundation.model import Foundation
 from lorkit.decompose.models.ownership import owner_of
+from lorkit.decompose.models.region_features import idle_parameters
 from lorkit.decompose.models.regional import RegionalModel, RegionalOutput
 from lorkit.decompose.models.reprogrammers import resampled
 from lorkit.decompose.regions import RegionSet
@@ -56,11 +57,14 @@ class TrainingModule(nn.Module):
         """Return the outputs of the frozen foundation that `forward` needs; called without gradients."""
         output: RegionalOutput = teacher(batch.image_for_teacher, batch.region)
         places = tuple(batch.image.shape[2:])
-        if output.features.dim() == 2 or tuple(output.features.shape[2:]) == places:
+        if all(value.dim() == 2 or tuple(value.shape[2:]) == places for value in output.features.values()):
             return output
         # maps of the teacher's image size are resized to the student's grid; logits are computed
         # from the resized maps, as from cached features
-        return teacher.classify_features(resampled(output.features, places), batch.region)
+        features = {
+            name: value if value.dim() == 2 else resampled(value, places) for name, value in output.features.items()
+        }
+        return teacher.classify_features(features, batch.region)
 
     def task_of(self, region: str) -> Task:
         """Return the task of a region."""
@@ -96,6 +100,10 @@ class TrainingModule(nn.Module):
 
     def check_batches(self, least: int) -> None:
         """Raise UsageError if a term is undefined in the smallest micro-batch, of `least` samples."""
+
+    def idle_parameters(self, present: Collection[str]) -> list[nn.Parameter]:
+        """Return parameters that a batch of the regions `present` does not reach, besides those of absent regions."""
+        return idle_parameters(self.live.backbone, self.live.regions, present)
 
     def finished(self) -> RegionalModel:
         """Return the trained network as it is saved and deployed, on the CPU."""

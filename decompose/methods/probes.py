@@ -50,7 +50,7 @@ def features_of(
         if dense:
             pairs.append(_sampled(feature, target, most, generator))
         else:
-            pairs.append((feature if feature.dim() == 2 else feature.flatten(2).mean(2), target))
+            pairs.append((feature, target))
         done += len(image)
     return torch.cat([feature for feature, _ in pairs]), torch.cat([label for _, label in pairs])
 
@@ -62,9 +62,9 @@ def probe_for(
     task = get_task(region.task)
     known = features_of(model, train, region.name, on_event)
     head = fit_probe(known, features_of(model, val, region.name, on_event), task.outputs(region))
-    if not getattr(model.backbone, "dense_dims", 0):
+    if not task.dense:
         return head
-    kernel = new_head(model.backbone, task.outputs(region), maps=task.dense).requires_grad_(False)
+    kernel = new_head(model.backbone, task.outputs(region), maps=True).requires_grad_(False)
     kernel.load_state_dict({"weight": head.weight.view_as(kernel.get_parameter("weight")), "bias": head.bias})
     return kernel
 

@@ -1,6 +1,9 @@
 """One model for all regions: normalisation, a backbone with or without experts, one head per region.
 
-Shapes: N images of a batch, n_t of them of region t, F features, C_t outputs of region t.
+Shapes: N images of a batch, n_t of them of region t, F features, M channels of maps, C_t outputs of region t.
+
+Heads of classes and labels get pooled features, those of masks get maps; one backbone gives both, each for the rows of
+the regions that need it.
 """
 
 from __future__ import annotations
@@ -14,9 +17,14 @@ from torch import Tensor, nn
 
 from lorkit.decompose.errors import DataError, UsageError
 from lorkit.decompose.experts import Routing, expert_layers, extract
-from lorkit.decompose.experts.routing import BatchRouting, check_names
+from lorkit.decompose.experts.batch_routing import BatchRouting
+from lorkit.decompose.experts.routing import check_names
+from lorkit.decompose.models.backbones.outputs import feature_width, gives_maps, with_own_output
 from lorkit.decompose.models.backbones.registry import attach_head, new_head
+from lorkit.decompose.models.backbones.stage_adapters import encode, forked
+from lorkit.decompose.models.backbones.stages import Encoding
 from lorkit.decompose.models.deployable import Deployable, Normalise
+from lorkit.decompose.models.region_features import Rows, features_by_region, plan_of
 from lorkit.decompose.regions import RegionSet
 from lorkit.decompose.tasks import get_task
 
@@ -25,12 +33,12 @@ class RegionalOutput(NamedTuple):
     """Outputs of a model for a batch, by the regions of the batch in routing order.
 
     Attributes:
-        features: (N, F), or (N, F, *spatial) of dense tasks, in the order of the batch.
+        features: By region, (n_t, F), or maps (n_t, M, *spatial) of a region with masks.
         logits: By region, (n_t, C_t), or (n_t, C_t, *spatial).
-        rows: By region, (n_t,) int64 ascending rows of the batch that the logits belong to.
+        rows: By region, (n_t,) int64 ascending rows of the batch that features and logits belong to.
     """
 
-    features: Tensor
+    features: dict[str, Tensor]
     logits: dict[str, Tensor]
     rows: dict[str, Tensor]
 
@@ -74,9 +82,10 @@ class _Regional(nn.Module):
         Raises:
             UsageError: The region is unknown.
         """
-        self.regions.index(region)
+        dense = get_task(self.regions.get(region).task).dense
         model = self.model_of(region)
-        return attach_head(extract(model.backbone, region), model.heads[region]).eval()
+        network = with_own_output(extract(model.backbone, region), dense=dense)
+        return attach_head(network, model.heads[region]).eval()
 
     def deployable(self, region: str) -> Deployable:
         """Return a region's plain network with the model's normalisation: images in [0, 1] to logits."""
@@ -105,6 +114,10 @@ class RegionalModel(_Regional):
         mean: Normalisation, one value per channel.
         std: Normalisation, one value per channel.
         routing: The result of `add_experts_`; None for a backbone without experts.
+
+    Attributes:
+        dense: By region index, whether a region has masks.
+        forks: Whether the backbone's own output is not what every region needs, so that its stages are used.
     """
 
     def __init__(
@@ -122,17 +135,11 @@ class RegionalModel(_Regional):
             raise UsageError("a backbone with experts", required="its routing", fix="pass what add_experts_ returned")
         self.normalise = Normalise(mean, std)
         self.backbone = backbone
-        tasks = {region.name: get_task(region.task) for region in regions}
-        for name, task in tasks.items():
-            if task.dense and not getattr(backbone, "dense_dims", 0):
-                raise UsageError(
-                    f"region '{name}' of task {task.name} with a network for classes",
-                    required="features for the outputs of the task: (N, F, *size)",
-                    fix="let the teacher's features fit the task, or pass dense to build_backbone",
-                )
+        self.dense = tuple(get_task(region.task).dense for region in regions)
+        self.forks = any(dense is not gives_maps(backbone) for dense in self.dense)
         self.heads = nn.ModuleDict()
-        for name, task in tasks.items():
-            self.heads[name] = new_head(backbone, task.outputs(regions.get(name)), maps=task.dense)
+        for region, dense in zip(regions, self.dense, strict=True):
+            self.heads[region.name] = new_head(backbone, get_task(region.task).outputs(region), maps=dense)
 
     def forward(self, image: Tensor, region: Tensor | str | None = None) -> RegionalOutput:
         """Map images to features and each region's logits in one pass.
@@ -148,16 +155,40 @@ class RegionalModel(_Regional):
         with self.scope(region) as routed:
             return self._classified(self._grouped_features(image, routed), routed)
 
-    def classify_features(self, features: Tensor, region: Tensor | str | None = None) -> RegionalOutput:
-        """Return the result of `forward` for features (N, F) that were computed earlier."""
+    def classify_features(self, features: Mapping[str, Tensor], region: Tensor | str | None = None) -> RegionalOutput:
+        """Return the result of `forward` for its features, which were computed earlier."""
         with self.scope(region) as routed:
-            return self._classified(routed.group(features), routed)
+            return self._classified({self.routing.index(name): rows for name, rows in features.items()}, routed)
 
     def features(self, image: Tensor, region: Tensor | str | None = None) -> Tensor:
-        """Map images (N, C, *spatial) to features (N, F) or (N, F, *spatial); soft gates (N, T) are allowed."""
+        """Map images (N, C, *spatial) to features (N, F), or (N, M, *spatial) of a region with masks.
+
+        Soft gates (N, T) of experts are allowed if the backbone's own output is what every region needs.
+
+        Raises:
+            UsageError: A batch of regions with masks and others.
+        """
         with self.scope(region) as routed:
-            features = self._grouped_features(image, routed, soft=True)
-        return routed.restore(features)
+            if routed.gates is not None and not self.forks and expert_layers(self.backbone):
+                return cast(Tensor, self.backbone(self.normalise(image)))
+            found = self._grouped_features(image, routed)
+            if len({self.dense[t] for t in found}) > 1:
+                raise UsageError(
+                    "a batch of regions with masks and others", required="one kind of features", fix="call the model"
+                )
+            return routed.restore(_joined(list(found.values())))
+
+    def encode(self, image: Tensor) -> Encoding:
+        """Run all stages on normalised images (N, C, *spatial)."""
+        return encode(forked(self.backbone), image)
+
+    def feature_width(self, region: str) -> int:
+        """Return the width of the features of a region."""
+        return feature_width(self.backbone, dense=self.dense_of(region))
+
+    def dense_of(self, region: str) -> bool:
+        """Return whether a region has masks."""
+        return self.dense[self.regions.index(region)]
 
     def model_of(self, region: str) -> RegionalModel:
         """Return this model."""
@@ -167,13 +198,21 @@ class RegionalModel(_Regional):
         """Return the routings of the backbone's expert layers."""
         return [self.routing]
 
-    def _classified(self, features: Tensor, routed: BatchRouting) -> RegionalOutput:
-        parts = [(self.routing.regions[t], rows) for t, rows in routed.split(features, "heads")]
-        logits = {name: self.heads[name](rows) for name, rows in parts}
-        return RegionalOutput(routed.restore(features), logits, _rows_of(routed, self.routing.regions, features))
+    def _classified(self, features: Mapping[int, Tensor], routed: BatchRouting) -> RegionalOutput:
+        named = {self.routing.regions[t]: rows for t, rows in features.items()}
+        logits = {name: self.heads[name](rows) for name, rows in named.items()}
+        return RegionalOutput(named, logits, _rows_of(routed, named))
 
-    def _grouped_features(self, image: Tensor, routed: BatchRouting, *, soft: bool = False) -> Tensor:
-        return cast(Tensor, self.backbone(self.normalise(grouped(image, routed, soft=soft))))
+    def _grouped_features(self, image: Tensor, routed: BatchRouting) -> dict[int, Tensor]:
+        """Return the features of each region's rows."""
+        x = self.normalise(grouped(image, routed))
+        if not self.forks:
+            return dict(routed.split(self.backbone(x), "heads"))
+
+        def scope(rows: Rows) -> AbstractContextManager[None]:
+            return self.routing.within(plan_of(routed, rows))
+
+        return features_by_region(forked(self.backbone), self.encode(x), routed, self.dense, scope)
 
 
 class SeparateModels(_Regional):
@@ -199,32 +238,31 @@ class SeparateModels(_Regional):
         with self.scope(region) as routed:
             parts = [(self.routing.regions[t], rows) for t, rows in routed.split(grouped(image, routed), "heads")]
             outputs = {name: self.model_of(name)(rows, name) for name, rows in parts}
-            features = torch.cat([output.features for output in outputs.values()])
+            features = {name: output.features[name] for name, output in outputs.items()}
             logits = {name: output.logits[name] for name, output in outputs.items()}
-            rows_of = _rows_of(routed, self.routing.regions, features)
-        return RegionalOutput(routed.restore(features), logits, rows_of)
-
-    def features(self, image: Tensor, region: Tensor | str | None = None) -> Tensor:
-        """Map images (N, C, *spatial) to features (N, F) or (N, F, *spatial)."""
-        return self.forward(image, region).features
+            return RegionalOutput(features, logits, _rows_of(routed, features))
 
     def model_of(self, region: str) -> RegionalModel:
         """Return the model of the region."""
         return cast(RegionalModel, self.models[region])
 
 
-def grouped(image: Tensor, routed: BatchRouting, *, soft: bool = False) -> Tensor:
+def _joined(parts: list[Tensor]) -> Tensor:
+    return parts[0] if len(parts) == 1 else torch.cat(parts)
+
+
+def grouped(image: Tensor, routed: BatchRouting) -> Tensor:
     """Group the images of a batch by region.
 
     Raises:
-        UsageError: Soft gates, unless `soft` allows them.
+        UsageError: Soft gates.
         DataError: There is not one region per image.
     """
-    if routed.gates is not None and not soft:
+    if routed.gates is not None:
         raise UsageError(
             "soft gates",
             required="one region per row, to choose its head or network",
-            fix="call RegionalModel.features",
+            fix="call RegionalModel.features of regions that need one kind of features",
         )
     if isinstance(routed.source, Tensor) and len(routed.source) != len(image):
         raise DataError(
@@ -233,6 +271,8 @@ def grouped(image: Tensor, routed: BatchRouting, *, soft: bool = False) -> Tenso
     return routed.group(image)
 
 
-def _rows_of(routed: BatchRouting, names: tuple[str, ...], features: Tensor) -> dict[str, Tensor]:
-    order = routed.group(torch.arange(len(features), device=features.device))
-    return {names[t]: rows for t, rows in routed.split(order, "heads")}
+def _rows_of(routed: BatchRouting, features: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return the rows of the batch that the features of each region belong to."""
+    sizes = [len(rows) for rows in features.values()]
+    order = routed.group(torch.arange(sum(sizes), device=next(iter(features.values())).device))
+    return dict(zip(features, torch.split(order, sizes), strict=True))

@@ -9,18 +9,20 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import NamedTuple, cast
 
+import torch
 from torch import Tensor, nn
 
 from lorkit.decompose.config import Config, ExpertConfig
 from lorkit.decompose.experts import Routing, add_experts_, expert_layers
+from lorkit.decompose.experts.batch_routing import BatchRouting
 from lorkit.decompose.experts.gating_network import GatingNetwork, GatingOutput
 from lorkit.decompose.experts.insertion import Select
 from lorkit.decompose.experts.routers import router_class
-from lorkit.decompose.experts.routing import BatchRouting
 from lorkit.decompose.models.backbones.layer_stages import stages_of_layers
-from lorkit.decompose.models.backbones.stage_adapters import stage_shapes, staged
-from lorkit.decompose.models.backbones.stages import STAGES
-from lorkit.decompose.models.regional import RegionalModel, RegionalOutput
+from lorkit.decompose.models.backbones.stage_adapters import forked, stage_shapes, staged
+from lorkit.decompose.models.backbones.stages import STAGES, Encoding
+from lorkit.decompose.models.region_features import Rows, features_by_region
+from lorkit.decompose.models.regional import RegionalModel, RegionalOutput, grouped
 from lorkit.decompose.regions import RegionSet
 
 
@@ -83,28 +85,18 @@ class RoutedModel(RegionalModel):
     def routed(self, image: Tensor, region: Tensor | str | None = None) -> RoutedOutput:
         """Return the outputs of `forward` with the gates and the logits of the region predictor."""
         with self.scope(region) as plan:
-            gating, features = self.gated_features(self.normalise(plan.group(image)))
+            gating, features = self._gated_features(self.normalise(grouped(image, plan)), plan)
             heads = self._classified(features, plan)
             gating = GatingOutput(*(plan.restore(value) for value in gating))
             return RoutedOutput(heads, gating, self.region_head(gating.hidden))
 
     def every_head(self, image: Tensor) -> EveryHead:
         """Return the logits of all heads for images in [0, 1], of any region."""
-        gating, features = self.gated_features(self.normalise(image))
-        return EveryHead({name: head(features) for name, head in self.heads.items()}, gating)
-
-    def gated_features(self, x: Tensor) -> tuple[GatingOutput, Tensor]:
-        """Map normalised images (N, C, *spatial) to gates and features; the regions are not needed."""
         with self._gated():
-            if not self.gating.taps:
-                gating = cast(GatingOutput, self.gating(x))
-                self._use(gating.gates)
-                return gating, self.backbone(x)
-            stages = staged(self.backbone)
-            grid, context = stages.first_grid(x)
-            gating = cast(GatingOutput, self.gating(grid))
-            self._use(gating.gates)
-            return gating, stages.forward_from(0, grid, context)
+            gating, found = self._run(self.normalise(image))
+            kinds = {masks: self._whole(found, masks) for masks in set(self.dense)}
+        features = dict(zip(self.regions.names, (kinds[masks] for masks in self.dense), strict=True))
+        return EveryHead({name: head(features[name]) for name, head in self.heads.items()}, gating)
 
     def gate(self, image: Tensor) -> tuple[GatingOutput, Tensor]:
         """Return the gates and the logits of the region predictor (N, T) of images in [0, 1], without the rest."""
@@ -121,9 +113,47 @@ class RoutedModel(RegionalModel):
         with super().scope(region) as plan, self._gated():
             yield plan
 
-    def _grouped_features(self, image: Tensor, routed: BatchRouting, *, soft: bool = False) -> Tensor:
-        del soft
-        return self.gated_features(self.normalise(routed.group(image)))[1]
+    def _grouped_features(self, image: Tensor, routed: BatchRouting) -> dict[int, Tensor]:
+        return self._gated_features(self.normalise(grouped(image, routed)), routed)[1]
+
+    def _gated_features(self, x: Tensor, plan: BatchRouting) -> tuple[GatingOutput, dict[int, Tensor]]:
+        """Map normalised images, grouped by region, to gates and the features of each region's rows."""
+        with self._gated():
+            gating, found = self._run(x)
+            if isinstance(found, Tensor):
+                return gating, dict(plan.split(found, "heads"))
+
+            @contextmanager
+            def scope(rows: Rows) -> Iterator[None]:
+                self._use(torch.cat([gating.gates[part] for part in rows.values()]))
+                try:
+                    yield
+                finally:
+                    self._use(gating.gates)
+
+            return gating, features_by_region(forked(self.backbone), found, plan, self.dense, scope)
+
+    def _run(self, x: Tensor) -> tuple[GatingOutput, Tensor | Encoding]:
+        """Return the gates, and the backbone's output, or all of its stages if that is not what every region needs."""
+        if not self.gating.taps:
+            gating = cast(GatingOutput, self.gating(x))
+            self._use(gating.gates)
+            return gating, self.encode(x) if self.forks else self.backbone(x)
+        network = forked(self.backbone) if self.forks else None
+        stages = network or staged(self.backbone)
+        grid, context = stages.first_grid(x)
+        gating = cast(GatingOutput, self.gating(grid))
+        self._use(gating.gates)
+        if network is not None:
+            return gating, network.encode_from(0, grid, context)
+        return gating, staged(self.backbone).forward_from(0, grid, context)
+
+    def _whole(self, found: Tensor | Encoding, masks: bool) -> Tensor:
+        """Return one kind of features of all rows."""
+        if isinstance(found, Tensor):
+            return found
+        network = forked(self.backbone)
+        return network.maps(found) if masks else network.pooled(found.last)
 
     def _routings(self) -> Sequence[Routing]:
         return self.adapters

@@ -7,6 +7,7 @@ returns its stages.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 from torch import Tensor, nn
@@ -43,20 +44,26 @@ class _TimmStages:
         return StageOutputs(list(grids), [EMPTY] * len(grids), self.network.forward_head(last))
 
 
-def stage_shapes_of(backbone: nn.Module, image_shape: tuple[int, ...]) -> list[tuple[int, ...]]:
+def stage_shapes_of(backbone: nn.Module, image_shape: tuple[int, ...], *, dense: bool) -> list[tuple[int, ...]]:
     """Return (C, *grid) of each stage for images (C, *spatial); a user's teacher states its own.
+
+    `dense` as in `stage_view`.
 
     Raises:
         UsageError: It has no known stages, or not four.
     """
     if isinstance(backbone, TeacherBackbone):
-        stage_view(backbone)  # raises unless there are four
+        stage_view(backbone, dense=dense)  # raises unless there are four
         return list(backbone.stages)
-    return stage_shapes(backbone, image_shape, stage_view)
+    return stage_shapes(backbone, image_shape, partial(stage_view, dense=dense))
 
 
-def stage_view(backbone: nn.Module) -> HasStages:
-    """Return a network in its four stages, which share its weights; raise UsageError unless it has four."""
+def stage_view(backbone: nn.Module, *, dense: bool) -> HasStages:
+    """Return a network in its four stages, which share its weights; its features are maps (`dense`), or pooled.
+
+    Raises:
+        UsageError: It does not have four stages.
+    """
     if isinstance(backbone, TeacherBackbone):
         if len(backbone.stages) != STAGES:
             raise UsageError(
@@ -65,7 +72,7 @@ def stage_view(backbone: nn.Module) -> HasStages:
                 fix="name as many (foundation.features of an ONNX file), or use method rd, which needs none",
             )
         return _TeacherStages(backbone)
-    if is_timm(backbone):
+    if is_timm(backbone) and not dense:
         if not hasattr(backbone, "forward_intermediates"):
             raise UsageError(
                 f"{type(backbone).__name__} of timm has no known stages",
@@ -73,4 +80,4 @@ def stage_view(backbone: nn.Module) -> HasStages:
                 fix="choose another backbone, or method rd, which needs no stages",
             )
         return _TimmStages(backbone)
-    return staged(backbone)
+    return staged(backbone, dense=dense)

@@ -11,12 +11,13 @@ from lorkit.decompose.artifacts import Manifest, load_tensors, read_manifest
 from lorkit.decompose.documents.expert import ExpertInfo
 from lorkit.decompose.documents.network import StoredNetwork
 from lorkit.decompose.errors import ArtifactError, UsageError
+from lorkit.decompose.models.backbones.outputs import with_own_output
 from lorkit.decompose.models.backbones.registry import attach_head, build_backbone, new_head
 from lorkit.decompose.models.deployable import Deployable
 from lorkit.decompose.models.foundation.model import load_strict
 from lorkit.decompose.regions import Region
 from lorkit.decompose.runs.store import EXPERT_INFO
-from lorkit.decompose.tasks import dense_outputs, get_task
+from lorkit.decompose.tasks import get_task
 
 WEIGHTS, PROGRAM, CARD = "model.safetensors", "model.pt2", "README.md"
 
@@ -73,8 +74,9 @@ def load_expert(directory: Path | str) -> LoadedExpert:
 def plain_network(backbone: str, *, channels: int, size: tuple[int, ...], region: Region) -> nn.Module:
     """Build a plain network with fresh weights: a backbone with a region's head, original classes and keys."""
     task = get_task(region.task)
-    body = build_backbone(backbone, channels=channels, image_size=size, dense=dense_outputs([region]))
-    return attach_head(body, new_head(body, task.outputs(region), maps=task.dense))
+    body = build_backbone(backbone, channels=channels, image_size=size, dense=task.dense)
+    head = new_head(body, task.outputs(region), maps=task.dense)
+    return attach_head(with_own_output(body, dense=task.dense), head)
 
 
 def _build(info: ExpertInfo) -> Deployable:

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Mapping
 from pathlib import Path
+
+from torch import Tensor
 
 from lorkit.decompose.artifacts import load_tensors, read_json, save_tensors
 from lorkit.decompose.config import Config, load_config
 from lorkit.decompose.errors import ArtifactError, UsageError
 from lorkit.decompose.methods import get_method
+from lorkit.decompose.models.backbones.gated_encoders import parse_gated
+from lorkit.decompose.models.backbones.unets import UNETS
 from lorkit.decompose.models.foundation.model import load_strict
 from lorkit.decompose.models.regional import RegionalModel, SeparateModels
 from lorkit.decompose.regions import RegionSet
@@ -28,6 +34,16 @@ def build_model(config: Config, regions: RegionSet) -> RegionalModel | SeparateM
     if method.separate:
         return SeparateModels({one.name: method.network(config, RegionSet([one])) for one in regions}, regions)
     return method.network(config, regions)
+
+
+def tensors_of_decoder(config: Config, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return the tensors of a live model for all regions that are of its U-Net's decoder, which only masks need."""
+    name = deployed_backbone(config)
+    gated = parse_gated(name)
+    unet = UNETS.get(name if gated is None else gated[1])
+    parts = "|".join(map(re.escape, unet.decoder)) if unet is not None else "$."  # matches nothing
+    inside = re.compile(rf"backbone\.(\d+\.)?({parts})\.")
+    return {key: value for key, value in tensors.items() if inside.match(key)}
 
 
 def deployed_backbone(config: Config) -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Mapping
-from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -166,8 +165,7 @@ def check_part(part: str) -> str:
 
 def _read(config: Config, region: Region, pseudonyms: Pseudonyms) -> RegionSamples:
     one = _named(config.regions[region.name], region)
-    found = read_region(region.name, one, base=config.base, dims=len(config.image.size), pseudonyms=pseudonyms)
-    return replace(found, region=replace(found.region, maps=region.maps))
+    return read_region(region.name, one, base=config.base, dims=len(config.image.size), pseudonyms=pseudonyms)
 
 
 def _named(config: RegionConfig, region: Region) -> RegionConfig:

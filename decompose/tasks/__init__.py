@@ -46,5 +46,5 @@ def get_task(name: str) -> Task:
 
 
 def dense_outputs(regions: Iterable[Region]) -> bool:
-    """Return whether the network of regions computes maps: one of them has masks, or is trained with one that has."""
-    return any(get_task(region.task).dense or region.maps for region in regions)
+    """Return whether one of the regions has masks, so that their network computes maps."""
+    return any(get_task(region.task).dense for region in regions)

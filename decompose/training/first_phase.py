@@ -13,7 +13,8 @@ from lorkit.decompose.config import Config
 from lorkit.decompose.methods import HasAdapter, Method, TrainingModule, needs_foundation
 from lorkit.decompose.methods.reprogramming.base import ReprogrammingModule
 from lorkit.decompose.models.foundation.model import Foundation, with_regions
-from lorkit.decompose.regions import RegionSet
+from lorkit.decompose.regions import Region, RegionSet
+from lorkit.decompose.tasks import get_task
 from lorkit.decompose.training.feature_cache import PlannedFeatures, features_directory, plan_features
 from lorkit.decompose.training.foundation.pretraining import with_all_heads
 from lorkit.decompose.training.gradient_check import check_batches
@@ -68,7 +69,7 @@ def build_first_phase(
     module = built[method.name].module
     if isinstance(module, ReprogrammingModule):
         check_batches(config.train, module, method.phases(regions), counts)
-    check_feature_cache(config, method, module, known, counts, foundations)
+    check_feature_cache(config, method, module, with_all_heads(foundation, regions), counts, foundations)
     starts = {step.name for step in steps_of(method) if step.starts_from_foundation}
     return {name: one for name, one in built.items() if name not in starts}
 
@@ -91,7 +92,21 @@ def check_feature_cache(
     counts: Mapping[str, int],
     foundations: Path,
 ) -> PlannedFeatures | None:
-    """Return the plan of the teacher's features, None without a cache of them; UsageError above `cache.budget`."""
+    """Return the plan of the teacher's features, None without a cache of them; UsageError above `cache.budget`.
+
+    `module` is that of the first phase, the foundation has a head for every region.
+    """
     if not config.cache.enabled or not method.uses_teacher:
         return None
-    return plan_features(config, module, foundation, counts, features_directory(config, foundations))
+    modules = dict.fromkeys(module.live.regions.names, module)
+    kinds = {_has_masks(region): module for region in module.live.regions}
+    for phase in method.phases(foundation.regions):
+        for region in phase:
+            if _has_masks(region) not in kinds:  # of other size
+                kinds[_has_masks(region)] = method.build(config, phase, with_regions(foundation, phase))
+            modules.setdefault(region.name, kinds[_has_masks(region)])
+    return plan_features(config, modules, foundation, counts, features_directory(config, foundations))
+
+
+def _has_masks(region: Region) -> bool:
+    return get_task(region.task).dense

@@ -71,8 +71,7 @@ def network_info(source: ExportableNetwork, decision: Decision | None = None) ->
         synthetic=source.synthetic,
         grouped=source.region.grouped,
     )
-    info = info if decision is None else info.with_changes(decision=decision)
-    return info.with_changes(maps=True) if source.region.maps else info
+    return info if decision is None else info.with_changes(decision=decision)
 
 
 def write_package(info: ExportInfo, directory: Path, samples: Samples, example: Example) -> None:

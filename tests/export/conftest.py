@@ -447,11 +447,13 @@ class Small(nn.Module):
     def __init__(self, dims: int, *, dense: bool) -> None:
         super().__init__()
         self.layer = (nn.Conv2d if dims == 2 else nn.Conv3d)(1, 4, 3, padding=1)
-        self.head, self.dense_dims = nn.Identity(), dims if dense else 0
+        self.head, self.image_shape = nn.Identity(), (1, *(8,) * dims)
+        if dense:
+            self.maps_dim = self.feature_dim
 
     def forward(self, image: torch.Tensor) -> torch.Tensor:
         maps = torch.relu(self.layer(image))
-        return self.head(maps if self.dense_dims else maps.flatten(2).mean(2))
+        return self.head(maps if hasattr(self, "maps_dim") else maps.flatten(2).mean(2))
 
 
 @pytest.fixture(scope="session")

@@ -87,15 +87,7 @@ def read_regions(
     dims = len(config.image.size)
     regions = with_progress(list(config.regions.items()), "reading data", on_event)
     settings: dict[str, Any] = {"base": config.base, "dims": dims, "pseudonyms": pseudonyms}
-    samples = {name: read_region(name, region, **settings) for name, region in regions}
-    tasks = {one.region.task for one in samples.values()}
-    if SEGMENTATION not in tasks or len(tasks) == 1:
-        return samples
-    # one network computes maps for all: heads of classes and labels average them
-    return {
-        name: one if one.task == SEGMENTATION else replace(one, region=replace(one.region, maps=True))
-        for name, one in samples.items()
-    }
+    return {name: read_region(name, region, **settings) for name, region in regions}
 
 
 def expected_task(config: Config) -> str:

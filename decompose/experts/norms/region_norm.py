@@ -14,8 +14,9 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from lorkit.decompose.config.methods import NormPolicy
 from lorkit.decompose.errors import DataError, UsageError
 from lorkit.decompose.experts.algebra import transformed
+from lorkit.decompose.experts.batch_routing import BatchRouting
 from lorkit.decompose.experts.norms.segmented_norm import Statistics, segmented_norm
-from lorkit.decompose.experts.routing import BatchRouting, Routing
+from lorkit.decompose.experts.routing import Routing
 from lorkit.decompose.experts.strategies.base import with_contiguous_gradient
 from lorkit.decompose.experts.strategies.geometry import Sizes
 

@@ -8,7 +8,7 @@ full even if the region has fewer samples (which are then repeated within the ba
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -19,12 +19,12 @@ from lorkit.decompose.data.batches.loader import Batch
 from lorkit.decompose.errors import UsageError
 from lorkit.decompose.methods.base import TrainingModule
 from lorkit.decompose.methods.baselines.students import TaughtStudents
-from lorkit.decompose.models.backbones.registry import Backbone
 from lorkit.decompose.models.backbones.stage_adapters import staged
 from lorkit.decompose.models.foundation.model import Foundation
 from lorkit.decompose.models.foundation.teacher import TeacherFeatures
 from lorkit.decompose.models.regional import RegionalModel, RegionalOutput
 from lorkit.decompose.models.stage_features import stage_view
+from lorkit.decompose.tasks import get_task
 from lorkit.decompose.tasks.losses import Terms
 
 
@@ -63,12 +63,16 @@ class DistillationModule(TrainingModule):
         self.settings: Any = getattr(config, self.section)
         self.layer: Layer = getattr(self.settings, "layer", "pooled")
         ours, theirs = (torch.zeros(1, one.channels, *one.size) for one in (config.image, config.foundation_image))
-        self.widths = _width(live, self.layer, ours), _width(foundation.model, self.layer, theirs)
+        (region,) = live.regions
+        self.dense = get_task(region.task).dense
+        self.widths = self._width(live, ours), self._width(foundation.model, theirs)
 
     def query_teacher(self, teacher: RegionalModel, batch: Batch) -> Any:
         """Return the foundation's compared output for a batch."""
         if self.layer == "grid":
-            outputs = stage_view(teacher.backbone).run_stages(teacher.normalise(batch.image_for_teacher))
+            outputs = stage_view(teacher.backbone, dense=self.dense).run_stages(
+                teacher.normalise(batch.image_for_teacher)
+            )
             return TeacherFeatures((outputs.grids[-1],), outputs.features)
         return TeacherFeatures((), teacher.features(batch.image_for_teacher, batch.region))
 
@@ -84,14 +88,25 @@ class DistillationModule(TrainingModule):
         raise NotImplementedError
 
     def _student_pass(self, batch: Batch) -> StudentPass:
+        (name,) = self.live.regions.names
         if self.layer == "pooled":
             output = self.live(batch.image, batch.region)
-            return StudentPass(output, output.features)
-        (name,) = self.live.regions.names
-        outputs = staged(self.live.backbone).run_stages(self.live.normalise(batch.image))
-        rows = torch.arange(len(batch.image), device=batch.image.device)
-        output = RegionalOutput(outputs.features, {name: self.live.heads[name](outputs.features)}, {name: rows})
-        return StudentPass(output, outputs.grids[-1])
+            return StudentPass(output, output.features[name])
+        outputs = staged(self.live.backbone, dense=self.dense).run_stages(self.live.normalise(batch.image))
+        return StudentPass(self.live.classify_features({name: outputs.features}, batch.region), outputs.grids[-1])
+
+    def _width(self, model: RegionalModel, example: Tensor) -> int:
+        if self.layer == "pooled":
+            return model.feature_width(*self.live.regions.names)
+        training = model.training
+        model.eval()  # in training mode running statistics would change
+        try:
+            with torch.no_grad():
+                stages = stage_view(model.backbone, dense=self.dense)
+                outputs = stages.run_stages(model.normalise(example.to(next(model.parameters()))))
+        finally:
+            model.train(training)
+        return outputs.grids[-1].shape[1]
 
 
 class DistilledStudents(TaughtStudents):
@@ -130,16 +145,3 @@ class DistilledStudents(TaughtStudents):
                 f"leaves {size // pieces} of {size}, so the training differs from that with 1"
             )
         return texts
-
-
-def _width(model: RegionalModel, layer: Layer, example: Tensor) -> int:
-    if layer == "pooled":
-        return cast(Backbone, model.backbone).feature_dim
-    training = model.training
-    model.eval()  # in training mode running statistics would change
-    try:
-        with torch.no_grad():
-            outputs = stage_view(model.backbone).run_stages(model.normalise(example.to(next(model.parameters()))))
-    finally:
-        model.train(training)
-    return outputs.grids[-1].shape[1]

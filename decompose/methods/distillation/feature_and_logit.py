@@ -1,7 +1,8 @@
 """Distillation from a frozen foundation: the loss that `lorkd`, `mtl-kd` and `stl-kd` share, term by term.
 
-Shapes: N samples, F features of the student, G features of the foundation, n samples of one region. For dense tasks,
-features and logits are maps, (N, F, *spatial); pixels are projected and compared, and averaged per sample.
+Shapes: N samples, F features of the student, G features of the foundation, n samples of one region. Features and logits
+of regions with masks are maps, (n, F, *spatial); pixels are projected and compared, and averaged per sample. Pooled
+features and maps have a projector each.
 
     L = CE + w_f T_f^2 KL(softmax(P g / T_f) || softmax(f / T_f)) + w_l T_l^2 KL(teacher logits || student logits) + A
 
@@ -16,8 +17,7 @@ same ones.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import cast
+from collections.abc import Collection, Mapping
 
 import torch
 import torch.nn.functional as F
@@ -28,11 +28,10 @@ from lorkit.decompose.config import Config, LorkdConfig, TrainConfig
 from lorkit.decompose.data.batches.loader import Batch
 from lorkit.decompose.methods.base import TrainingModule
 from lorkit.decompose.methods.baselines.students import SharedStudent
-from lorkit.decompose.models.backbones.registry import Backbone
 from lorkit.decompose.models.foundation.model import Foundation
 from lorkit.decompose.models.regional import RegionalModel, RegionalOutput
 from lorkit.decompose.regions import RegionSet
-from lorkit.decompose.tasks.losses import Terms, by_region, softened_kl
+from lorkit.decompose.tasks.losses import Terms, softened_kl
 
 
 class Projector(nn.Linear):
@@ -66,10 +65,12 @@ class DistillingModule(TrainingModule):
     ) -> None:
         super().__init__(live, train)
         self.settings = settings
-        self.projector: Projector | None = None
+        self.projectors = nn.ModuleDict()  # by kind of features
         if foundation is not None and settings.feature_kd.weight > 0:
-            wide, narrow = (cast(Backbone, model.backbone).feature_dim for model in (foundation.model, live))
-            self.projector = Projector(wide, narrow)
+            for name in live.regions.names:
+                wide, narrow = (model.feature_width(name) for model in (foundation.model, live))
+                if self._kind(name) not in self.projectors:
+                    self.projectors[self._kind(name)] = Projector(wide, narrow)
         # a probe was fitted here and is not knowledge of the foundation
         heads = foundation.heads.items() if foundation is not None else ()
         self.taught = frozenset(name for name, kind in heads if kind == "own")
@@ -113,22 +114,38 @@ class DistillingModule(TrainingModule):
         terms: Terms = {"ce": self.task_loss(output, batch)}
         if teacher is None:
             return terms
-        if self.projector is not None:
-            projected_NF = self.projector(teacher.features)
-            settings = self.settings.feature_kd
-            value = settings.weight * softened_kl(output.features, projected_NF, settings.temperature)
-            terms["feature_kd"] = self._weighted(by_region(value.reshape(len(value), -1).mean(1), output.rows))
-            terms["projector"] = self._anchor(projected_NF, output, batch)
+        if self.projectors:
+            projected = {
+                name: self.projectors[self._kind(name)](features) for name, features in teacher.features.items()
+            }
+            terms["feature_kd"] = self._weighted(self._feature_kd(output, projected, len(batch.label)))
+            terms["projector"] = self._anchor(projected, output, batch)
         if self.settings.logit_kd.weight > 0 and self.taught.intersection(output.rows):
             terms["logit_kd"] = self._weighted(self._logit_kd(output, teacher, len(batch.label)))
         return terms
 
-    def _anchor(self, projected_NF: Tensor, output: RegionalOutput, batch: Batch) -> dict[str, Tensor]:
+    def idle_parameters(self, present: Collection[str]) -> list[nn.Parameter]:
+        """Return also the projector of features that no region of the batch has."""
+        used = {self._kind(name) for name in present}
+        idle = [value for kind, one in self.projectors.items() if kind not in used for value in one.parameters()]
+        return [*super().idle_parameters(present), *idle]
+
+    def _kind(self, region: str) -> str:
+        return "maps" if self.task_of(region).dense else "pooled"
+
+    def _feature_kd(self, output: RegionalOutput, projected: Mapping[str, Tensor], samples: int) -> dict[str, Tensor]:
+        settings, terms = self.settings.feature_kd, {}
+        for name, features in output.features.items():
+            value = softened_kl(features, projected[name], settings.temperature)
+            terms[name] = settings.weight * value.reshape(len(value), -1).mean(1).sum() / samples
+        return terms
+
+    def _anchor(self, projected: Mapping[str, Tensor], output: RegionalOutput, batch: Batch) -> dict[str, Tensor]:
         terms = {}
         for name, row in output.rows.items():
             head = self.live.heads[name]
             fixed = {key: value.detach() for key, value in head.named_parameters()}
-            logits = functional_call(head, fixed, projected_NF.index_select(0, row))
+            logits = functional_call(head, fixed, projected[name])
             loss = self.sample_losses(name, logits, batch.label.index_select(0, row))
             terms[name] = loss.sum() / len(batch.label)
         return terms

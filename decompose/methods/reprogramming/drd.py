@@ -15,6 +15,7 @@ are settings of `rd`.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 
 from torch import Tensor, nn
 
@@ -44,7 +45,10 @@ class DeepReprogramming(ReprogrammingModule):
     def __init__(self, live: RegionalModel, config: Config, foundation: Foundation) -> None:
         super().__init__(live, config)
         image, seen = ((one.channels, *one.size) for one in (config.image, config.foundation_image))
-        theirs, ours = stage_shapes_of(foundation.model.backbone, seen), stage_shapes(live.backbone, image)
+        dense = self.task.dense
+        self.enter = partial(staged, dense=dense)
+        theirs = stage_shapes_of(foundation.model.backbone, seen, dense=dense)
+        ours = stage_shapes(live.backbone, image, self.enter)
         check_stages(theirs, ours)
         self.reprogrammers = nn.ModuleList(
             GridReprogrammer(t[0], s[0], s[1:], self.settings.hidden) for t, s in zip(theirs, ours, strict=True)
@@ -54,13 +58,15 @@ class DeepReprogramming(ReprogrammingModule):
 
     def query_teacher(self, teacher: RegionalModel, batch: Batch) -> TeacherFeatures:
         """Return the foundation's stages for a batch."""
-        outputs = stage_view(teacher.backbone).run_stages(teacher.normalise(batch.image_for_teacher))
+        outputs = stage_view(teacher.backbone, dense=self.task.dense).run_stages(
+            teacher.normalise(batch.image_for_teacher)
+        )
         return TeacherFeatures(tuple(outputs.grids), outputs.features)
 
     def run_passes(self, batch: Batch, teacher: TeacherFeatures) -> ReprogrammedPass:
         """Run the student once, and its later stages on each stage's reprogrammed features."""
         (name,) = self.live.regions.names
-        network, head = staged(self.live.backbone), self.live.heads[name]
+        network, head = self.enter(self.live.backbone), self.live.heads[name]
         outputs = network.run_stages(self.live.normalise(batch.image))
         injected = [module(grid) for module, grid in zip(self.reprogrammers, teacher.grids, strict=True)]
         with self.foreign.scope():
@@ -74,7 +80,7 @@ class DeepReprogramming(ReprogrammingModule):
 
     def reached(self, batch: Batch) -> list[Tensor]:
         """Return the student's feature maps."""
-        return staged(self.live.backbone).run_stages(self.live.normalise(batch.image)).grids
+        return self.enter(self.live.backbone).run_stages(self.live.normalise(batch.image)).grids
 
 
 class DeepReprogrammingDistillation(ReprogrammingDistillation):

@@ -12,15 +12,12 @@ Reconstructed from the abstract of RD (arXiv 2407.06504) and notes on DRD; no of
 
 from __future__ import annotations
 
-from typing import cast
-
 from torch import Tensor, nn
 
 from lorkit.decompose.config import Config
 from lorkit.decompose.data.batches.loader import Batch
 from lorkit.decompose.methods.baselines.students import TaughtStudents
 from lorkit.decompose.methods.reprogramming.base import ReprogrammedPass, ReprogrammingModule
-from lorkit.decompose.models.backbones.registry import Backbone
 from lorkit.decompose.models.foundation.model import Foundation
 from lorkit.decompose.models.foundation.teacher import TeacherFeatures
 from lorkit.decompose.models.regional import RegionalModel
@@ -32,10 +29,11 @@ class FeatureReprogramming(ReprogrammingModule):
 
     def __init__(self, live: RegionalModel, config: Config, foundation: Foundation) -> None:
         super().__init__(live, config)
-        wide, narrow = (cast(Backbone, model.backbone).feature_dim for model in (foundation.model, live))
+        (name,) = live.regions.names
+        wide, narrow = (model.feature_width(name) for model in (foundation.model, live))
         hidden = self.settings.hidden
         self.reprogrammer: nn.Module
-        if getattr(live.backbone, "dense_dims", 0):
+        if self.task.dense:
             self.grids = [config.image.size]
             self.reprogrammer = GridReprogrammer(wide, narrow, config.image.size, hidden)
         else:
@@ -54,12 +52,12 @@ class FeatureReprogramming(ReprogrammingModule):
         output = self.live(batch.image, batch.region)
         reprogrammed = self.reprogrammer(teacher.features)
         return ReprogrammedPass(
-            output.logits[name], [self.live.heads[name](reprogrammed)], [reprogrammed], [output.features]
+            output.logits[name], [self.live.heads[name](reprogrammed)], [reprogrammed], [output.features[name]]
         )
 
     def reached(self, batch: Batch) -> list[Tensor]:
         """Return the student's features: its whole body is before the head."""
-        return [self.live(batch.image, batch.region).features]
+        return list(self.live(batch.image, batch.region).features.values())
 
 
 class ReprogrammingDistillation(TaughtStudents):

@@ -11,7 +11,7 @@ from typing import Any, cast
 from torch import nn
 
 from lorkit.decompose.errors import UsageError
-from lorkit.decompose.models.backbones.stages import SequentialStages, Staged
+from lorkit.decompose.models.backbones.stages import Gridded, SequentialStages
 
 _LEAST = 29  # smaller sides cannot be halved at the third transition
 
@@ -32,7 +32,7 @@ def densenet121(channels: int, image_size: tuple[int, ...]) -> nn.Module:
     return cast(nn.Module, network)
 
 
-def stages(network: Any) -> Staged:
+def stages(network: Any) -> Gridded:
     """Return its blocks as stages."""
     first, *rest = network.class_layers.named_children()
     # its activation is in place, and would change the stored grid

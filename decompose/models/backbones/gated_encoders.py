@@ -12,6 +12,9 @@ from typing import cast
 
 from torch import Tensor, nn
 
+from lorkit.decompose.models.backbones.stage_adapters import encode, forked
+from lorkit.decompose.models.backbones.stages import EMPTY, Encoding, Forked, StageContext
+
 _NAME = re.compile(r"mmoe-([1-9][0-9]?):(.+)")
 
 
@@ -30,22 +33,37 @@ class Encoders(nn.ModuleList):
     """K backbones of the same shapes, and the weighted sum of their features.
 
     Attributes:
-        feature_dim: F.
-        dense_dims: Number of spatial dimensions of the features.
+        feature_dim: F, the width of pooled features.
+        image_shape: (C, *spatial).
+
+    It has `maps_dim` if they have.
     """
 
     def __init__(self, encoders: Sequence[nn.Module]) -> None:
         super().__init__(encoders)
-        self.feature_dim = cast(int, encoders[0].feature_dim)
-        self.dense_dims = cast(int, getattr(encoders[0], "dense_dims", 0))
+        _describe_as(self, self.first)
+
+    @property
+    def first(self) -> nn.Module:
+        """One of the equal backbones."""
+        return self[0]
 
     def forward(self, x: Tensor, weights_NK: Tensor) -> Tensor:
-        """Map images (N, C, *spatial) to the mean of the K features by `weights_NK`, (N, F, *spatial)."""
-        # summed one by one: no tensor has more axes than the features, which some runtimes limit
-        parts = [
-            weights_NK[:, k].reshape(-1, 1, *(1,) * self.dense_dims) * encoder(x) for k, encoder in enumerate(self)
-        ]
-        return cast(Tensor, sum(parts[1:], parts[0]))
+        """Map images (N, C, *spatial) to the mean of the K outputs by `weights_NK`."""
+        return weighted([encoder(x) for encoder in self], weights_NK)
+
+
+def weighted(features: Sequence[Tensor], weights_NK: Tensor) -> Tensor:
+    """Return the sum of K features (N, F, *spatial), weighted by sample."""
+    # summed one by one: no tensor has more axes than the features, which some runtimes limit
+    parts = [weights_NK[:, k].reshape(-1, *(1,) * (value.dim() - 1)) * value for k, value in enumerate(features)]
+    return sum(parts[1:], parts[0])
+
+
+def _describe_as(network: nn.Module, other: nn.Module) -> None:
+    for name in ("feature_dim", "maps_dim", "image_shape"):
+        if hasattr(other, name):
+            setattr(network, name, getattr(other, name))
 
 
 def new_gate(image_shape: tuple[int, ...], encoders: int) -> nn.Linear:
@@ -71,8 +89,40 @@ class GatedEncoders(nn.Module):
     def __init__(self, encoders: Encoders, gate: nn.Module) -> None:
         super().__init__()
         self.encoders, self.gate, self.head = encoders, gate, nn.Identity()
-        self.feature_dim, self.dense_dims = encoders.feature_dim, encoders.dense_dims
+        _describe_as(self, encoders)
+
+    @property
+    def first(self) -> nn.Module:
+        """One of the equal backbones."""
+        return self.encoders.first
 
     def forward(self, x: Tensor) -> Tensor:
         """Map images (N, C, *spatial) to features (N, F, *spatial), or to the outputs of the head."""
         return cast(Tensor, self.head(self.encoders(x, gate_weights(self.gate, x))))
+
+    def fork(self) -> Forked:
+        """Return the network with pooled features and maps."""
+        return _GatedFork(self)
+
+
+class _GatedFork:
+    """A gated backbone that runs once for each kind of features."""
+
+    def __init__(self, network: GatedEncoders) -> None:
+        self.network = network
+
+    def first_grid(self, x: Tensor) -> tuple[Tensor, StageContext]:
+        return x, EMPTY
+
+    def encode_from(self, stage: int, grid: Tensor, context: StageContext = EMPTY) -> Encoding:
+        del stage, context
+        return Encoding(grid, (grid,))
+
+    def pooled(self, last: Tensor) -> Tensor:
+        found = [network.pooled(encode(network, last).last) for network in map(forked, self.network.encoders)]
+        return weighted(found, gate_weights(self.network.gate, last))
+
+    def maps(self, encoding: Encoding) -> Tensor:
+        x = encoding.last
+        found = [network.maps(encode(network, x)) for network in map(forked, self.network.encoders)]
+        return weighted(found, gate_weights(self.network.gate, x))

@@ -12,23 +12,31 @@ from torch import Tensor, nn
 from lorkit.decompose.errors import UsageError, unknown
 from lorkit.decompose.models.backbones.densenet import densenet121
 from lorkit.decompose.models.backbones.gated_encoders import Encoders, GatedEncoders, new_gate, parse_gated
+from lorkit.decompose.models.backbones.outputs import feature_width, image_shape_of, stacked_width
 from lorkit.decompose.models.backbones.resnet import resnet18, resnet18_3d, resnet34, resnet50
 from lorkit.decompose.models.backbones.shufflenet import ShuffleNetV2
 from lorkit.decompose.models.backbones.stage_adapters import StagedMaps
 from lorkit.decompose.models.backbones.timm_models import TIMM, build_timm
 from lorkit.decompose.models.backbones.unets import UNETS
+from lorkit.decompose.models.backbones.unets.encoder import UNetEncoder
 from lorkit.decompose.models.backbones.vit import vit_small, vit_tiny
 
 
 class Backbone(Protocol):
-    """Attributes and call of every backbone: its features and the name of its head."""
+    """Attributes and call of every backbone.
+
+    Attributes:
+        feature_dim: F, the width of its pooled features.
+        head_name: Name of the module that `attach_head` replaces.
+
+    Networks whose own output is maps have `maps_dim`, their width M.
+    """
 
     feature_dim: int
     head_name: str
-    dense_dims: int
 
     def __call__(self, x: Tensor) -> Tensor:
-        """Map images (N, C, *spatial) to features (N, F), or (N, F, *spatial) if `dense_dims` is not 0."""
+        """Map images (N, C, *spatial) to pooled features (N, F), or to maps (N, M, *spatial)."""
         ...
 
 
@@ -65,19 +73,18 @@ def build_backbone(name: str, *, channels: int, image_size: tuple[int, ...], den
     """Build a headless network with fresh weights from torch's global generator.
 
     Args:
-        name: One of `known_backbones(...)`, `timm:<name>`, or the `gated_name` of one of them.
+        name: One of `known_backbones(...)`, a U-Net, `timm:<name>`, or the `gated_name` of one of them.
         channels: C of the images.
         image_size: (H, W) or (D, H, W) of the images; only transformers depend on the values.
-        dense: Whether outputs are maps (segmentation). Classification backbones then return the concatenated grids of
-            their stages, upsampled to the image.
+        dense: Whether a region has masks. Without masks a U-Net has no decoder; other networks are the same.
 
     Returns:
-        A module that maps (N, C, *spatial) to (N, F), or to (N, F, *spatial) if `dense` is set, with attributes
-        `feature_dim` (F), `head_name`, and `dense_dims`: 0, or the number of spatial dimensions of its output. The
-        module named by `head_name` is an nn.Identity.
+        A module that maps (N, C, *spatial) to pooled features (N, F), or to maps (N, M, *spatial) if it is a U-Net with
+        a decoder, with attributes `feature_dim` (F), `image_shape` (C, *spatial) and `head_name`, which names an
+        nn.Identity. `RegionalModel` gets the other kind of features from its stages.
 
     Raises:
-        UsageError: The name is unknown, or the task, the number of dimensions or the image size is not supported.
+        UsageError: The name is unknown, or the number of dimensions or the image size is not supported.
         MissingRuntimeError: The name needs timm, which is not installed.
     """
     if (gated := parse_gated(name)) is not None:
@@ -85,9 +92,9 @@ def build_backbone(name: str, *, channels: int, image_size: tuple[int, ...], den
         built = [build_backbone(encoder, channels=channels, image_size=image_size, dense=dense) for _ in range(count)]
         return GatedEncoders(Encoders(built), new_gate((channels, *image_size), count))
     network = _unet(name, channels, image_size, dense=dense) if name in UNETS else _pooled(name, channels, image_size)
+    cast(Any, network).image_shape = (channels, *image_size)
     if dense and name not in UNETS:
-        network = StagedMaps(network, (channels, *image_size))
-    cast(Any, network).dense_dims = len(image_size) if dense else 0
+        cast(Any, network).stacked_dim = stacked_width(network)  # before experts, whose layers need a region to run
     return network
 
 
@@ -106,12 +113,6 @@ def _pooled(name: str, channels: int, image_size: tuple[int, ...]) -> nn.Module:
 
 
 def _unet(name: str, channels: int, image_size: tuple[int, ...], *, dense: bool) -> nn.Module:
-    if not dense:
-        raise UsageError(
-            f"backbone '{name}' for classification",
-            required="task segmentation",
-            fix=f"choose one of {', '.join(known_backbones(dims=len(image_size)))}",
-        )
     divisor = UNETS[name].divisor
     # norms over positions are undefined if the bottleneck has a single one
     if any(size % divisor for size in image_size) or all(size == divisor for size in image_size):
@@ -120,29 +121,22 @@ def _unet(name: str, channels: int, image_size: tuple[int, ...], *, dense: bool)
             required=f"sides that are multiples of {divisor}, and one of {2 * divisor} or more",
             fix="change image.size or choose another backbone",
         )
-    return UNETS[name].build(channels, len(image_size))
-
-
-class MeanLinear(nn.Linear):
-    """A linear layer on the mean of maps: (N, F, *spatial) to (N, outputs)."""
-
-    def forward(self, features: Tensor) -> Tensor:
-        """Return one output of each kind per image."""
-        return super().forward(features.flatten(2).mean(2))
+    network = UNETS[name].build(channels, len(image_size))
+    return network if dense else UNetEncoder(network, UNETS[name])
 
 
 def new_head(backbone: nn.Module, outputs: int, *, maps: bool) -> nn.Module:
     """Return a head with fresh weights for a backbone: a 1 x 1 convolution for `maps`, else a linear layer."""
-    width, dims = cast(Backbone, backbone).feature_dim, getattr(backbone, "dense_dims", 0)
+    width = feature_width(backbone, dense=maps)
     if not maps:
-        return MeanLinear(width, outputs) if dims else nn.Linear(width, outputs)
-    return nn.Conv2d(width, outputs, 1) if dims == 2 else nn.Conv3d(width, outputs, 1)
+        return nn.Linear(width, outputs)
+    return nn.Conv2d(width, outputs, 1) if len(image_shape_of(backbone)) == 3 else nn.Conv3d(width, outputs, 1)
 
 
 def attach_head(backbone: nn.Module, head: nn.Module) -> nn.Module:
     """Return a copy of a backbone with a copy of `head`: a plain network from images to logits.
 
-    Logits are (N, classes), or (N, outputs, *spatial) for a dense backbone.
+    Logits are (N, classes), or (N, outputs, *spatial). The head is one for the backbone's own output.
     """
     network = copy.deepcopy(backbone)
     network.set_submodule(cast(Backbone, backbone).head_name, copy.deepcopy(head))
@@ -150,7 +144,9 @@ def attach_head(backbone: nn.Module, head: nn.Module) -> nn.Module:
 
 
 def detach_head(network: nn.Module) -> nn.Module:
-    """Return a copy of a plain network without its head: images to features."""
+    """Return a copy of a plain network's backbone, as `build_backbone` builds it, without its head."""
+    if isinstance(network, StagedMaps):
+        return copy.deepcopy(network.network)
     backbone = copy.deepcopy(network)
     backbone.set_submodule(cast(Backbone, network).head_name, nn.Identity())
     return backbone

@@ -12,7 +12,7 @@ from typing import NamedTuple, cast
 
 from torch import Tensor, nn
 
-from lorkit.decompose.models.backbones.stages import STAGES, SequentialStages, Staged
+from lorkit.decompose.models.backbones.stages import STAGES, Gridded, SequentialStages
 
 
 class _Layers(NamedTuple):
@@ -165,7 +165,7 @@ def resnet50(channels: int) -> ResNet:
     return ResNet(Bottleneck, (3, 4, 6, 3), channels=channels)
 
 
-def stages(network: ResNet) -> Staged:
+def stages(network: ResNet) -> Gridded:
     """Return its layers as stages."""
     first, *later = (network.get_submodule(f"layer{index + 1}") for index in range(STAGES))
 

@@ -10,7 +10,7 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
-from lorkit.decompose.models.backbones.stages import SequentialStages, Staged
+from lorkit.decompose.models.backbones.stages import Gridded, SequentialStages
 
 _DEPTHS = (4, 8, 4)
 _WIDTHS = (24, 116, 232, 464, 1024)  # the 1.0x network
@@ -90,7 +90,7 @@ class ShuffleNetV2(nn.Module):
         return cast(Tensor, self.fc(x.mean((2, 3))))
 
 
-def stages(network: ShuffleNetV2) -> Staged:
+def stages(network: ShuffleNetV2) -> Gridded:
     """Return its stages and its last convolution as stages."""
 
     def stem(x: Tensor) -> Tensor:

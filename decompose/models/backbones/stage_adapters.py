@@ -8,7 +8,7 @@ adapter of an architecture is in its file and is found by the backbone's class.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import cast
+from typing import Protocol, cast, runtime_checkable
 
 import torch
 from torch import Tensor, nn
@@ -19,28 +19,78 @@ from lorkit.decompose.experts.forecast import on_meta
 from lorkit.decompose.models.backbones import densenet, resnet, shufflenet, vit
 from lorkit.decompose.models.backbones.resnet import ResNet
 from lorkit.decompose.models.backbones.shufflenet import ShuffleNetV2
-from lorkit.decompose.models.backbones.stages import EMPTY, Gridded, HasStages, StageContext, Staged, StageOutputs
+from lorkit.decompose.models.backbones.stages import (
+    EMPTY,
+    Encoding,
+    Forked,
+    Gridded,
+    HasStages,
+    StageContext,
+    Staged,
+    StageOutputs,
+    mean_of_positions,
+)
 from lorkit.decompose.models.backbones.timm_models import timm_stages
-from lorkit.decompose.models.backbones.unets import UNETS
+from lorkit.decompose.models.backbones.unets import architecture_of
+from lorkit.decompose.models.backbones.unets.encoder import UNetEncoder
 from lorkit.decompose.models.backbones.vit import VisionTransformer
 
 
-def staged(backbone: nn.Module) -> Staged:
-    """Return a backbone in stages, which share its weights; raise UsageError if its architecture has no adapter."""
-    if isinstance(backbone, StagedMaps):
+def staged(backbone: nn.Module, *, dense: bool | None = None) -> Staged:
+    """Return a backbone in stages, which share its weights.
+
+    Args:
+        backbone: With or without a head.
+        dense: Whether its features are maps, or pooled; None for those that the backbone itself returns.
+
+    Raises:
+        UsageError: Its architecture has no adapter, or no maps.
+    """
+    if isinstance(backbone, UNetEncoder) and dense:
+        raise _no_decoder()
+    if isinstance(backbone, StagedMaps | UNetEncoder):
         return backbone.stages()
+    unet = architecture_of(backbone)
+    if unet is not None:
+        return unet.stages(backbone) if dense in (None, True) else unet.stages(backbone).without_decoder(nn.Identity())
+    return _StackedMaps(_gridded(backbone, dense=True), nn.Identity()) if dense else _gridded(backbone)
+
+
+def forked(backbone: nn.Module) -> Forked:
+    """Return a headless backbone that gives pooled features and maps; raise UsageError if it has no stages."""
+    unet = architecture_of(backbone)
+    if unet is not None:
+        return unet.stages(backbone)
+    if isinstance(backbone, Forks):
+        return backbone.fork()
+    if isinstance(backbone, UNetEncoder):
+        raise _no_decoder()
+    return _StackedMaps(_gridded(backbone, dense=True), nn.Identity())
+
+
+def encode(network: Forked, x: Tensor) -> Encoding:
+    """Run all stages on images (N, C, *spatial)."""
+    return network.encode_from(0, *network.first_grid(x))
+
+
+def _no_decoder() -> UsageError:
+    return UsageError(
+        "a U-Net without its decoder, for a region with masks",
+        required="a network that was trained with a region with masks",
+        fix="train it again with such a region, or choose another backbone",
+    )
+
+
+def _gridded(backbone: nn.Module, *, dense: bool = False) -> Gridded:
     if isinstance(backbone, ResNet):
         return resnet.stages(backbone)
     if isinstance(backbone, ShuffleNetV2):
         return shufflenet.stages(backbone)
     if isinstance(backbone, VisionTransformer):
-        return vit.stages(backbone)
+        return vit.stages(backbone, dense=dense)
     if type(backbone).__name__ == "DenseNet121" and hasattr(backbone, "class_layers"):
         return densenet.stages(backbone)
-    for unet in UNETS.values():
-        if type(backbone).__name__ == unet.class_name and hasattr(backbone, "head_name"):
-            return unet.stages(backbone)
-    found = timm_stages(backbone)
+    found = timm_stages(backbone, dense=dense)
     if found is not None:
         return found
     raise UsageError(
@@ -50,36 +100,61 @@ def staged(backbone: nn.Module) -> Staged:
     )
 
 
+@runtime_checkable
+class Forks(Protocol):
+    """A network outside of this project that gives both kinds of features."""
+
+    def fork(self) -> Forked:
+        """Return the network with both."""
+        ...
+
+
 class StagedMaps(nn.Module):
-    """A classification backbone for dense outputs: the concatenated stages, upsampled to the image's grid.
+    """A classification backbone for masks: the concatenated stages, upsampled to the image's grid.
 
     Args:
         network: A staged, headless backbone.
-        image_shape: (C, *spatial) of an image, to count the channels.
 
     Attributes:
-        feature_dim: F, the channels of all stages together.
         head_name: Name of the module that `attach_head` replaces.
     """
 
     head_name = "head"
 
-    def __init__(self, network: nn.Module, image_shape: tuple[int, ...]) -> None:
+    def __init__(self, network: nn.Module) -> None:
         super().__init__()
         self.network = network
         self.head: nn.Module = nn.Identity()
-        self.feature_dim = sum(shape[0] for shape in stage_shapes(self, image_shape))
 
     def forward(self, x: Tensor) -> Tensor:
-        """Map images (N, C, *spatial) to features (N, F, *spatial)."""
+        """Map images (N, C, *spatial) to maps (N, M, *spatial)."""
         return self.stages().run_stages(x).features
 
     def stages(self) -> Staged:
         """Return the stages of the network."""
-        inner: Gridded | None = timm_stages(self.network, dense=True)
-        if isinstance(self.network, VisionTransformer):
-            inner = vit.stages(self.network, dense=True)
-        return _StackedMaps(inner or cast(Gridded, staged(self.network)), self.head)
+        return _StackedMaps(_gridded(self.network, dense=True), self.head)
+
+
+class PooledMaps(nn.Module):
+    """A network of maps whose stages are unknown, for classes: the mean of its maps.
+
+    Args:
+        network: A headless network of maps.
+
+    Attributes:
+        head_name: Name of the module that `attach_head` replaces.
+    """
+
+    head_name = "head"
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+        self.head: nn.Module = nn.Identity()
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map images (N, C, *spatial) to features (N, F)."""
+        return cast(Tensor, self.head(mean_of_positions(self.network(x))))
 
 
 class _StackedMaps:
@@ -100,10 +175,19 @@ class _StackedMaps:
         return grid, StageContext(context.tokens, (x,))
 
     def forward_from(self, stage: int, grid: Tensor, context: StageContext = EMPTY) -> Tensor:
-        later = self.inner.later_grids(stage, grid, context)
-        return self._joined([*context.skips, grid, *later], context.stem[0])
+        return self.maps(self.encode_from(stage, grid, context))
 
-    def _joined(self, grids: list[Tensor], image: Tensor) -> Tensor:
+    def encode_from(self, stage: int, grid: Tensor, context: StageContext = EMPTY) -> Encoding:
+        later = self.inner.encode_from(stage, grid, context)
+        return Encoding(later.last, (*context.skips, *later.grids), context.stem)
+
+    def pooled(self, last: Tensor) -> Tensor:
+        return self.inner.pooled(last)
+
+    def maps(self, encoding: Encoding) -> Tensor:
+        return self._joined(encoding.grids, encoding.stem[0])
+
+    def _joined(self, grids: Sequence[Tensor], image: Tensor) -> Tensor:
         return cast(Tensor, self.head(upsample_and_concatenate(grids, image.shape[2:])))
 
 

@@ -1,4 +1,4 @@
-"""The protocol of a network in stages, into which features can be injected, and its two plain forms.
+"""The protocol of a network in stages, into which features can be injected, and its convolutional forms.
 
 Shapes: N images, C channels of a stage, *grid its positions (2D or 3D), F features.
 """
@@ -10,8 +10,6 @@ from typing import NamedTuple, Protocol
 
 import torch
 from torch import Tensor
-
-from lorkit.decompose.errors import UsageError
 
 STAGES = 4
 StageFunction = Callable[[Tensor], Tensor]
@@ -48,6 +46,30 @@ class StageOutputs(NamedTuple):
     features: Tensor
 
 
+class Encoding(NamedTuple):
+    """The stages of a network, from one of them on or all, before pooling and before a decoder.
+
+    Attributes:
+        last: (N, ...) input of pooling: the last grid, or all tokens of a transformer.
+        grids: (N, C, *grid) of each stage.
+        stem: Outputs before the first stage that a decoder uses.
+    """
+
+    last: Tensor
+    grids: tuple[Tensor, ...]
+    stem: tuple[Tensor, ...] = ()
+
+    def rows(self, parts: Sequence[slice]) -> Encoding:
+        """Return some rows of every tensor; views if they are contiguous."""
+        grids, stem = ([_rows(value, parts) for value in values] for values in (self.grids, self.stem))
+        return Encoding(_rows(self.last, parts), tuple(grids), tuple(stem))
+
+
+def _rows(value: Tensor, parts: Sequence[slice]) -> Tensor:
+    pieces = [value[part] for part in parts]
+    return pieces[0] if len(pieces) == 1 else torch.cat(pieces)
+
+
 class HasStages(Protocol):
     """A network with stages."""
 
@@ -69,10 +91,34 @@ class Staged(HasStages, Protocol):
 
 
 class Gridded(Staged, Protocol):
-    """A backbone in stages that can also return the grids of its later stages."""
+    """A backbone in stages that can also stop before its features."""
 
-    def later_grids(self, stage: int, grid: Tensor, context: StageContext = EMPTY) -> list[Tensor]:
-        """Return the grids of the stages after `stage`, given its own."""
+    def encode_from(self, stage: int, grid: Tensor, context: StageContext = EMPTY) -> Encoding:
+        """Return the grid of a stage and those of the later ones, without features."""
+        ...
+
+    def pooled(self, last: Tensor) -> Tensor:
+        """Return the features (N, F) for the `last` of an encoding."""
+        ...
+
+
+class Forked(Protocol):
+    """A backbone for classes and for masks: pooled features of its last stage, and maps of the image's size."""
+
+    def first_grid(self, x: Tensor) -> tuple[Tensor, StageContext]:
+        """As `Staged.first_grid`."""
+        ...
+
+    def encode_from(self, stage: int, grid: Tensor, context: StageContext = EMPTY) -> Encoding:
+        """Return all stages, given the grid of one and the context of the earlier ones."""
+        ...
+
+    def pooled(self, last: Tensor) -> Tensor:
+        """Return pooled features (N, F) for the `last` of an encoding."""
+        ...
+
+    def maps(self, encoding: Encoding) -> Tensor:
+        """Return maps (N, M, *spatial)."""
         ...
 
 
@@ -101,15 +147,24 @@ class SequentialStages:
 
     def forward_from(self, stage: int, grid: Tensor, context: StageContext = EMPTY) -> Tensor:
         """Continue from a stage's grid."""
-        return self.tail([grid, *self.later_grids(stage, grid, context)][-1])
+        return self.tail(self.encode_from(stage, grid, context).last)
 
-    def later_grids(self, stage: int, grid: Tensor, context: StageContext = EMPTY) -> list[Tensor]:
-        """Return the grids of the later stages."""
+    def encode_from(self, stage: int, grid: Tensor, context: StageContext = EMPTY) -> Encoding:
+        """Return the grid and those of the later stages."""
         del context
         grids = [grid]
         for later in self.stages[stage + 1 :]:
             grids.append(later(grids[-1]))
-        return grids[1:]
+        return Encoding(grids[-1], tuple(grids))
+
+    def pooled(self, last: Tensor) -> Tensor:
+        """Return the features."""
+        return self.tail(last)
+
+
+def mean_of_positions(grid: Tensor) -> Tensor:
+    """Return (N, C), the mean over positions of (N, C, *grid)."""
+    return grid.flatten(2).mean(2)
 
 
 class EncoderDecoder:
@@ -118,7 +173,8 @@ class EncoderDecoder:
     Args:
         stem: Images to the outputs before the first stage, the last of which enters it.
         levels: The stages.
-        decode: (stem, grids of all stages) to features.
+        decode: (stem, grids of all stages) to maps, the features.
+        pool: The bottleneck to pooled features.
     """
 
     def __init__(
@@ -126,8 +182,9 @@ class EncoderDecoder:
         stem: Callable[[Tensor], tuple[Tensor, ...]],
         levels: Sequence[StageFunction],
         decode: Callable[[Sequence[Tensor], Sequence[Tensor]], Tensor],
+        pool: StageFunction = mean_of_positions,
     ) -> None:
-        self.stem, self.levels, self.decode = stem, tuple(levels), decode
+        self.stem, self.levels, self.decode, self.pooled = stem, tuple(levels), decode, pool
 
     def run_stages(self, x: Tensor) -> StageOutputs:
         """Run the whole network."""
@@ -145,105 +202,20 @@ class EncoderDecoder:
 
     def forward_from(self, stage: int, grid: Tensor, context: StageContext = EMPTY) -> Tensor:
         """Continue from a stage's grid: down to the bottleneck, then up with the skips of `context`."""
+        return self.maps(self.encode_from(stage, grid, context))
+
+    def encode_from(self, stage: int, grid: Tensor, context: StageContext = EMPTY) -> Encoding:
+        """Continue down to the bottleneck."""
         grids = [*context.skips, grid]
         for level in self.levels[stage + 1 :]:
             grids.append(level(grids[-1]))
-        return self.decode(context.stem, grids)
+        return Encoding(grids[-1], tuple(grids), context.stem)
 
+    def maps(self, encoding: Encoding) -> Tensor:
+        """Run the decoder."""
+        return self.decode(encoding.stem, encoding.grids)
 
-class TransformerStages:
-    """A vision transformer in four runs of blocks; grids are its patch tokens, class and register tokens are context.
-
-    With `by_token` the last grid is the class and register tokens, (N, D, R, 1), the only input of the features. With
-    `dense` it is the grid of patch tokens after the last norm, which are the features.
-
-    Args:
-        blocks: The blocks, tokens to tokens.
-        prefix: R, the class and register tokens in front of the patch tokens.
-        embed: Images to tokens (N, R + patches, D) and the grid of the patches.
-        norm: The norm after the last block.
-        pool: Tokens of the last block to features (N, F).
-        by_token: Whether the features depend only on the class and register tokens.
-        dense: Whether the features are those of patches.
-    """
-
-    def __init__(
-        self,
-        blocks: Sequence[StageFunction],
-        prefix: int,
-        *,
-        embed: Callable[[Tensor], tuple[Tensor, tuple[int, ...]]],
-        norm: StageFunction,
-        pool: StageFunction,
-        by_token: bool,
-        dense: bool,
-    ) -> None:
-        ends = [-(-len(blocks) * (stage + 1) // STAGES) for stage in range(STAGES)]
-        self.stages = [blocks[start:end] for start, end in zip([0, *ends], ends, strict=False)]
-        self.prefix, self.embed, self.norm, self.pool = prefix, embed, norm, pool
-        self.by_token, self.dense = by_token and not dense, dense
-
-    def run_stages(self, x: Tensor) -> StageOutputs:
-        """Run the whole network."""
-        x, size = self.embed(x)
-        grids: list[Tensor] = []
-        context: list[StageContext] = []
-        for stage in range(STAGES):
-            x = self._run(stage, x)
-            grids.append(self._grid(stage, x, size))
-            context.append(StageContext(x[:, : self.prefix]))
-        if self.by_token or self.dense:
-            context[-1] = EMPTY
-        return StageOutputs(grids, context, grids[-1] if self.dense else self.pool(x))
-
-    def first_grid(self, x: Tensor) -> tuple[Tensor, StageContext]:
-        """Run the embedding and the first blocks."""
-        x, size = self.embed(x)
-        x = self._run(0, x)
-        return self._grid(0, x, size), StageContext(x[:, : self.prefix])
-
-    def forward_from(self, stage: int, grid: Tensor, context: StageContext = EMPTY) -> Tensor:
-        """Continue from a stage's grid."""
-        x, grids = self._later(stage, grid, context)
-        if self.dense:
-            return [grid, *grids][-1]
-        return self.pool(x[:, : self.prefix] if self.by_token else x)
-
-    def later_grids(self, stage: int, grid: Tensor, context: StageContext = EMPTY) -> list[Tensor]:
-        """Return the grids of the later stages."""
-        return self._later(stage, grid, context)[1]
-
-    def _later(self, stage: int, grid: Tensor, context: StageContext) -> tuple[Tensor, list[Tensor]]:
-        """Return the tokens of the last block, and the grids of the later stages."""
-        x, grids = self._tokens(stage, grid, context), []
-        for later in range(stage + 1, STAGES):
-            x = self._run(later, x)
-            grids.append(self._grid(later, x, tuple(grid.shape[2:])))
-        return x, grids
-
-    def _run(self, stage: int, x: Tensor) -> Tensor:
-        for block in self.stages[stage]:
-            x = block(x)
-        return x
-
-    def _grid(self, stage: int, x: Tensor, size: tuple[int, ...]) -> Tensor:
-        last = stage == STAGES - 1
-        if last and self.by_token:
-            return x[:, : self.prefix].transpose(1, 2)[..., None]
-        patches = x[:, self.prefix :]
-        if last and self.dense:
-            patches = self.norm(patches)
-        patches = patches.transpose(1, 2)
-        return patches.reshape(*patches.shape[:2], *size)
-
-    def _tokens(self, stage: int, grid: Tensor, context: StageContext) -> Tensor:
-        patches = grid.flatten(2).transpose(1, 2)
-        if context.tokens is not None:
-            return torch.cat((context.tokens, patches), dim=1)
-        if self.prefix and stage < STAGES - 1:
-            raise UsageError(
-                "patch tokens without a class token",
-                required="the student's own, from `run_stages`",
-                fix="pass its context",
-            )
-        return patches
+    def without_decoder(self, head: StageFunction) -> SequentialStages:
+        """Return the encoder, with a head on the pooled bottleneck."""
+        first, *later = self.levels
+        return SequentialStages([lambda x: first(self.stem(x)[-1]), *later], lambda last: head(self.pooled(last)))

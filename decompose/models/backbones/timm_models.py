@@ -17,7 +17,8 @@ import torch
 from torch import Tensor, nn
 
 from lorkit.decompose.errors import MissingRuntimeError, UsageError
-from lorkit.decompose.models.backbones.stages import STAGES, Gridded, SequentialStages, TransformerStages
+from lorkit.decompose.models.backbones.stages import STAGES, Gridded, SequentialStages
+from lorkit.decompose.models.backbones.transformer_stages import TransformerStages
 
 TIMM = "timm:"
 LAYERS = tuple(f"layer{index + 1}" for index in range(STAGES))

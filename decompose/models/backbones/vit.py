@@ -14,7 +14,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from lorkit.decompose.errors import UsageError
-from lorkit.decompose.models.backbones.stages import Gridded, TransformerStages
+from lorkit.decompose.models.backbones.stages import Gridded
+from lorkit.decompose.models.backbones.transformer_stages import TransformerStages
 
 
 class Attention(nn.Module):

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from lorkit.decompose import artifacts
 from lorkit.decompose.errors import ArtifactError, UsageError
+from lorkit.decompose.models.backbones.outputs import without_idle_decoder
 from lorkit.decompose.models.backbones.registry import build_backbone
 from lorkit.decompose.models.foundation.teacher import TEACHER, Teacher, TeacherBackbone, weights_digest
 from lorkit.decompose.models.regional import RegionalModel
@@ -71,9 +72,14 @@ def with_regions(foundation: Foundation, regions: RegionSet) -> Foundation:
 
 
 def on_same_backbone(source: RegionalModel, regions: RegionSet, heads: Mapping[str, nn.Module]) -> RegionalModel:
-    """Return a model that shares the backbone and has the given heads; regions without one get a fresh head."""
+    """Return a model that shares the backbone and has the given heads; regions without one get a fresh head.
+
+    Raises:
+        UsageError: The backbone is a U-Net without its decoder, and a region has masks.
+    """
     mean, std = (value.tolist() for value in (source.normalise.mean, source.normalise.std))
-    model = RegionalModel(source.backbone, regions, mean=mean, std=std)
+    backbone = without_idle_decoder(source.backbone, dense=dense_outputs(regions))
+    model = RegionalModel(backbone, regions, mean=mean, std=std)
     for name, head in heads.items():
         model.heads[name] = head
     return model.train(source.training)

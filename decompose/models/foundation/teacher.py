@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from lorkit.decompose.artifacts import digest_tensors
 from lorkit.decompose.config.schema import ImageConfig
 from lorkit.decompose.errors import UsageError, first_line
+from lorkit.decompose.models.backbones.stages import EMPTY, Encoding, Forked, StageContext, mean_of_positions
 
 TEACHER = "teacher:"
 """Name of a user's foundation in a configuration: this and the first digits of its digest."""
@@ -67,7 +68,7 @@ def teacher_name(teacher: Teacher) -> str:
 
 
 class TeacherBackbone(nn.Module):
-    """A teacher as a backbone: normalised images (N, C, *spatial) to pooled features (N, F).
+    """A teacher as a backbone: normalised images (N, C, *spatial) to pooled features (N, F), or maps (N, F, *spatial).
 
     Args:
         teacher: Called once with two empty images to find its shapes.
@@ -87,8 +88,14 @@ class TeacherBackbone(nn.Module):
         self.head: nn.Module = nn.Identity()
         found = _checked(self, teacher)
         self.feature_dim = int(found.features.shape[1])
-        self.dense_dims = found.features.dim() - 2
+        self.image_shape = (teacher.image.channels, *teacher.image.size)
+        if found.features.dim() > 2:
+            self.maps_dim = self.feature_dim
         self.stages = tuple(tuple(grid.shape[1:]) for grid in found.grids)
+
+    def fork(self) -> Forked:
+        """Return the network with maps and, for classes, their mean."""
+        return _Maps(self)
 
     @property
     def has_modules(self) -> bool:
@@ -99,6 +106,25 @@ class TeacherBackbone(nn.Module):
         """Return the pooled features, or the logits of an attached head."""
         found: Tensor = self.head(self.teacher.features(x).features)
         return found
+
+
+class _Maps:
+    """A teacher of maps, whose pooled features are their mean."""
+
+    def __init__(self, network: TeacherBackbone) -> None:
+        self.network = network
+
+    def first_grid(self, x: Tensor) -> tuple[Tensor, StageContext]:
+        return self.network(x), EMPTY
+
+    def encode_from(self, stage: int, grid: Tensor, context: StageContext = EMPTY) -> Encoding:
+        return Encoding(grid, (grid,))
+
+    def pooled(self, last: Tensor) -> Tensor:
+        return mean_of_positions(last)
+
+    def maps(self, encoding: Encoding) -> Tensor:
+        return encoding.last
 
 
 def freeze_(model: nn.Module) -> None:

@@ -19,7 +19,6 @@ from torch import Tensor, nn
 from lorkit.decompose.artifacts import load_tensors
 from lorkit.decompose.errors import ArtifactError, first_line
 from lorkit.decompose.models.backbones.registry import Backbone
-from lorkit.decompose.models.backbones.stage_adapters import StagedMaps
 
 _CONTAINERS = ("state_dict", "model_state_dict", "model", "module", "encoder", "backbone", "network", "net", "weights")
 _NESTING = 2
@@ -55,7 +54,7 @@ def load_user_weights(backbone: nn.Module, path: Path, key_map: KeyMap | None = 
     """Fill a headless backbone from a weights file, in place, all of it or an error.
 
     Args:
-        backbone: From `build_backbone`; for a classification backbone for maps, its inner network is loaded.
+        backbone: From `build_backbone`.
         path: `.safetensors`, or a torch file of tensors (`.pth`, `.pt`, `.bin`).
         key_map: File prefix to backbone prefix, the longest that fits; "" strips the prefix, None drops its keys.
 
@@ -63,8 +62,6 @@ def load_user_weights(backbone: nn.Module, path: Path, key_map: KeyMap | None = 
         ArtifactError: The file cannot be read without running its code, or a key is missing, unexpected or of
             another shape, or holds NaN or infinity; the message names the first of them.
     """
-    if isinstance(backbone, StagedMaps):
-        backbone = backbone.network
     values, container = _read(Path(path))
     own = backbone.state_dict()
     head = f"{cast(Backbone, backbone).head_name}."

@@ -16,9 +16,10 @@ from lorkit.decompose.config import CacheConfig, Config, TrainConfig
 from lorkit.decompose.data.batches.loader import Batch
 from lorkit.decompose.errors import StorageError, UsageError
 from lorkit.decompose.methods.base import TrainingModule
-from lorkit.decompose.models.foundation.model import Foundation
+from lorkit.decompose.models.foundation.model import Foundation, with_regions
+from lorkit.decompose.regions import RegionSet
 from lorkit.decompose.training.feature_cache.store import ABOUT, space_lock
-from lorkit.decompose.training.feature_cache.tensors import layout_of
+from lorkit.decompose.training.feature_cache.tensors import layouts_of
 
 _MIB = 2**20
 _SPARE = 1.05  # keys, headers and blocks of the file system
@@ -43,25 +44,29 @@ class Estimate:
     Attributes:
         samples: Images of the training parts, equal ones once.
         views: Augmented versions of each.
-        sample_bytes: Bytes of one version's features.
+        view_bytes: Bytes of the features of one version of all of them.
         settings: Budget, precision and directory.
         directory: Directory of the features.
     """
 
     samples: int
     views: int
-    sample_bytes: int
+    view_bytes: int
     settings: CacheConfig
     directory: Path
 
     @property
     def mib(self) -> float:
         """MiB of all of them."""
-        return self.samples * self.views * self.sample_bytes / _MIB
+        return self.views * self.view_bytes / _MIB
 
     def __str__(self) -> str:
-        each = f"{self.samples} images x {self.views} view{'s' * (self.views > 1)} x {self.sample_bytes / 1024:.1f} KiB"
+        each = f"{self.samples} images x {self.views} view{'s' * (self.views > 1)} x {self._mean / 1024:.1f} KiB"
         return f"{each} in {self.settings.dtype} = {self.mib:.1f} MiB"
+
+    @property
+    def _mean(self) -> float:
+        return self.view_bytes / max(1, self.samples)
 
     def check(self) -> None:
         """Raise UsageError if the features exceed the budget."""
@@ -83,7 +88,7 @@ class Estimate:
         return {
             "images": self.samples,
             "views": self.views,
-            "bytes_per_view": self.sample_bytes,
+            "bytes_per_view": round(self._mean),
             "dtype": self.settings.dtype,
             "mib": round(self.mib, 1),
             "budget_mib": self.settings.budget,
@@ -97,34 +102,48 @@ def views_of(train: TrainConfig) -> int:
 
 
 def plan_features(
-    config: Config, module: TrainingModule, foundation: Foundation, counts: Mapping[str, int], directory: Path
+    config: Config,
+    modules: Mapping[str, TrainingModule],
+    foundation: Foundation,
+    counts: Mapping[str, int],
+    directory: Path,
 ) -> PlannedFeatures:
     """Estimate the teacher's features from counts and shapes, before there are any.
 
     Args:
         config: Settings.
-        module: Module of one phase, which queries the teacher.
-        foundation: Teacher of that phase, trained or not.
+        modules: By region, a module that asks the teacher as the region's phase does.
+        foundation: The teacher with all regions, trained or not.
         counts: Training samples of every region.
         directory: Directory of features.
 
     Raises:
         UsageError: They would be larger than `cache.budget`.
     """
-    images = [torch.zeros(2, one.channels, *one.size) for one in (config.image, config.foundation_image)]
-    first = torch.zeros(2, dtype=torch.int64)
-    batch = Batch(image=images[0], label=first, region=first, sample=first, teacher_image=images[1])
-    with torch.no_grad():
-        answer = module.query_teacher(foundation.model.eval(), batch)
+    sizes = {
+        name: _sample_bytes(config, module, with_regions(foundation, RegionSet([foundation.regions.get(name)])))
+        for name, module in modules.items()
+    }
     estimate = Estimate(
         samples=sum(counts.values()),
         views=views_of(config.train),
-        sample_bytes=sum(part.bytes for part in layout_of(answer, config.cache.dtype).values()),
+        view_bytes=sum(counts[name] * size for name, size in sizes.items()),
         settings=config.cache,
         directory=directory,
     )
     estimate.check()
     return estimate.to_json()
+
+
+@torch.no_grad()
+def _sample_bytes(config: Config, module: TrainingModule, foundation: Foundation) -> int:
+    """Return the bytes of one version's features of the foundation's only region."""
+    images = [torch.zeros(2, one.channels, *one.size) for one in (config.image, config.foundation_image)]
+    first = torch.zeros(2, dtype=torch.int64)
+    batch = Batch(image=images[0], label=first, region=first, sample=first, teacher_image=images[1])
+    answer = module.query_teacher(foundation.model.eval(), batch)
+    (layout,) = layouts_of(answer, foundation.regions.names, config.cache.dtype).values()
+    return sum(part.bytes for part in layout.values())
 
 
 def make_room(root: Path, needed: float, budget: float, keep: Collection[str], tell: Callable[[str], None]) -> None:

@@ -40,7 +40,7 @@ class FeatureCache:
     def __init__(
         self, stores: Mapping[str, Store], digests: Mapping[str, Sequence[str]], kind: type[Any], device: torch.device
     ) -> None:
-        self._stores, self._digests = list(stores.values()), list(digests.values())
+        self._stores, self._digests = dict(stores), dict(digests)
         self._kind, self._device = kind, device
         self._asking, self._reading = Stopwatch(device), Stopwatch(device)
         self._asked = self._read = self._written = 0
@@ -54,57 +54,50 @@ class FeatureCache:
             batch: N samples on the device.
             host: The same on the CPU, to avoid synchronising a GPU.
         """
-        keys, stores = self._keys(host), self._stores_of(host)
-        if all(key in store for key, store in zip(keys, stores, strict=True)):
-            self._read += len(keys)
+        wanted = self._wanted(host)
+        if all(key in self._stores[name] for name, keys in wanted.items() for key in keys):
+            self._read += len(host.region)
             with self._reading.running():
-                tensors = self._gather(keys, stores)
-                return join(tensors, self._kind, teacher, batch)
-        self._asked += len(keys)
+                return join(self._gather(wanted), self._kind, teacher, batch)
+        self._asked += len(host.region)
         with self._asking.running():
             answer = query_teacher()
-        tensors = tensors_of(answer)
-        for store, rows in _runs(stores):
-            self._written += store.add(keys[rows], {name: value[rows] for name, value in tensors.items()})
-        if any(part.stored != part.given for part in self._stores[0].namespace.layout.values()):
-            return join(self._gather(keys, stores), self._kind, teacher, batch)  # rounded equally in every epoch
+        tensors = tensors_of(answer, list(wanted))
+        for name, keys in wanted.items():
+            self._written += self._stores[name].add(keys, tensors[name])
+        layouts = [self._stores[name].namespace.layout for name in wanted]
+        if any(part.stored != part.given for layout in layouts for part in layout.values()):
+            return join(self._gather(wanted), self._kind, teacher, batch)  # rounded equally in every epoch
         return answer
 
     def check(self, answer: Any, host: Batch) -> None:
         """Raise ArtifactError if stored features of a batch differ from the teacher's outputs."""
-        keys, stores = self._keys(host), self._stores_of(host)
-        tensors = tensors_of(answer)
-        for row, (key, store) in enumerate(zip(keys, stores, strict=True)):
-            if key not in store:
-                continue
-            for name, found in store.read([key]).items():
-                now = tensors[name][row].detach().float().cpu()
-                allowed = _TOLERANCE[store.namespace.layout[name].stored] * float(now.abs().max())
-                if not bool(((found[0].float() - now).abs() <= allowed).all()):
-                    raise ArtifactError(
-                        f"the teacher cache {store.directory} has other features than the teacher returns now",
-                        required="features of this teacher",
-                        fix=f"remove {store.directory}",
-                    )
+        wanted = self._wanted(host)
+        tensors = tensors_of(answer, list(wanted))
+        for name, keys in wanted.items():
+            store = self._stores[name]
+            for row, key in enumerate(keys):
+                if key in store:
+                    _check_entry(store, key, {part: value[row] for part, value in tensors[name].items()})
 
-    def missing(self, region: int, views: int) -> int:
-        """Return the number of missing versions of a region's images; regions count from 0."""
+    def missing(self, region: str, views: int) -> int:
+        """Return the number of missing versions of a region's images."""
         store = self._stores[region]
         return sum(cache_key(one, view) not in store for one in set(self._digests[region]) for view in range(views))
 
     def flush(self) -> None:
         """Write new features; raise StorageError if the disk is full."""
-        for store in dict.fromkeys(self._stores):
+        for store in dict.fromkeys(self._stores.values()):
             store.flush()
 
     def refresh(self) -> None:
         """Load features that other processes have written."""
-        for store in dict.fromkeys(self._stores):
+        for store in dict.fromkeys(self._stores.values()):
             store.refresh()
 
     def close(self) -> None:
         """Release the spaces."""
-        for store in dict.fromkeys(self._stores):
+        for store in dict.fromkeys(self._stores.values()):
             store.close()
 
     def row(self) -> CacheFigures:
@@ -119,18 +112,33 @@ class FeatureCache:
         self._asked = self._read = self._written = 0
         return row
 
-    def _keys(self, host: Batch) -> list[bytes]:
+    def _wanted(self, host: Batch) -> dict[str, list[bytes]]:
+        """Return the keys of a batch by region, the rows of each in order."""
+        names = list(self._stores)
+        found: dict[str, list[bytes]] = {}
         view = cast(Tensor, host.view).tolist()
-        rows = zip(host.region.tolist(), host.sample.tolist(), view, strict=True)
-        return [cache_key(self._digests[region][sample], number) for region, sample, number in rows]
+        for region, sample, number in zip(host.region.tolist(), host.sample.tolist(), view, strict=True):
+            key = cache_key(self._digests[names[region]][sample], number)
+            found.setdefault(names[region], []).append(key)
+        return found
 
-    def _stores_of(self, host: Batch) -> list[Store]:
-        return [self._stores[region] for region in host.region.tolist()]
+    def _gather(self, wanted: Mapping[str, Sequence[bytes]]) -> dict[str, dict[str, Tensor]]:
+        return {
+            name: {part: value.to(self._device) for part, value in self._stores[name].read(keys).items()}
+            for name, keys in wanted.items()
+        }
 
-    def _gather(self, keys: Sequence[bytes], stores: Sequence[Store]) -> dict[str, Tensor]:
-        found = [store.read(keys[rows]) for store, rows in _runs(stores)]
-        whole = found[0] if len(found) == 1 else {name: torch.cat([one[name] for one in found]) for name in found[0]}
-        return {name: value.to(self._device) for name, value in whole.items()}
+
+def _check_entry(store: Store, key: bytes, tensors: Mapping[str, Tensor]) -> None:
+    for name, found in store.read([key]).items():
+        now = tensors[name].detach().float().cpu()
+        allowed = _TOLERANCE[store.namespace.layout[name].stored] * float(now.abs().max())
+        if not bool(((found[0].float() - now).abs() <= allowed).all()):
+            raise ArtifactError(
+                f"the teacher cache {store.directory} has other features than the teacher returns now",
+                required="features of this teacher",
+                fix=f"remove {store.directory}",
+            )
 
 
 class Stopwatch:
@@ -163,12 +171,3 @@ class Stopwatch:
             self._events.clear()
         seconds, self._seconds = self._seconds, 0.0
         return seconds
-
-
-def _runs(stores: Sequence[Store]) -> Iterator[tuple[Store, slice]]:
-    """Yield each store with its slice of rows; rows of a region, and so of a store, are contiguous."""
-    start = 0
-    for stop in range(1, len(stores) + 1):
-        if stop == len(stores) or stores[stop] is not stores[start]:
-            yield stores[start], slice(start, stop)
-            start = stop

@@ -15,9 +15,9 @@ from lorkit.decompose.events import Listener, Notice
 from lorkit.decompose.models.foundation.model import Foundation
 from lorkit.decompose.training.feature_cache.budget import Estimate, make_room, views_of
 from lorkit.decompose.training.feature_cache.cache import FeatureCache
-from lorkit.decompose.training.feature_cache.namespaces import FeatureNamespace, namespace_of, teacher_digest
+from lorkit.decompose.training.feature_cache.namespaces import namespace_of, teacher_digest
 from lorkit.decompose.training.feature_cache.store import Store
-from lorkit.decompose.training.feature_cache.tensors import layout_of
+from lorkit.decompose.training.feature_cache.tensors import FeatureLayout
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
@@ -59,11 +59,13 @@ class FeatureCacheFactory:
     root: Path
     on_event: Listener
     _namespaces: set[str] = field(default_factory=set)
+    _sample_bytes: dict[str, int] = field(default_factory=dict)
 
     def open(
         self,
         answer: Any,
         host: Batch,
+        layouts: Mapping[str, FeatureLayout],
         parts: Mapping[str, PreparedRegion],
         seen: Mapping[str, PreparedRegion],
         foundation: Foundation,
@@ -74,6 +76,7 @@ class FeatureCacheFactory:
         Args:
             answer: The teacher's outputs for `host`, the first batch of the phase.
             host: That batch.
+            layouts: By region of the phase, of the teacher's outputs.
             parts: Training parts of the phase, in routing order.
             seen: The same prepared for the teacher.
             foundation: The teacher of the phase, which an earlier phase may have adapted.
@@ -85,11 +88,10 @@ class FeatureCacheFactory:
             ArtifactError: Stored features differ from the teacher's outputs.
         """
         config = self.config
-        layout = layout_of(answer, config.cache.dtype)
         digest = teacher_digest(foundation)
         in_namespace = partial(namespace_of, digest, foundation, seed=config.seed, device=fabric.device)
-        namespaces = {name: in_namespace((one, seen[name]), layout, config.train) for name, one in parts.items()}
-        estimate = self._estimate(namespaces[next(iter(parts))])
+        namespaces = {name: in_namespace((one, seen[name]), layouts[name], config.train) for name, one in parts.items()}
+        estimate = self._estimate({name: namespace.sample_bytes for name, namespace in namespaces.items()})
         estimate.check()
         opened = {
             namespace.name: Store(self.root, namespace, lambda text: self.on_event(Notice(text=text)))
@@ -101,8 +103,7 @@ class FeatureCacheFactory:
         cache.check(answer, host)
         self._namespaces |= set(opened)
         missing = sum(
-            cache.missing(index, estimate.views) * namespace.sample_bytes
-            for index, namespace in enumerate(namespaces.values())
+            cache.missing(name, estimate.views) * namespace.sample_bytes for name, namespace in namespaces.items()
         )
         if fabric.is_global_zero:
             self._tell(estimate, missing / 2**20, ", ".join(parts))
@@ -118,12 +119,19 @@ class FeatureCacheFactory:
             text += f"; with {estimate.views} views in {self.config.train.epochs} epochs hardly any is used again"
         self.on_event(Notice(text=text))
 
-    def _estimate(self, namespace: FeatureNamespace) -> Estimate:
-        pictures = {(str(one.recipe), digest) for one in self.train.values() for digest in one.digests}
+    def _estimate(self, sample_bytes: Mapping[str, int]) -> Estimate:
+        """Estimate the features of this phase and of those before it; equal images of equal kinds count once."""
+        self._sample_bytes |= sample_bytes
+        kinds = {
+            (str(one.recipe), self._sample_bytes[name], digest)
+            for name, one in self.train.items()
+            if name in self._sample_bytes
+            for digest in one.digests
+        }
         return Estimate(
-            samples=len(pictures),
+            samples=len(kinds),
             views=views_of(self.config.train),
-            sample_bytes=namespace.sample_bytes,
+            view_bytes=sum(size for _, size, _ in kinds),
             settings=self.config.cache,
             directory=self.root,
         )

@@ -1,4 +1,4 @@
-"""A teacher's outputs as named tensors, one row per sample, and back.
+"""A teacher's outputs as named tensors of each region, one row per sample, and back.
 
 Shapes: N samples, n of them of a region, F features, C channels, *grid of a stage.
 """
@@ -73,19 +73,24 @@ class Part:
 FeatureLayout = Mapping[str, Part]
 
 
-def tensors_of(answer: Any) -> dict[str, Tensor]:
-    """Return the tensors (N, ...) of an output by name.
+def tensors_of(answer: Any, regions: Sequence[str]) -> dict[str, dict[str, Tensor]]:
+    """Return the tensors (n, ...) of an output by region and name, the rows of each region in order.
 
     Logits are omitted: a head is cheap, and probes differ for every fraction of the patients.
+
+    Args:
+        answer: The output.
+        regions: The regions of its batch, of which features and stages have only one.
 
     Raises:
         UsageError: An output of an unknown kind.
     """
     if isinstance(answer, TeacherFeatures):
+        (name,) = regions
         grids = {f"{_GRID}{index}": grid for index, grid in enumerate(answer.grids)}
-        return {_FEATURES: answer.features, **grids}
+        return {name: {_FEATURES: answer.features, **grids}}
     if isinstance(answer, RegionalOutput):
-        return {_FEATURES: answer.features}
+        return {name: {_FEATURES: features} for name, features in answer.features.items()}
     raise UsageError(
         f"a teacher's output of type {type(answer).__name__} under cache.enabled",
         required="features, or features and logits",
@@ -93,17 +98,21 @@ def tensors_of(answer: Any) -> dict[str, Tensor]:
     )
 
 
-def layout_of(answer: Any, dtype: str) -> dict[str, Part]:
-    """Return the layout of an output's tensors as stored with `cache.dtype`."""
-    return {name: _part(value, DTYPES[dtype]) for name, value in tensors_of(answer).items()}
+def layouts_of(answer: Any, regions: Sequence[str], dtype: str) -> dict[str, FeatureLayout]:
+    """Return the layout of an output's tensors by region, as stored with `cache.dtype`; see `tensors_of`."""
+    found = tensors_of(answer, regions)
+    return {
+        region: {name: _part(value, DTYPES[dtype]) for name, value in tensors.items()}
+        for region, tensors in found.items()
+    }
 
 
-def join(tensors: Mapping[str, Tensor], kind: type[Any], teacher: RegionalModel, batch: Batch) -> Any:
-    """Rebuild an output from its tensors (N, ...); logits come from the teacher's current heads."""
-    features = tensors[_FEATURES]
+def join(tensors: Mapping[str, Mapping[str, Tensor]], kind: type[Any], teacher: RegionalModel, batch: Batch) -> Any:
+    """Rebuild an output from the tensors (n, ...) of its regions; logits come from the teacher's current heads."""
     if kind is RegionalOutput:
-        return teacher.classify_features(features, batch.region)
-    return TeacherFeatures(tuple(tensors[f"{_GRID}{index}"] for index in range(len(tensors) - 1)), features)
+        return teacher.classify_features({name: one[_FEATURES] for name, one in tensors.items()}, batch.region)
+    (one,) = tensors.values()
+    return TeacherFeatures(tuple(one[f"{_GRID}{index}"] for index in range(len(one) - 1)), one[_FEATURES])
 
 
 def _part(value: Tensor, wanted: torch.dtype) -> Part:

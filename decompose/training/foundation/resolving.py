@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 from torch import nn
 
@@ -20,8 +20,6 @@ from lorkit.decompose.errors import ArtifactError, UsageError
 from lorkit.decompose.events import Listener, Notice
 from lorkit.decompose.methods import HasAdapter, get_method
 from lorkit.decompose.methods.baselines.students import shared_network
-from lorkit.decompose.models.backbones.registry import build_backbone
-from lorkit.decompose.models.backbones.stage_adapters import StagedMaps
 from lorkit.decompose.models.backbones.timm_models import TIMM, timm_normalisation
 from lorkit.decompose.models.foundation.model import Foundation, foundation_document, load_foundation
 from lorkit.decompose.models.foundation.teacher import TEACHER, Teacher, TeacherBackbone, teacher_name
@@ -182,8 +180,7 @@ def _earlier_foundation(config: Config, regions: RegionSet, path: Path, on_event
         )
     source = {**found.source, "manifest": digest_file(path / MANIFEST)}
     if dense_outputs(regions) and not dense_outputs(found.regions):
-        on_event(Notice(text=f"foundation {path}: a classifier; maps come from probes on its stages"))
-        return replace(found, model=_with_maps(found, regions), regions=RegionSet([]), heads={}, source=source)
+        on_event(Notice(text=f"foundation {path}: a classifier; masks come from probes on its stages"))
     same = [one for one in found.regions if one.name in regions.names and _same_classes(regions.get(one.name), one)]
     kept = {one.name: found.heads[one.name] for one in same}
     on_event(Notice(text=f"foundation {path}: {len(found.model.state_dict())} tensors, heads of {', '.join(kept)}"))
@@ -192,15 +189,6 @@ def _earlier_foundation(config: Config, regions: RegionSet, path: Path, on_event
 
 def _same_classes(one: Region, two: Region) -> bool:
     return (one.task, one.classes) == (two.task, two.classes)
-
-
-def _with_maps(found: Foundation, regions: RegionSet) -> RegionalModel:
-    """Return a classifier whose concatenated stages are features of every pixel."""
-    image, source = found.image, found.model
-    size = tuple(image["size"])
-    network = build_backbone(found.backbone, channels=image["channels"], image_size=size, dense=True)
-    cast(StagedMaps, network).network.load_state_dict(source.backbone.state_dict())
-    return RegionalModel(network, regions, mean=image["mean"], std=image["std"]).eval()
 
 
 def _summary(report: MatchReport) -> str:

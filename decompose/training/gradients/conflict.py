@@ -114,8 +114,8 @@ def _wide(output: RegionalOutput | None) -> RegionalOutput | None:
     """Return a teacher's outputs in float32, whatever the precision of training."""
     if output is None:
         return None
-    logits = {name: values.float() for name, values in output.logits.items()}
-    return output._replace(features=output.features.float(), logits=logits)
+    features, logits = ({name: values.float() for name, values in one.items()} for one in output[:2])
+    return output._replace(features=features, logits=logits)
 
 
 def _cosines(gradients: dict[str, list[Tensor]], lengths: dict[str, int]) -> Conflict:

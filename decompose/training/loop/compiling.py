@@ -11,21 +11,23 @@ from contextlib import contextmanager
 from typing import Any, cast
 
 import torch
-from torch import nn
 
 from lorkit.decompose.errors import MissingRuntimeError
-from lorkit.decompose.experts.routing import BatchRouting
+from lorkit.decompose.experts.batch_routing import BatchRouting
+from lorkit.decompose.models.regional import RegionalModel
 
 # a graph is compiled for each set of regions in a batch; beyond torch's limit of 8 it would fall back to eager
 _GRAPHS = 64
 
 
 @contextmanager
-def compiled(backbone: nn.Module, device: torch.device) -> Iterator[None]:
-    """Compile a backbone in place inside the context; parameters, keys and classes do not change.
+def compiled(live: RegionalModel, device: torch.device) -> Iterator[None]:
+    """Compile a model's backbone in place inside the context; parameters, keys and classes do not change.
+
+    If it gives pooled features and maps, only the stages that both need are compiled.
 
     Args:
-        backbone: With its experts.
+        live: The model.
         device: Its device.
 
     Raises:
@@ -38,11 +40,15 @@ def compiled(backbone: nn.Module, device: torch.device) -> Iterator[None]:
         cast(Any, torch._dynamo.config).patch(allow_unspec_int_on_nn_module=True, recompile_limit=_GRAPHS),
         cast(Any, torch._functorch.config).patch(donated_buffer=False),
     ):
-        backbone.compile()
+        live.backbone.compile()
+        if live.forks:
+            live.encode = torch.compile(live.encode)  # type: ignore[method-assign]
         try:
             yield
         finally:
-            backbone._compiled_call_impl = None
+            live.backbone._compiled_call_impl = None
+            if live.forks:
+                del live.encode
 
 
 def loosen_(routed: BatchRouting) -> None:

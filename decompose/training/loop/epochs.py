@@ -115,7 +115,7 @@ def _transformed(module: TrainingModule, settings: TrainConfig, device: torch.de
         if settings.checkpointing:
             stack.enter_context(recomputed(module.live.backbone))
         if settings.compile:
-            stack.enter_context(compiled(module.live.backbone, device))
+            stack.enter_context(compiled(module.live, device))
         yield
 
 

@@ -1,13 +1,13 @@
 """Activation checkpointing: blocks of the backbone store their inputs and run again in backward.
 
-The second run of a block must compute the same as the first, with the routing of the same batch, and must not update
-running statistics again.
+The second run of a block must compute the same as the first, with the routing of the same rows (a decoder may run on
+fewer than the batch has), and must not update running statistics again.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from functools import partial
 from types import TracebackType
 
@@ -55,13 +55,18 @@ def blocks_of(module: nn.Module) -> list[nn.Module]:
 
 
 class _Untouched:
-    """Run a block on copies of its buffers; reentrant, for every backward through the block."""
+    """Run a block on copies of its buffers, with its present routing; reentrant, for every backward through it."""
 
     def __init__(self, block: nn.Module) -> None:
         self.block = block
+        routings = {module.routing for module in block.modules() if isinstance(module, _SINGLE)}
+        self._plans = [(routing, routing.plan) for routing in routings if routing.plan is not None]
+        self._scopes = ExitStack()
         self._kept: list[tuple[dict[str, Tensor | None], str, Tensor]] = []
 
     def __enter__(self) -> None:
+        for routing, plan in self._plans:
+            self._scopes.enter_context(routing.within(plan))
         owners = [module._buffers for module in self.block.modules() if module.training]
         self._kept = [(owner, name, value) for owner in owners for name, value in owner.items() if value is not None]
         for owner, name, value in self._kept:
@@ -70,6 +75,7 @@ class _Untouched:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self._scopes.close()
         for owner, name, value in self._kept:
             owner[name] = value
         self._kept = []

@@ -19,6 +19,7 @@ from lorkit.decompose.models.foundation.teacher import freeze_
 from lorkit.decompose.models.regional import RegionalModel
 from lorkit.decompose.tasks.losses import Terms
 from lorkit.decompose.training.feature_cache import FeatureCache, FeatureCacheFactory
+from lorkit.decompose.training.feature_cache.tensors import layouts_of
 from lorkit.decompose.training.gradients.balancing import build_backward
 from lorkit.decompose.training.loop.checkpoints import StepState
 from lorkit.decompose.training.loop.compiling import loosen_
@@ -74,8 +75,8 @@ class OptimizerStep:
             with self.fabric.no_backward_sync(self.wrapped, enabled=waits):
                 self._accumulate(piece, len(piece.label) / len(batch.label), terms)
         self.backward.finish()
-        for value in self._parameters_of_absent_regions(batch):
-            value.grad = None  # with zero, momentum and decay would change absent regions
+        for value in self._unreached(batch):
+            value.grad = None  # with zero, momentum and decay would change them
         if self.settings.clip_norm is not None:
             self.fabric.clip_gradients(self.module, self.optimizer, max_norm=self.settings.clip_norm)
         self.optimizer.step()
@@ -134,9 +135,16 @@ class OptimizerStep:
             parts: Training parts in routing order.
             seen: The same prepared for the teacher.
         """
-        if self._foundation is not None:
-            answer = self.ask_teacher(self.to_device(host))
-            self.cache = cache_factory.open(answer, host, parts, seen, self._foundation, self.fabric)
+        if self._foundation is None:
+            return
+        names, dtype = self.module.live.regions.names, cache_factory.config.cache.dtype
+        answer = self.ask_teacher(self.to_device(host))
+        layouts = layouts_of(answer, [names[index] for index in sorted(set(host.region.tolist()))], dtype)
+        for index, name in enumerate(names):
+            if name not in layouts:  # the first batch has no image of the region: shapes are those of any
+                batch = self.to_device(host._replace(region=torch.full_like(host.region, index)))
+                layouts |= layouts_of(self.ask_teacher(batch), [name], dtype)
+        self.cache = cache_factory.open(answer, host, layouts, parts, seen, self._foundation, self.fabric)
 
     def flush_features(self) -> CacheFigures | None:
         """Write the features of an epoch; return the figures for its row of metrics; None without a cache."""
@@ -158,7 +166,7 @@ class OptimizerStep:
 
     def _accumulate(self, piece: Batch, share: float, terms: Terms) -> None:
         """Run one micro-batch with `share` of the samples, and add its terms to those of the batch."""
-        absent = self._parameters_of_absent_regions(piece) if self.fabric.world_size > 1 else ()
+        absent = self._unreached(piece) if self.fabric.world_size > 1 else ()
         batch = self.to_device(piece)
         teacher = self.ask_teacher(batch, piece)
         with self.module.live.scope(batch.region) as routed:  # also for backward, where checkpointing runs blocks again
@@ -167,7 +175,7 @@ class OptimizerStep:
             found = cast(Terms, self.wrapped(batch, teacher))
             if share < 1:
                 found = {term: {name: value * share for name, value in row.items()} for term, row in found.items()}
-            # DDP waits for every parameter; ranks have the same regions, so all of them lack these
+            # DDP waits for every parameter; ranks have the same regions, so none of them reaches these
             zero = torch.stack([value.sum() for value in absent]).sum() * 0.0 if absent else None
             self.backward.add(found, zero)
         for term, row in found.items():
@@ -175,10 +183,14 @@ class OptimizerStep:
             for name, value in row.items():
                 sums[name] = sums[name] + value.detach() if name in sums else value.detach()
 
-    def _parameters_of_absent_regions(self, batch: Batch) -> Sequence[nn.Parameter]:
+    def _unreached(self, batch: Batch) -> Sequence[nn.Parameter]:
+        """Return the parameters of absent regions, and others that only a region of another kind reaches."""
         regions = self.module.live.regions.names
         present = {regions[index] for index in set(batch.region.tolist())}
-        return [value for name, values in self._regional.items() if name not in present for value in values]
+        owned = [value for name, values in self._regional.items() if name not in present for value in values]
+        known = {id(value) for value in owned}
+        idle = self.module.idle_parameters(present)
+        return [*owned, *(value for value in idle if value.requires_grad and id(value) not in known)]
 
 
 def _laid_out(value: Tensor) -> Tensor:

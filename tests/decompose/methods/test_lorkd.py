@@ -44,15 +44,14 @@ def test_lorkd_terms_are_the_formula() -> None:
     output = module.live(data.image, data.region)
     t_f, t_l = config.lorkd.feature_kd.temperature, config.lorkd.logit_kd.temperature
     expected = torch.zeros((), dtype=torch.float64)
-    projected = module.projector(teacher.features)
     for n in range(5):
-        name = "a" if n < 2 else "b"
-        logit = output.logits[name][n if n < 2 else n - 2]
-        hers = teacher.logits[name][n if n < 2 else n - 2]
+        name, row = ("a", n) if n < 2 else ("b", n - 2)
+        logit, hers = output.logits[name][row], teacher.logits[name][row]
+        projected = module.projectors["pooled"](teacher.features[name])[row]
         head = module.live.heads[name]
         expected = expected - torch.log_softmax(logit, 0)[data.label[n]]
-        expected = expected - torch.log_softmax(head(projected[n]), 0)[data.label[n]]
-        for student, other, t in ((output.features[n], projected[n], t_f), (logit, hers, t_l)):
+        expected = expected - torch.log_softmax(head(projected), 0)[data.label[n]]
+        for student, other, t in ((output.features[name][row], projected, t_f), (logit, hers, t_l)):
             p = torch.softmax(other / t, 0)
             expected = expected + t**2 * (p * (p.log() - torch.log_softmax(student / t, 0))).sum()
     torch.testing.assert_close(total(terms), expected / 5, rtol=1e-10, atol=1e-12)
@@ -73,14 +72,14 @@ def test_lorkd_gradients_are_the_sum_of_gradients_of_single_samples() -> None:
         one = data.mapped(lambda tensor, n=n: tensor[n : n + 1])
         name = REGIONS.names[int(one.region)]
         output, teacher = module.live(one.image, name), foundation.model(one.image, name)
-        projected, logit = module.projector(teacher.features), output.logits[name]
+        projected, logit = module.projectors["pooled"](teacher.features[name]), output.logits[name]
         head = module.live.heads[name]
         anchored = projected @ head.weight.detach().T + head.bias.detach()
         target = torch.full_like(logit, 0.1 / logit.shape[1])
         target[0, one.label] += 0.9
         loss = -(target * torch.log_softmax(logit, 1)).sum() - torch.log_softmax(anchored, 1)[0, one.label].sum()
         for student, other, kd in (
-            (output.features, projected, config.lorkd.feature_kd),
+            (output.features[name], projected, config.lorkd.feature_kd),
             (logit, teacher.logits[name], config.lorkd.logit_kd),
         ):
             p, q = torch.softmax(other / kd.temperature, 1), torch.softmax(student / kd.temperature, 1)
@@ -102,7 +101,7 @@ def test_an_expert_learns_from_its_own_region_only_and_the_backbone_from_all() -
     assert of_b
     assert all(grads[name] is None or not grads[name].any() for name in of_b)  # type: ignore[union-attr]
     assert grads["live.heads.a.weight"].abs().sum() > 0  # type: ignore[union-attr]
-    assert grads["projector.weight"].abs().sum() > 0  # type: ignore[union-attr]
+    assert grads["projectors.pooled.weight"].abs().sum() > 0  # type: ignore[union-attr]
 
 
 def test_the_anchor_moves_the_projector_and_not_the_heads() -> None:
@@ -111,7 +110,7 @@ def test_the_anchor_moves_the_projector_and_not_the_heads() -> None:
     data = batch()
     terms = module(data, foundation.model(data.image, data.region))
     torch.stack(list(terms["projector"].values())).sum().backward()
-    assert module.projector.weight.grad.abs().sum() > 0
+    assert module.projectors["pooled"].weight.grad.abs().sum() > 0
     assert module.live.heads["a"].weight.grad is None
 
 

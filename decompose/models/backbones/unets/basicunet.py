@@ -10,9 +10,10 @@ from typing import Any, cast
 
 from torch import Tensor, nn
 
-from lorkit.decompose.models.backbones.stages import EncoderDecoder, Staged
+from lorkit.decompose.models.backbones.stages import EncoderDecoder
 
 _WIDTHS = (16, 16, 32, 64, 128, 16)
+DECODER = ("upcat_4", "upcat_3", "upcat_2", "upcat_1", "final_conv")
 
 
 def build(channels: int, dims: int) -> nn.Module:
@@ -20,12 +21,12 @@ def build(channels: int, dims: int) -> nn.Module:
     from monai.networks.nets.basic_unet import BasicUNet  # MONAI takes a second to import
 
     network = cast(Any, BasicUNet(dims, channels, 1, features=_WIDTHS))
-    network.feature_dim, network.head_name = _WIDTHS[-1], "final_conv"
+    network.feature_dim, network.maps_dim, network.head_name = _WIDTHS[-2], _WIDTHS[-1], "final_conv"
     network.final_conv = nn.Identity()
     return cast(nn.Module, network)
 
 
-def stages(network: Any) -> Staged:
+def stages(network: Any) -> EncoderDecoder:
     """Return its levels as stages."""
 
     def stem(x: Tensor) -> tuple[Tensor, ...]:

@@ -10,10 +10,11 @@ from typing import Any, cast
 
 from torch import Tensor, nn
 
-from lorkit.decompose.models.backbones.stages import EncoderDecoder, Staged
+from lorkit.decompose.models.backbones.stages import EncoderDecoder
 
 _WIDTHS = (16, 32, 64, 128)
 _STRIDES = (1, 2, 2, 2)
+DECODER = ("upsamples", "output_block")
 
 
 class DynUNet(nn.Module):
@@ -23,12 +24,13 @@ class DynUNet(nn.Module):
     distinguished.
 
     Attributes:
-        feature_dim: F, the number of features.
+        feature_dim: F, the channels of the bottleneck.
+        maps_dim: M, the channels of the maps.
         head_name: Name of the module that `attach_head` replaces.
     """
 
     head_name = "output_block.conv.conv"
-    feature_dim = _WIDTHS[0]
+    feature_dim, maps_dim = _WIDTHS[-1], _WIDTHS[0]
 
     def __init__(self, channels: int, dims: int) -> None:
         super().__init__()
@@ -45,11 +47,11 @@ class DynUNet(nn.Module):
         self.set_submodule(self.head_name, nn.Identity())
 
     def forward(self, x: Tensor) -> Tensor:
-        """Map images (N, C, *spatial) to features (N, F, *spatial)."""
+        """Map images (N, C, *spatial) to maps (N, M, *spatial)."""
         return stages(self).run_stages(x).features
 
 
-def stages(network: Any) -> Staged:
+def stages(network: Any) -> EncoderDecoder:
     """Return its blocks as stages."""
 
     def stem(x: Tensor) -> tuple[Tensor, ...]:

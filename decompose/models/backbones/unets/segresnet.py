@@ -10,9 +10,10 @@ from typing import Any, cast
 
 from torch import Tensor, nn
 
-from lorkit.decompose.models.backbones.stages import EncoderDecoder, Staged
+from lorkit.decompose.models.backbones.stages import EncoderDecoder
 
 _WIDTH = 16
+DECODER = ("up_layers", "up_samples", "conv_final")
 
 
 def build(channels: int, dims: int) -> nn.Module:
@@ -20,12 +21,12 @@ def build(channels: int, dims: int) -> nn.Module:
     from monai.networks.nets.segresnet import SegResNet  # MONAI takes a second to import
 
     network = cast(Any, SegResNet(dims, _WIDTH, channels, 1))
-    network.feature_dim, network.head_name = _WIDTH, "conv_final.2"
+    network.feature_dim, network.maps_dim, network.head_name = 8 * _WIDTH, _WIDTH, "conv_final.2"
     network.conv_final[2] = nn.Identity()
     return cast(nn.Module, network)
 
 
-def stages(network: Any) -> Staged:
+def stages(network: Any) -> EncoderDecoder:
     """Return its levels as stages."""
 
     def stem(x: Tensor) -> tuple[Tensor, ...]:

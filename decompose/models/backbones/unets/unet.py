@@ -11,40 +11,43 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
-from lorkit.decompose.models.backbones.stages import EncoderDecoder, Staged
+from lorkit.decompose.models.backbones.stages import EncoderDecoder
 
 _WIDTHS = (32, 64, 128, 256)
 _STRIDES = (2, 2, 2)
+_UPS = tuple(f"model.{level * '1.submodule.'}2" for level in range(len(_STRIDES)))
+DECODER = (*_UPS, "finish", "head")
 
 
 class UNet(nn.Module):
-    """MONAI's UNet up to `feature_dim` maps, a norm and an activation, then an identity for a 1 x 1 convolution.
+    """MONAI's UNet up to `maps_dim` maps, a norm and an activation, then an identity for a 1 x 1 convolution.
 
     The original ends in a transposed convolution to the classes, without features that regions could share.
 
     Attributes:
-        feature_dim: F, the number of features.
+        feature_dim: F, the channels of the bottleneck.
+        maps_dim: M, the channels of the maps.
         head_name: Name of the module that `attach_head` replaces.
     """
 
     head_name = "head"
-    feature_dim = _WIDTHS[0]
+    feature_dim, maps_dim = _WIDTHS[-1], _WIDTHS[0]
 
     def __init__(self, channels: int, dims: int) -> None:
         super().__init__()
         from monai.networks.nets.unet import UNet as Original  # MONAI takes a second to import
 
-        self.model: nn.Module = Original(dims, channels, self.feature_dim, _WIDTHS, _STRIDES, num_res_units=2).model
+        self.model: nn.Module = Original(dims, channels, self.maps_dim, _WIDTHS, _STRIDES, num_res_units=2).model
         norm = nn.InstanceNorm2d if dims == 2 else nn.InstanceNorm3d
-        self.finish = nn.Sequential(norm(self.feature_dim), nn.PReLU())
+        self.finish = nn.Sequential(norm(self.maps_dim), nn.PReLU())
         self.head: nn.Module = nn.Identity()
 
     def forward(self, x: Tensor) -> Tensor:
-        """Map images (N, C, *spatial) to features (N, F, *spatial)."""
+        """Map images (N, C, *spatial) to maps (N, M, *spatial)."""
         return cast(Tensor, self.head(self.finish(self.model(x))))
 
 
-def stages(network: Any) -> Staged:
+def stages(network: Any) -> EncoderDecoder:
     """Return its levels as stages."""
     levels, ups = [], []
     inner = network.model

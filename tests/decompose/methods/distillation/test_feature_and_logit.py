@@ -43,7 +43,7 @@ def test_without_a_foundation_there_is_no_projector_and_what_is_off_is_announced
     config, _ = make_foundation("lorkd.feature_kd.weight=0", "lorkd.logit_kd.weight=0")
     module = get_method("mtl-kd").build(config, REGIONS, None)
     assert isinstance(module, DistillingModule)
-    assert module.projector is None
+    assert not module.projectors
     assert set(module.live.heads) == {"a", "b"}
     said = get_method("mtl-kd").notices(config)
     assert [name in line for name, line in zip(("feature_kd", "logit_kd"), said, strict=True)] == [True, True]

@@ -59,10 +59,10 @@ def numbers(terms: Terms) -> dict[str, float]:
 def test_every_term_is_the_formula_on_the_shared_classifier() -> None:
     _, module, foundation = make("rd.kd.temperature=2", "train.label_smoothing=0.1")
     given = batch()
-    answers = foundation.model(given.image, given.region)
+    answers = module.query_teacher(foundation.model, given)
     terms = numbers(module(given, answers))
     output = module.live(given.image, given.region)
-    r, s, head = module.reprogrammer(answers.features), output.features, module.live.heads["a"]
+    r, s, head = module.reprogrammer(answers.features), output.features["a"], module.live.heads["a"]
     kl = (F.softmax(head(r) / 2, 1) * (F.log_softmax(head(r) / 2, 1) - F.log_softmax(head(s) / 2, 1))).sum(1)
     assert terms == pytest.approx(
         {
@@ -78,7 +78,7 @@ def test_every_term_is_the_formula_on_the_shared_classifier() -> None:
 def test_who_learns_from_what() -> None:
     _, module, foundation = make()
     given = batch()
-    answers = foundation.model(given.image, given.region)
+    answers = module.query_teacher(foundation.model, given)
 
     def of(term: str) -> set[str]:
         return touched(module, total({term: module(given, answers)[term]}))
@@ -96,7 +96,7 @@ def test_who_learns_from_what() -> None:
 def test_hybrid_and_kd_fade_and_the_others_stay() -> None:
     _, module, foundation = make("rd.decay_end=0.2")
     given = batch()
-    answers = foundation.model(given.image, given.region)
+    answers = module.query_teacher(foundation.model, given)
     start = numbers(module(given, answers))
     for progress, share in ((0.5, 0.6), (1.0, 0.2)):
         module.progress = progress
@@ -110,7 +110,7 @@ def test_hybrid_and_kd_fade_and_the_others_stay() -> None:
 def test_a_batch_too_small_for_alignment_trains_the_rest() -> None:
     _, module, foundation = make("rd.cka.estimator=unbiased")
     given = batch(3)
-    terms = module(given, foundation.model(given.image, given.region))
+    terms = module(given, module.query_teacher(foundation.model, given))
     assert numbers(terms)["cka"] == 0.0
     assert module.cka.skipped == 1
     assert numbers(terms)["hybrid"] > 0
@@ -119,7 +119,7 @@ def test_a_batch_too_small_for_alignment_trains_the_rest() -> None:
 def test_terms_that_are_off_are_announced_and_absent() -> None:
     config, module, foundation = make("rd.hybrid=0", "rd.kd.weight=0", "rd.cka.weight=0")
     given = batch()
-    assert set(module(given, foundation.model(given.image, given.region))) == {"ce"}
+    assert set(module(given, module.query_teacher(foundation.model, given))) == {"ce"}
     assert len(get_method("rd").notices(config)) == 3
     assert get_method("rd").notices(make()[0]) == []
 
@@ -132,6 +132,6 @@ def test_without_a_teacher_it_refuses() -> None:
 
 def test_the_reprogrammer_does_not_depend_on_the_length_of_the_features() -> None:
     _, module, foundation = make()
-    features = foundation.model(batch().image, "a").features
+    features = foundation.model.features(batch().image, "a")
     features = features / features.std()  # far above the epsilon of the norm
     torch.testing.assert_close(module.reprogrammer(1e3 * features), module.reprogrammer(features), rtol=1e-4, atol=1e-4)

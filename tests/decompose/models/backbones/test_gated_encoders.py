@@ -7,7 +7,9 @@ import torch
 
 from lorkit.decompose.errors import UsageError
 from lorkit.decompose.models.backbones.gated_encoders import gated_name, parse_gated
+from lorkit.decompose.models.backbones.outputs import with_own_output
 from lorkit.decompose.models.backbones.registry import attach_head, build_backbone, new_head
+from lorkit.decompose.models.backbones.stage_adapters import encode, forked
 
 
 def test_names_are_read_back_and_others_are_not() -> None:
@@ -28,8 +30,8 @@ def test_features_are_the_mean_of_the_encoders_by_the_softmax_of_a_linear_map(
     encoder: str, shape: tuple[int, ...], dense: bool
 ) -> None:
     torch.manual_seed(0)
-    network = build_backbone(gated_name(encoder, 2), channels=shape[0], image_size=shape[1:], dense=dense).double()
-    network.eval()
+    backbone = build_backbone(gated_name(encoder, 2), channels=shape[0], image_size=shape[1:], dense=dense).double()
+    network = with_own_output(backbone.eval(), dense=dense)
     x = torch.randn(3, *shape, dtype=torch.float64)
     with torch.no_grad():
         scores = x.reshape(3, -1) @ network.gate.weight.T + network.gate.bias
@@ -37,9 +39,12 @@ def test_features_are_the_mean_of_the_encoders_by_the_softmax_of_a_linear_map(
         first, second = (one(x) for one in network.encoders)
         expected = [weights[n, 0] * first[n] + weights[n, 1] * second[n] for n in range(3)]
         torch.testing.assert_close(network(x), torch.stack(expected))
-        head = new_head(network, 4, maps=dense).double()
+        head = new_head(backbone, 4, maps=dense).double()
         torch.testing.assert_close(attach_head(network, head)(x), head(network(x)))
-    assert network.dense_dims == (len(shape) - 1 if dense else 0)
+        fork = forked(backbone)
+        for masks in (False, True):
+            kind, found = with_own_output(backbone, dense=masks)(x), encode(fork, x)
+            torch.testing.assert_close(fork.maps(found) if masks else fork.pooled(found.last), kind)
     assert not torch.equal(first, second)
 
 

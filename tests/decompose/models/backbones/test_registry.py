@@ -9,9 +9,13 @@ from torch import nn
 from lorkit.decompose.config import ExpertConfig
 from lorkit.decompose.errors import MissingRuntimeError, UsageError
 from lorkit.decompose.experts import add_experts_, extract
-from lorkit.decompose.models.backbones.registry import attach_head, build_backbone, detach_head, known_backbones
+from lorkit.decompose.models.backbones.registry import (
+    attach_head,
+    build_backbone,
+    detach_head,
+    known_backbones,
+)
 from lorkit.decompose.models.backbones.stage_adapters import staged
-from lorkit.decompose.models.backbones.unets import UNETS
 
 
 @pytest.mark.parametrize("name", known_backbones(dims=2))
@@ -52,33 +56,9 @@ def test_timm_networks_are_headless_too() -> None:
         build_backbone("timm:nothing", channels=3, image_size=(32, 32))
 
 
-SMALLEST = {"swinunetr": (32, 64), "basicunet": (16, 32)}
-
-
-@pytest.mark.parametrize("name", [*UNETS, "shufflenet_v2_x1_0"])
-@pytest.mark.parametrize("dims", [2, 3])
-def test_networks_for_maps_keep_the_grid_and_take_a_convolution(name: str, dims: int) -> None:
-    if dims == 3 and name == "shufflenet_v2_x1_0":
-        name = "resnet18_3d"
-    size = SMALLEST.get(name, (8, 16)) + ((32,) if name == "swinunetr" else (16,)) * (dims - 2)
-    torch.manual_seed(0)
-    backbone = build_backbone(name, channels=2, image_size=size, dense=True).eval()
-    head = (nn.Conv2d if dims == 2 else nn.Conv3d)(backbone.feature_dim, 3, 1)
-    x = torch.randn(1, 2, *size)
-    with torch.no_grad():
-        features = backbone(x)
-        assert features.shape == (1, backbone.feature_dim, *size)
-        network = attach_head(backbone, head).eval()
-        torch.testing.assert_close(network(x), head(features))
-        torch.testing.assert_close(detach_head(network)(x), features)
-    values = list(network.state_dict().values())
-    assert len({value.data_ptr() for value in values}) == len(values), "safetensors writes no tensor twice"
-
-
 @pytest.mark.parametrize(
     ("name", "size", "dense", "message"),
     [
-        ("unet", (32, 32), False, r"'unet' for classification; required: task segmentation"),
         ("resnet18", (32, 32, 32), False, r"'resnet18' with image size 32x32x32.*2 dimensions.*resnet18_3d"),
         ("resnet18_3d", (32, 32), True, r"'resnet18_3d' with image size 32x32.*3 dimensions"),
         ("unet", (32, 36), True, r"image size 32x36 for backbone 'unet'; required: sides that are multiples of 8"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import NamedTuple
 
 import pytest
@@ -9,8 +10,9 @@ import torch
 from torch import nn
 
 from lorkit.decompose.errors import UsageError
+from lorkit.decompose.models.backbones.outputs import with_own_output
 from lorkit.decompose.models.backbones.registry import build_backbone
-from lorkit.decompose.models.backbones.stage_adapters import injection_context, stage_shapes, staged
+from lorkit.decompose.models.backbones.stage_adapters import forked, injection_context, stage_shapes, staged
 from lorkit.decompose.models.backbones.stages import STAGES
 
 
@@ -51,14 +53,15 @@ def built(request: pytest.FixtureRequest) -> tuple[Case, nn.Module]:
 def test_a_walk_is_the_network_and_every_stage_leads_to_the_same_end(built: tuple[Case, nn.Module]) -> None:
     case, backbone = built
     x = torch.randn(2, 1, *case.size)
-    network = staged(backbone)
+    enter = partial(staged, dense=case.dense)
+    network = enter(backbone)
     with torch.no_grad():
         walk = network.run_stages(x)
         kept = [grid.clone() for grid in walk.grids]
-        assert torch.equal(walk.features, backbone(x))
+        assert torch.equal(walk.features, with_own_output(backbone, dense=case.dense)(x))
         assert walk.features.shape[2:] == (case.size if case.dense else ())
         assert len(walk.grids) == len(walk.context) == STAGES
-        assert stage_shapes(backbone, (1, *case.size)) == [tuple(grid.shape[1:]) for grid in walk.grids]
+        assert stage_shapes(backbone, (1, *case.size), enter) == [tuple(grid.shape[1:]) for grid in walk.grids]
         for stage, (grid, context) in enumerate(zip(walk.grids, walk.context, strict=True)):
             assert grid.dim() == 2 + len(case.size)
             assert torch.equal(network.forward_from(stage, grid, context), walk.features)
@@ -70,9 +73,22 @@ def test_a_walk_is_the_network_and_every_stage_leads_to_the_same_end(built: tupl
         assert torch.equal(network.forward_from(0, first, context), walk.features)
 
 
+def test_a_fork_gives_the_features_of_classes_and_of_masks(built: tuple[Case, nn.Module]) -> None:
+    case, backbone = built
+    x, network = torch.randn(3, 1, *case.size), forked(backbone)
+    with torch.no_grad():
+        encoding = network.encode_from(0, *network.first_grid(x))
+        assert torch.equal(network.pooled(encoding.last), with_own_output(backbone, dense=False)(x))
+        whole = staged(backbone, dense=True).run_stages(x)
+        assert torch.equal(network.maps(encoding), whole.features)
+        assert all(torch.equal(*pair) for pair in zip(encoding.grids, whole.grids, strict=True))
+        some = encoding.rows([slice(0, 1), slice(2, 3)])
+        torch.testing.assert_close(network.maps(some), whole.features[[0, 2]])
+
+
 def test_injected_features_train_later_stages_only(built: tuple[Case, nn.Module]) -> None:
     case, backbone = built
-    network, parameters = staged(backbone), list(backbone.parameters())
+    network, parameters = staged(backbone, dense=case.dense), list(backbone.parameters())
     walk = network.run_stages(torch.randn(2, 1, *case.size))
     trained = []
     for stage in range(STAGES):
@@ -114,6 +130,3 @@ def test_the_skips_of_a_hybrid_pass_are_those_that_the_policy_names(name: str) -
 def test_what_is_no_known_architecture_is_refused() -> None:
     with pytest.raises(UsageError, match="Linear has no known stages"):
         staged(nn.Linear(2, 2))
-    vit = staged(build_backbone("vit_tiny", channels=1, image_size=(32, 32)))
-    with pytest.raises(UsageError, match="without a class token"):
-        vit.forward_from(0, torch.zeros(1, 192, 8, 8))

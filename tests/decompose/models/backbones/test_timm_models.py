@@ -121,7 +121,7 @@ class StandIn(nn.Module):
 def check(network: Any, size: tuple[int, int]) -> None:
     x = torch.randn(2, 1, *size)
     with torch.no_grad():
-        for one in (network.eval(), StagedMaps(network, (1, *size)).eval()):
+        for one in (network.eval(), StagedMaps(network).eval()):
             walk, whole = staged(one).run_stages(x), one(x)
             assert torch.equal(walk.features, whole)
             for stage, (grid, context) in enumerate(zip(walk.grids, walk.context, strict=True)):

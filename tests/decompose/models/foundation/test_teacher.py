@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from lorkit.decompose.config import ImageConfig
 from lorkit.decompose.errors import UsageError
+from lorkit.decompose.models.backbones.outputs import gives_maps
 from lorkit.decompose.models.foundation.teacher import (
     TeacherBackbone,
     TeacherFeatures,
@@ -50,7 +51,7 @@ class Holder:
 def test_a_teacher_is_asked_before_any_data(monkeypatch: pytest.MonkeyPatch) -> None:
     teacher = Stubborn()
     found = TeacherBackbone(teacher)
-    assert (found.feature_dim, found.dense_dims, found.stages) == (6, 0, ((6, 12, 12),))
+    assert (found.feature_dim, gives_maps(found), found.stages) == (6, False, ((6, 12, 12),))
     teacher.image = ImageConfig(size=(24, 20), channels=3, mean=(0.1, 0.2, 0.3), std=(0.5, 0.6, 0.7))
     with pytest.raises(UsageError, match=r"cannot process images 3 x 24 x 20"):
         TeacherBackbone(teacher)

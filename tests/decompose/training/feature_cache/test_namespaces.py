@@ -11,9 +11,9 @@ from lorkit.decompose.config import TrainConfig
 from lorkit.decompose.data import PreparedRegion
 from lorkit.decompose.models.foundation.teacher import TeacherFeatures
 from lorkit.decompose.training.feature_cache.namespaces import cache_key, namespace_of, teacher_digest
-from lorkit.decompose.training.feature_cache.tensors import layout_of
+from lorkit.decompose.training.feature_cache.tensors import layouts_of
 
-LAYOUT = layout_of(TeacherFeatures((torch.zeros(2, 3, 4, 4),), torch.zeros(2, 5)), "fp32")
+LAYOUT = layouts_of(TeacherFeatures((torch.zeros(2, 3, 4, 4),), torch.zeros(2, 5)), ["a"], "fp32")["a"]
 
 
 def test_what_decides_a_feature_names_the_space_and_nothing_else_does(

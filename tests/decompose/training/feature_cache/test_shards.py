@@ -10,10 +10,10 @@ from lorkit.decompose.errors import ArtifactError
 from lorkit.decompose.models.foundation.teacher import TeacherFeatures
 from lorkit.decompose.training.feature_cache.namespaces import FeatureNamespace, cache_key
 from lorkit.decompose.training.feature_cache.shards import SUFFIX, Rows, open_shard, write_shard
-from lorkit.decompose.training.feature_cache.tensors import layout_of
+from lorkit.decompose.training.feature_cache.tensors import layouts_of
 
 VALUES = torch.arange(6.0).view(3, 2)
-SPACE = FeatureNamespace(name="space", layout=layout_of(TeacherFeatures((), VALUES), "fp32"))
+SPACE = FeatureNamespace(name="space", layout=layouts_of(TeacherFeatures((), VALUES), ["a"], "fp32")["a"])
 KEYS = [cache_key("ab" * 32, view) for view in range(3)]
 
 
@@ -35,7 +35,7 @@ def test_damage_and_features_of_another_space_are_refused(tmp_path: Path) -> Non
     path = write(tmp_path)
     with pytest.raises(ArtifactError, match="has other features"):
         open_shard(path, FeatureNamespace(name="other", layout=SPACE.layout))
-    wider = layout_of(TeacherFeatures((), torch.zeros(3, 4)), "fp32")
+    wider = layouts_of(TeacherFeatures((), torch.zeros(3, 4)), ["a"], "fp32")["a"]
     with pytest.raises(ArtifactError, match="has other features"):
         open_shard(path, FeatureNamespace(name="space", layout=wider))
     data = bytearray(path.read_bytes())

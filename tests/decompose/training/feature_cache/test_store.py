@@ -31,7 +31,7 @@ from lorkit.decompose.training import feature_cache
 from lorkit.decompose.training.feature_cache.budget import make_room
 from lorkit.decompose.training.feature_cache.namespaces import FeatureNamespace, cache_key, namespace_of, teacher_digest
 from lorkit.decompose.training.feature_cache.store import ABOUT, Store
-from lorkit.decompose.training.feature_cache.tensors import layout_of
+from lorkit.decompose.training.feature_cache.tensors import layouts_of
 
 ONE = Region(name="a", classes=("x", "y"))
 CPU = torch.device("cpu")
@@ -77,7 +77,7 @@ def tensors(given: TeacherFeatures) -> dict[str, torch.Tensor]:
 
 
 def space(name: str = "s", dtype: str = "fp32") -> FeatureNamespace:
-    return FeatureNamespace(name=name, layout=layout_of(answer(), dtype), about={})
+    return FeatureNamespace(name=name, layout=layouts_of(answer(), ["a"], dtype)["a"], about={})
 
 
 def keys(count: int = 4, view: int = 0) -> list[bytes]:
@@ -93,7 +93,7 @@ def name_of(
     foundation: Foundation, *settings: str, part: PreparedRegion | None = None, given: Any = None, device: str = "cpu"
 ) -> str:
     config = configured(*settings)
-    layout = layout_of(answer() if given is None else given, config.cache.dtype)
+    layout = layouts_of(answer() if given is None else given, ["a"], config.cache.dtype)["a"]
     where = torch.device(device)
     digest = teacher_digest(foundation)
     return namespace_of(
@@ -272,11 +272,13 @@ def test_room_is_made_from_what_was_used_longest_ago_and_is_free(tmp_path: Path)
 
 def test_an_estimate_above_the_budget_names_the_ways_out(tmp_path: Path) -> None:
     settings = configured("cache.budget=10").cache
-    estimate = feature_cache.Estimate(samples=1000, views=4, sample_bytes=2**20, settings=settings, directory=tmp_path)
+    estimate = feature_cache.Estimate(
+        samples=1000, views=4, view_bytes=1000 * 2**20, settings=settings, directory=tmp_path
+    )
     ways = r"1000 images x 4 views x 1024\.0 KiB in fp32 = 4000\.0 MiB.*cache\.budget 10 MiB.*bf16.*views"
     with pytest.raises(UsageError, match=ways):
         estimate.check()
-    replace(estimate, samples=2).check()
+    replace(estimate, samples=2, view_bytes=2 * 2**20).check()
 
 
 def test_random_changes_without_views_are_refused_with_a_cache() -> None:

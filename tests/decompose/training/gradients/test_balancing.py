@@ -40,8 +40,8 @@ class WithProjector(TrainingModule):
 
     def forward(self, batch: Batch, teacher: object) -> dict[str, dict[str, torch.Tensor]]:
         output = self.live(batch.image, batch.region)
-        pulled = (self.projector(output.features) - 1).square().mean(1)
-        kd = {name: pulled[row].sum() / len(pulled) for name, row in output.rows.items()}
+        pulled = {name: (self.projector(one) - 1).square().mean(1) for name, one in output.features.items()}
+        kd = {name: values.sum() / len(batch.label) for name, values in pulled.items()}
         return {"ce": self.task_loss(output, batch), "kd": kd}
 
 

@@ -28,7 +28,7 @@ def losses_of(module: TrainingModule, batches: list[Batch], *, on: bool, **setti
     train = TrainConfig(**{"accelerator": "cpu", "compile": on, "optimizer": "sgd", **settings})  # type: ignore[arg-type]
     stepper = OptimizerStep(module.train(), train, launch(train), None)
     keys = list(module.state_dict())
-    with compiled(module.live.backbone, torch.device("cpu")) if on else nullcontext():
+    with compiled(module.live, torch.device("cpu")) if on else nullcontext():
         losses = [float(total(stepper.step(batch, 0.1))) for batch in batches]
         assert list(module.state_dict()) == keys
     assert module.live.backbone._compiled_call_impl is None

@@ -17,4 +17,4 @@ def test_it_is_monais_with_each_block_once_in_four_stages() -> None:
         found = dynunet.stages(network).run_stages(image)
         torch.testing.assert_close(found.features, network(image))
     assert [grid.shape[-1] for grid in found.grids] == [16 // factor for factor in (1, 2, 4, 8)]
-    assert found.features.shape == (1, network.feature_dim, 16, 16)
+    assert found.features.shape == (1, network.maps_dim, 16, 16)

@@ -17,4 +17,4 @@ def test_it_is_monais_without_its_last_convolution_in_four_stages() -> None:
         found = swinunetr.stages(network).run_stages(image)
         torch.testing.assert_close(found.features, network(image))
     assert [grid.shape[-1] for grid in found.grids] == [64 // factor for factor in (4, 8, 16, 32)]
-    assert found.features.shape == (1, network.feature_dim, 64, 64)
+    assert found.features.shape == (1, network.maps_dim, 64, 64)
