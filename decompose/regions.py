@@ -62,6 +62,11 @@ class Region:
     synthetic: bool = False
     grouped: bool | None = None
 
+    @property
+    def each(self) -> tuple[Region, ...]:
+        """The region, or those of a group."""
+        return (self,)
+
     def __post_init__(self) -> None:
         check_region_name(self.name)
         # a structure has a background beside it, a label may be absent; a single class would leave nothing to decide
@@ -88,6 +93,11 @@ class RegionGroup(Region):
     """
 
     members: tuple[Region, ...]
+
+    @property
+    def each(self) -> tuple[Region, ...]:
+        """Its members."""
+        return self.members
 
     def __post_init__(self) -> None:
         """Check nothing: the members are regions, and the name is that of a kind of network."""

@@ -94,6 +94,11 @@ class ExportedNetwork(NetworkInfo):
         """Names of its inputs."""
         return (IMAGE,) if self.mixture is None else self.mixture.inputs
 
+    @property
+    def output_names(self) -> tuple[str, ...]:
+        """Names of its outputs."""
+        return (LOGITS,) if self.mixture is None else self.mixture.output_names
+
     def as_region(self) -> Region:
         """Return its region; of several heads their regions as one."""
         return super().as_region() if self.mixture is None else self.mixture.as_region()

@@ -49,6 +49,15 @@ class Mixture(Part):
         """Names of the network's inputs."""
         return (IMAGE,) if self.form == "router" else (IMAGE, REGION)
 
+    @property
+    def output_names(self) -> tuple[str, ...]:
+        """Names of the network's outputs."""
+        heads = tuple(head.output for head in self.heads)
+        if self.form == "region-id":
+            return heads
+        mean = (LOGITS,) if self.policy == "weighted" else ()
+        return *heads, *mean, REGION_PROBABILITIES, CONFIDENCE, GATES
+
     def as_region(self) -> RegionGroup:
         """Return the regions of the heads as one, named as the network."""
         return RegionGroup.of(self.form, [head.as_region() for head in self.heads])

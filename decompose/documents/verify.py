@@ -43,6 +43,8 @@ class ProvenParity(ParityFigures):
     """Batch sizes at which all images ran."""
     inputs: ImageKind
     status: Literal["passed", "failed"]
+    outputs: dict[str, ParityFigures] = {}
+    """Of a network with several outputs those of each; the worst is above."""
 
     @property
     def passed(self) -> bool:

@@ -14,6 +14,7 @@ from lorkit.decompose.config import RegionConfig
 from lorkit.decompose.data.prepared import PreparedRegion, prepare
 from lorkit.decompose.data.readers.registry import read_region
 from lorkit.decompose.documents.evaluate import DataFile, OutsideImages, RegionPrediction, RegionShare
+from lorkit.decompose.documents.heads import HeadPolicy
 from lorkit.decompose.documents.recipe import Recipe
 from lorkit.decompose.errors import UsageError
 from lorkit.decompose.evaluation.region_calibration import fit_region_predictor
@@ -31,7 +32,7 @@ from lorkit.decompose.models.region_predictor import ABSTAIN_BELOW
 from lorkit.decompose.models.routed import RoutedModel
 from lorkit.decompose.runs import Run
 from lorkit.decompose.runs.locked_data import RunSplits
-from lorkit.decompose.tasks.routed_answers import ABSTAINED, HeadPolicy
+from lorkit.decompose.tasks.routed_answers import ABSTAINED
 
 _REPLICATES = 1000
 

@@ -101,8 +101,8 @@ class Classification(Task):
 
     def wrong_outputs(self, region: Region, targets: ArrayLike, spatial: Sequence[int] = ()) -> Float32Array:
         """Return (N, C) logits whose least probable class is the true one."""
-        wrong_NC = -CERTAIN * np.eye(len(region.classes), dtype=np.float32)[np.asarray(targets)]
-        return wrong_NC.astype(np.float32)
+        own_NC = np.asarray(targets)[:, None] == np.arange(len(region.classes))
+        return np.where(own_NC, -CERTAIN, 0.0).astype(np.float32)
 
     def scores(
         self,

@@ -23,7 +23,7 @@ from lorkit.decompose.tasks import get_task
 from lorkit.decompose.tasks.classification import most_probable
 from lorkit.export.prediction import inputs, multilabel
 from lorkit.export.runtime.exported import Exported
-from lorkit.export.runtime.parity import seeded_inputs
+from lorkit.export.runtime.reference_images import seeded_inputs
 from lorkit.export.targets.base import Engine
 
 PICTURE, VOLUME = (512, 512), 2

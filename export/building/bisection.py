@@ -20,17 +20,16 @@ from onnx import TensorProto, helper
 
 from lorkit import profiles
 from lorkit.decompose.artifacts import write_bytes
-from lorkit.decompose.artifacts.arrays import Float32Array
-from lorkit.decompose.documents.heads import LOGITS
+from lorkit.decompose.documents.heads import IMAGE, LOGITS
 from lorkit.decompose.documents.verify import Bisection, BisectionStep
 from lorkit.decompose.errors import UsageError
 from lorkit.export.building.sources import ExportableNetwork
 from lorkit.export.onnx.conversion import Tracer
-from lorkit.export.onnx.cpu_runner import runner
+from lorkit.export.onnx.cpu_runner import inferrer
 from lorkit.export.runtime.exported import Exported
 from lorkit.export.runtime.parity import TOLERANCES
 from lorkit.export.targets import MODEL, Target, get_target
-from lorkit.export.targets.base import BuildRequest
+from lorkit.export.targets.base import BuildRequest, Inputs, Outputs
 
 _IMAGES = 8
 Error = Callable[[str], float]
@@ -41,7 +40,7 @@ def first_wrong_layer(
     original: onnx.ModelProto,
     target: Target,
     request: BuildRequest,
-    images: Float32Array,
+    inputs: Inputs,
     limit: float,
 ) -> Bisection:
     """Find the first layer whose output differs by more than a fraction of its largest value.
@@ -51,7 +50,7 @@ def first_wrong_layer(
         original: The float32 graph of the same network, with the same names.
         target: Target that builds and runs the prefixes.
         request: The build request of the export; its directory is not changed.
-        images: (N, C, *spatial) to run.
+        inputs: Images (N, C, *spatial) to run, with their regions if the graphs take them.
         limit: Largest error, a fraction of the largest value of a layer's output.
 
     Returns:
@@ -71,8 +70,8 @@ def first_wrong_layer(
     steps: list[BisectionStep] = []
 
     def error(name: str) -> float:
-        wanted = runner(beginning(original, name))(images)
-        found = _run(target, request, beginning(lowered, name), images)
+        (wanted,) = inferrer(beginning(original, name))(inputs).values()
+        (found,) = _run(target, request, beginning(lowered, name), inputs).values()
         difference = np.abs(found - wanted).max() / max(float(np.abs(wanted).max()), 1e-30)
         steps.append(BisectionStep(layer=name, error=_finite(float(difference))))
         return float(difference) if np.isfinite(difference) else float("inf")
@@ -89,7 +88,7 @@ def first_wrong_layer(
     )
 
 
-def bisect_export(exported: Exported, source: ExportableNetwork, images: Float32Array) -> Bisection:
+def bisect_export(exported: Exported, source: ExportableNetwork, inputs: Inputs) -> Bisection:
     """Find the first layer of an export that exceeds the tolerance of its precision; see `first_wrong_layer`."""
     precision = exported.info.precision
     request = BuildRequest(
@@ -99,13 +98,14 @@ def bisect_export(exported: Exported, source: ExportableNetwork, images: Float32
         profile=profiles.load(exported.info.profile),
         shape=source.shape,
         info=exported.info,
-        images=images[:1],
+        images=inputs[IMAGE][:1],
     )
     channels, *size = source.shape
     original = ir.to_proto(Tracer().graph(source.network, channels=channels, size=size))
     lowered = onnx.load(exported.path / MODEL)
     target = get_target(exported.info.target)
-    return first_wrong_layer(lowered, original, target, request, images[:_IMAGES], TOLERANCES[precision])
+    few = {name: values[:_IMAGES] for name, values in inputs.items()}
+    return first_wrong_layer(lowered, original, target, request, few, TOLERANCES[precision])
 
 
 def bisect(names: list[str], error: Error, limit: float) -> tuple[int | None, dict[int, float]]:
@@ -129,12 +129,13 @@ def bisect(names: list[str], error: Error, limit: float) -> tuple[int | None, di
 def beginning(model: onnx.ModelProto, name: str) -> onnx.ModelProto:
     """Return a graph up to the layer with the output `name`, which becomes the float32 output."""
     typed = onnx.shape_inference.infer_shapes(model)
-    extracted = onnx.utils.Extractor(typed).extract_model([model.graph.input[0].name], [name])
+    extracted = onnx.utils.Extractor(typed).extract_model([value.name for value in model.graph.input], [name])
     (value,) = extracted.graph.output
     shape = value.type.tensor_type.shape
-    output = helper.make_tensor_value_info(LOGITS, TensorProto.FLOAT, None)
+    ends = name in {value.name for value in model.graph.output}
+    output = helper.make_tensor_value_info(name if ends else LOGITS, TensorProto.FLOAT, None)
     output.type.tensor_type.shape.CopyFrom(shape)
-    if name != LOGITS:
+    if not ends:
         cast = helper.make_node("Cast", [name], [LOGITS], name="cut", to=TensorProto.FLOAT)
         extracted.graph.node.append(cast)
     del extracted.graph.output[:]
@@ -157,12 +158,12 @@ def _common_layers(lowered: onnx.ModelProto, original: onnx.ModelProto) -> list[
     return layers
 
 
-def _run(target: Target, request: BuildRequest, piece: onnx.ModelProto, images: Float32Array) -> Float32Array:
+def _run(target: Target, request: BuildRequest, piece: onnx.ModelProto, inputs: Inputs) -> Outputs:
     with tempfile.TemporaryDirectory(prefix="lorkit-") as folder:
         write_bytes(Path(folder) / MODEL, piece.SerializeToString())
         target.build(replace(request, directory=Path(folder)))
         with target.load(Path(folder)) as engine:
-            return engine.run(images)
+            return engine.infer(inputs)
 
 
 def _finite(value: float | None) -> float | None:

@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import torch
 from onnx import ModelProto
 
 from lorkit import profiles
 from lorkit.decompose.artifacts import digest_file, digest_json
-from lorkit.decompose.artifacts.arrays import Float32Array
 from lorkit.decompose.documents.base import combine
 from lorkit.decompose.documents.export import ExportedNetwork, ExportInfo, ExportSource, Graph, KeptSamples, Lowering
 from lorkit.decompose.documents.verify import NoParity, ProvenParity
@@ -23,9 +23,11 @@ from lorkit.export.building.sources import DecisionCache, ExportableNetwork, Ope
 from lorkit.export.onnx.conversion import Tracer, to_onnx
 from lorkit.export.onnx.precision import convert_precision, require_precision
 from lorkit.export.runtime.batch_size import fitting
-from lorkit.export.runtime.parity import ReferenceImages, in_batches, measure_parity, require_parity, seeded_inputs
+from lorkit.export.runtime.comparison_rules import batches_of, rules_of
+from lorkit.export.runtime.parity import infer_all, measure_outputs, require_parity, worst_parity
+from lorkit.export.runtime.reference_images import ReferenceImages, seeded_inputs
 from lorkit.export.targets import MODEL, Target
-from lorkit.export.targets.base import Availability, BuildRequest
+from lorkit.export.targets.base import Availability, BuildRequest, Inputs, Outputs
 
 # Increment when the content of an export changes for the same inputs, so that older ones are rebuilt.
 FORMAT = 3
@@ -101,18 +103,19 @@ def build_export(source: ExportableNetwork, job: ExportJob, session: ExportSessi
         ParityError: The engine does not reproduce its source's outputs.
     """
     inputs = session.images.of(source)
-    reference = reference_logits(source, inputs.images)
     network = network_info(source, session.decisions.of(source))
+    reference = reference_outputs(source, network, inputs.given(network.inputs))
     graph, lowering = _graph(source, job, session, directory, network)
-    kept = _samples_to_keep(source, inputs)
+    kept = _samples_to_keep(source, network, inputs)
     engine = parity = provider = None
     availability = job.target.available(job.profile)
     if availability.ok:
         request = _build_request(source, network, job, directory, kept)
         engine = job.target.build(request).relative_to(directory).as_posix()
         if availability.runs:
-            parity, provider = _check_parity(source, job, directory, inputs, reference, network.cuts)
-    notes = [note for note in session.images.notes if f"'{source.region.name}'" in note]
+            parity, provider = _check_parity(network, job, directory, inputs, reference)
+    named_in = [f"'{each.name}'" for each in source.region.each]
+    notes = [note for note in session.images.notes if any(name in note for name in named_in)]
     info = combine(
         ExportInfo,
         network,
@@ -160,13 +163,15 @@ def _graph(
             return model
         # layers are chosen on the training part, so that the validation part only tests the finished file
         seen = session.calibration.of(source)
+        tried = {name: values[:_TRIED] for name, values in seen.given(network.inputs).items()}
+        reference = reference_outputs(source, network, tried)
         lowered = convert_precision(
             model,
             precision,
             scheme=job.scheme,
             calibration=seen,
-            reference=reference_logits(source, seen.images[:_TRIED]),
-            cuts=network.cuts,
+            reference=reference,
+            rules=rules_of(network, reference, tried),
             on_event=named(who, session.on_event),
         )
         notes.extend([] if lowered.notes is None else [lowered.notes])
@@ -201,44 +206,49 @@ def _build_request(
 
 
 def _check_parity(
-    source: ExportableNetwork,
-    job: ExportJob,
-    directory: Path,
-    inputs: ReferenceImages,
-    reference: Float32Array,
-    cuts: list[float] | None,
+    network: ExportedNetwork, job: ExportJob, directory: Path, images: ReferenceImages, reference: Outputs
 ) -> tuple[ProvenParity, str]:
+    inputs = images.given(network.inputs)
     with job.target.load(directory) as engine:
-        parity = measure_parity(
-            engine.run, inputs.images, reference, precision=job.precision, inputs=inputs.kind, cuts=cuts
+        found = measure_outputs(
+            engine.infer,
+            inputs,
+            reference,
+            rules_of(network, reference, inputs),
+            precision=job.precision,
+            kind=images.kind,
+            batches=batches_of(network),
         )
-    require_parity(parity, f"the {job.target.name} engine of region '{source.region.name}' ({source.owner})")
+    parity = worst_parity(found)
+    of = f"region '{network.region}'" if network.mixture is None else f"the {network.region} network"
+    require_parity(parity, f"the {job.target.name} engine of {of} ({network.owner})")
     return parity, engine.provider
 
 
-def reference_logits(source: ExportableNetwork, images: Float32Array, batch: int = 8) -> Float32Array:
-    """Return the source network's logits (N, outputs) or (N, outputs, *spatial), by torch on the CPU in fp32."""
-    network = source.network  # loaded here, since parameters created in inference mode cannot be traced
+def reference_outputs(source: ExportableNetwork, network: ExportedNetwork, inputs: Inputs, batch: int = 8) -> Outputs:
+    """Return the source network's outputs (N, ...) by name, by torch on the CPU in fp32."""
+    module = source.network  # loaded here, since parameters created in inference mode cannot be traced
 
-    def run(part: Float32Array) -> Float32Array:
+    def infer(part: Inputs) -> Outputs:
         with torch.inference_mode():
-            logits: Float32Array = network(torch.tensor(part)).numpy()  # a copy: prepared images are read-only
-        return logits
+            # copies: prepared images are read-only
+            found = module(*(torch.tensor(values) for values in part.values()))
+        tensors = [found] if isinstance(found, torch.Tensor) else found
+        return {name: one.numpy() for name, one in zip(network.output_names, tensors, strict=True)}
 
-    return in_batches(run, images, fitting(source.region, source.shape, most=batch))
+    return infer_all(infer, inputs, fitting(source.region, source.shape, most=batch))
 
 
-def _samples_to_keep(source: ExportableNetwork, inputs: ReferenceImages) -> Samples:
-    """Return the inputs that the export may contain, few if they are large, and the source's logits for them."""
+def _samples_to_keep(source: ExportableNetwork, network: ExportedNetwork, inputs: ReferenceImages) -> Samples:
+    """Return the inputs that the export may contain, few if they are large, and the source's outputs for them."""
     count = fitting(source.region, source.shape, most=_KEPT_SAMPLES, total=_KEPT_BYTES)
     allowed = inputs.kind == "phantom" or (inputs.kind == "real" and source.run is not None and _may_embed(source.run))
     if not allowed:
-        inputs = ReferenceImages(images=seeded_inputs(source.shape, count), kind="seeded")
-    images = inputs.images[:count]
-    masks = None if inputs.masks is None else inputs.masks[:count]
-    labels = None if inputs.labels is None else inputs.labels[:count]
-    logits = reference_logits(source, images)
-    return Samples(images=images, logits=logits, masks=masks, kind=inputs.kind, labels=labels)
+        region_N = None if inputs.region_N is None else np.arange(count) % len(source.region.each)
+        inputs = ReferenceImages(images=seeded_inputs(source.shape, count), kind="seeded", region_N=region_N)
+    first = inputs.first(count)
+    outputs = reference_outputs(source, network, first.given(network.inputs))
+    return Samples(**vars(first), outputs=outputs)
 
 
 def _may_embed(run: Run) -> bool:

@@ -10,6 +10,7 @@ from lorkit.decompose import errors
 from lorkit.decompose.artifacts import write_text
 from lorkit.decompose.data import formats
 from lorkit.decompose.documents.export import ExportedNetwork, ExportInfo
+from lorkit.decompose.documents.heads import REGION
 from lorkit.decompose.documents.network import Decision, ImageShape, Normalisation
 from lorkit.decompose.regions import Region
 from lorkit.decompose.tasks import get_task
@@ -36,14 +37,20 @@ def graph_metadata(source: ExportableNetwork, precision: str, decision: Decision
         "owner": source.owner,
         "task": source.region.task,
         "classes": json.dumps(list(source.region.classes), ensure_ascii=False),
-        "outputs": json.dumps(output_names(source.region), ensure_ascii=False),
+        "outputs": json.dumps(_outputs(source), ensure_ascii=False),
         "recipe": json.dumps(source.recipe.to_json(), sort_keys=True),
         "precision": precision,
         "synthetic": "true" if source.synthetic else "false",
         "weights_digest": source.weights_digest,
         "use": "not for diagnosis",
         **({} if decision is None else {"decision": json.dumps(decision.to_json(), sort_keys=True)}),
+        **({} if source.mixture is None else {"mixture": json.dumps(source.mixture.to_json(), sort_keys=True)}),
     }
+
+
+def _outputs(source: ExportableNetwork) -> list[str]:
+    """Return the meaning of each output channel; of a network of several regions the names of its outputs."""
+    return output_names(source.region) if source.mixture is None else list(source.mixture.output_names)
 
 
 def output_names(region: Region) -> list[str]:
@@ -61,7 +68,7 @@ def network_info(source: ExportableNetwork, decision: Decision | None = None) ->
         task=source.region.task,
         modality=source.region.modality,
         classes=list(source.region.classes),
-        outputs=output_names(source.region),
+        outputs=_outputs(source),
         image=ImageShape(size=list(recipe.size), channels=recipe.channels),
         recipe=recipe,
         normalise=Normalisation(mean=recipe.normalise.mean, std=recipe.normalise.std),
@@ -71,7 +78,8 @@ def network_info(source: ExportableNetwork, decision: Decision | None = None) ->
         synthetic=source.synthetic,
         grouped=source.region.grouped,
     )
-    return info if decision is None else info.with_changes(decision=decision)
+    info = info if decision is None else info.with_changes(decision=decision)
+    return info if source.mixture is None else info.with_changes(mixture=source.mixture)
 
 
 def write_package(info: ExportInfo, directory: Path, samples: Samples, example: Example) -> None:
@@ -101,15 +109,20 @@ def write_reader(folder: Path) -> None:
 
 
 def _readme(info: ExportInfo, example: Example) -> str:
-    size, dense = info.recipe.shape[1:], get_task(info.task).dense
+    size, heads = info.recipe.shape[1:], [(head, head.as_region()) for head in info.heads]
+    dense = [get_task(region.task).dense for _, region in heads]
     volumes = len(size) == 3
     kind = "nii.gz" if volumes else "png"
+    region = f" --region {info.heads[0].region}" if REGION in info.inputs else ""
     return environment(_HERE).get_template("readme.md.jinja").render(
         info=info,
         example=example,
         onnx_example=ONNX_EXAMPLE,
         volumes=volumes,
-        sides=size if dense else (),
-        input=f"{'VOLUME' if volumes else 'IMAGE'}.{kind}",
-        mask=f" MASK.{kind}" if dense else "",
+        heads=[
+            {**dict(head), "outputs": output_names(region), "sides": size if maps else ()}
+            for (head, region), maps in zip(heads, dense, strict=True)
+        ],
+        input=f"{'VOLUME' if volumes else 'IMAGE'}.{kind}{region}",
+        mask=f" MASK.{kind}" if any(dense) else "",
     )  # fmt: skip

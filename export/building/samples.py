@@ -1,4 +1,4 @@
-"""`samples.npz`: images beside an export, with the logits of its source for them.
+"""`samples.npz`: inputs beside an export, with the outputs of its source for them, each under its name.
 
 Shapes: N images, C channels, *spatial axes.
 """
@@ -14,25 +14,27 @@ from typing import Any
 import numpy as np
 
 from lorkit.decompose.artifacts import write_bytes
-from lorkit.decompose.artifacts.arrays import Float32Array
+from lorkit.decompose.documents.heads import IMAGE, REGION
 from lorkit.decompose.errors import ArtifactError
 from lorkit.export.runtime.exported import Exported
-from lorkit.export.runtime.parity import ReferenceImages
+from lorkit.export.runtime.reference_images import ReferenceImages
+from lorkit.export.targets.base import Outputs
 
 SAMPLES = "samples.npz"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Samples(ReferenceImages):
-    """Content of `samples.npz`: images that the export may contain, and the source's `logits` (N, ...) for them."""
+    """Content of `samples.npz`: images that the export may contain, and the source's `outputs` (N, ...) for them."""
 
-    logits: Float32Array
+    outputs: Outputs
 
 
 def write_samples(directory: Path, samples: Samples) -> None:
     """Write `samples.npz` into an export; masks are its `targets`."""
     arrays = {
-        "image": samples.images, "logits": samples.logits, "targets": samples.masks, "labels": samples.labels
+        IMAGE: samples.images, REGION: samples.region_N, **samples.outputs, "targets": samples.masks,
+        "labels": samples.labels,
     }  # fmt: skip
     plain: dict[str, Any] = {name: np.ascontiguousarray(one) for name, one in arrays.items() if one is not None}
     stream = io.BytesIO()
@@ -47,12 +49,20 @@ def read_samples(exported: Exported) -> Samples:
         raise ArtifactError(f"{exported.path} lacks {SAMPLES}", required="a complete export", fix="export it again")
     try:
         with np.load(path, allow_pickle=False) as stored:
-            images, logits, masks, labels = (stored.get(name) for name in ("image", "logits", "targets", "labels"))
-            if images is None or logits is None:
-                raise KeyError("image and logits")
+            arrays = {name: stored[name] for name in stored.files}
+        lacking = {*exported.info.inputs, *exported.info.output_names} - set(arrays)
+        if lacking:
+            raise KeyError(", ".join(lacking))
     except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
         raise ArtifactError(
             f"{path} cannot be read ({type(error).__name__})", required="an intact export", fix="export it again"
         ) from None
     kind = "seeded" if about is None else about.inputs
-    return Samples(images=images, logits=logits, masks=masks, labels=labels, kind=kind)
+    return Samples(
+        images=arrays[IMAGE],
+        region_N=arrays.get(REGION),
+        outputs={name: arrays[name] for name in exported.info.output_names},
+        masks=arrays.get("targets"),
+        labels=arrays.get("labels"),
+        kind=kind,
+    )

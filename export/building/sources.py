@@ -11,11 +11,13 @@ from typing import TYPE_CHECKING
 from lorkit.decompose.artifacts import MANIFEST, Manifest, read_manifest
 from lorkit.decompose.documents.base import Owner
 from lorkit.decompose.documents.expert import ExpertInfo
+from lorkit.decompose.documents.heads import Mixture
 from lorkit.decompose.documents.network import Decision, StoredNetwork
 from lorkit.decompose.documents.verify import ImageKind
 from lorkit.decompose.errors import LorkitError, UsageError
 from lorkit.decompose.evaluation.thresholds import decide
 from lorkit.decompose.models.cost import count_macs, count_parameters
+from lorkit.decompose.regions import Region
 from lorkit.decompose.runs import OWNERS, Run, experts_of, open_run
 from lorkit.decompose.runs.expert import load_expert
 from lorkit.decompose.runs.lineage import run_of_expert
@@ -25,7 +27,7 @@ from lorkit.decompose.runs.store import missing_baseline
 from lorkit.decompose.tasks import get_task
 from lorkit.export.runtime.batch_size import HELD_BYTES, fitting
 from lorkit.export.runtime.exported import Exported
-from lorkit.export.runtime.parity import ReferenceImages, seeded_inputs
+from lorkit.export.runtime.reference_images import ReferenceImages, mixed, seeded_inputs
 
 if TYPE_CHECKING:
     from lorkit.decompose.models.deployable import Deployable
@@ -43,6 +45,8 @@ class ExportableNetwork(StoredNetwork):
         home: Directory of its exports.
         run: Its run; None for an expert that was copied out of one.
         info: `expert.json` of an expert.
+        mixture: The heads of a network for several regions.
+        stated_cost: Parameters and MACs as its artifact states them; None: they are counted.
     """
 
     owner: Owner
@@ -51,6 +55,8 @@ class ExportableNetwork(StoredNetwork):
     run: Run | None
     load: Callable[[], Deployable] = field(repr=False)
     info: ExpertInfo | None = field(default=None, repr=False)
+    mixture: Mixture | None = field(default=None, repr=False)
+    stated_cost: tuple[int, int] | None = None
 
     @property
     def synthetic(self) -> bool:
@@ -69,8 +75,8 @@ class ExportableNetwork(StoredNetwork):
 
     def cost(self) -> tuple[int, int]:
         """Return parameters, and MACs of one image."""
-        if self.info is not None:
-            return self.info.parameters, self.info.macs
+        if self.stated_cost is not None:
+            return self.stated_cost
         return count_parameters(self.network), count_macs(self.network, self.shape)
 
 
@@ -88,7 +94,7 @@ class OpenedSplits:
 class ReferenceImageCache:
     """Images to compare networks on: a run's locked split if it can be read, else seeded patterns.
 
-    Few for large images, since their outputs are stored.
+    Few for large images, since their outputs are stored. A network of several regions gets images of each in turn.
 
     Attributes:
         notes: Reasons for seeded patterns, one line per region.
@@ -107,17 +113,25 @@ class ReferenceImageCache:
         return self._found[key]
 
     def _read(self, source: ExportableNetwork) -> ReferenceImages:
-        name = source.region.name
+        regions = source.region.each
         count = fitting(source.region, source.shape, most=self.count, total=HELD_BYTES)
+        if source.mixture is None:
+            return self._read_region(source, regions[0], count)
+        # at least two of each: one alone would not show what another image of its region changes
+        share = max(2, -(-count // len(regions)))
+        return mixed([self._read_region(source, region, share) for region in regions])
+
+    def _read_region(self, source: ExportableNetwork, region: Region, count: int) -> ReferenceImages:
+        seeded = ReferenceImages(images=seeded_inputs(source.shape, count), kind="seeded")
         if source.run is None:
-            self.notes.append(f"region '{name}': the run of the expert is missing, so its images are unknown")
-            return ReferenceImages(images=seeded_inputs(source.shape, count), kind="seeded")
+            self.notes.append(f"region '{region.name}': the run of the expert is missing, so its images are unknown")
+            return seeded
         try:
-            part = self.splits.of(source.run).part(name, self.part, recipe=source.recipe, most=count)
+            part = self.splits.of(source.run).part(region.name, self.part, recipe=source.recipe, most=count)
         except LorkitError as error:
-            self.notes.append(f"region '{name}': its images cannot be read ({error.given})")
-            return ReferenceImages(images=seeded_inputs(source.shape, count), kind="seeded")
-        kind: ImageKind = "phantom" if source.region.synthetic else "real"
+            self.notes.append(f"region '{region.name}': its images cannot be read ({error.given})")
+            return seeded
+        kind: ImageKind = "phantom" if region.synthetic else "real"
         labels = part.labels if part.masks is None else None
         return ReferenceImages(images=part.images, kind=kind, masks=part.masks, labels=labels)
 
@@ -134,8 +148,10 @@ class DecisionCache:
 
     def of(self, source: ExportableNetwork) -> Decision | None:
         """Return the thresholds of a network; None for another task, or where they are unknown."""
-        if source.info is not None or source.run is None or get_task(source.region.task).exclusive:
+        if source.info is not None or source.mixture is not None or source.run is None:
             return None if source.info is None else source.info.decision
+        if get_task(source.region.task).exclusive:
+            return None
         key = (source.run.path, source.owner, source.region.name)
         if key not in self._found:
             self._found[key] = self._decide(source, source.run)
@@ -192,6 +208,7 @@ def exportable_expert(path: Path, *, home: Path | None = None, run: Run | None =
         run=run,
         load=lambda: expert.network,
         info=expert.info,
+        stated_cost=(expert.info.parameters, expert.info.macs),
     )
 
 

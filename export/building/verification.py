@@ -8,12 +8,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lorkit.decompose.artifacts import MANIFEST, digest_file, read_manifest
-from lorkit.decompose.artifacts.arrays import Float32Array
 from lorkit.decompose.documents.base import combine
 from lorkit.decompose.documents.verify import (
     BatchParity,
     Bisection,
-    ImageKind,
     ProvenParity,
     VerifiedExport,
     VerifyDocument,
@@ -24,13 +22,16 @@ from lorkit.decompose.runs import ExportSelection, exports_of, open_run
 from lorkit.decompose.runs.locked_data import prepare_file
 from lorkit.export.building.samples import read_samples
 from lorkit.export.runtime.batch_size import HELD_BYTES, fitting
+from lorkit.export.runtime.comparison_rules import rules_of
 from lorkit.export.runtime.engine import load_engine
 from lorkit.export.runtime.exported import Exported, read_exported
-from lorkit.export.runtime.parity import batch_sizes, describe_flips, measure_parity
+from lorkit.export.runtime.parity import batch_sizes, describe_flips, measure_outputs, worst_parity
+from lorkit.export.runtime.reference_images import ReferenceImages
 
 if TYPE_CHECKING:
     from lorkit.decompose.runs.networks import RunNetworks
     from lorkit.export.building.sources import ReferenceImageCache
+    from lorkit.export.targets.base import Outputs
 
 BATCHES = (1, 3, 8, 32)
 _COUNT = 48
@@ -38,11 +39,10 @@ _COUNT = 48
 
 @dataclass(frozen=True)
 class _Reference:
-    """Reference of an export: images, the expected logits, and the sources of both."""
+    """Reference of an export: inputs, the expected outputs, and the sources of both."""
 
-    images: Float32Array
-    logits: Float32Array
-    inputs: ImageKind
+    images: ReferenceImages
+    outputs: Outputs
     against: str
     notes: tuple[str, ...] = ()
 
@@ -155,22 +155,27 @@ def _select(path: Path | str | None, run: Path | str | None, selection: ExportSe
 def _verify_one(
     exported: Exported, references: _References, batches: Sequence[int]
 ) -> tuple[VerifiedExport, tuple[str, ...]]:
+    info = exported.info
     with load_engine(exported.path) as engine:
         reference = references.reference(exported)
+        inputs = reference.images.given(info.inputs)
+        rules = rules_of(info, reference.outputs, inputs)
         found = {
-            batch: measure_parity(
-                engine.run,
-                reference.images,
-                reference.logits,
-                precision=exported.info.precision,
-                inputs=reference.inputs,
-                batches=(batch,),
-                cuts=exported.info.cuts,
+            batch: worst_parity(
+                measure_outputs(
+                    engine.infer,
+                    inputs,
+                    reference.outputs,
+                    rules,
+                    precision=info.precision,
+                    kind=reference.images.kind,
+                    batches=(batch,),
+                )
             )
-            for batch in batch_sizes(batches, reference.logits)
+            for batch in batch_sizes(batches, reference.outputs, rules)
         }
         provider = engine.provider
-    worst = max(found.values(), key=lambda parity: parity.error)
+    worst = max(found.values(), key=lambda parity: parity.error / parity.tolerance)
     row = combine(
         VerifiedExport,
         exported.describe(),
@@ -234,8 +239,8 @@ class _References:
                 required="the network that it was exported from, layer by layer",
                 fix="bisect it in its run",
             )
-        reference = self.reference(exported)
-        return bisect_export(exported, origin_of(exported, place, self._opened), reference.images)
+        inputs = self.reference(exported).images.given(exported.info.inputs)
+        return bisect_export(exported, origin_of(exported, place, self._opened), inputs)
 
     def _apart(self, exported: Exported) -> _Reference:
         if self.data is None:
@@ -248,20 +253,29 @@ class _References:
 
     def _computed(self, exported: Exported, parent: Path) -> _Reference:
         """Run the source with torch, which is imported here because samples do not need it."""
-        from lorkit.export.building.builder import reference_logits
+        from lorkit.export.building.builder import reference_outputs
         from lorkit.export.building.sources import OpenedSplits, ReferenceImageCache, origin_of
 
         source = origin_of(exported, parent, self._opened)
-        if self.data is not None:
-            images = prepare_file(self.data, source.region, source.recipe).images
-            count = fitting(source.region, source.shape, most=len(images), total=HELD_BYTES)
-            cut = f"{self.data}: the first {count} of {len(images)} images were compared"
-            notes: tuple[str, ...] = (cut,) if count < len(images) else ()
-            return _Reference(images[:count], reference_logits(source, images[:count]), "real", "source", notes)
-        self._images = self._images or ReferenceImageCache(OpenedSplits(), part="test", count=_COUNT)
-        inputs = self._images.of(source)
-        notes = tuple(self._images.notes) if inputs.kind == "seeded" else ()
-        return _Reference(inputs.images, reference_logits(source, inputs.images), inputs.kind, "source", notes)
+        notes: tuple[str, ...] = ()
+        if self.data is None:
+            self._images = self._images or ReferenceImageCache(OpenedSplits(), part="test", count=_COUNT)
+            images = self._images.of(source)
+            notes = tuple(self._images.notes) if images.kind == "seeded" else ()
+        elif source.mixture is not None:
+            raise UsageError(
+                f"--data for {exported.path}, a network of several regions",
+                required="images of each region, which are those of its run",
+                fix="leave --data out",
+            )
+        else:
+            whole = prepare_file(self.data, source.region, source.recipe).images
+            count = fitting(source.region, source.shape, most=len(whole), total=HELD_BYTES)
+            if count < len(whole):
+                notes = (f"{self.data}: the first {count} of {len(whole)} images were compared",)
+            images = ReferenceImages(images=whole[:count], kind="real")
+        outputs = reference_outputs(source, exported.info, images.given(exported.info.inputs))
+        return _Reference(images, outputs, "source", notes)
 
 
 def _source_of(exported: Exported) -> Path | None:
@@ -274,4 +288,4 @@ def _source_of(exported: Exported) -> Path | None:
 def _stored(exported: Exported) -> _Reference:
     samples = read_samples(exported)
     note = f"{exported.path}: its source network is missing, so it is compared with its own samples"
-    return _Reference(samples.images, samples.logits, samples.kind, "samples", (note,))
+    return _Reference(samples, samples.outputs, "samples", (note,))

@@ -8,17 +8,10 @@ import numpy as np
 import onnx
 import onnxruntime
 
-from lorkit.decompose.artifacts.arrays import Float32Array
-from lorkit.export.targets.base import Inputs, Outputs
+from lorkit.export.targets.base import Inputs, Outputs, batches
 
 _BATCH = 8
 PROVIDER = "CPUExecutionProvider"
-
-
-def runner(model: onnx.ModelProto) -> Callable[[Float32Array], Float32Array]:
-    """Return a function from images (N, C, *spatial) to the first output of a graph with one input."""
-    infer, name, output = inferrer(model), model.graph.input[0].name, model.graph.output[0].name
-    return lambda batch: infer({name: batch})[output]
 
 
 def inferrer(model: onnx.ModelProto) -> Callable[[Inputs], Outputs]:
@@ -27,15 +20,15 @@ def inferrer(model: onnx.ModelProto) -> Callable[[Inputs], Outputs]:
     return lambda inputs: dict(zip(names, session.run(names, dict(inputs)), strict=True))
 
 
-def largest_values(model: onnx.ModelProto, images: Float32Array) -> dict[str, float]:
+def largest_values(model: onnx.ModelProto, inputs: Inputs) -> dict[str, float]:
     """Return the largest absolute value of every float32 tensor between the layers, NaN where one was NaN."""
     seen = onnx.ModelProto.FromString(onnx.shape_inference.infer_shapes(model).SerializeToString())
     inner = [one for one in seen.graph.value_info if one.type.tensor_type.elem_type == onnx.TensorProto.FLOAT]
     seen.graph.output.extend(inner)
     session, names = _session(seen), [one.name for one in inner]
     largest = np.zeros(len(names))
-    for start in range(0, len(images), _BATCH):
-        found = session.run(names, {model.graph.input[0].name: images[start : start + _BATCH]})
+    for _, batch in batches(inputs, _BATCH):
+        found = session.run(names, batch)
         largest = np.maximum(largest, [np.abs(values).max(initial=0.0) for values in found])  # NaN stays
     return dict(zip(names, largest.tolist(), strict=True))
 

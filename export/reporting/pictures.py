@@ -22,6 +22,7 @@ from scipy.special import expit, softmax
 
 from lorkit.decompose.artifacts.arrays import Float32Array, Mask
 from lorkit.decompose.data.preprocessing.decoding import decode
+from lorkit.decompose.documents.heads import LOGITS
 from lorkit.decompose.documents.report import ClassProbability, Picture
 from lorkit.decompose.metrics.segmentation import mask_dice
 from lorkit.export.building.samples import read_samples
@@ -50,24 +51,25 @@ def pictures_of(exports: Sequence[Exported]) -> dict[str, list[Picture]]:
 
 def _drawn(exported: Exported) -> list[Picture]:
     samples, classes = read_samples(exported), exported.classes
+    logits = samples.outputs[LOGITS]
     cases: Sequence[int] = range(len(samples.images))
-    if samples.logits.ndim > 2:
+    if logits.ndim > 2:
         masks = samples.masks
         return [
-            _outlined(samples.images[at], samples.logits[at], None if masks is None else masks[at], classes)
+            _outlined(samples.images[at], logits[at], None if masks is None else masks[at], classes)
             for at in cases[:_MOST]
         ]
     labels = None if samples.labels is None else samples.labels.tolist()
     if exported.info.cuts is not None:
         truths = [None] * len(samples.images) if labels is None else labels
         return [
-            _many(samples.images[at], samples.logits[at], truths[at], classes, exported.info.cuts)
+            _many(samples.images[at], logits[at], truths[at], classes, exported.info.cuts)
             for at in cases[:_MOST_LABELLED]
         ]
     if labels is not None:  # each class once before any class twice
         cases = sorted(sorted(cases, key=lambda at: labels[:at].count(labels[at]))[:_MOST_LABELLED])
     return [
-        _labelled(samples.images[at], samples.logits[at], None if labels is None else labels[at], classes)
+        _labelled(samples.images[at], logits[at], None if labels is None else labels[at], classes)
         for at in cases[:_MOST_LABELLED]
     ]
 

@@ -28,5 +28,6 @@ def output_shape(region: Region, image_shape: Sequence[int]) -> tuple[int, ...]:
 
 def fitting(region: Region, image_shape: Sequence[int], *, most: int, total: int = BATCH_BYTES) -> int:
     """Return how many images with their outputs fit into `total` bytes: at least one, at most `most`."""
-    one = _FLOAT * (math.prod(image_shape) + math.prod(output_shape(region, image_shape)))
+    outputs = sum(math.prod(output_shape(each, image_shape)) for each in region.each)
+    one = _FLOAT * (math.prod(image_shape) + outputs)
     return max(1, min(most, total // one))

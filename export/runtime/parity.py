@@ -9,17 +9,24 @@ outputs (N, C) or (N, C, *spatial).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from types import MappingProxyType
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from lorkit.decompose.artifacts.arrays import Float32Array, Ints, Mask
+from lorkit.decompose.artifacts.arrays import Float32Array
+from lorkit.decompose.documents.base import narrow
+from lorkit.decompose.documents.heads import IMAGE, LOGITS
 from lorkit.decompose.documents.verify import ImageKind, ParityFigures, ProvenParity
 from lorkit.decompose.errors import ParityError, plural
 from lorkit.decompose.metrics.segmentation import mask_dice
+from lorkit.export.runtime.comparison_rules import BATCHES, Rule
+from lorkit.export.targets.base import batches as in_batches
+from lorkit.export.targets.base import joined
 
-BATCHES = (1, 3, 8)
+if TYPE_CHECKING:
+    from lorkit.export.targets.base import Inputs, Outputs
 
 # Largest allowed error as a fraction of the largest logit (at least 1). fp32 has 24 bits, 6e-8; an engine adds in
 # another order, folds batch norms and fuses layers, which over the few thousand terms of a layer and some fifty
@@ -32,23 +39,6 @@ TOLERANCES = {"fp32": 5e-5, "fp16": 5e-3, "bf16": 4e-2, "int8": 0.25}
 FLIP_RATES = {"fp32": 1.0, "fp16": 0.01, "bf16": 0.02, "int8": 0.05}
 
 
-@dataclass(frozen=True, kw_only=True)
-class ReferenceImages:
-    """Images to run networks on.
-
-    Attributes:
-        images: (N, C, *spatial).
-        kind: "real", "phantom" or "seeded".
-        masks: (N, *spatial) uint8 true masks; None without any.
-        labels: (N,) index of each image's class, for a classifier; None if unknown.
-    """
-
-    images: Float32Array = field(repr=False)
-    kind: ImageKind
-    masks: Mask | None = None
-    labels: Ints | None = None
-
-
 def tolerance_of(precision: str, reference: Float32Array) -> float:
     """Return the largest allowed error for these reference logits; ParityError for an unknown precision."""
     if precision not in TOLERANCES:
@@ -56,15 +46,6 @@ def tolerance_of(precision: str, reference: Float32Array) -> float:
             f"no tolerance for precision '{precision}'", required=f"one of {', '.join(TOLERANCES)}", fix="use fp32"
         )
     return TOLERANCES[precision] * max(1.0, float(np.abs(reference).max()))
-
-
-def in_batches(run: Callable[[Float32Array], Float32Array], images: Float32Array, batch: int) -> Float32Array:
-    """Run all images in batches and return (N, C) or (N, C, *spatial).
-
-    Raises:
-        ParityError: The engine returned another number of rows than images.
-    """
-    return np.concatenate([found for _, found in _each(run, images, batch)])
 
 
 def measure_parity(
@@ -81,74 +62,161 @@ def measure_parity(
 
     `cuts` are the logits above which outputs of a multilabel network are positive; None: the largest output decides.
     """
-    tolerance = tolerance_of(precision, reference)
-    sizes = batch_sizes(batches, reference)
-    found_BN4 = np.stack([_differences(run, images, reference, size, tolerance, cuts) for size in sizes])
+    found = measure_outputs(
+        lambda given: {LOGITS: run(given[IMAGE])},
+        {IMAGE: images},
+        {LOGITS: reference},
+        {LOGITS: Rule(cuts)},
+        precision=precision,
+        kind=inputs,
+        batches=batches,
+    )
+    return found[LOGITS]
+
+
+def measure_outputs(
+    infer: Callable[[Inputs], Outputs],
+    inputs: Inputs,
+    reference: Outputs,
+    rules: Mapping[str, Rule],
+    *,
+    precision: str,
+    kind: ImageKind,
+    batches: Sequence[int] = BATCHES,
+) -> dict[str, ProvenParity]:
+    """Run inputs through an engine at several batch sizes and compare each output with the source's.
+
+    Raises:
+        ParityError: An output is missing, or has another shape or another number of rows.
+    """
+    tolerances = {name: tolerance_of(precision, reference[name]) for name in rules}
+    sizes = batch_sizes(batches, reference, rules)
+    tried = [_differences(infer, inputs, reference, rules, size, tolerances) for size in sizes]
+    return {
+        name: _figures(
+            np.stack([one[name] for one in tried]),
+            reference[name],
+            rule,
+            tolerance=tolerances[name],
+            flip_rate=FLIP_RATES[precision],
+            batches=list(sizes),
+            inputs=kind,
+        )
+        for name, rule in rules.items()
+    }
+
+
+def worst_parity(outputs: Mapping[str, ProvenParity]) -> ProvenParity:
+    """Return the parity of all outputs of a network: passed if each has, with the figures of the worst.
+
+    Of several outputs, the figures of each are kept by name.
+    """
+    worst = max(outputs.values(), key=lambda found: found.error / found.tolerance)
+    if len(outputs) == 1:
+        return worst
+    return worst.with_changes(
+        status="passed" if all(found.passed for found in outputs.values()) else "failed",
+        label_flips=max(found.label_flips for found in outputs.values()),
+        flip_rate=max(found.flip_rate for found in outputs.values()),
+        dice=min((found.dice for found in outputs.values() if found.dice is not None), default=None),
+        outputs={name: narrow(ParityFigures, found) for name, found in outputs.items()},
+    )
+
+
+def _figures(
+    found_BN4: Float32Array,
+    reference: Float32Array,
+    rule: Rule,
+    *,
+    tolerance: float,
+    flip_rate: float,
+    batches: list[int],
+    inputs: ImageKind,
+) -> ProvenParity:
+    counted_N = np.ones(len(reference), np.bool_) if rule.counted_N is None else rule.counted_N
+    found_BN4[..., 2:] *= counted_N[:, None]
     error_N, share_N, flips_N, dice_N = np.moveaxis(found_BN4.max(axis=0), -1, 0)
-    decisions = reference[:, 0].size if cuts is None else reference.size
-    error, flip_rate = float(error_N.max()), float(found_BN4[..., 2].sum(axis=1).max()) / decisions
-    flip_limit = max(1, int(FLIP_RATES[precision] * decisions)) / decisions
+    each = _as_columns(reference[:1], rule)
+    decisions = max(1, int(counted_N.sum()) * (each[:, 0].size if rule.cuts is None else each.size))
+    error, flipped = float(error_N.max()), float(found_BN4[..., 2].sum(axis=1).max()) / decisions
+    flip_limit = max(1, int(flip_rate * decisions)) / decisions
     return ProvenParity(
-        status="passed" if error <= tolerance and flip_rate <= flip_limit else "failed",
+        status="passed" if error <= tolerance and flipped <= flip_limit else "failed",
         max_abs=error if np.isfinite(error) else None,
         tolerance=tolerance,
         of_margin=float(share_N.max()) if np.isfinite(share_N.max()) else None,
         label_flips=int((flips_N > 0).sum()),
-        flip_rate=flip_rate,
+        flip_rate=flipped,
         flip_limit=flip_limit,
-        dice=1.0 - float(dice_N.max()) if reference.ndim > 2 else None,
-        n=len(images),
-        batches=list(sizes),
+        dice=1.0 - float(dice_N.max()) if each.ndim > 2 else None,
+        n=len(reference),
+        batches=batches,
         inputs=inputs,
     )
 
 
-def batch_sizes(batches: Sequence[int], reference: Float32Array) -> tuple[int, ...]:
+def batch_sizes(
+    batches: Sequence[int], reference: Outputs, rules: Mapping[str, Rule] = MappingProxyType({})
+) -> tuple[int, ...]:
     """Return the batch sizes to run, limited to the number of images, which is small for maps."""
-    if reference.ndim == 2:
+    shapes = [_as_columns(values[:1], rules.get(name, Rule())).ndim for name, values in reference.items()]
+    if max(shapes) == 2:
         return tuple(batches)
-    return tuple(dict.fromkeys(min(batch, len(reference)) for batch in batches))
+    count = len(next(iter(reference.values())))
+    return tuple(dict.fromkeys(min(batch, count) for batch in batches))
 
 
-def _each(
-    run: Callable[[Float32Array], Float32Array], images: Float32Array, batch: int
-) -> Iterator[tuple[slice, Float32Array]]:
-    for start in range(0, len(images), batch):
-        part = slice(start, start + batch)
-        given = np.ascontiguousarray(images[part])
-        found = run(given)
-        if len(found) != len(given):
-            raise ParityError(
-                f"the engine returned {plural(len(found), 'row')} for {plural(len(given), 'image')}",
-                required="one row per image: a free batch size",
-                fix="export it again with --force",
-            )
+def infer_all(infer: Callable[[Inputs], Outputs], inputs: Inputs, batch: int) -> Outputs:
+    """Run all images in batches and return every output by name.
+
+    Raises:
+        ParityError: The engine returned another number of rows than images.
+    """
+    return joined([found for _, found in _each(infer, inputs, batch)])
+
+
+def _each(infer: Callable[[Inputs], Outputs], inputs: Inputs, batch: int) -> Iterator[tuple[slice, Outputs]]:
+    for part, rows in in_batches(inputs, batch):
+        given = {name: np.ascontiguousarray(values) for name, values in rows.items()}
+        found, count = infer(given), len(given[IMAGE])
+        for values in found.values():
+            if len(values) != count:
+                raise ParityError(
+                    f"the engine returned {plural(len(values), 'row')} for {plural(count, 'image')}",
+                    required="one row per image: a free batch size",
+                    fix="export it again with --force",
+                )
         yield part, found
 
 
 def _differences(
-    run: Callable[[Float32Array], Float32Array],
-    images: Float32Array,
-    reference: Float32Array,
+    infer: Callable[[Inputs], Outputs],
+    inputs: Inputs,
+    reference: Outputs,
+    rules: Mapping[str, Rule],
     batch: int,
-    tolerance: float,
-    cuts: Sequence[float] | None,
-) -> Float32Array:
-    """Return (N, 4): largest error, its largest share of a margin, flipped decisions, and 1 - Dice of the masks."""
-    rows: list[tuple[float, float, float, float]] = []
-    for part, found in _each(run, images, batch):
-        if found.shape[1:] != reference.shape[1:]:
-            raise ParityError(
-                f"the engine returned outputs of shape {found.shape[1:]}",
-                required=f"{reference.shape[1:]}, as its source network",
-                fix="export it again with --force",
-            )
-        pairs = zip(found, reference[part], strict=True)
-        maps = reference.ndim > 2
-        rows += [
-            _difference(_decisions(one, cuts), _decisions(other, cuts), tolerance, maps=maps) for one, other in pairs
-        ]
-    return np.array(rows)
+    tolerances: Mapping[str, float],
+) -> dict[str, Float32Array]:
+    """Return by output (N, 4): largest error, its largest share of a margin, flipped decisions, 1 - Dice of masks."""
+    rows: dict[str, list[tuple[float, float, float, float]]] = {name: [] for name in rules}
+    for part, outputs in _each(infer, inputs, batch):
+        for name, rule in rules.items():
+            wanted = reference[name][part]
+            if name not in outputs or outputs[name].shape != wanted.shape:
+                given = f"outputs of shape {outputs[name].shape[1:]}" if name in outputs else f"no output '{name}'"
+                raise ParityError(
+                    f"the engine returned {given}",
+                    required=f"{wanted.shape[1:]}, as its source network",
+                    fix="export it again with --force",
+                )
+            pairs = zip(_as_columns(outputs[name], rule), _as_columns(wanted, rule), strict=True)
+            rows[name] += [_difference(one, other, rule, tolerances[name]) for one, other in pairs]
+    return {name: np.array(found) for name, found in rows.items()}
+
+
+def _as_columns(values: Float32Array, rule: Rule) -> Float32Array:
+    """Return an output as (N, C), or (N, C, *spatial) of maps, whose columns are what decides."""
+    return values.reshape(len(values), -1) if values.ndim == 1 or not rule.decides else values
 
 
 def _decisions(logits: Float32Array, cuts: Sequence[float] | None) -> Float32Array:
@@ -160,9 +228,13 @@ def _decisions(logits: Float32Array, cuts: Sequence[float] | None) -> Float32Arr
 
 
 def _difference(
-    found_CP: Float32Array, reference_CP: Float32Array, tolerance: float, *, maps: bool
+    found: Float32Array, reference: Float32Array, rule: Rule, tolerance: float
 ) -> tuple[float, float, float, float]:
-    """Compare the outputs of one image; of maps also the Dice of their masks."""
+    """Compare the outputs of one image, (C,) or (C, *spatial); of maps also the Dice of their masks."""
+    if not rule.decides:
+        error = float(np.abs(found - reference).max())
+        return error if np.isfinite(error) else np.inf, 0.0, 0.0, 0.0
+    found_CP, reference_CP = _decisions(found, rule.cuts), _decisions(reference, rule.cuts)
     error_P = np.abs(found_CP - reference_CP).max(axis=0)
     # comparisons with NaN are false, so count it as the largest error
     error_P = np.where(np.isfinite(error_P), error_P, np.inf)
@@ -170,7 +242,7 @@ def _difference(
     share = float((error_P / np.maximum(first_P - second_P, tolerance)).max())
     best_P, wanted_P = found_CP.argmax(axis=0), reference_CP.argmax(axis=0)
     lost = 0.0
-    if maps:
+    if found.ndim > 1:
         overlap_S = mask_dice(best_P, wanted_P, len(reference_CP) - 1)
         lost = 1.0 - float(np.nanmean(overlap_S)) if np.isfinite(overlap_S).any() else 0.0
     return float(error_P.max()), share, float((best_P != wanted_P).sum()), lost
@@ -192,17 +264,3 @@ def describe_flips(found: ParityFigures) -> str:
     if found.dice is None:
         return plural(found.label_flips, "changed label")
     return f"{found.flip_rate:.2g} of all pixels changed (lowest Dice {found.dice:.4f})"
-
-
-def seeded_inputs(shape: Sequence[int], count: int, *, seed: int = 0) -> Float32Array:
-    """Return (count, *shape) random float32 in [0, 1], for when images cannot be read or stored.
-
-    A coarse pattern with fine noise, so that deep layers get structure and not an average.
-    """
-    generator = np.random.default_rng(seed)
-    channels, *spatial = shape
-    coarse = generator.random((count, channels, *(-(-side // 8) for side in spatial)), dtype=np.float32)
-    for axis, side in enumerate(spatial, start=2):
-        coarse = np.repeat(coarse, 8, axis=axis).take(range(side), axis=axis)
-    fine = generator.random((count, *shape), dtype=np.float32)
-    return np.ascontiguousarray(0.75 * coarse + 0.25 * fine, dtype=np.float32)

@@ -17,6 +17,7 @@ import pytest
 import small_runs
 import torch
 import yaml
+from mixtures import RegionIdNetwork, RouterNetwork, mixture_of
 from onnx import TensorProto, helper, numpy_helper
 from onnxscript import ir
 from torch import nn
@@ -26,6 +27,7 @@ from lorkit import profiles
 from lorkit.decompose.artifacts import save_tensors, write_json, write_manifest, write_text
 from lorkit.decompose.config import load_config, to_yaml
 from lorkit.decompose.documents.export import ExportedNetwork
+from lorkit.decompose.documents.heads import HeadPolicy, MixtureForm
 from lorkit.decompose.machine import fingerprint
 from lorkit.decompose.metrics import scores
 from lorkit.decompose.models.backbones.registry import build_backbone
@@ -34,13 +36,17 @@ from lorkit.decompose.regions import Region, RegionSet
 from lorkit.decompose.runs import OUTSIDE, Run, export_directory, open_run
 from lorkit.decompose.runs import expert as expert_artifact
 from lorkit.decompose.runs.expert import plain_network
+from lorkit.decompose.runs.locked_data import recipe_of_region
 from lorkit.export.benchmarking import benchmark, footprint
 from lorkit.export.benchmarking.benchmark import bench
-from lorkit.export.building.exporting import export
+from lorkit.export.building.builder import ExportJob, ExportSession
+from lorkit.export.building.exporting import _export_one, export
+from lorkit.export.building.sources import ExportableNetwork
 from lorkit.export.onnx import conversion
 from lorkit.export.onnx.conversion import to_onnx
-from lorkit.export.runtime.parity import seeded_inputs
-from lorkit.export.targets import MODEL
+from lorkit.export.runtime.exported import Exported, read_exported
+from lorkit.export.runtime.reference_images import seeded_inputs
+from lorkit.export.targets import MODEL, get_target
 from lorkit.export.targets.base import BuildRequest
 
 SIZE = 16
@@ -546,5 +552,45 @@ def build_request() -> Callable[..., BuildRequest]:
             info=ExportedNetwork.model_validate(facts | info),
             images=seeded_inputs(shape, 4) if len(shape) > 1 else np.ones((4, *shape), np.float32),
         )
+
+    return make
+
+
+_MIXTURES = {"router": RouterNetwork, "region-id": RegionIdNetwork}
+
+
+@pytest.fixture
+def export_mixture(extracted: Path, tmp_path: Path) -> Callable[..., Exported]:
+    """Return a function that exports a network by hand as the router or the region-id network of a run."""
+
+    def make(
+        form: MixtureForm,
+        network: torch.nn.Module | None = None,
+        *,
+        target: str = "onnx",
+        precision: str = "fp32",
+        policy: HeadPolicy = "routed",
+        abstain_below: float | None = None,
+    ) -> Exported:
+        path = tmp_path / "run"
+        if not path.exists():
+            shutil.copytree(extracted, path)
+        run = open_run(path)
+        mixture = mixture_of(form, run.regions, policy=policy, abstain_below=abstain_below)
+        module = (network or _MIXTURES[form](run.regions)).eval()
+        source = ExportableNetwork(
+            owner="expert",
+            region=mixture.as_region(),
+            parent=run.manifest,
+            recipe=recipe_of_region(run, "chest"),
+            home=run.exports_dir / form,
+            run=run,
+            load=lambda: module,
+            mixture=mixture,
+            stated_cost=(100, 1000),
+        )
+        job = ExportJob(get_target(target), profiles.load("cpu-generic"), precision)
+        result = _export_one(source, job, ExportSession(), source.home / job.name, force=True)
+        return read_exported(result.path)
 
     return make

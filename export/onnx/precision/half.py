@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from onnx import TensorProto, numpy_helper
 from onnx_ir.passes.common import RemoveUnusedNodesPass
 
-from lorkit.decompose.artifacts.arrays import Float32Array
 from lorkit.export.onnx.cpu_runner import largest_values
+from lorkit.export.targets.base import Inputs
 
 DTYPES = {"fp16": "float16", "bf16": "bfloat16"}
 _BF16_OPSET = 22  # the first in which a convolution may be bf16
@@ -26,7 +26,7 @@ _HEADROOM = 4.0
 
 
 def to_half_precision(model: onnx.ModelProto, precision: str, *, excluding: Sequence[str] = ()) -> onnx.ModelProto:
-    """Return a graph that computes in `precision`, with float32 `image` and `logits`.
+    """Return a graph that computes in `precision`, with float32 images and outputs.
 
     Args:
         model: A float32 graph; it is not changed.
@@ -45,9 +45,9 @@ def to_half_precision(model: onnx.ModelProto, precision: str, *, excluding: Sequ
     return half
 
 
-def overflowing(model: onnx.ModelProto, images: Float32Array) -> list[str]:
+def overflowing(model: onnx.ModelProto, inputs: Inputs) -> list[str]:
     """Return the nodes of a float32 graph with inputs or outputs too large for fp16 on these images."""
-    values = largest_values(model, images)
+    values = largest_values(model, inputs)
     large = {name for name, value in values.items() if not value < _FP16_MAX / _HEADROOM}
     large |= {tensor.name for tensor in model.graph.initializer if _peak(tensor) >= _FP16_MAX}
     return [node.name for node in model.graph.node if large.intersection((*node.input, *node.output))]

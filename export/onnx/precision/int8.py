@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import onnx
 
-from lorkit.decompose.artifacts.arrays import Float32Array
+from lorkit.export.targets.base import Inputs, batches
 from lorkit.export.targets.quiet import quiet
 
 _BATCH = 8
@@ -25,27 +25,27 @@ _BATCH = 8
 class _CalibrationBatches:
     """Calibration images in small batches, for ONNX Runtime's calibrators."""
 
-    def __init__(self, name: str, images: Float32Array) -> None:
-        self._batches = iter([{name: images[at : at + _BATCH]} for at in range(0, len(images), _BATCH)])
+    def __init__(self, inputs: Inputs) -> None:
+        self._batches = (part for _, part in batches(inputs, _BATCH))
 
-    def get_next(self) -> dict[str, Float32Array] | None:
+    def get_next(self) -> Inputs | None:
         return next(self._batches, None)
 
 
 def quantise(
     model: onnx.ModelProto,
-    images: Float32Array,
+    inputs: Inputs,
     scheme: str,
     *,
     only: Sequence[str] | None = None,
     excluding: Sequence[str] = (),
     ranges: Path | None = None,
 ) -> onnx.ModelProto:
-    """Return an int8 graph with float32 `image` and `logits`.
+    """Return an int8 graph with float32 images and outputs.
 
     Args:
         model: A float32 graph; it is not changed.
-        images: (N, C, *spatial) calibration images for the ranges of activations.
+        inputs: Calibration images, with their regions if the graph takes them, for the ranges of activations.
         scheme: "asymmetric", "reduced" or "symmetric".
         only: Names of the nodes to quantise; all by default.
         excluding: Names of nodes that stay in fp32.
@@ -63,7 +63,7 @@ def quantise(
         quantize_static(
             onnx.shape_inference.infer_shapes(model),
             path,
-            _CalibrationBatches(model.graph.input[0].name, images),
+            _CalibrationBatches(inputs),
             quant_format=QuantFormat.QDQ,
             per_channel=True,
             reduce_range=scheme == "reduced",

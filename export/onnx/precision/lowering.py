@@ -9,15 +9,17 @@ from typing import NamedTuple
 
 import onnx
 
-from lorkit.decompose.artifacts.arrays import Float32Array
 from lorkit.decompose.documents.export import CalibrationSet, LayerError, Lowering, WeightCount
 from lorkit.decompose.documents.verify import ProvenParity
 from lorkit.decompose.errors import DataError, ParityError, plural
 from lorkit.decompose.events import Listener, ignore, with_progress
-from lorkit.export.onnx.cpu_runner import runner
+from lorkit.export.onnx.cpu_runner import inferrer
 from lorkit.export.onnx.precision.half import DTYPES, overflowing, to_half_precision
 from lorkit.export.onnx.precision.int8 import quantise
-from lorkit.export.runtime.parity import ReferenceImages, describe_flips, measure_parity
+from lorkit.export.runtime.comparison_rules import Rule
+from lorkit.export.runtime.parity import describe_flips, measure_outputs, worst_parity
+from lorkit.export.runtime.reference_images import ReferenceImages
+from lorkit.export.targets.base import Outputs
 
 _MOST_KEPT = 0.5
 """Maximum fraction of layers in fp32, above which the file would not have its stated precision."""
@@ -40,8 +42,8 @@ def convert_precision(
     *,
     scheme: str,
     calibration: ReferenceImages,
-    reference: Float32Array,
-    cuts: Sequence[float] | None = None,
+    reference: Outputs,
+    rules: Mapping[str, Rule],
     on_event: Listener = ignore,
 ) -> Lowered:
     """Lower a graph; the most sensitive layers stay in fp32 until its outputs are close enough.
@@ -51,8 +53,8 @@ def convert_precision(
         precision: fp32, fp16, bf16 or int8.
         scheme: The int8 scheme, see `int8`.
         calibration: Images of the training part, for the ranges of int8; the graph is tested on the first of them.
-        reference: The source's logits for as many of the first images as the graph is tested on.
-        cuts: See `measure_parity`.
+        reference: The source's outputs for as many of the first images as the graph is tested on.
+        rules: How they are compared.
         on_event: Receives progress of the search over layers, if the whole graph does not pass.
 
     Raises:
@@ -63,14 +65,16 @@ def convert_precision(
         return Lowered(model, None)
     if precision == "bf16":  # ONNX Runtime has no bf16 on CPUs to try it with; its range is that of fp32
         return Lowered(to_half_precision(model, precision), Lowering(kept_fp32=[], tried=False))
-    images = calibration.images[: len(reference)]
+    inputs = calibration.given([value.name for value in model.graph.input])
+    tested = {name: values[: len(next(iter(reference.values())))] for name, values in inputs.items()}
     kept, notes = (
-        ([], _calibrated(scheme, calibration)) if precision == "int8" else (overflowing(model, images), Lowering())
+        ([], _calibrated(scheme, calibration)) if precision == "int8" else (overflowing(model, tested), Lowering())
     )
 
     def trial(candidate: onnx.ModelProto) -> ProvenParity:
-        return measure_parity(
-            runner(candidate), images, reference, precision=precision, inputs=calibration.kind, batches=(8,), cuts=cuts
+        infer, kind = inferrer(candidate), calibration.kind
+        return worst_parity(
+            measure_outputs(infer, tested, reference, rules, precision=precision, kind=kind, batches=(8,))
         )
 
     with tempfile.TemporaryDirectory(prefix="lorkit-") as folder:
@@ -78,7 +82,7 @@ def convert_precision(
 
         def build(excluding: Sequence[str], only: Sequence[str] | None = None) -> onnx.ModelProto:
             if precision == "int8":
-                return quantise(model, calibration.images, scheme, only=only, excluding=excluding, ranges=ranges)
+                return quantise(model, inputs, scheme, only=only, excluding=excluding, ranges=ranges)
             skipped = excluding if only is None else [node.name for node in model.graph.node if node.name not in only]
             return to_half_precision(model, precision, excluding=skipped)
 

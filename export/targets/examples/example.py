@@ -1,13 +1,14 @@
 """Run one image or volume through an exported network. Needs onnxruntime, numpy and Pillow, for volumes nibabel.
 
-Not for diagnosis. Usage: python example.py IMAGE.png|VOLUME.nii.gz [MASK.png|MASK.nii.gz]
+Not for diagnosis. Usage: python example.py IMAGE.png|VOLUME.nii.gz [MASK.png|MASK.nii.gz] [--region NAME]
 """
 
+import argparse
 import importlib
 import json
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, NoReturn
@@ -129,14 +130,70 @@ def answer(
     return result | {"synthetic": about["synthetic"], "not_for_diagnosis": True}
 
 
+def inputs(image: NDArray[Any], about: dict[str, Any], region: str | None = None) -> dict[str, NDArray[Any]]:
+    """Return the inputs of the network for one image; some networks of several regions take the name of its own."""
+    batch: dict[str, NDArray[Any]] = {"image": prepare(image, about["recipe"])[None]}
+    mixture = about.get("mixture")
+    if mixture is not None and mixture["form"] == "region-id":
+        names = [head["region"] for head in mixture["heads"]]
+        if region not in names:
+            stop(f"region {region or '(none)'}; required: --region with one of {', '.join(names)}")
+        batch["region"] = np.array([names.index(region)])
+    elif region is not None:
+        stop(f"--region {region}; this network takes images only")
+    return batch
+
+
+def answer_all(
+    outputs: Mapping[str, NDArray[np.float32]],
+    image: NDArray[Any],
+    about: dict[str, Any],
+    source: str,
+    target: str | None,
+    region: str | None = None,
+) -> dict[str, Any]:
+    """Describe the outputs of one image by name: of a network of several regions, the answer of the region's head."""
+    mixture = about.get("mixture")
+    if mixture is None:
+        return answer(outputs["logits"], image, about, source, target)
+    shared = {"synthetic": about["synthetic"]}
+    heads = {head["region"]: {"task": "classification", **head, **shared} for head in mixture["heads"]}
+    found: dict[str, Any] = {}
+    if mixture["form"] == "router":
+        shares, confidence = outputs["region_probabilities"].astype(float), float(outputs["confidence"])
+        limit = mixture.get("abstain_below")
+        region = list(heads)[int(shares.argmax())]
+        found = {"region_probabilities": dict(zip(heads, shares.tolist(), strict=True)), "confidence": confidence}
+        found["abstained"] = limit is not None and confidence < limit
+        if mixture["policy"] == "all-heads":
+            others = {name: answer(outputs[one["output"]], image, one, source, None) for name, one in heads.items()}
+            found["heads"] = others
+        if found["abstained"]:
+            return {"region": None, **found, **shared, "not_for_diagnosis": True}
+    head = heads[str(region)]
+    name = "logits" if mixture["form"] == "router" and mixture["policy"] == "weighted" else head["output"]
+    return {"region": region, **found, **answer(outputs[name], image, head, source, target)}
+
+
 def described(notes: dict[str, str]) -> dict[str, Any]:
     """Read the metadata of a graph, text by name under `lorkit.`."""
     facts = {name: json.loads(notes[f"lorkit.{name}"]) for name in ("classes", "recipe")}
-    facts["decision"] = json.loads(notes.get("lorkit.decision", "null"))
+    for name in ("decision", "mixture"):
+        facts[name] = json.loads(notes.get(f"lorkit.{name}", "null"))
     return facts | {"task": notes["lorkit.task"], "synthetic": notes["lorkit.synthetic"] == "true"}
 
 
-def main(source: str, target: str | None) -> None:
+def arguments() -> tuple[str, str | None, str | None]:
+    """Read image, mask and region from the command line."""
+    parser = argparse.ArgumentParser(description="Run one image through an exported network. Not for diagnosis.")
+    parser.add_argument("image", help="picture, DICOM or NIfTI file, or folder of DICOM slices")
+    parser.add_argument("mask", nargs="?", help="file for the mask of a segmentation")
+    parser.add_argument("--region", help="region of the image, for networks that take it")
+    found = parser.parse_args()
+    return found.image, found.mask, found.region
+
+
+def main(source: str, target: str | None, region: str | None) -> None:
     """Print what the network finds in one image as JSON."""
     os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # ONNX Runtime reports its use over the network otherwise
     import onnxruntime  # here, so that the clients of servers, which borrow the rest, do without
@@ -145,11 +202,11 @@ def main(source: str, target: str | None) -> None:
     session = onnxruntime.InferenceSession(str(model), providers=["CPUExecutionProvider"])
     about = described(session.get_modelmeta().custom_metadata_map)
     image = read(source, about["recipe"])
-    logits = session.run(["logits"], {"image": prepare(image, about["recipe"])[None]})[0][0]
-    print(json.dumps(answer(logits, image, about, source, target)))
+    names = [value.name for value in session.get_outputs()]
+    found = session.run(names, inputs(image, about, region))
+    outputs = {name: values[0] for name, values in zip(names, found, strict=True)}
+    print(json.dumps(answer_all(outputs, image, about, source, target, region)))
 
 
 if __name__ == "__main__":
-    if len(sys.argv) not in (2, 3):
-        sys.exit(__doc__)
-    main(sys.argv[1], sys.argv[2] if len(sys.argv) == 3 else None)
+    main(*arguments())

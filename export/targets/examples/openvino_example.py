@@ -1,6 +1,6 @@
 """Run one image or volume through the OpenVINO network in this directory. Needs openvino, numpy and Pillow.
 
-Not for diagnosis. Usage: python openvino_example.py IMAGE.png|VOLUME.nii.gz [MASK.png|MASK.nii.gz]
+Not for diagnosis. Usage: python openvino_example.py IMAGE.png|VOLUME.nii.gz [MASK.png|MASK.nii.gz] [--region NAME]
 """
 
 import importlib
@@ -15,19 +15,19 @@ modules["openvino_telemetry"] = None  # OpenVINO reports each use over the netwo
 import openvino  # noqa: E402
 
 
-def main(source: str, target: str | None) -> None:
+def main() -> None:
     """Print what the network finds in one image as JSON."""
     example, here = importlib.import_module("example"), Path(__file__).parent
+    source, target, region = example.arguments()
     about = json.loads((here / "export.json").read_text(encoding="utf-8"))
     hint = {"fp32": "f32", "int8": "f32", "bf16": "bf16"}[about["precision"]]
     settings = {"INFERENCE_PRECISION_HINT": hint, "PERFORMANCE_HINT": "LATENCY"}
     network = openvino.Core().compile_model(here / "model.xml", "CPU", settings)
     image = example.read(source, about["recipe"])
-    logits = network({"image": example.prepare(image, about["recipe"])[None]})[0][0]
-    print(json.dumps(example.answer(logits, image, about, source, target)))
+    found = network(example.inputs(image, about, region))
+    outputs = {port.any_name: found[port][0] for port in network.outputs}
+    print(json.dumps(example.answer_all(outputs, image, about, source, target, region)))
 
 
 if __name__ == "__main__":
-    if len(sys.argv) not in (2, 3):
-        sys.exit(__doc__)
-    main(sys.argv[1], sys.argv[2] if len(sys.argv) == 3 else None)
+    main()

@@ -18,12 +18,13 @@ from lorkit.decompose.errors import ParityError, UsageError
 from lorkit.export.building.bisection import beginning, bisect, first_wrong_layer
 from lorkit.export.building.exporting import export
 from lorkit.export.building.verification import verify
-from lorkit.export.onnx.cpu_runner import runner
-from lorkit.export.runtime.parity import seeded_inputs
+from lorkit.export.onnx.cpu_runner import inferrer
+from lorkit.export.runtime.reference_images import seeded_inputs
 from lorkit.export.targets import get_target
 from lorkit.export.targets.base import BuildRequest
 
 IMAGES = seeded_inputs((1, 16, 16), 4)
+GIVEN = {"image": IMAGES}
 
 
 @given(count=st.integers(1, 200), first=st.integers(0, 220))
@@ -60,7 +61,7 @@ def test_the_broken_layer_is_named(tmp_path: Path, build_request: Callable[..., 
     original = onnx.load(plan.onnx_path)
     before = plan.onnx_path.read_bytes()
     lowered, name = broken(original, layer)
-    found = first_wrong_layer(lowered, original, get_target("onnx"), plan, IMAGES, 1e-3)
+    found = first_wrong_layer(lowered, original, get_target("onnx"), plan, GIVEN, 1e-3)
     assert found.layer == name
     assert found.error is not None
     assert found.error > 1e-3
@@ -71,7 +72,7 @@ def test_the_broken_layer_is_named(tmp_path: Path, build_request: Callable[..., 
 def test_a_sound_export_has_no_wrong_layer(tmp_path: Path, build_request: Callable[..., BuildRequest]) -> None:
     plan = build_request(tmp_path)
     original = onnx.load(plan.onnx_path)
-    found = first_wrong_layer(original, original, get_target("onnx"), plan, IMAGES, 1e-6)
+    found = first_wrong_layer(original, original, get_target("onnx"), plan, GIVEN, 1e-6)
     assert (found.layer, found.error, len(found.steps)) == (None, None, 1)
 
 
@@ -83,10 +84,12 @@ def test_a_beginning_gives_what_the_whole_graph_has_there(
     piece = beginning(model, first.output[0])
     onnx.checker.check_model(piece, full_check=True)
     assert len(piece.graph.node) < len(model.graph.node)
-    found = runner(piece)(IMAGES)
+    found = inferrer(piece)(GIVEN)["logits"]
     assert found.shape == (4, 8, 16, 16)
     assert found.min() == 0
-    np.testing.assert_array_equal(runner(beginning(model, "logits"))(IMAGES), runner(model)(IMAGES))
+    np.testing.assert_array_equal(
+        inferrer(beginning(model, "logits"))(GIVEN)["logits"], inferrer(model)(GIVEN)["logits"]
+    )
 
 
 def test_what_is_compiled_from_torch_is_refused(tmp_path: Path, build_request: Callable[..., BuildRequest]) -> None:
@@ -96,7 +99,7 @@ def test_what_is_compiled_from_torch_is_refused(tmp_path: Path, build_request: C
     plan = build_request(tmp_path)
     model = onnx.load(plan.onnx_path)
     with pytest.raises(UsageError, match="--bisect for target aoti"):
-        first_wrong_layer(model, model, Compiled(), plan, IMAGES, 1e-3)  # type: ignore[arg-type]
+        first_wrong_layer(model, model, Compiled(), plan, GIVEN, 1e-3)  # type: ignore[arg-type]
 
 
 def test_a_failed_verification_names_the_layer(extracted: Path, tmp_path: Path) -> None:

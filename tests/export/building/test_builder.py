@@ -19,7 +19,7 @@ from lorkit.export.building.exporting import export
 from lorkit.export.building.verification import verify
 from lorkit.export.onnx.precision import Lowered
 from lorkit.export.runtime import parity
-from lorkit.export.runtime.parity import ReferenceImages
+from lorkit.export.runtime.reference_images import ReferenceImages
 from lorkit.export.targets import get_target
 
 OPTIONS = {"region": "chest", "profile": "cpu-generic", "owners": ("expert",), "precision": "int8"}

@@ -16,7 +16,7 @@ from lorkit.decompose.artifacts import digest_file, read_json, read_manifest, ve
 from lorkit.decompose.errors import ArtifactError, MissingRuntimeError, ParityError, UsageError
 from lorkit.decompose.runs import exports_of, open_run
 from lorkit.decompose.runs.expert import load_expert
-from lorkit.export.building import builder
+from lorkit.export.building import builder, packaging
 from lorkit.export.building.exporting import export
 from lorkit.export.prediction.prediction import predict
 from lorkit.export.runtime import parity
@@ -167,10 +167,12 @@ def test_the_student_has_no_expert_in_it(exported: Path) -> None:
         np.testing.assert_allclose(expert.run(image), source, atol=1e-4)
 
 
-def test_reference_logits_do_not_depend_on_their_batch(extracted: Path) -> None:
+def test_reference_outputs_do_not_depend_on_their_batch(extracted: Path) -> None:
     from lorkit.export.building.sources import exportable_expert
 
     source = exportable_expert(extracted / "experts" / "chest")
     image = np.random.default_rng(0).random((5, 1, 16, 16), dtype=np.float32)
-    one, all_ = (builder.reference_logits(source, image, batch=size) for size in (1, 5))
-    np.testing.assert_allclose(one, all_, atol=1e-5)
+    network = packaging.network_info(source)
+    one, all_ = (builder.reference_outputs(source, network, {"image": image}, batch=size) for size in (1, 5))
+    assert list(one) == ["logits"]
+    np.testing.assert_allclose(one["logits"], all_["logits"], atol=1e-5)

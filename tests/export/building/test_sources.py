@@ -61,6 +61,7 @@ def test_networks_of_one_run_share_its_images(a_run: Run, monkeypatch: pytest.Mo
     cache = ReferenceImageCache(OpenedSplits(), part="test", count=2)
     recipe = locked_data.recipe_of_region(a_run, "chest")
     for shape in (recipe.shape, (3, 8, 8)):  # a foundation's input may have another shape than the expert's
-        network = SimpleNamespace(run=a_run, region=a_run.regions.get("chest"), shape=shape, recipe=recipe)
+        network = SimpleNamespace(run=a_run, region=a_run.regions.get("chest"), shape=shape, recipe=recipe,
+                                  mixture=None)  # fmt: skip
         assert len(cache.of(network).images) == 2  # type: ignore[arg-type]
     assert (seen, cache.notes) == (["chest"], [])

@@ -6,7 +6,7 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from lorkit.export.onnx.cpu_runner import largest_values, runner
+from lorkit.export.onnx.cpu_runner import inferrer, largest_values
 
 
 def chain() -> onnx.ModelProto:
@@ -27,8 +27,8 @@ def test_the_largest_of_every_inner_value_over_all_batches() -> None:
     images = np.linspace(-2, 1, 80, dtype=np.float32).reshape(20, 1, 2, 2)
     model = chain()
     before = model.SerializeToString()
-    np.testing.assert_allclose(runner(model)(images), (9 * images**2).sum((1, 2, 3)), rtol=1e-6)
-    assert largest_values(model, images) == {"tripled": 6.0, "squared": 36.0}
+    np.testing.assert_allclose(inferrer(model)({"image": images})["logits"], (9 * images**2).sum((1, 2, 3)), rtol=1e-6)
+    assert largest_values(model, {"image": images}) == {"tripled": 6.0, "squared": 36.0}
     assert model.SerializeToString() == before
 
 
@@ -38,10 +38,14 @@ def test_numbers_that_are_not_float32_are_left_out() -> None:
     model.graph.node.insert(2, helper.make_node("Cast", ["squared"], ["counted"], to=TensorProto.INT64))
     model.graph.node.insert(3, helper.make_node("Cast", ["counted"], ["back"], to=TensorProto.FLOAT))
     model.graph.node[4].input[0] = "back"
-    assert largest_values(model, np.full((2, 1, 2, 2), 2.0, np.float32)) == {"tripled": 6, "squared": 36, "back": 36}
+    assert largest_values(model, {"image": np.full((2, 1, 2, 2), 2.0, np.float32)}) == {
+        "tripled": 6,
+        "squared": 36,
+        "back": 36,
+    }
 
 
 def test_a_nan_is_not_taken_for_a_small_value() -> None:
     images = np.ones((20, 1, 2, 2), np.float32)
     images[3] = np.nan  # in the first of three batches
-    assert all(np.isnan(value) for value in largest_values(chain(), images).values())
+    assert all(np.isnan(value) for value in largest_values(chain(), {"image": images}).values())

@@ -11,7 +11,7 @@ from onnx import TensorProto, helper
 from lorkit import profiles
 from lorkit.decompose.artifacts import read_json
 from lorkit.decompose.errors import ArtifactError, MissingRuntimeError
-from lorkit.export.runtime.parity import in_batches
+from lorkit.export.runtime.parity import infer_all
 from lorkit.export.targets import get_target
 from lorkit.export.targets import onnx as onnx_target
 from lorkit.export.targets.base import BuildRequest
@@ -43,7 +43,7 @@ def test_a_frozen_batch_fails_in_the_runtime_with_one_line(tmp_path: Path) -> No
     identity(tmp_path / "model.onnx", 3)
     engine = get_target("onnx").load(tmp_path)
     with pytest.raises(ArtifactError, match="free batch size") as caught:
-        in_batches(engine.run, np.ones((4, 2), dtype=np.float32), 1)
+        infer_all(engine.infer, {"image": np.ones((4, 2), dtype=np.float32)}, 1)
     assert "\n" not in str(caught.value)
 
 

@@ -10,6 +10,7 @@ from onnx import TensorProto, helper, numpy_helper
 from lorkit.export.onnx.precision.half import overflowing, to_half_precision
 
 IMAGES = np.full((2, 4), 3.0, dtype=np.float32)
+GIVEN = {"image": IMAGES}
 
 
 def graph(scale: float) -> onnx.ModelProto:
@@ -41,8 +42,8 @@ def test_weights_are_stored_in_the_precision_and_the_ends_stay_float(precision: 
 
 def test_layers_that_are_left_out_pass_fp32_on_without_a_detour() -> None:
     model = graph(1e6)
-    assert overflowing(model, IMAGES) == ["first", "second"]
-    assert overflowing(graph(1.0), IMAGES) == []
+    assert overflowing(model, GIVEN) == ["first", "second"]
+    assert overflowing(graph(1.0), GIVEN) == []
     found = to_half_precision(model, "fp16", excluding=["first", "second"])
     assert {tensor.data_type for tensor in found.graph.initializer} == {TensorProto.FLOAT}
     assert [node.op_type for node in found.graph.node if node.op_type == "Cast"] == []
@@ -51,12 +52,12 @@ def test_layers_that_are_left_out_pass_fp32_on_without_a_detour() -> None:
 @pytest.mark.parametrize(("peak", "kept"), [(65504 / 4 * 0.99, []), (65504 / 4 * 1.01, ["first", "second"])])
 def test_values_have_a_headroom_of_four(peak: float, kept: list[str]) -> None:
     """Products of `IMAGES` with the first weights are 4 * 3 of them."""
-    assert overflowing(graph(-peak / 12), IMAGES) == kept
+    assert overflowing(graph(-peak / 12), GIVEN) == kept
 
 
 def test_weights_that_fp16_cannot_hold_are_kept_whatever_the_activations_are() -> None:
     model = graph(1.0)
     model.graph.initializer[1].CopyFrom(numpy_helper.from_array(np.diag([1, 1, 1, -65504.0]).astype(np.float32), "w1"))
-    assert overflowing(model, 0 * IMAGES) == ["second"]
+    assert overflowing(model, {"image": 0 * IMAGES}) == ["second"]
     model.graph.initializer[1].CopyFrom(numpy_helper.from_array(np.diag([1, 1, 1, -65503.0]).astype(np.float32), "w1"))
-    assert overflowing(model, 0 * IMAGES) == []
+    assert overflowing(model, {"image": 0 * IMAGES}) == []

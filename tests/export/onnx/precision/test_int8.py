@@ -12,6 +12,7 @@ from onnx import TensorProto, helper, numpy_helper
 from lorkit.export.onnx.precision import int8
 
 IMAGES = np.random.default_rng(0).random((8, 1, 6, 6), dtype=np.float32)
+GIVEN = {"image": IMAGES}
 
 
 @pytest.fixture
@@ -29,7 +30,7 @@ def graph() -> onnx.ModelProto:
 
 def test_ranges_that_were_kept_give_the_same_bytes(graph: onnx.ModelProto, tmp_path: Path) -> None:
     kept = tmp_path / "ranges.json"
-    anew, written, read = (int8.quantise(graph, IMAGES, "reduced", ranges=path) for path in (None, kept, kept))
+    anew, written, read = (int8.quantise(graph, GIVEN, "reduced", ranges=path) for path in (None, kept, kept))
     assert kept.is_file()
     assert anew.SerializeToString() == written.SerializeToString() == read.SerializeToString()
 
@@ -37,7 +38,7 @@ def test_ranges_that_were_kept_give_the_same_bytes(graph: onnx.ModelProto, tmp_p
 def test_only_operator_sets_that_are_used_are_imported(graph: onnx.ModelProto) -> None:
     """A runtime need not know the others."""
     graph.opset_import.append(helper.make_opsetid("com.microsoft", 1))
-    found = int8.quantise(graph, IMAGES, "symmetric")
+    found = int8.quantise(graph, GIVEN, "symmetric")
     used = {node.domain for node in found.graph.node}
     assert [(entry.domain, entry.version) for entry in found.opset_import] == [("", 20)]
     assert used == {""}
@@ -52,9 +53,7 @@ def test_weights_are_rounded_to_the_scale_of_their_channel(graph: onnx.ModelProt
         * np.array([1000, 1, 0.1, 10], np.float32)[:, None, None, None]
     )
     graph.graph.initializer[0].CopyFrom(numpy_helper.from_array(kernel, "kernel"))
-    found = {
-        one.name: numpy_helper.to_array(one) for one in int8.quantise(graph, IMAGES, "symmetric").graph.initializer
-    }
+    found = {one.name: numpy_helper.to_array(one) for one in int8.quantise(graph, GIVEN, "symmetric").graph.initializer}
     (stored,) = [value for value in found.values() if value.shape == (4, 1, 3, 3)]
     scale = np.abs(kernel).max((1, 2, 3)) / 127
     (kept,) = [

@@ -25,7 +25,8 @@ from lorkit.export.onnx.conversion import to_onnx
 from lorkit.export.onnx.precision import Lowered, convert_precision, int8, lowering, require_precision
 from lorkit.export.onnx.precision.lowering import by_sensitivity
 from lorkit.export.runtime import parity
-from lorkit.export.runtime.parity import ReferenceImages, seeded_inputs
+from lorkit.export.runtime.comparison_rules import Rule
+from lorkit.export.runtime.reference_images import ReferenceImages, seeded_inputs
 
 IMAGES = seeded_inputs((1, 16, 16), 24)
 
@@ -76,7 +77,8 @@ def lowered(
         precision,
         scheme=scheme,
         calibration=ReferenceImages(images=IMAGES, kind=kind),
-        reference=answers(module),
+        reference={"logits": answers(module)},
+        rules={"logits": Rule()},
         on_event=on_event,
     )
 
@@ -136,10 +138,17 @@ def test_ranges_are_those_of_all_calibration_images_and_not_of_the_few_it_is_tri
     with torch.inference_mode():
         reference = module(torch.from_numpy(images[:8])).numpy()
     calibration = ReferenceImages(images=images, kind="real")
-    found = convert_precision(graph, "int8", scheme="asymmetric", calibration=calibration, reference=reference)
-    whole = int8.quantise(graph, images, "asymmetric")
+    found = convert_precision(
+        graph,
+        "int8",
+        scheme="asymmetric",
+        calibration=calibration,
+        reference={"logits": reference},
+        rules={"logits": Rule()},
+    )
+    whole = int8.quantise(graph, {"image": images}, "asymmetric")
     assert found.model.SerializeToString() == whole.SerializeToString()
-    assert whole.SerializeToString() != int8.quantise(graph, images[:8], "asymmetric").SerializeToString()
+    assert whole.SerializeToString() != int8.quantise(graph, {"image": images[:8]}, "asymmetric").SerializeToString()
 
 
 def test_equal_inputs_give_equal_bytes(tmp_path: Path) -> None:

@@ -22,7 +22,8 @@ from lorkit.decompose.artifacts import digest_file, read_json, write_json
 from lorkit.decompose.errors import ArtifactError, MissingRuntimeError, UsageError
 from lorkit.decompose.machine import fingerprint
 from lorkit.decompose.models.deployable import Deployable
-from lorkit.export.runtime.parity import in_batches, seeded_inputs
+from lorkit.export.runtime.parity import infer_all
+from lorkit.export.runtime.reference_images import seeded_inputs
 from lorkit.export.targets import get_target, host_note
 from lorkit.export.targets.aoti import compilation
 from lorkit.export.targets.aoti import target as aoti
@@ -105,7 +106,7 @@ def test_it_gives_the_networks_logits_at_any_batch_size(
         expected = build_request(directory).network(torch.from_numpy(IMAGES)).numpy()
     engine = TARGET.load(directory, threads=1)
     for batch in (1, 3, 8):
-        found = in_batches(engine.run, IMAGES, batch)
+        found = infer_all(engine.infer, {"image": IMAGES}, batch)["logits"]
         error = float(np.abs(found - expected).max()) / float(np.abs(expected).max())
         assert found.dtype == np.float32
         assert error < ERRORS[precision]

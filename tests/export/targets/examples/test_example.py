@@ -7,7 +7,7 @@ import runpy
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,16 +15,20 @@ import nibabel as nib
 import numpy as np
 import pytest
 from dicom_files import PIXELS, write_dicom
+from mixtures import RouterNetwork
 from PIL import Image
 
 from lorkit.decompose.data.formats.nifti_grid import nifti_bytes
 from lorkit.decompose.data.preprocessing.recipe import apply_recipe
 from lorkit.decompose.documents.recipe import Recipe
 from lorkit.decompose.errors import DataError
+from lorkit.decompose.regions import Region
 from lorkit.export.building.exporting import export
 from lorkit.export.building.packaging import READER, write_reader
 from lorkit.export.prediction.inputs import read
 from lorkit.export.prediction.prediction import predict
+from lorkit.export.runtime.engine import load_engine
+from lorkit.export.runtime.exported import Exported
 from lorkit.export.targets import TARGETS, examples, get_target
 
 ALONE = "import runpy, sys; {blocked} sys.argv[:] = sys.argv[1:]; sys.path.insert(0, {folder!r}); "
@@ -57,6 +61,74 @@ def test_an_engines_own_example_agrees_with_predict(extracted: Path, tmp_path: P
     readme = (result.path / "README.md").read_text(encoding="utf-8")
     assert f"python {example.name} IMAGE.png" in readme
     assert "python example.py IMAGE.png" in readme
+
+
+OTHERS = {"onnx": ("lorkit", "torch", "openvino"), "openvino": ("lorkit", "torch", "onnxruntime")}
+
+
+@pytest.mark.parametrize("target", OTHERS)
+def test_a_network_of_several_regions_runs_without_lorkit(
+    target: str, tmp_path: Path, export_mixture: Callable[..., Exported]
+) -> None:
+    if not get_target(target).available().ok:
+        pytest.skip(f"needs {target}")
+    exported = export_mixture("region-id", target=target)
+    script = exported.path / get_target(target).example.name
+    pixels = np.random.default_rng(0).integers(0, 255, (16, 16), dtype=np.uint8)
+    Image.fromarray(pixels).save(tmp_path / "picture.png")
+    with load_engine(exported.path) as engine:
+        image = (pixels[None, None] / 255).astype(np.float32)
+        wanted = [engine.infer({"image": image, "region": np.array([index])}) for index in (0, 1)]
+    for index, region in enumerate(("chest", "knee")):
+        found = alone(script, str(tmp_path / "picture.png"), "--region", region, without=OTHERS[target])
+        assert found["region"] == region
+        assert found["logits"] == pytest.approx(wanted[index][f"logits_{region}"][0].tolist(), abs=1e-4)
+        assert found["classes"] == list(exported.region.each[index].classes)
+    command = [sys.executable, str(script), str(tmp_path / "picture.png")]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    assert (done.returncode, done.stderr) == (
+        4, "error: region (none); required: --region with one of chest, knee\n"
+    )  # fmt: skip
+
+
+def test_a_router_answers_without_lorkit_or_abstains(tmp_path: Path, export_mixture: Callable[..., Exported]) -> None:
+    """Images as bright as the centre of a region are surely of that region; none is as bright as the last."""
+    for level, region in ((77, "chest"), (178, "knee")):
+        Image.fromarray(np.full((16, 16), level, np.uint8)).save(tmp_path / f"{region}.png")
+    Image.fromarray(np.full((16, 16), 128, np.uint8)).save(tmp_path / "between.png")
+    exported = export_mixture("router", abstain_below=0.9)
+    script, without = exported.path / "example.py", OTHERS["onnx"]
+    for region in ("chest", "knee"):
+        found = alone(script, str(tmp_path / f"{region}.png"), without=without)
+        assert (found["region"], found["abstained"]) == (region, False)
+        assert found["confidence"] == pytest.approx(found["region_probabilities"][region])
+        assert len(found["probabilities"]) == len(found["classes"]) == {"chest": 2, "knee": 3}[region]
+    found = alone(script, str(tmp_path / "between.png"), without=without)
+    assert (found["region"], found["abstained"], found["not_for_diagnosis"]) == (None, True, True)
+    assert found["confidence"] == pytest.approx(0.5, abs=0.1)
+    assert "probabilities" not in found
+    readme = (exported.path / "README.md").read_text(encoding="utf-8")
+    assert "- output `region_probabilities`: float32 (N, 2): chest, knee" in readme
+    assert "- answer: of the head of the most probable region; none below a confidence of 0.900" in readme
+    every = export_mixture("router", policy="all-heads")
+    found = alone(every.path / "example.py", str(tmp_path / "between.png"), without=without)
+    assert list(found["heads"]) == ["chest", "knee"]
+    assert found["heads"][found["region"]]["logits"] == found["logits"]
+
+
+def test_the_mean_over_heads_answers_where_classes_agree(
+    tmp_path: Path, export_mixture: Callable[..., Exported]
+) -> None:
+    network = RouterNetwork(
+        weighted=True, regions=[Region(name=name, classes=("a", "b")) for name in ("chest", "knee")]
+    )
+    exported = export_mixture("router", network, policy="weighted")
+    Image.fromarray(np.full((16, 16), 128, np.uint8)).save(tmp_path / "between.png")
+    found = alone(exported.path / "example.py", str(tmp_path / "between.png"), without=OTHERS["onnx"])
+    with load_engine(exported.path) as engine:
+        wanted = engine.infer({"image": np.full((1, 1, 16, 16), 128 / 255, np.float32)})
+    assert found["logits"] == pytest.approx(wanted["logits"][0].tolist(), abs=1e-5)
+    assert found["logits"] != pytest.approx(wanted[f"logits_{found['region']}"][0].tolist(), abs=1e-3)
 
 
 def test_every_target_names_an_example_that_is_there() -> None:
