@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from lorkit.decompose.experts.forecast import on_meta
+from lorkit.decompose.models.mixtures.networks import RegionIdNetwork
 from lorkit.decompose.models.regional import RegionalModel
 
 
@@ -21,7 +22,8 @@ def count_macs(module: nn.Module, image_shape: tuple[int, ...]) -> int:
     Shapes run on torch's meta device, so the count is independent of hardware. Element-wise operations, norms and
     pooling are not counted, as is usual.
     """
-    return _count(on_meta(module), image_shape)
+    region = [torch.zeros(1, dtype=torch.int64, device="meta")] if isinstance(module, RegionIdNetwork) else []
+    return _count(on_meta(module), image_shape, *region)
 
 
 def training_macs(model: RegionalModel, image_shape: tuple[int, ...]) -> int:
@@ -33,7 +35,7 @@ def training_macs(model: RegionalModel, image_shape: tuple[int, ...]) -> int:
     return max(_count(network, image_shape, name) for name in model.regions.names)
 
 
-def _count(network: nn.Module, image_shape: tuple[int, ...], *arguments: str) -> int:
+def _count(network: nn.Module, image_shape: tuple[int, ...], *arguments: str | Tensor) -> int:
     with torch.no_grad(), FlopCounterMode(display=False) as counter:
         network(torch.empty(1, *image_shape, device="meta"), *arguments)
     return int(counter.get_total_flops()) // 2  # two floating-point operations per multiply-accumulate

@@ -5,6 +5,7 @@ Shapes: N images of a batch, G groups of layers with their own gates, M adapters
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import NamedTuple, cast
@@ -13,14 +14,19 @@ import torch
 from torch import Tensor, nn
 
 from lorkit.decompose.config import Config, ExpertConfig
-from lorkit.decompose.experts import Routing, add_experts_, expert_layers
+from lorkit.decompose.documents.mixture import GatedSpec
+from lorkit.decompose.experts import Routing, add_experts_, expert_layers, extract
 from lorkit.decompose.experts.batch_routing import BatchRouting
 from lorkit.decompose.experts.gating_network import GatingNetwork, GatingOutput
 from lorkit.decompose.experts.insertion import Select
 from lorkit.decompose.experts.routers import router_class
 from lorkit.decompose.models.backbones.layer_stages import stages_of_layers
+from lorkit.decompose.models.backbones.outputs import with_own_output
+from lorkit.decompose.models.backbones.registry import Backbone, attach_head
 from lorkit.decompose.models.backbones.stage_adapters import forked, stage_shapes, staged
 from lorkit.decompose.models.backbones.stages import STAGES, Encoding
+from lorkit.decompose.models.mixtures.building import gated_backbone, gated_specs
+from lorkit.decompose.models.mixtures.networks import GatedBackbone
 from lorkit.decompose.models.region_features import Rows, features_by_region
 from lorkit.decompose.models.regional import RegionalModel, RegionalOutput, grouped
 from lorkit.decompose.regions import RegionSet
@@ -57,6 +63,7 @@ class RoutedModel(RegionalModel):
         std: Normalisation, one value per channel.
         adapters: The routing of each group of layers, of G groups; their names are those of the M adapters.
         gating: Of the same groups and adapters.
+        image_shape: (C, *spatial) of an image, for which `gated_backbone` chooses the forms of layers.
 
     Attributes:
         region_head: From hidden numbers to logits of the regions, (N, H) to (N, T).
@@ -71,8 +78,9 @@ class RoutedModel(RegionalModel):
         std: Sequence[float],
         adapters: Sequence[Routing],
         gating: GatingNetwork,
+        image_shape: tuple[int, ...],
     ) -> None:
-        self.adapters = list(adapters)
+        self.adapters, self.image_shape = list(adapters), image_shape
         super().__init__(backbone, regions, mean=mean, std=std)
         self.gating = gating
         self.region_head = nn.Linear(gating.router.width, len(regions))
@@ -103,6 +111,29 @@ class RoutedModel(RegionalModel):
         x = self.normalise(image)
         gating = cast(GatingOutput, self.gating(staged(self.backbone).first_grid(x)[0] if self.gating.taps else x))
         return gating, self.region_head(gating.hidden)
+
+    def gated_backbone(self) -> tuple[GatedBackbone, list[GatedSpec]]:
+        """Return a new backbone with adapters in plain operations and its own router, and its gated layers."""
+        specs = gated_specs(self.backbone, self.adapters, self.image_shape, picked=False)
+        backbone, gates = gated_backbone(self.backbone, specs, self.adapters)
+        return GatedBackbone(backbone, copy.deepcopy(self.gating), gates).eval().requires_grad_(False), specs
+
+    def plain_network(self, region: str) -> nn.Module:
+        """Return a new network of the router, all adapters and the head of one region, in eval mode."""
+        gated = self.gated_backbone()[0]
+        network = with_own_output(gated.backbone, dense=self.dense_of(region))
+        # in place: a copy of the backbone would have gates of its own
+        head = copy.deepcopy(self.heads[region]).requires_grad_(False)
+        network.set_submodule(cast(Backbone, network).head_name, head)
+        gated.backbone = network
+        return gated.eval()
+
+    def network_without_adapters(self, region: str) -> nn.Module:
+        """Return a new plain network of the shared layers and the head of one region, in eval mode."""
+        bare = extract(self.backbone, self.adapters[0].regions[0])
+        for name, layer in expert_layers(self.backbone).items():
+            cast(Tensor, bare.get_submodule(name).weight).data.copy_(layer.base.weight)
+        return attach_head(with_own_output(bare, dense=self.dense_of(region)), self.heads[region]).eval()
 
     @contextmanager
     def scope(self, region: Tensor | str | None = None) -> Iterator[BatchRouting]:
@@ -214,4 +245,6 @@ def build_routed(
         top_k=1 if hard else settings.top_k,
         straight_through=hard,
     )
-    return RoutedModel(backbone, regions, mean=image.mean, std=image.std, adapters=groups, gating=gating)
+    return RoutedModel(
+        backbone, regions, mean=image.mean, std=image.std, adapters=groups, gating=gating, image_shape=shape
+    )

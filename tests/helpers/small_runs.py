@@ -16,6 +16,7 @@ from lorkit.decompose.data import read_regions, split_regions
 from lorkit.decompose.experts import expert_layers
 from lorkit.decompose.models.backbones.registry import BACKBONES, Known, build_backbone
 from lorkit.decompose.models.backbones.resnet import ResNet
+from lorkit.decompose.models.backbones.vit import VisionTransformer
 from lorkit.decompose.models.foundation.model import Foundation, save_foundation
 from lorkit.decompose.models.regional import RegionalModel
 from lorkit.decompose.regions import RegionSet
@@ -122,11 +123,17 @@ class TinyResNet(ResNet):
         self.feature_dim, self.stages = width, 4
 
 
+def tiny_vit(channels: int, size: tuple[int, ...]) -> VisionTransformer:
+    """Return a transformer of four blocks and twelve features."""
+    return VisionTransformer(channels=channels, image_size=size, width=12, heads=2, depth=4, patch=4)
+
+
 def register_tiny(put: Callable[[dict[str, Known], str, Known], None]) -> None:
     """Put the tiny backbones into the registry."""
     put(BACKBONES, "tiny", Known(lambda channels, size: TinyBackbone(channels, nn.BatchNorm2d)))
     put(BACKBONES, "tiny_depthwise", Known(lambda channels, size: TinyBackbone(channels, nn.BatchNorm2d, groups=8)))
     put(BACKBONES, "tiny_resnet", Known(lambda channels, size: TinyResNet(channels)))
     put(BACKBONES, "tiny_resnet_wide", Known(lambda channels, size: TinyResNet(channels, 12)))
+    put(BACKBONES, "tiny_vit", Known(tiny_vit))
     groups = partial(nn.GroupNorm, 2)
     put(BACKBONES, "tiny_groups", Known(lambda channels, size: TinyBackbone(channels, groups)))

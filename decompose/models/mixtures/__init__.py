@@ -1,0 +1,1 @@
+"""Deployed networks of several regions: adapters in plain operations, picked by an id or mixed by a router."""
