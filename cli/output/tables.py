@@ -101,7 +101,7 @@ def comparison(document: CompareDocument) -> None:
     exposed = [
         [row.label, row.fraction, *(f"{one.steps:,} / {one.images:,}" for one in map(row.exposure.get, regions) if one)]
         for row in document.table
-        if row.exposure
+        if row.exposure and row.prediction is None  # else the training of the row above
     ]
     if exposed:
         table(
@@ -109,6 +109,13 @@ def comparison(document: CompareDocument) -> None:
             ("method", "fraction", *regions),
             exposed,
         )
+    predicted = [
+        [row.label, row.fraction, interval(row.prediction.right, row.prediction.ci), *row.prediction.regions.values()]
+        for row in document.table
+        if row.prediction is not None
+    ]
+    if predicted:
+        table("region predicted right, where it is unknown", ("method", "fraction", "mean", *regions), predicted)
     pairs = [
         [pair.baseline, pair.candidate, pair.fraction, interval(pair.mean.drop, pair.mean.ci),
          pair.wins, pair.losses]

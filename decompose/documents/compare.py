@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Literal
 
 from lorkit.decompose.documents.base import Document, Interval, Part, Share
+from lorkit.decompose.documents.evaluate import RegionPrediction
 from lorkit.decompose.documents.scores import TaskFigures
 from lorkit.decompose.events import CacheStatistics, EpochRow
 from lorkit.decompose.machine import Machine
@@ -77,6 +78,17 @@ class CellRow(CellHead, TrainedCosts):
 
     regions: dict[str, TaskFigures]
     exposure: dict[str, Exposure] = {}
+    prediction: RegionPrediction | None = None
+    """How the network chose the region of every image; null where it was told it."""
+
+
+class UnknownRegion(Part):
+    """Results of a network that is not told the region of an image; the answer of another region counts as wrong."""
+
+    regions: dict[str, TaskFigures]
+    prediction: RegionPrediction
+    costs: DeployedCosts
+    """Of the one network for all regions."""
 
 
 class CellDocument(Document):
@@ -86,6 +98,8 @@ class CellDocument(Document):
     head: CellHead
     regions: dict[str, dict[str, TaskFigures]]
     """Results by split and region."""
+    unknown: dict[str, UnknownRegion] = {}
+    """By split, the results where the region is unknown; empty for methods that need it."""
     costs: TrainedCosts
     exposure: dict[str, Exposure]
     history: list[EpochRow]
@@ -143,6 +157,19 @@ class ComparedPair(PairedDifference):
     metric: str
 
 
+class PredictedRegions(Part):
+    """How the networks of all seeds chose the region of every image."""
+
+    right: Share
+    """Share of images whose region is predicted right, mean over regions and seeds."""
+    ci: Interval
+    """95 %, over patients and seeds."""
+    regions: dict[str, Share]
+    """By true region, mean over seeds."""
+    confusion: dict[str, dict[str, int]]
+    """Images by true and by predicted region, of all seeds together."""
+
+
 class MethodSummary(Headline, TrainedCosts):
     """A method at one fraction, mean over seeds."""
 
@@ -157,6 +184,8 @@ class MethodSummary(Headline, TrainedCosts):
     regions: dict[str, float | None]
     exposure: dict[str, Exposure] = {}
     """The same for every seed."""
+    prediction: PredictedRegions | None = None
+    """How the networks chose the region of every image; null where they were told it."""
 
 
 class ComparedFoundation(Headline):

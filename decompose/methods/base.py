@@ -135,12 +135,14 @@ class Method(ABC):
         uses_teacher: Whether its losses need the foundation's outputs.
         separate: Whether each region has an independent network and its own training.
         starts_from_foundation: Whether its networks are the adapted foundation, else the student.
+        routed: Whether a router answers images of an unknown region.
     """
 
     name: str
     uses_teacher: bool = False
     separate: bool = False
     starts_from_foundation: bool = False
+    routed: bool = False
 
     def phases(self, regions: RegionSet) -> list[RegionSet]:
         """Return the sets of regions that are trained together, one after another."""

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -21,19 +21,20 @@ from lorkit.decompose.artifacts import (
     save_tensors,
     write_manifest,
 )
+from lorkit.decompose.artifacts.arrays import Ints
 from lorkit.decompose.config import Config
 from lorkit.decompose.data import PreparedRegion
 from lorkit.decompose.data.fractions import take_fraction
-from lorkit.decompose.documents.compare import CellDocument, CellHead, CellRow, DeployedCosts, Exposure, TrainedCosts
+from lorkit.decompose.documents.compare import CellDocument, CellHead, CellRow, Exposure, TrainedCosts
 from lorkit.decompose.documents.scores import TaskFigures
 from lorkit.decompose.evaluation.comparison.compared_methods import ComparedMethod, settings_digest
 from lorkit.decompose.evaluation.comparison.comparison_data import ComparisonData
+from lorkit.decompose.evaluation.comparison.costs import deployed_cost
+from lorkit.decompose.evaluation.comparison.unknown_region import score_without_regions
 from lorkit.decompose.evaluation.inference import collect_score_inputs
 from lorkit.decompose.evaluation.scoring import task_scores
 from lorkit.decompose.events import Listener
 from lorkit.decompose.methods import get_method, needs_foundation
-from lorkit.decompose.models.cost import count_macs, count_parameters
-from lorkit.decompose.models.deployable import Deployable
 from lorkit.decompose.runs.live_model import deploys_foundation
 from lorkit.decompose.tasks import ScoreInputs, get_task
 from lorkit.decompose.training.exposure import exposure_of, with_joint_steps
@@ -45,17 +46,31 @@ if TYPE_CHECKING:
     from lightning_fabric import Fabric
 
 ScoreInputsByRegion = Mapping[str, ScoreInputs]
+Evidence = dict[str, dict[str, NDArray[Any]]]
+"""By part of the data: score inputs by region, those where the region is unknown, and the predicted regions."""
+# before the name of a region, which has no slash
+_UNKNOWN, _PREDICTED = "unknown/", "predicted/"
 # Increment when the same cell would have other results: stored ones are then repeated.
 _REVISION = 6
 
 
 @dataclass(frozen=True, kw_only=True)
 class Cell:
-    """A cell's results, and its score inputs by region: logits, or numbers of masks."""
+    """A cell's results, and its score inputs by region: logits, or numbers of masks.
+
+    Attributes:
+        method_digest: Digest of its settings without the seed.
+        row: Its results.
+        score_inputs: By region.
+        predicted: By true region, the index of the predicted region of each image; empty if the network was told it.
+        unknown: The results where the region is unknown; None if the network needs it.
+    """
 
     method_digest: str
     row: CellRow
     score_inputs: ScoreInputsByRegion
+    predicted: Mapping[str, Ints] = field(default_factory=dict)
+    unknown: Cell | None = None
 
 
 def run_cell(
@@ -96,10 +111,8 @@ def run_cell(
         if not work.finished_elsewhere("cell", inputs):
             trained, exposure = _train(config, fraction, data, work.checkpoints, fabric, on_event)
             head = CellHead(method=config.method, seed=seed, fraction=fraction)
-            document, score_inputs = _measure(trained, exposure, data, head, compared.digest)
-            work.finish(
-                lambda staging: _write(staging, document, score_inputs, inputs, data.training_data.regions.synthetic)
-            )
+            measured = _measure(trained, exposure, data, head, compared)
+            work.finish(lambda staging: _write(staging, *measured, inputs, data.training_data.regions.synthetic))
     return _read(directory, data.split)
 
 
@@ -133,16 +146,6 @@ def scores_by_case(prepared: PreparedRegion, score_inputs: ScoreInputs) -> NDArr
     return get_task(prepared.region.task).scores_by_case(prepared.region, prepared.targets, score_inputs)
 
 
-def deployed_cost(networks: Mapping[str, Deployable], shape: tuple[int, ...]) -> DeployedCosts:
-    """Return parameters, MACs and bytes of the largest of the regions' networks."""
-    tensors = [list(network.network.state_dict().values()) for network in networks.values()]
-    return DeployedCosts(
-        parameters=max(count_parameters(network) for network in networks.values()),
-        macs=max(count_macs(network, shape) for network in networks.values()),
-        deployed_bytes=max(sum(value.numel() * value.element_size() for value in values) for values in tensors),
-    )
-
-
 def _inputs(config: Config, fraction: float, data: ComparisonData, split: str) -> str:
     own = {"settings": settings_digest(config), "fraction": fraction, "split": split}
     return digest_json({"revision": _REVISION, "bench": data.digest, **own})
@@ -154,10 +157,22 @@ def _file(split: str) -> str:
 
 def _read(directory: Path, split: str) -> Cell:
     document = CellDocument.read(directory / "cell.json")
-    score_inputs = {name: value.numpy() for name, value in load_tensors(directory / _file(split)).items()}
+    tensors = {name: value.numpy() for name, value in load_tensors(directory / _file(split)).items()}
+    score_inputs = {name: tensors[name] for name in document.regions[split]}
     found = {"regions": document.regions[split], "exposure": document.exposure}
     row = CellRow.model_validate({**dict(document.head), **dict(document.costs), **found})
-    return Cell(method_digest=document.arm, row=row, score_inputs=score_inputs)
+    cell = Cell(method_digest=document.arm, row=row, score_inputs=score_inputs)
+    if split not in document.unknown:
+        return cell
+    without = document.unknown[split]
+    results = {"regions": without.regions, "prediction": without.prediction}
+    unknown = Cell(
+        method_digest=document.arm,
+        row=row.with_changes(**results, **dict(without.costs)),
+        score_inputs={name: tensors[f"{_UNKNOWN}{name}"] for name in without.regions},
+        predicted={name: tensors[f"{_PREDICTED}{name}"] for name in without.regions},
+    )
+    return replace(cell, unknown=unknown)
 
 
 def _train(
@@ -191,20 +206,20 @@ def _train(
 
 
 def _measure(
-    trained: Trained, exposure: dict[str, Exposure], data: ComparisonData, head: CellHead, method_digest: str
-) -> tuple[CellDocument, dict[str, ScoreInputsByRegion]]:
+    trained: Trained, exposure: dict[str, Exposure], data: ComparisonData, head: CellHead, compared: ComparedMethod
+) -> tuple[CellDocument, Evidence]:
     networks = {name: trained.live.deployable(name) for name in data.training_data.regions.names}
     parts = {"val": data.training_data.val} | ({"test": data.test} if data.test is not None else {})
-    score_inputs: dict[str, ScoreInputsByRegion] = {
+    evidence: Evidence = {
         split: {name: collect_score_inputs(network, part[name]) for name, network in networks.items()}
         for split, part in parts.items()
     }
     blocks = {
-        split: {name: score_block(part[name], score_inputs[split][name]) for name in networks}
+        split: {name: score_block(part[name], evidence[split][name]) for name in networks}
         for split, part in parts.items()
     }
     costs = TrainedCosts(
-        **dict(deployed_cost(networks, data.shape)),
+        **dict(deployed_cost((one.network for one in networks.values()), data.shape)),
         training_parameters=trained.parameters,
         training_macs=trained.macs,
         train_seconds=trained.seconds,
@@ -216,19 +231,22 @@ def _measure(
         costs=costs,
         exposure=exposure,
         history=history,
-        arm=method_digest,
+        arm=compared.digest,
         bench=data.digest,
     )
     if statistics := trained.cache_statistics:
         document = document.with_changes(teacher_cache=statistics)
-    return document, score_inputs
+    unknown = score_without_regions(trained.live, parts, compared.config.mola.heads)
+    for split, found in unknown.items():
+        evidence[split] |= {f"{_UNKNOWN}{name}": value for name, value in found.score_inputs.items()}
+        evidence[split] |= {f"{_PREDICTED}{name}": value for name, value in found.predicted.items()}
+    described = {split: found.document for split, found in unknown.items()}
+    return document.with_changes(unknown=described) if described else document, evidence
 
 
-def _write(
-    staging: Path, document: CellDocument, score_inputs: dict[str, ScoreInputsByRegion], inputs: str, synthetic: bool
-) -> None:
+def _write(staging: Path, document: CellDocument, evidence: Evidence, inputs: str, synthetic: bool) -> None:
     document.write(staging / "cell.json")
-    for split, values in score_inputs.items():
+    for split, values in evidence.items():
         save_tensors(staging / _file(split), {name: torch.from_numpy(value) for name, value in values.items()})
     extra = {"revision": _REVISION, "bench": document.bench}
     write_manifest(staging, "cell", synthetic=synthetic, inputs=inputs, extra=extra)

@@ -83,9 +83,17 @@ class PairedDifferences:
 
         The bound on unseen differences is only for cases that are all right or all wrong, which show no variance.
         """
-        value = float(np.mean([rate.point for rate in rates.values()]))
-        half = mean_variance([rate.values_SG for rate in rates.values()]).half_width() or self._bound
-        return value, (max(0.0, value - half), min(1.0, value + half))
+        return _mean(rates, self._bound)
+
+    def mean_of_shares(self, right: Mapping[str, Floats]) -> tuple[float, Interval]:
+        """Return the mean over regions of the share of right cases with its 95 % interval.
+
+        Args:
+            right: By region, (S, N): 1 for cases that are right with a seed, else 0.
+        """
+        rates = {name: region.rate(right[name][:, :, None]) for name, region in self._regions.items()}
+        bounds = [unseen_bound(np.ones((len(one.group_N), 1), bool), one.group_N) for one in self._regions.values()]
+        return _mean(rates, math.hypot(*bounds) / len(bounds))
 
     def pair(self, baseline: CaseScores, candidate: CaseScores) -> PairedDifference:
         """Return the drop from baseline to candidate by region and on average, with wins and losses.
@@ -116,6 +124,13 @@ class PairedDifferences:
             wins=sum(row.ci[1] < 0 for row in drops.values()),
             losses=sum(row.ci[0] > 0 for row in drops.values()),
         )
+
+
+def _mean(rates: Mapping[str, Rate], bound: float) -> tuple[float, Interval]:
+    """Return the mean of rates with its interval; `bound` is its half-width if no case shows variance."""
+    value = float(np.mean([rate.point for rate in rates.values()]))
+    half = mean_variance([rate.values_SG for rate in rates.values()]).half_width() or bound
+    return value, (max(0.0, value - half), min(1.0, value + half))
 
 
 def _interval(drop: float, regions: Sequence[Floats], bound: float) -> tuple[float, float]:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from lorkit.decompose.documents.base import narrow
+from lorkit.decompose.artifacts.arrays import Ints
+from lorkit.decompose.documents.base import combine, narrow
 from lorkit.decompose.documents.compare import (
     ComparedFoundation,
     CompareDocument,
@@ -17,20 +18,23 @@ from lorkit.decompose.documents.compare import (
     Costs,
     MethodRow,
     MethodSummary,
+    PredictedRegions,
 )
 from lorkit.decompose.evaluation.comparison.cells import (
     Cell,
     ScoreInputsByRegion,
-    deployed_cost,
     score_block,
     scores_by_case,
 )
 from lorkit.decompose.evaluation.comparison.chance import unproven
 from lorkit.decompose.evaluation.comparison.compared_methods import FOUNDATION
 from lorkit.decompose.evaluation.comparison.comparison_data import ComparisonData
+from lorkit.decompose.evaluation.comparison.costs import deployed_cost
 from lorkit.decompose.evaluation.comparison.paired_differences import CaseScores, PairedDifferences
+from lorkit.decompose.evaluation.comparison.unknown_region import same_recipe
 from lorkit.decompose.evaluation.inference import collect_score_inputs
 from lorkit.decompose.machine import fingerprint
+from lorkit.decompose.methods import get_method
 from lorkit.decompose.models.cost import count_parameters, training_macs
 from lorkit.decompose.models.deployable import Deployable
 from lorkit.decompose.models.foundation.model import Foundation
@@ -39,6 +43,8 @@ from lorkit.decompose.models.foundation.teacher import TeacherBackbone
 FEW_SEEDS = 3
 _COSTS = ("parameters", "macs", "deployed_bytes", "training_parameters", "training_macs")
 MethodFraction = tuple[str, float]
+_UNKNOWN = ", region unknown"
+"""After a label: the same networks, which are not told the region of an image."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,7 +79,7 @@ def _costs_of(
         return dict.fromkeys(_COSTS)
     training = count_parameters(foundation.model), training_macs(foundation.model, shape)
     return {
-        **dict(deployed_cost(networks, shape)),
+        **dict(deployed_cost((one.network for one in networks.values()), shape)),
         **dict(zip(("training_parameters", "training_macs"), training, strict=True)),
     }
 
@@ -100,11 +106,13 @@ class ComparisonDocument:
             methods: The row of every label, in the order of the table.
             entries: Label and cell, in the order of the rows.
         """
+        rows = list(_with_unknown(entries))
         groups: dict[MethodFraction, dict[int, Cell]] = {}
-        for label, cell in entries:
+        for label, cell in rows:
             groups.setdefault((label, cell.row.fraction), {})[cell.row.seed] = cell
         fractions = list(dict.fromkeys(fraction for _, fraction in groups))
-        keys = [(method.label, part) for part in fractions for method in methods if (method.label, part) in groups]
+        labels = [label for method in methods for label in (method.label, method.label + _UNKNOWN)]
+        keys = [(label, part) for part in fractions for label in labels if (label, part) in groups]
         return CompareDocument(
             warnings=self._warnings(groups, methods),
             id=self.name,
@@ -115,7 +123,7 @@ class ComparisonDocument:
             budget=self.data.budget,
             arms=list(methods),
             foundation=self._foundation(),
-            rows=[ComparisonRow(label=label, **dict(cell.row)) for label, cell in entries],
+            rows=[combine(ComparisonRow, cell.row, label=label) for label, cell in rows],
             pairs=[*self._against_the_foundation(groups, keys), *self._pairs(groups, keys)],
             table=[self._summary(key, groups[key]) for key in keys],
         )
@@ -134,6 +142,10 @@ class ComparisonDocument:
         if self.data.split == "val":
             warnings.append(
                 "split val also chose the epoch of each training: use it to choose settings, not to report results"
+            )
+        if any(get_method(method.method).routed for method in methods) and not same_recipe(self.data.scored_part):
+            warnings.append(
+                "regions are prepared differently (window, intensity or size): routers are scored with the region only"
             )
         return warnings + self._unproven(groups)
 
@@ -181,7 +193,7 @@ class ComparisonDocument:
         values = np.array([[row.regions[name].value(metric) for name in names] for row in rows], dtype=np.float64)
         means = values.mean(1)
         _, interval = self.differences.mean(self.differences.rates(self._of(cells, sorted(cells))))
-        return MethodSummary(
+        summary = MethodSummary(
             label=key[0],
             method=rows[0].method,
             fraction=key[1],
@@ -193,6 +205,24 @@ class ComparisonDocument:
             **dict(narrow(Costs, rows[0])),
             train_seconds=float(np.mean([row.train_seconds for row in rows])),
         ).with_changes(**{metric: _number(means.mean())})
+        if not all(cell.predicted for cell in cells.values()):
+            return summary
+        return summary.with_changes(prediction=self._prediction([cells[seed].predicted for seed in sorted(cells)]))
+
+    def _prediction(self, models: Sequence[Mapping[str, Ints]]) -> PredictedRegions:
+        names = self.data.training_data.regions.names
+        predicted = {name: np.stack([found[name] for found in models]) for name in names}
+        right = {name: (predicted[name] == names.index(name)).astype(np.float64) for name in names}
+        value, ci = self.differences.mean_of_shares(right)
+        return PredictedRegions(
+            right=value,
+            ci=ci,
+            regions={name: float(right[name].mean()) for name in names},
+            confusion={
+                name: {other: int((predicted[name] == index).sum()) for index, other in enumerate(names)}
+                for name in names
+            },
+        )
 
     def _of(self, cells: Mapping[int, Cell], seeds: Sequence[int]) -> CaseScores:
         return self._cases([cells[seed].score_inputs for seed in seeds])
@@ -214,6 +244,14 @@ class ComparisonDocument:
             metric=self.differences.metric,
             **dict(self.differences.pair(*sides)),
         )
+
+
+def _with_unknown(entries: Iterable[tuple[str, Cell]]) -> Iterator[tuple[str, Cell]]:
+    """Yield label and cell, followed by the results of the same networks where the region is unknown."""
+    for label, cell in entries:
+        yield label, cell
+        if cell.unknown is not None:
+            yield label + _UNKNOWN, cell.unknown
 
 
 def _number(value: float) -> float | None:

@@ -91,6 +91,7 @@ class MolaRouter(Method):
     """
 
     name = "mola-router"
+    routed = True
     hard: bool = False
 
     def network(self, config: Config, regions: RegionSet) -> RoutedModel:

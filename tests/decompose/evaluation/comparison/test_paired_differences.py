@@ -136,6 +136,20 @@ def test_all_right_answers_reach_what_no_patient_showed() -> None:
     assert low == pytest.approx(1 - np.hypot(*bounds) / 2)
 
 
+def test_shares_of_right_cases_are_means_over_images_patients_and_seeds() -> None:
+    judged, right = case(3)
+    value, (low, high) = PairedDifferences(judged).mean_of_shares(right)
+    assert value == pytest.approx(np.mean([one.mean() for one in right.values()]))
+    assert low < value < high
+    one_seed = {"a": right["a"][:1]}
+    value, ci = PairedDifferences({"a": judged["a"]}).mean_of_shares(one_seed)
+    assert ci == pytest.approx(tuple(ttest_1samp(one_seed["a"].reshape(30, 2).mean(1), value).confidence_interval()))
+    always = {name: np.ones_like(one) for name, one in right.items()}
+    value, ci = PairedDifferences(judged).mean_of_shares(always)
+    bound = unseen_bound(np.ones((60, 1), bool), judged["a"].groups)
+    assert (value, *ci) == (1.0, pytest.approx(1 - bound * np.sqrt(2) / 2), 1.0)
+
+
 def test_dice_has_no_minimum_width_because_every_case_shows_variance() -> None:
     masks = np.ones((30, 1, 1), np.uint8)
     hits = region("a", np.zeros(30, dtype=np.int64), per_group=1)

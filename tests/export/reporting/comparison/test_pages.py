@@ -164,3 +164,21 @@ def test_the_training_of_each_region_is_a_table_of_steps_and_images() -> None:
     assert lines[head + 2] == "| mtl | 1 | 264 steps, 3,168 images | 1,264 steps, 13,168 images |"
     assert "have the steps of the joint training" in text
     assert "have the same epochs" in comparison_files(CompareDocument.model_validate(plain(budget="epochs")))[".md"]
+
+
+def test_predicted_regions_are_a_share_and_a_table_of_true_and_predicted_ones() -> None:
+    predicted = {
+        "right": 0.975,
+        "ci": [0.96, 0.99],
+        "regions": {"chest": 0.95, "knee": 1.0},
+        "confusion": {"chest": {"chest": 1900, "knee": 100}, "knee": {"chest": 0, "knee": 60}},
+    }
+    told = row("mola-router", 0.7, 10**6)
+    text = comparison_markdown(document(table=[told, {**told, "label": "unknown", "prediction": predicted}]))
+    lines = text.splitlines()
+    assert "| unknown | 1 | 0.975 [0.960, 0.990] | 0.950 | 1.000 |" in lines
+    (head,) = (index for index, line in enumerate(lines) if line == "| true | chest | knee |")
+    assert lines[head + 1 : head + 4] == ["| --- | --- | --- |", "| chest | 1,900 | 100 |", "| knee | 0 | 60 |"]
+    assert "of the one network for all regions" in text
+    assert text.count("| 264 steps") == 1, "the same training is not shown twice"
+    assert "predicted" not in comparison_markdown(document())
