@@ -23,13 +23,14 @@ def stages_of_layers(backbone: nn.Module, image_shape: tuple[int, ...]) -> dict[
         UsageError: Its architecture has no known stages.
     """
     copied = on_meta(backbone).requires_grad_(True)
-    outputs = staged(copied).run_stages(torch.empty(2, *image_shape, device="meta"))
     named = dict(copied.named_parameters())
     found: dict[str, int] = {}
-    for stage, grid in enumerate(outputs.grids):
-        gradients = torch.autograd.grad(grid.sum(), list(named.values()), retain_graph=True, allow_unused=True)
-        for name, gradient in zip(named, gradients, strict=True):
-            if gradient is not None:
-                found.setdefault(name.rpartition(".")[0], stage)
+    with torch.enable_grad():  # whatever the caller measures
+        outputs = staged(copied).run_stages(torch.empty(2, *image_shape, device="meta"))
+        for stage, grid in enumerate(outputs.grids):
+            gradients = torch.autograd.grad(grid.sum(), list(named.values()), retain_graph=True, allow_unused=True)
+            for name, gradient in zip(named, gradients, strict=True):
+                if gradient is not None:
+                    found.setdefault(name.rpartition(".")[0], stage)
     modules = dict.fromkeys(name.rpartition(".")[0] for name in named)
     return {name: found.get(name, STAGES - 1) for name in modules}

@@ -8,9 +8,11 @@ from small_methods import ONE, REGIONS, images, make_foundation
 
 from lorkit.decompose.data.batches.loader import Batch
 from lorkit.decompose.methods import get_method
+from lorkit.decompose.methods.baselines.students import shared_network
 from lorkit.decompose.methods.distillation.feature_and_logit import DistillingModule, Projector
-from lorkit.decompose.models.foundation.model import with_regions
-from lorkit.decompose.regions import RegionSet
+from lorkit.decompose.models.backbones.stage_adapters import staged
+from lorkit.decompose.models.foundation.model import Foundation, with_regions
+from lorkit.decompose.regions import Region, RegionSet
 
 
 @pytest.mark.parametrize("name", ["mtl-kd", "stl-kd"])
@@ -30,6 +32,37 @@ def test_students_are_distilled_by_the_terms_of_lorkd(name: str) -> None:
     ), "a probe is nothing that the foundation knew"
     off, _ = make_foundation("lorkd.feature_kd.weight=0")
     assert len(get_method(name).notices(off)) == 1
+
+
+@pytest.mark.usefixtures("tiny")
+def test_features_of_one_kind_are_compared_where_tasks_differ() -> None:
+    config, _ = make_foundation("student.backbone=tiny_resnet", backbone="tiny_resnet_wide")
+    regions = RegionSet([REGIONS.get("a"), Region(name="b", classes=("lesion",), task="segmentation")])
+    torch.manual_seed(0)
+    model = shared_network(config, "tiny_resnet_wide", regions).double().eval()
+    heads = {"a": "own", "b": "own"}
+    foundation = Foundation(model=model, backbone="tiny_resnet_wide", regions=regions, heads=heads, image={})
+    module = get_method("mtl-kd").build(config, regions, foundation).double().eval()
+    ids = torch.tensor([0, 1, 1, 0])
+    label = torch.full((4, 256), -1)
+    label[ids == 1], label[ids == 0, 0] = torch.randint(0, 2, (2, 256)), torch.tensor([1, 0])
+    batch = Batch(image=images(), label=label, region=ids, sample=torch.arange(4))
+    terms = module(batch, module.query_teacher(model, batch))
+    settings = config.lorkd.feature_kd
+    for name, dense in (("a", False), ("b", True)):
+        rows = batch.image[ids == regions.index(name)]
+        s, t = (
+            staged(one.backbone, dense=dense).run_stages(one.normalise(rows)).features for one in (module.live, model)
+        )
+        projector = module.projectors["maps" if dense else "pooled"]
+        q, p = (torch.softmax(one / settings.temperature, 1) for one in (s, projector(t)))
+        value = settings.temperature**2 * (p * (p / q).log()).sum(1)
+        expected = settings.weight * value.flatten(1).mean(1).sum() / 4 if dense else settings.weight * value.sum() / 4
+        torch.testing.assert_close(terms["feature_kd"][name], expected)
+        idle = {id(one) for one in module.idle_parameters({name})}
+        other = module.projectors["pooled" if dense else "maps"]
+        assert idle == {id(one) for one in other.parameters()}
+    assert set(terms["projector"]) == {"a", "b"}
 
 
 def test_one_shares_a_student_and_the_other_has_one_per_region() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from itertools import takewhile
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ import pytest
 import torch
 from safetensors.torch import load, save
 
-from lorkit.decompose.artifacts import digest_bytes
+from lorkit.decompose.artifacts import digest_bytes, read_json
 from lorkit.decompose.config import Config, default_config
 from lorkit.decompose.data import PreparedRegion
 from lorkit.decompose.data.preprocessing.recipe import build_recipe
@@ -53,6 +54,16 @@ def parts() -> Parts:
     }
 
 
+@pytest.fixture(scope="module")
+def masked(parts: Parts) -> Parts:
+    """The same pictures, those of region b with masks."""
+    region = Region(name="b", classes=("x",), task="segmentation")
+    return {
+        part: {**both, "b": replace(both["b"], region=region, masks=(both["b"].stored[:, 0] > 0.5).astype(np.uint8))}
+        for part, both in parts.items()
+    }
+
+
 def drawn(config: Config, name: str, count: int, seed: int) -> PreparedRegion:
     stored = np.random.default_rng([seed, count]).random((count, 1, 16, 16), dtype=np.float32)
     names = tuple(f"{name}{index}" for index in range(count))
@@ -68,8 +79,9 @@ def drawn(config: Config, name: str, count: int, seed: int) -> PreparedRegion:
 
 
 @pytest.fixture
-def train(parts: Parts, tmp_path: Path) -> Train:
+def train(parts: Parts, masked: Parts, tmp_path: Path) -> Train:
     """Train a method: `train("rd", *settings, cached=False, place="a", until=Saved)`; features lie in one place."""
+    pictures = {False: parts, True: masked}
 
     def run(
         method: str,
@@ -78,9 +90,10 @@ def train(parts: Parts, tmp_path: Path) -> Train:
         place: str = "",
         until: Callable[[Event], bool] = lambda event: False,
         weights: int = 1,
+        masks: bool = False,
     ) -> tuple[dict[str, torch.Tensor], list[Event]]:
         config = default_config(overrides=[*SETTINGS, *settings], method=method)
-        names = ("b",) if method in ("rd", "drd") else ("a", "b")
+        names, parts = ("b",) if method in ("rd", "drd") else ("a", "b"), pictures[masks]
         regions = RegionSet(parts["train"][name].region for name in names)
         train_parts, val_parts = ({name: parts[part][name] for name in names} for part in ("train", "val"))
         teacher = foundation(config, regions, weights)
@@ -148,6 +161,23 @@ def test_cached_and_uncached_training_end_with_the_same_bits(
     again, later = train(method, *settings, place="again")  # now everything is there from the start
     assert_same(again, plain)
     assert not any(row["asked"] for row in teacher_rows(later))
+
+
+@pytest.mark.parametrize(
+    ("method", "settings"), [("lorkd", ()), ("mtl-kd", ("train.batch_size=2", "cache.dtype=bf16")), ("drd", ())]
+)
+def test_regions_of_different_tasks_keep_the_features_of_their_kind(
+    train: Train, tmp_path: Path, method: str, settings: tuple[str, ...]
+) -> None:
+    first, events = train(method, *settings, masks=True)
+    assert not teacher_rows(events)[-1]["asked"]
+    again, _ = train(method, *settings, masks=True, place="again")
+    assert_same(again, first)
+    if not settings:
+        plain, _ = train(method, cached=False, masks=True)
+        assert_same(first, plain)
+    shapes = [one["asked"]["features"]["shape"] for one in map(read_json, tmp_path.rglob("space.json"))]
+    assert sorted(shapes) == ([[32, 16, 16]] if method == "drd" else [[8], [32, 16, 16]])
 
 
 def test_rounded_features_are_rounded_in_every_epoch(train: Train) -> None:
