@@ -25,13 +25,19 @@ def predict(
     precision: options.PrecisionName = None,
     top: Annotated[int, typer.Option(min=1, help="Number of classes to list per image.")] = 1,
     out: options.PredictionsOut = None,
+    sheet: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="PNG", help="Also draw the images in rows by answer; it shows patients.", show_default=False
+        ),
+    ] = None,
     allow_synthetic: options.AllowSynthetic = False,
     allow_out_of_region: Annotated[
         bool, typer.Option("--allow-out-of-region", help="Also predict for images that do not look like the region.")
     ] = False,
     as_json: options.Json = False,
 ) -> None:
-    """Label or segment images with an expert.
+    """Label or segment images with an expert, or with a router, which finds the region of each image.
 
     Reads PNG, JPEG, DICOM, NIfTI, or a CSV that lists files. With --out, a segmentation expert writes a mask in the
     size of each image (on the grid of a NIfTI file) and the volume of each structure. For research, not for diagnosis.
@@ -57,6 +63,7 @@ def predict(
             allow_out_of_region=allow_out_of_region,
             top=top,
             out=out,
+            sheet=sheet,
             on_event=progress,
         )
     tables.warnings(document.warnings, synthetic=document.synthetic)
@@ -68,8 +75,13 @@ def predict(
 
 
 def _line(row: PredictedImage) -> str:
-    from lorkit.decompose.documents.predict import MultilabelImage, SegmentedImage
+    from lorkit.decompose.documents.predict import MultilabelImage, RoutedImage, SegmentedImage
 
+    if isinstance(row, RoutedImage):
+        if row.prediction is None:
+            return f"{row.input}\tno answer: does not look like any region (confidence {row.confidence:.3f})"
+        answer = _line(row.prediction).partition("\t")[2]
+        return f"{row.input}\t{row.region} ({row.confidence:.3f})\t{answer}"
     if row.refused:
         found = "refused: does not look like the region"
     elif isinstance(row, SegmentedImage):

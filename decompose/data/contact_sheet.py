@@ -14,7 +14,8 @@ from lorkit.decompose.data.samples.label_table import MULTILABEL, POSITIVE
 from lorkit.decompose.data.samples.samples import RegionSamples
 from lorkit.decompose.errors import StorageError
 
-_TILE, _MARGIN, _LABEL = 96, 4, 150
+TILE, MARGIN = 96, 4
+_LABEL = 150
 _OUTLINE = (255, 190, 40)
 
 
@@ -33,17 +34,17 @@ def contact_sheet(samples: Mapping[str, RegionSamples], path: Path, *, columns: 
         StorageError: The file cannot be written.
     """
     rows = [(region, label) for region in samples.values() for label in range(len(region.region.classes))]
-    step = _TILE + _MARGIN
-    sheet = Image.new("RGB", (_LABEL + columns * step + _MARGIN, len(rows) * step + _MARGIN), (16, 18, 22))
+    step = TILE + MARGIN
+    sheet = Image.new("RGB", (_LABEL + columns * step + MARGIN, len(rows) * step + MARGIN), (16, 18, 22))
     pen = ImageDraw.Draw(sheet)
     for row, (region, label) in enumerate(rows):
-        top = _MARGIN + row * step
+        top = MARGIN + row * step
         members = np.flatnonzero(_shown(region, label))
         text = f"{region.region.name}\n{region.region.classes[label]}\nn = {len(members)}"
         pen.multiline_text((8, top + 24), text, fill=(225, 228, 232), spacing=6)
         chosen = members[np.linspace(0, len(members) - 1, min(columns, len(members))).round().astype(np.int64)]
         for column, index in enumerate(chosen.tolist()):
-            sheet.paste(_tile(*_slice(region, index, label)), (_LABEL + column * step, top))
+            sheet.paste(image_tile(*_slice(region, index, label)), (_LABEL + column * step, top))
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         sheet.save(path, format="PNG")
@@ -74,8 +75,8 @@ def _slice(samples: RegionSamples, index: int, label: int) -> tuple[NDArray[Any]
     return image[..., middle].T[::-1], None if where is None else where[..., middle].T[::-1]
 
 
-def _tile(image: NDArray[Any], where: NDArray[np.bool_] | None = None) -> Image.Image:
-    """Return an image as a tile with contrast stretched, aspect ratio kept and `where` outlined."""
+def image_tile(image: NDArray[Any], where: NDArray[np.bool_] | None = None) -> Image.Image:
+    """Return an image (H, W) or (H, W, 3) as a tile: contrast stretched, aspect ratio kept, `where` outlined."""
     values = image.astype(np.float32)
     low, high = float(values.min()), float(values.max())
     if image.dtype != np.uint8:
@@ -84,10 +85,10 @@ def _tile(image: NDArray[Any], where: NDArray[np.bool_] | None = None) -> Image.
     if where is not None:
         inner = where[1:-1, 1:-1] & where[:-2, 1:-1] & where[2:, 1:-1] & where[1:-1, :-2] & where[1:-1, 2:]
         picture.paste(_OUTLINE, mask=Image.fromarray(where & ~np.pad(inner, 1)))
-    picture.thumbnail((_TILE, _TILE))
-    if max(picture.size) < _TILE:
-        factor = _TILE / max(picture.size)
+    picture.thumbnail((TILE, TILE))
+    if max(picture.size) < TILE:
+        factor = TILE / max(picture.size)
         picture = picture.resize((round(picture.width * factor), round(picture.height * factor)))
-    tile = Image.new("RGB", (_TILE, _TILE))
-    tile.paste(picture, ((_TILE - picture.width) // 2, (_TILE - picture.height) // 2))
+    tile = Image.new("RGB", (TILE, TILE))
+    tile.paste(picture, ((TILE - picture.width) // 2, (TILE - picture.height) // 2))
     return tile

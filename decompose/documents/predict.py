@@ -94,7 +94,29 @@ class SegmentedImage(Part):
         return self.structures is None
 
 
-PredictedImage = LabelledImage | MultilabelImage | SegmentedImage
+HeadAnswer = LabelledImage | MultilabelImage | SegmentedImage
+"""The answer of one head."""
+
+
+class RoutedImage(Part):
+    """The prediction of a network that is not told the region; region and prediction are null without an answer."""
+
+    input: str
+    region: str | None
+    confidence: Share
+    """Of the region; below the network's limit there is no answer."""
+    region_probabilities: dict[str, Share]
+    prediction: HeadAnswer | None
+    heads: dict[str, HeadAnswer] | None = None
+    """With head policy `all-heads`: the answer of every head."""
+
+    @property
+    def refused(self) -> bool:
+        """Whether the image does not look like any region."""
+        return self.prediction is None
+
+
+PredictedImage = HeadAnswer | RoutedImage
 
 
 class PredictDocument(Document):

@@ -33,6 +33,11 @@ def png(mask: Mask) -> bytes:
     """Return a mask (H, W) as PNG with a palette: pixels are the structure's index, viewers show its colour."""
     image = Image.fromarray(mask, mode="P")
     image.putpalette([value for structure in range(256) for value in colour(structure)])
+    return encode_png(image)
+
+
+def encode_png(image: Image.Image) -> bytes:
+    """Return a picture as PNG."""
     stream = io.BytesIO()
     image.save(stream, format="PNG", optimize=True)
     return stream.getvalue()

@@ -7,19 +7,19 @@ from typing import Literal
 from scipy.special import expit
 
 from lorkit.decompose.artifacts.arrays import Float32Array
-from lorkit.decompose.documents.network import NetworkInfo
+from lorkit.decompose.documents.network import RegionInfo
 from lorkit.decompose.documents.predict import LabelAnswer, MultilabelImage, PredictDocument
 from lorkit.export.prediction.classification import cell
 from lorkit.export.prediction.network import PreparedImage
 
 
-def row(info: NetworkInfo, image: PreparedImage, logits: Float32Array | None) -> MultilabelImage:
+def row(info: RegionInfo, image: PreparedImage, logits: Float32Array | None) -> MultilabelImage:
     """Return the answers for an image by the thresholds of the network; None as `logits` (labels,) refuses it."""
     labels = None if logits is None else answers(info, logits)
     return MultilabelImage(input=str(image.path), labels=labels, **image.check._asdict())
 
 
-def answers(info: NetworkInfo, logits: Float32Array) -> dict[str, LabelAnswer]:
+def answers(info: RegionInfo, logits: Float32Array) -> dict[str, LabelAnswer]:
     """Return the answer of each label for one image's logits (labels,)."""
     limits = [None] * len(info.classes) if info.decision is None else info.decision.limits(info.classes)
     shares = expit(logits.astype(float)).tolist()

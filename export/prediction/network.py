@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from lorkit.decompose.artifacts import read_manifest, verify_chain
 from lorkit.decompose.artifacts.arrays import Float32Array
@@ -15,6 +15,7 @@ from lorkit.decompose.data.preprocessing import region_check
 from lorkit.decompose.data.preprocessing.recipe import apply_recipe
 from lorkit.decompose.documents.expert import ExpertInfo
 from lorkit.decompose.documents.export import ExportInfo
+from lorkit.decompose.documents.heads import IMAGE, LOGITS, Mixture
 from lorkit.decompose.documents.network import StoredNetwork
 from lorkit.decompose.errors import DataError, UsageError
 from lorkit.decompose.runs import ExportSelection, Run, experts_of, exports_of, open_run
@@ -27,24 +28,35 @@ if TYPE_CHECKING:
     from lorkit.decompose.runs.expert import LoadedExpert
 
 
+Infer = Callable[[Mapping[str, Any]], Mapping[str, Float32Array]]
+"""Inputs by name to outputs by name."""
+
+
 @dataclass(frozen=True)
 class LoadedNetwork(StoredNetwork):
-    """A network that can be run, with the description of its artifact."""
+    """A network that can be run, with the description of its artifact; `infer` gives all its outputs by name."""
 
     path: Path
     run: Callable[[Float32Array], Float32Array]
+    infer: Infer
     info: ExpertInfo | ExportInfo
     digest: str
 
     @property
+    def router(self) -> Mixture | None:
+        """The heads of a network that is not told the region; None for a network of one region."""
+        mixture = self.info.mixture if isinstance(self.info, ExportInfo) else None
+        return mixture if mixture is not None and mixture.form == "router" else None
+
+    @property
     def multilabel(self) -> bool:
         """Whether it answers several labels of an image."""
-        return not get_task(self.region.task).exclusive
+        return self.router is None and not get_task(self.region.task).exclusive
 
     @property
     def dense(self) -> bool:
-        """Whether it returns masks."""
-        return get_task(self.region.task).dense
+        """Whether it returns masks, for images of some region."""
+        return any(get_task(one.task).dense for one in self.region.each)
 
 
 def open_network(
@@ -96,11 +108,14 @@ def _open_region(run: Run, selection: ExportSelection, threads: int | None) -> L
 
 def _open_export(path: Path, threads: int | None) -> LoadedNetwork:
     engine = load_engine(path, threads=threads)
-    return _with_run(engine.exported, engine.run)
+    return _with_run(engine.exported, engine.run, engine.infer)
 
 
-def _with_run(found: Exported | LoadedExpert, run: Callable[[Float32Array], Float32Array]) -> LoadedNetwork:
-    return LoadedNetwork(found.path, run, found.info, found.manifest.digest, region=found.region, recipe=found.recipe)
+def _with_run(
+    found: Exported | LoadedExpert, run: Callable[[Float32Array], Float32Array], infer: Infer
+) -> LoadedNetwork:
+    digest = found.manifest.digest
+    return LoadedNetwork(found.path, run, infer, found.info, digest, region=found.region, recipe=found.recipe)
 
 
 def _open_expert(path: Path, threads: int | None) -> LoadedNetwork:
@@ -115,9 +130,12 @@ def _open_expert(path: Path, threads: int | None) -> LoadedNetwork:
             logits: Float32Array = expert.network(torch.from_numpy(batch)).numpy()
         return logits
 
+    def infer(inputs: Mapping[str, Any]) -> Mapping[str, Float32Array]:
+        return {LOGITS: run(inputs[IMAGE])}
+
     if threads is not None:
         torch.set_num_threads(threads)
-    return _with_run(expert, run)
+    return _with_run(expert, run, infer)
 
 
 class RegionCheckResult(NamedTuple):

@@ -14,14 +14,24 @@ from pathlib import Path
 import numpy as np
 
 from lorkit.decompose.artifacts import write_bytes, write_text
+from lorkit.decompose.artifacts.arrays import Float32Array
 from lorkit.decompose.documents.export import ExportInfo
-from lorkit.decompose.documents.predict import PredictDocument, PredictedImage, PredictingNetwork, SegmentedImage
+from lorkit.decompose.documents.heads import IMAGE
+from lorkit.decompose.documents.predict import (
+    PredictDocument,
+    PredictedImage,
+    PredictingNetwork,
+    RoutedImage,
+    SegmentedImage,
+)
 from lorkit.decompose.errors import ArtifactError, UsageError, plural
 from lorkit.decompose.events import Listener, Working, ignore
+from lorkit.decompose.regions import MIXTURE
 from lorkit.decompose.runs import ExportSelection
-from lorkit.export.prediction import classification, multilabel, segmentation
+from lorkit.export.prediction import classification, multilabel, routed, segmentation
 from lorkit.export.prediction import inputs as files
 from lorkit.export.prediction.network import LoadedNetwork, open_network, prepare_image
+from lorkit.export.prediction.sheet import prediction_sheet
 from lorkit.export.runtime.batch_size import fitting
 
 DOCUMENT, TABLE = "predictions.json", "predictions.csv"
@@ -41,10 +51,11 @@ def predict(
     allow_out_of_region: bool = False,
     top: int = 1,
     out: Path | None = None,
+    sheet: Path | None = None,
     threads: int | None = None,
     on_event: Listener = ignore,
 ) -> PredictDocument:
-    """Label or segment images with one expert.
+    """Label or segment images with one expert, or with a router, which finds the region of each.
 
     Args:
         path: An export or an expert directory; without one, `region` of a run is used: the export that `gate` would
@@ -60,6 +71,7 @@ def predict(
         top: Number of classes per image.
         out: Directory for `predictions.csv`, `predictions.json` and, named by the stem of each image, one JSON file and
             the mask: NIfTI on the grid of a NIfTI input, else PNG of the input's size.
+        sheet: A PNG with the images in rows by answer; it shows patients.
         threads: CPU threads.
         on_event: Receives progress.
 
@@ -85,13 +97,16 @@ def predict(
     if out is not None:
         _check_kept(inputs, Path(out))
     names = _distinct([files.stem(one) for one in paths])
+    shown: list[Float32Array] | None = None if sheet is None else []
     # masks are written here first, so that an unreadable image leaves none of them
     with tempfile.TemporaryDirectory(prefix="lorkit-") as folder:
         masks = None if out is None or not network.dense else segmentation.mask_names(paths, names, Path(out))
-        rows, warnings = _rows(network, paths, masks, Path(folder), (top, allow_out_of_region), on_event)
+        rows, warnings = _rows(network, paths, masks, Path(folder), (top, allow_out_of_region), shown, on_event)
         document = _document(network, rows, warnings)
         if out is not None:
             _write(document, names, Path(folder), Path(out))
+        if sheet is not None and shown is not None:
+            prediction_sheet(rows, shown, Path(sheet))
     return document
 
 
@@ -101,6 +116,7 @@ def _rows(
     masks: Sequence[str] | None,
     folder: Path,
     options: tuple[int, bool],
+    shown: list[Float32Array] | None,
     on_event: Listener,
 ) -> tuple[list[PredictedImage], list[str]]:
     top, allow_out_of_region = options
@@ -111,6 +127,15 @@ def _rows(
         on_event(Working(network.region.name, start, len(paths)))
         chunk = [prepare_image(network, path) for path in paths[start : start + step]]
         warnings += [f"{image.path}: {text}" for image in chunk for text in image.warnings]
+        if shown is not None:
+            shown += [image.values for image in chunk]
+        if network.router is not None:
+            targets = [None if masks is None else folder / masks[start + at] for at in range(len(chunk))]
+            outputs = network.infer({IMAGE: np.stack([image.values for image in chunk])})
+            rows += routed.rows(
+                network.router, chunk, outputs, targets, top=top, allow_out_of_region=allow_out_of_region
+            )
+            continue
         logits = network.run(np.stack([image.values for image in chunk]))
         for index, (image, found) in enumerate(zip(chunk, logits, strict=True), start):
             taken = None if image.check.out_of_region is True and not allow_out_of_region else found
@@ -126,7 +151,7 @@ def _rows(
 
 
 def _document(network: LoadedNetwork, rows: list[PredictedImage], notes: list[str]) -> PredictDocument:
-    answer = "mask" if network.dense else "label"
+    answer = "answer" if network.router is not None else "mask" if network.dense else "label"
     if network.multilabel:
         missing = [name for name in network.region.classes if (network.info.decision is None
                    or network.info.decision.thresholds.get(name) is None)]  # fmt: skip
@@ -134,10 +159,9 @@ def _document(network: LoadedNetwork, rows: list[PredictedImage], notes: list[st
             notes.append(f"no threshold of {', '.join(missing)} could be chosen on validation: answered as uncertain")
     refused = sum(row.refused for row in rows)
     if refused:
-        notes.append(
-            f"{refused} of {plural(len(rows), 'image')} do not look like region '{network.region.name}': no {answer}"
-        )
-    if network.info.in_region is None:
+        what = "any region" if network.router is not None else f"region '{network.region.name}'"
+        notes.append(f"{refused} of {plural(len(rows), 'image')} do not look like {what}: no {answer}")
+    if network.info.in_region is None and network.router is None:
         notes.append(f"this network has no in-region check: every image gets a {answer}")
     return PredictDocument(
         warnings=notes,
@@ -161,12 +185,13 @@ def _about(network: LoadedNetwork) -> PredictingNetwork:
 def _write(document: PredictDocument, names: Sequence[str], folder: Path, out: Path) -> None:
     out.mkdir(parents=True, exist_ok=True)
     for name, row in zip(names, document.predictions, strict=True):
-        if isinstance(row, SegmentedImage) and row.mask is not None:
-            write_bytes(out / row.mask, (folder / row.mask).read_bytes())
+        inner = row.prediction if isinstance(row, RoutedImage) else row
+        if isinstance(inner, SegmentedImage) and inner.mask is not None:
+            write_bytes(out / inner.mask, (folder / inner.mask).read_bytes())
         document.with_changes(warnings=[], predictions=[row]).write(out / f"{name}.json")
     stream = io.StringIO()
     writer = csv.writer(stream, lineterminator="\n")
-    tables = {"segmentation": segmentation.table, "multilabel": multilabel.table}
+    tables = {"segmentation": segmentation.table, "multilabel": multilabel.table, MIXTURE: routed.table}
     writer.writerows(tables.get(document.task, classification.table)(document))
     write_text(out / TABLE, stream.getvalue())
     document.write(out / DOCUMENT)
