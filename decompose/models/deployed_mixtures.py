@@ -14,7 +14,7 @@ from lorkit.decompose.models.mixtures.building import gated_backbone, gated_spec
 from lorkit.decompose.models.mixtures.networks import RegionIdNetwork, RouterNetwork
 from lorkit.decompose.models.region_predictor import RegionPredictor
 from lorkit.decompose.models.regional import RegionalModel, SeparateModels
-from lorkit.decompose.models.routed import RoutedModel
+from lorkit.decompose.models.routed import RoutedModel, check_same_classes
 
 
 def region_id_network(
@@ -63,24 +63,13 @@ def router_network(
             fix="train one, or use --region-id where the region of every image is known",
         )
     if policy == "weighted":
-        _check_same_classes(model)
+        check_same_classes(model.regions)
     gated, specs = model.gated_backbone()
     mean, std = model.normalise.mean.tolist(), model.normalise.std.tolist()
     network = RouterNetwork(
         gated, predictor, _heads(model), model.dense, mean=mean, std=std, weighted=policy == "weighted"
     )
     return network.eval().requires_grad_(False), specs
-
-
-def _check_same_classes(model: RoutedModel) -> None:
-    first, *others = model.regions
-    for other in others:
-        if (other.task, other.classes) != (first.task, first.classes):
-            raise UsageError(
-                f"head policy 'weighted', but regions {first.name} and {other.name} have different classes",
-                required="regions of one task with the same classes",
-                fix="set mola.heads to routed or all-heads",
-            )
 
 
 def _heads(model: RegionalModel) -> Mapping[str, nn.Module]:

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from lorkit.decompose.config import Config, ExpertConfig
 from lorkit.decompose.documents.mixture import GatedSpec
+from lorkit.decompose.errors import UsageError
 from lorkit.decompose.experts import Routing, add_experts_, expert_layers, extract
 from lorkit.decompose.experts.batch_routing import BatchRouting
 from lorkit.decompose.experts.gating_network import GatingNetwork, GatingOutput
@@ -214,9 +215,12 @@ def build_routed(
     with several gates has no norm of its own. With `hard` each image has one gate, with straight-through gradients.
 
     Raises:
-        UsageError: The backbone has no known stages, which the router or its gates need.
+        UsageError: The backbone has no known stages, which the router or its gates need, or heads of different classes
+            are to be averaged.
     """
     settings, image = config.mola, config.image
+    if settings.heads == "weighted":
+        check_same_classes(regions)
     shape = (image.channels, *image.size)
     kind = router_class(settings.router)
     per_stage = settings.gates == "stage"
@@ -248,3 +252,15 @@ def build_routed(
     return RoutedModel(
         backbone, regions, mean=image.mean, std=image.std, adapters=groups, gating=gating, image_shape=shape
     )
+
+
+def check_same_classes(regions: RegionSet) -> None:
+    """Raise UsageError if the outputs of the regions' heads cannot be averaged."""
+    first, *others = regions
+    for other in others:
+        if (other.task, other.classes) != (first.task, first.classes):
+            raise UsageError(
+                f"head policy 'weighted', but regions {first.name} and {other.name} have different classes",
+                required="regions of one task with the same classes",
+                fix="set mola.heads to routed or all-heads",
+            )

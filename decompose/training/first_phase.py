@@ -31,7 +31,7 @@ class BuiltModule:
 def build_first_phase(
     config: Config,
     method: Method,
-    foundation: Foundation,
+    foundation: Foundation | None,
     regions: RegionSet,
     counts: Mapping[str, int],
     foundations: Path,
@@ -43,7 +43,7 @@ def build_first_phase(
     Args:
         config: Resolved settings.
         method: The method to train.
-        foundation: The foundation, whose weights may be untrained.
+        foundation: The foundation, whose weights may be untrained; None if the method needs none.
         regions: All regions.
         counts: Training samples of each.
         foundations: Directory of foundations; features are kept in it.
@@ -53,17 +53,16 @@ def build_first_phase(
         weights is only checked: it copies them after pre-training.
 
     Raises:
-        UsageError: Stages, sizes or layers of the foundation do not match, batches are too small for the alignment, or
-            features of the teacher exceed `cache.budget`.
+        UsageError: The network cannot be built as configured, stages, sizes or layers of the foundation do not match,
+            batches are too small for the alignment, or features of the teacher exceed `cache.budget`.
     """
-    if not needs_foundation(method):
-        return {}
-    built = {}
     members = method.phases(regions)[0]
+    if foundation is None or not needs_foundation(method):
+        return {method.name: _built(config, method, members, None)}
+    built = {}
     known = with_regions(with_all_heads(foundation, regions), members)
     for step in steps_of(method):
-        torch.manual_seed(config.seed)
-        built[step.name] = BuiltModule(step.build(config, members, known), torch.get_rng_state())
+        built[step.name] = _built(config, step, members, known)
         if step is not method:
             known = adapted(known)
     module = built[method.name].module
@@ -72,6 +71,11 @@ def build_first_phase(
     check_feature_cache(config, method, module, with_all_heads(foundation, regions), counts, foundations)
     starts = {step.name for step in steps_of(method) if step.starts_from_foundation}
     return {name: one for name, one in built.items() if name not in starts}
+
+
+def _built(config: Config, step: Method, members: RegionSet, known: Foundation | None) -> BuiltModule:
+    torch.manual_seed(config.seed)
+    return BuiltModule(step.build(config, members, known), torch.get_rng_state())
 
 
 def steps_of(method: Method) -> Sequence[Method]:

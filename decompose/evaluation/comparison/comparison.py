@@ -174,9 +174,10 @@ class _Comparison:
         earlier = _earlier_methods(self.path, grid)  # before anything is trained
         self._open = cache(partial(open_foundation, config, regions, digests, self.foundations, teacher=teacher))
         for compared in grid.methods:
-            if needs_foundation(method := get_method(compared.config.method)):  # refuse what cannot be trained
-                shared = (self._open().foundation, regions, counts, self.foundations)
-                build_first_phase(compared.config, method, *shared)
+            method = get_method(compared.config.method)
+            foundation = self._open().foundation if needs_foundation(method) else None
+            # refuse what cannot be trained
+            build_first_phase(compared.config, method, foundation, regions, counts, self.foundations)
         self.fabric = launch(config.train)
         self.data = replace(
             prepare_comparison(config, samples, splits, split, teacher, on_event, budget), foundations=self.foundations

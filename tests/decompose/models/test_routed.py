@@ -82,3 +82,8 @@ def test_gates_end_with_the_outermost_scope() -> None:
         assert module.live.adapters[0].current("x").gates is not None
     with pytest.raises(UsageError, match="without a region"):
         module.live.adapters[0].current("x")
+
+
+def test_heads_of_different_classes_are_not_averaged() -> None:
+    with pytest.raises(UsageError, match="regions a and b have different classes"):
+        make_routed("mola.heads=weighted")

@@ -33,7 +33,7 @@ def check(method: str, *settings: str, count: int = 40) -> tuple[Foundation, dic
 
 
 @pytest.mark.parametrize(
-    ("method", "kept"), [("stl", []), ("kd", ["kd"]), ("rd", ["rd"]), ("drd", ["drd"]), ("lora-kd", ["lora-kd"])]
+    ("method", "kept"), [("stl", ["stl"]), ("kd", ["kd"]), ("rd", ["rd"]), ("drd", ["drd"]), ("lora-kd", ["lora-kd"])]
 )
 def test_what_fits_passes_and_is_kept_unless_it_copies_the_foundation(method: str, kept: list[str]) -> None:
     assert list(check(method)[1]) == kept
@@ -45,6 +45,7 @@ def test_what_fits_passes_and_is_kept_unless_it_copies_the_foundation(method: st
         ("rd", ("train.batch_size=8", "train.accumulate=4", "rd.cka.estimator=unbiased"), "unbiased CKA"),
         ("rd", ("rd.cka.view=token",), "view token for pooled features"),
         ("rd", ("rd.cka.view=patch-image",), "view patch-image for pooled features"),
+        ("mola-router", ("mola.top_k=2",), "mola.top_k 2 of 1 adapters"),
     ],
 )
 def test_what_does_not_fit_is_one_line(method: str, settings: tuple[str, ...], said: str) -> None:
@@ -62,7 +63,7 @@ def same(one: nn.Module, two: nn.Module) -> bool:
     return left.keys() == right.keys() and all(torch.equal(value, right[key]) for key, value in left.items())
 
 
-@pytest.mark.parametrize("method", ["drd", "fitnet", "kd", "lorkd"])
+@pytest.mark.parametrize("method", ["drd", "fitnet", "kd", "lorkd", "mmoe"])
 def test_a_check_changes_no_weight_no_buffer_and_no_random_number(method: str) -> None:
     """What was checked goes on to be trained, so it must be what a build without any check would have been."""
     foundation, built = check(method, *CACHED)

@@ -11,6 +11,7 @@ import torch
 
 from lorkit.decompose.artifacts import load_tensors, read_json
 from lorkit.decompose.config import Config, load_config
+from lorkit.decompose.errors import UsageError
 from lorkit.decompose.evaluation.comparison.comparison import compare
 from lorkit.decompose.events import Event, Started
 
@@ -102,3 +103,13 @@ def test_regions_that_are_prepared_differently_need_to_be_known(config: Config, 
     document = compare(changed, methods=["hard-router"], out=tmp_path / "comparisons")
     assert [row.label for row in document.rows] == ["hard-router"]
     assert any("prepared differently" in text for text in document.warnings)
+
+
+def test_a_router_that_cannot_be_built_is_refused_before_another_method_is_trained(
+    config: Config, tmp_path: Path
+) -> None:
+    wrong = config.model_copy(update={"mola": config.mola.model_copy(update={"heads": "weighted"})})
+    heard: list[Event] = []
+    with pytest.raises(UsageError, match="regions chest and knee have different classes"):
+        compare(wrong, methods=["mtl", "mola-router"], out=tmp_path / "comparisons", on_event=heard.append)
+    assert not [event for event in heard if isinstance(event, Started)]
