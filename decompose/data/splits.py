@@ -7,6 +7,7 @@ by class, so that every part has about its fraction of each class.
 from __future__ import annotations
 
 import hashlib
+import itertools
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
@@ -84,6 +85,12 @@ def split_regions(samples: Mapping[str, RegionSamples], split: SplitConfig, *, s
         parts[name] = _split_one(samples[name], Pool(ties[name], known, seed), split)
         known |= {int(ties[name][index]): part for part, indices in parts[name].items() for index in indices.tolist()}
     return Splits({name: parts[name] for name in samples})
+
+
+def regions_of_same_images(samples: Mapping[str, RegionSamples]) -> list[tuple[str, str]]:
+    """Return the pairs of regions that have an image in common, by digest."""
+    digests = {name: set(region.digests) for name, region in samples.items()}
+    return [(one, other) for one, other in itertools.combinations(digests, 2) if digests[one] & digests[other]]
 
 
 def _ties(samples: Mapping[str, RegionSamples]) -> dict[str, Indices]:

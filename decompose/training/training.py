@@ -14,6 +14,7 @@ from lorkit.decompose.config import Config, config_digest
 from lorkit.decompose.data import RegionSamples, Splits, read_regions, split_regions
 from lorkit.decompose.data.readers.registry import expected_task
 from lorkit.decompose.data.samples.pseudonyms import RUNS, Pseudonyms
+from lorkit.decompose.data.splits import regions_of_same_images
 from lorkit.decompose.events import Listener, Notice, ignore
 from lorkit.decompose.methods import Method, get_method
 from lorkit.decompose.models.backbones.registry import build_backbone
@@ -195,6 +196,9 @@ def _read(
     for text in (f"region '{name}': {text}" for name, one in samples.items() for text in one.notices):
         on_event(Notice(text=text))
     splits = split_regions(samples, config.split, seed=config.seed)
+    for one, other in regions_of_same_images(samples) if method.finds_region else ():
+        text = f"regions '{one}' and '{other}' have the same images: method {method.name} cannot tell them apart there"
+        on_event(Notice(text=f"{text}; with mola.heads all-heads it gives the answers of both"))
     regions = RegionSet(one.region for one in samples.values())
     counts = {name: len(splits.parts(name)["train"]) for name in regions.names}
     config = resolve_for_data(config, method, regions, counts)

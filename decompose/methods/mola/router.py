@@ -91,6 +91,7 @@ class MolaRouter(Method):
     """
 
     name = "mola-router"
+    finds_region = True
     routed = True
     hard: bool = False
 

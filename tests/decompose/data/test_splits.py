@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from lorkit.decompose.config import RegionConfig, SplitConfig
 from lorkit.decompose.data.samples.samples import RegionSamples, check_samples
 from lorkit.decompose.data.samples.source import Source
-from lorkit.decompose.data.splits import Splits, components, find_leaks, split_regions
+from lorkit.decompose.data.splits import Splits, components, find_leaks, regions_of_same_images, split_regions
 from lorkit.decompose.errors import ArtifactError, DataError
 from lorkit.decompose.runs.locked_data import locked_splits
 
@@ -283,3 +283,11 @@ def test_parts_that_cannot_teach_or_choose_are_refused() -> None:
     with pytest.raises(DataError, match="no label of region 'r' has positive and negative samples in its val part"):
         split(labelled([*both, *none, *both], ["train"] * 2 + ["val"] * 2 + ["test"] * 2))
     assert len(split(labelled([*both, *both, *none], ["train"] * 2 + ["val"] * 2 + ["test"] * 2))["test"]) == 2
+
+
+def test_regions_with_an_image_in_common_are_named(make: Make) -> None:
+    mask, grade, other = (make([0, 1] * 6, name=name) for name in ("mask", "grade", "other"))
+    shared = {"mask": mask, "grade": replace(grade, digests=(*grade.digests[:-1], mask.digests[0]))}
+    apart = replace(other, digests=tuple(f"{index:064x}" for index in range(12)))
+    assert regions_of_same_images({**shared, "other": apart}) == [("mask", "grade")]
+    assert regions_of_same_images({"mask": mask, "other": apart}) == []
