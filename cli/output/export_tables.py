@@ -69,6 +69,7 @@ def verdicts(document: GateDocument) -> None:
         for name, row in document.regions.items()
     ]
     table("candidate against baseline", columns, rows)
+    _heads(document)
     _parts(document)
     _flips(document)
     for name, row in document.regions.items():
@@ -81,6 +82,18 @@ def _change(block: Accuracy | Subset) -> str:
     """Format a drop as a change, candidate minus baseline, with its interval."""
     drop, ci = block.drop, block.ci
     return interval(None if drop is None else 0.0 - drop, [0.0 - ci[1], 0.0 - ci[0]] if ci else None)
+
+
+def _heads(document: GateDocument) -> None:
+    """Print one row per head of a network for several regions, whose worst one counts."""
+    rows = [
+        [name, region, head.verdict.upper(), _change(head.accuracy), head.accuracy.allowed, head.accuracy.n]
+        for name, block in document.regions.items()
+        for region, head in block.heads.items()
+    ]
+    if rows:
+        columns = ("network", "region", "verdict", "accuracy change", "allowed drop", "n")
+        table("accuracy by region of the networks for several", columns, rows)
 
 
 def _parts(document: GateDocument) -> None:
@@ -170,6 +183,15 @@ def parity(document: VerifyDocument) -> None:
         for row in document.exports
     ]
     table("exports against their networks", columns, rows)
+    outputs = [
+        [row.region, f"{row.target} {row.precision}", name, _difference(one.max_abs), _difference(one.tolerance),
+         one.label_flips if one.dice is None else f"{one.flip_rate:.1e} of pixels", one.dice]
+        for row in document.exports
+        for name, one in row.outputs.items()
+    ]  # fmt: skip
+    if outputs:
+        names = ("network", "target", "output", "largest difference", "allowed", "flips", "Dice")
+        table("outputs of the networks for several regions", names, outputs)
     for row in document.exports:
         if row.bisection is not None:
             line(f"{row.path}: {_first_wrong(row.bisection)}")

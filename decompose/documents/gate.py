@@ -8,7 +8,9 @@ from __future__ import annotations
 from typing import Literal
 
 from lorkit.decompose.documents.base import Digest, Document, Interval, Part, Share, Tools, Verdict
+from lorkit.decompose.documents.baselines import Replacement
 from lorkit.decompose.documents.gate_costs import Budget, Deterministic
+from lorkit.decompose.documents.heads import MIXTURES
 from lorkit.decompose.documents.measured import Medians, Ratio, Subject, Timings
 from lorkit.decompose.machine import Machine
 
@@ -210,8 +212,17 @@ class Reasons(Part):
         return list(dict.fromkeys([*self.deterministic, *self.latency, *self.accuracy, *self.budget]))
 
 
+class HeadVerdict(Part):
+    """The accuracy of one head of a network for several regions, on the cases of its region."""
+
+    verdict: Verdict
+    accuracy: JudgedAccuracy | Accuracy
+    reasons: list[str]
+    baseline: Subject
+
+
 class GateRegion(Part):
-    """The verdict on one region: the worst of its checks."""
+    """The verdict on one region, or on a network for several: the worst of its checks."""
 
     verdict: Verdict
     created: str | None = None
@@ -220,6 +231,9 @@ class GateRegion(Part):
     """In the record of a run: an export has changed since, so that the verdict counts as inconclusive."""
     latency: Latency
     accuracy: JudgedAccuracy | Accuracy
+    """Of a network for several regions that of its worst head."""
+    heads: dict[str, HeadVerdict] = {}
+    """Of a network for several regions by region; latency and costs are compared with the baseline of the first."""
     deterministic: Deterministic
     budget: Budget | None = None
     reasons: list[str]
@@ -227,21 +241,6 @@ class GateRegion(Part):
     """The same reasons by check."""
     baseline: Subject
     candidate: Subject
-
-
-class Replacement(Part):
-    """A replaced baseline: an entry in the history of a store."""
-
-    key: str
-    replaced: Digest | None
-    """Null for a first baseline."""
-    by: Digest
-    verdict: Verdict
-    because: str | None
-    cases: Digest | None = None
-    who: str
-    commit: str | None = None
-    when: str
 
 
 class GateDocument(Document):
@@ -274,16 +273,8 @@ class GateDocument(Document):
     @property
     def headline(self) -> str:
         """The verdict in capitals, with the number of regions that it is about if there are others."""
-        judged, total = len(self.regions), self.run_regions
-        of_all = total is None or judged >= total
-        return self.verdict.upper() + ("" if of_all else f" for {judged} of {total} regions")
-
-
-class BaselineRecord(Document):
-    """`baselines.json` of a store: the current baselines and all replacements."""
-
-    kind: Literal["baselines"] = "baselines"
-    current: dict[str, Digest]
-    """Digests by region, target, profile and precision."""
-    history: list[Replacement]
-    """Oldest first."""
+        whole = [name for name in self.regions if name in MIXTURES]
+        judged, total = len(self.regions) - len(whole), self.run_regions
+        parts = [] if total is None or judged in (0, total) else [f"{judged} of {total} regions"]
+        about = [*parts, *whole] if parts or not judged else []
+        return self.verdict.upper() + (f" for {' and '.join(about)}" if about else "")

@@ -101,6 +101,8 @@ class VerifiedExport(ParityFigures, Subject):
     status: Literal["passed", "failed"]
     against: Literal["source", "samples"]
     provider: str
+    outputs: dict[str, ParityFigures] = {}
+    """Of a network with several outputs those of each, at the worst batch size; the worst is above."""
     batches: list[BatchParity]
     bisection: Bisection | None = None
 

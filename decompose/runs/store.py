@@ -14,6 +14,7 @@ from lorkit.decompose.artifacts import MANIFEST, Manifest, read_manifest
 from lorkit.decompose.config import Config, load_config
 from lorkit.decompose.documents.base import Owner
 from lorkit.decompose.documents.evaluate import ModelName
+from lorkit.decompose.documents.heads import MIXTURES
 from lorkit.decompose.errors import ArtifactError, UsageError, unknown
 from lorkit.decompose.events import EpochRow
 from lorkit.decompose.regions import RegionSet
@@ -223,15 +224,28 @@ def export_directory(run: Run, owner: str, region: str, target: str, profile: st
 def exports_of(
     run: Run, selection: ExportSelection = ALL_EXPORTS, *, owners: Sequence[str] = OWNERS
 ) -> list[ExportEntry]:
-    """Return the exports of a run that match a selection, by region, owner and path; UsageError for unknown regions."""
+    """Return the exports of a run that match a selection, by region, owner and path; UsageError for unknown regions.
+
+    Those of networks for all regions (`MIXTURES`) come last; their names select them as regions do.
+    """
     return [
         entry
-        for name in run.regions.select(selection.region).names
+        for name in select_networks(run, selection.region)
         for owner in owners
         for path in sorted(export_directory(run, owner, name, "*", "*", "*").parent.glob(f"*/{MANIFEST}"))
         if (entry := _entry(path.parent, owner, name)) is not None
         and selection.matches(entry.region, entry.target, entry.profile, entry.precision)
     ]
+
+
+def select_networks(run: Run, selection: str | None) -> tuple[str, ...]:
+    """Return the regions and the networks for all of them that a `--region` option names; UsageError if unknown."""
+    if selection in (None, "", "all"):
+        return (*run.regions.names, *MIXTURES)
+    names = [name.strip() for name in str(selection).split(",")]
+    regions = [name for name in names if name not in MIXTURES]
+    known = run.regions.select(",".join(regions)).names if regions else ()
+    return (*known, *(name for name in MIXTURES if name in names))
 
 
 def _entry(path: Path, owner: str, region: str) -> ExportEntry | None:

@@ -27,6 +27,12 @@ CERTAIN = 1e4
 """A logit beyond those of networks, so that a wrong answer ranks last."""
 
 
+def unanswered(score_inputs: ArrayLike) -> NDArray[np.bool_]:
+    """Return (N, 1): which logits (N, K) are `wrong_outputs`, also minus thresholds."""
+    rows_N1: NDArray[np.bool_] = np.abs(np.asarray(score_inputs)).max(1, keepdims=True) > CERTAIN / 2
+    return rows_N1
+
+
 class Task(Protocol):
     """The meaning of a network's outputs: targets, loss, decoding, metrics and names.
 

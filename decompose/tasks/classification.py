@@ -19,7 +19,7 @@ from lorkit.decompose.documents.scores import ClassificationScores
 from lorkit.decompose.errors import DataError
 from lorkit.decompose.metrics import classification
 from lorkit.decompose.regions import Region
-from lorkit.decompose.tasks.base import CERTAIN, ScoreInputs, Task
+from lorkit.decompose.tasks.base import CERTAIN, ScoreInputs, Task, unanswered
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -87,7 +87,7 @@ class Classification(Task):
     def answered(self, region: Region, score_inputs: ArrayLike) -> NDArray[np.bool_]:
         """Return (N, C): whether a class has the largest logit of a sample."""
         answer_NC: NDArray[np.bool_] = np.asarray(score_inputs).argmax(1)[:, None] == np.arange(len(region.classes))
-        return answer_NC
+        return answer_NC & ~unanswered(score_inputs)
 
     def chance(self, targets: ArrayLike) -> float | None:
         """Return 1/C for the C classes of the targets: the balanced accuracy of one answer for all samples."""

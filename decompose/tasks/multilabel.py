@@ -17,7 +17,7 @@ from lorkit.decompose.documents.scores import MultilabelScores
 from lorkit.decompose.metrics import multilabel
 from lorkit.decompose.metrics.rates import Rate
 from lorkit.decompose.regions import Region
-from lorkit.decompose.tasks.base import CERTAIN, ScoreInputs, Task
+from lorkit.decompose.tasks.base import CERTAIN, ScoreInputs, Task, unanswered
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -78,7 +78,7 @@ class Multilabel(Task):
     def answered(self, region: Region, score_inputs: ArrayLike) -> NDArray[np.bool_]:
         """Return (N, L): whether a label is answered as positive, by a logit from 0."""
         said_NL: NDArray[np.bool_] = np.asarray(score_inputs) >= 0
-        return said_NL
+        return said_NL & ~unanswered(score_inputs)
 
     def chance(self, targets: ArrayLike) -> float | None:
         """Return one half, the AUROC of scores without relation to the images."""

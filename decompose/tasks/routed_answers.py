@@ -106,17 +106,3 @@ def routed_answers(
         logits={name: outputs[LOGITS if weighted else head_output(name)] for name in regions},
         weighted=weighted,
     )
-
-
-def region_confusion(answers: Mapping[str, RoutedAnswers]) -> dict[str, dict[str, int]]:
-    """Count, by true region, the images by the region that they are answered as, abstentions last.
-
-    `answers` are those to the images of each true region, which may be one that the network does not know.
-    """
-    return {
-        truth: {
-            **{name: int((found.region_N[~found.abstained_N] == at).sum()) for at, name in enumerate(found.regions)},
-            ABSTAINED: int(found.abstained_N.sum()),
-        }
-        for truth, found in answers.items()
-    }

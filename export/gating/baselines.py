@@ -21,7 +21,8 @@ from pathlib import Path
 
 from lorkit.decompose.artifacts import MANIFEST, digest_file, exclusive
 from lorkit.decompose.documents.base import Verdict
-from lorkit.decompose.documents.gate import BaselineRecord, GateDocument, GateRegion, Replacement
+from lorkit.decompose.documents.baselines import BaselineRecord, Replacement
+from lorkit.decompose.documents.gate import GateDocument, GateRegion
 from lorkit.decompose.documents.measured import Subject
 from lorkit.decompose.errors import ArtifactError, UsageError
 from lorkit.export.runtime.exported import Exported, read_exported

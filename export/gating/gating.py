@@ -23,7 +23,7 @@ from lorkit.export.gating.gate_cases import GateCases
 from lorkit.export.gating.limits import ANY, DROP, Fractions, Limits, limits_of, worst
 from lorkit.export.gating.pairing import GateExports, pair_exports
 from lorkit.export.gating.record import store_verdicts
-from lorkit.export.gating.region_verdict import judge_region, unjudged_region, with_verdicts
+from lorkit.export.gating.region_verdict import judge_heads, judge_region, unjudged_region, with_verdicts
 from lorkit.export.noninferiority.accuracy import AccuracyTest
 from lorkit.export.runtime.exported import Exported, ExportPair, read_exported
 
@@ -31,7 +31,7 @@ _NOT_IN_STORE = (
     "{store} has no baseline of this region: judge it without --baseline, against the foundation, and store it with"
     " --update-baseline; or store it now with --because"
 )
-_NO_FOUNDATION_EXPORT = "the foundation is not exported for this region: run `decompose export`"
+_NO_FOUNDATION_EXPORT = "the foundation is not exported for this region, or for all of these: run `decompose export`"
 
 
 def gate(
@@ -100,7 +100,8 @@ def gate(
     reason = missing_baseline(home) if paths == [None, None] else None
     exports = GateExports(home, selection, baseline=paths[0], candidate=paths[1])
     pairs = [] if reason else pair_exports(exports)
-    limits.check_regions([*(home.regions.names if home else ()), *(pair.region for pair in pairs)])
+    each = [one.region for pair in pairs for one in pair.heads or (pair,)]
+    limits.check_regions([*(home.regions.names if home else ()), *each])
     if data is not None and len(pairs) > 1:
         raise UsageError(f"--data {data} for {len(pairs)} regions", required="one region", fix="name it with --region")
     check_replacing(update_baseline, [(pair.baseline, pair.candidate) for pair in pairs], because)
@@ -139,18 +140,27 @@ def _judge(
     regions = dict[str, GateRegion]()
     for index, pair in enumerate(pairs):
         on_event(Working(pair.region, index, len(pairs)))
-        test = replace(
-            shared,
-            allowed=limits.allowed(pair.region),
-            min_accuracy=limits.min_accuracy.value(pair.region),
-            min_recall=limits.min_recall.value(pair.region),
-        )
-        left = seconds / (len(pairs) - index)
-        found = judge_region(pair, cases.of(pair), test, margin=limits.margin, seconds=left)
+        options = {"margin": limits.margin, "seconds": seconds / (len(pairs) - index)}
+        judged = pair.heads or (pair,)
+        tests = [_test_of(one.region, shared, limits) for one in judged]
+        some = [cases.of(one) for one in judged]
+        if pair.heads:
+            found = judge_heads(pair.heads, some, tests, **options)
+        else:
+            found = judge_region(pair, some[0], tests[0], **options)
         seconds -= min(seconds, found.latency.seconds or 0.0)
         regions[pair.region] = found
     on_event(Working("done", len(pairs), len(pairs)))
     return regions
+
+
+def _test_of(region: str, shared: AccuracyTest, limits: Limits) -> AccuracyTest:
+    return replace(
+        shared,
+        allowed=limits.allowed(region),
+        min_accuracy=limits.min_accuracy.value(region),
+        min_recall=limits.min_recall.value(region),
+    )
 
 
 def exit_code(document: GateDocument, on_inconclusive: str | None = None) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
@@ -50,7 +51,10 @@ class GateExports:
     def _selected(self, owner: Owner) -> list[Exported]:
         if self.run is None:
             raise UsageError("no run", required="a run, or --baseline and --candidate", fix="name one with --run")
-        entries = exports_of(self.run, self.selection, owners=(owner,))
+        selection = self.selection
+        if owner != "expert" and any(one.info.mixture for one in self.candidates):
+            selection = replace(selection, region=None)  # it is compared with those of each of its regions
+        entries = exports_of(self.run, selection, owners=(owner,))
         return [read_exported(entry.path, chained=True) for entry in entries]
 
 
@@ -58,9 +62,11 @@ def pair_exports(exports: GateExports) -> list[ExportPair]:
     """Pair candidates with baselines, one pair per region.
 
     Without paths: the expert exports of the run with its foundation exports of the same target, profile and precision.
-    A store of baselines has one for each of these. If a region was exported in several ways, the candidate that comes
-    last by `export_preference` is used, one with a proven baseline before any without; the others, also those without a
-    baseline, are listed in `not_judged`. There is no pair if a store has no baseline for any.
+    A store of baselines has one for each of these. Candidates for several regions are paired head by head with the
+    foundation exports of their regions, or with a stored export of the same kind. If a region was exported in several
+    ways, the candidate that comes last by `export_preference` is used, one with a proven baseline before any without;
+    the others, also those without a baseline, are listed in `not_judged`. There is no pair if a store has no baseline
+    for any.
 
     Raises:
         UsageError: Nothing to compare, or two exports of different regions or classes.
@@ -68,16 +74,15 @@ def pair_exports(exports: GateExports) -> list[ExportPair]:
     candidates, run = exports.candidates, exports.run
     if exports.baseline is not None and exports.store is None:
         (named,) = exports.baselines
-        pairs = [
-            ExportPair(named, one) for one in candidates if exports.candidate or one.region.name == named.region.name
-        ]
+        pairs = [_pair(named, one) for one in candidates if exports.candidate or one.region.name == named.region.name]
     else:
         by_key = {one.key: one for one in exports.baselines}
-        pairs = [ExportPair(by_key[one.key], one) for one in candidates if one.key in by_key]
+        found = (_pair_by_key(by_key, one) for one in candidates)
+        pairs = [pair for pair in found if pair is not None]
     if not pairs and not (candidates and exports.store is not None):
         raise _nothing(candidates, run)
-    for pair in pairs:
-        _check(pair)
+    for one in (one for pair in pairs for one in pair.heads or (pair,)):
+        _check(one)
     ordered = sorted(pairs, key=lambda pair: (pair.baseline.proven, *export_preference(pair.candidate, run)))
     best = {pair.region: pair for pair in ordered}
     paired = [pair.candidate for pair in ordered]
@@ -89,6 +94,29 @@ def pair_exports(exports: GateExports) -> list[ExportPair]:
         )
         for region in dict.fromkeys(pair.region for pair in pairs)
     ]
+
+
+def _pair(baseline: Exported, candidate: Exported) -> ExportPair:
+    """Pair two exports of the same region; those of several regions also head by head."""
+    several = candidate.info.mixture is not None and baseline.key[0] == candidate.key[0]
+    names = candidate.classes if several and baseline.classes == candidate.classes else ()
+    heads = tuple(ExportPair(baseline.of_head(name), candidate.of_head(name)) for name in names)
+    return ExportPair(baseline, candidate, heads=heads)
+
+
+def _pair_by_key(by_key: Mapping[tuple[str, str, str, str], Exported], candidate: Exported) -> ExportPair | None:
+    """Pair a candidate with the baseline of its key; one of several regions else with those of each of them."""
+    own = by_key.get(candidate.key)
+    if own is not None:
+        return _pair(own, candidate)
+    if candidate.info.mixture is None:
+        return None
+    by_region = [by_key.get((name, *candidate.key[1:])) for name in candidate.classes]
+    known = [one for one in by_region if one is not None]
+    if len(known) < len(by_region):
+        return None
+    heads = tuple(ExportPair(one, candidate.of_head(one.region.name)) for one in known)
+    return ExportPair(known[0], candidate, heads=heads)
 
 
 def _check(pair: ExportPair) -> None:

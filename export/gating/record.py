@@ -13,6 +13,7 @@ from typing import Any
 from lorkit.decompose.artifacts import MANIFEST, digest_file, exclusive
 from lorkit.decompose.documents.base import Verdict
 from lorkit.decompose.documents.gate import GateDocument, GateRegion
+from lorkit.decompose.documents.heads import MIXTURES
 from lorkit.decompose.documents.measured import Subject
 from lorkit.decompose.errors import ArtifactError
 from lorkit.decompose.runs import Run, exports_of
@@ -56,7 +57,12 @@ def store_verdicts(run: Run, document: GateDocument) -> None:
 
 def _is_about(run: Run, name: str, block: GateRegion) -> bool:
     same = block.baseline.digest is not None and block.baseline.digest == block.candidate.digest
-    return name in run.regions.names and not same
+    return name in _names(run) and not same
+
+
+def _names(run: Run) -> tuple[str, ...]:
+    """Return what a gate may judge: the regions, and the networks for all of them."""
+    return (*run.regions.names, *MIXTURES)
 
 
 def _merged(run: Run, document: GateDocument, path: Path) -> GateDocument:
@@ -67,7 +73,7 @@ def _merged(run: Run, document: GateDocument, path: Path) -> GateDocument:
     if earlier is None:
         return document
     kept = {name: block for name, block in earlier.regions.items() if name not in document.regions}
-    found = {name: (kept | document.regions)[name] for name in run.regions.names if name in kept | document.regions}
+    found = {name: (kept | document.regions)[name] for name in _names(run) if name in kept | document.regions}
     warnings = [text for text in earlier.warnings if text.startswith(tuple(f"region {name}:" for name in kept))]
     merged = document.with_changes(
         regions=found,
@@ -110,7 +116,7 @@ def _counted(regions: Mapping[str, GateRegion]) -> list[Verdict]:
 
 
 def _digests(block: GateRegion) -> set[str]:
-    return {side.digest for side in (block.baseline, block.candidate) if side.digest is not None}
+    return {side.digest for side in _subjects(block) if side.digest is not None}
 
 
 def _current_digests(run: Run, blocks: Iterable[GateRegion]) -> set[str]:
@@ -120,5 +126,5 @@ def _current_digests(run: Run, blocks: Iterable[GateRegion]) -> set[str]:
     return {digest_file(path) for path in dict.fromkeys(manifests) if path.is_file()}
 
 
-def _subjects(block: GateRegion) -> tuple[Subject, Subject]:
-    return block.baseline, block.candidate
+def _subjects(block: GateRegion) -> list[Subject]:
+    return [block.baseline, block.candidate, *(head.baseline for head in block.heads.values())]

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from lorkit.decompose.documents.gate import Accuracy, GateRegion, JudgedAccuracy, Reasons
+from lorkit.decompose.documents.gate import Accuracy, GateRegion, HeadVerdict, JudgedAccuracy, Reasons
 from lorkit.decompose.errors import MissingRuntimeError
 from lorkit.export.benchmarking.interleaving import network_inputs
 from lorkit.export.gating.budgets import judge_budget
 from lorkit.export.gating.costs import judge_costs, undecided_costs
-from lorkit.export.gating.limits import Limits, worst
+from lorkit.export.gating.limits import VERDICTS, Limits, worst
 from lorkit.export.noninferiority.accuracy import AccuracyTest, judge_accuracy, undecided_accuracy
 from lorkit.export.noninferiority.cases import EvaluationCases
 from lorkit.export.noninferiority.evidence import BATCH
@@ -21,6 +21,7 @@ from lorkit.export.noninferiority.multiplicity import adjust_for_multiplicity
 from lorkit.export.runtime.batch_size import fitting
 from lorkit.export.runtime.engine import load_engine
 from lorkit.export.runtime.exported import Exported, ExportPair
+from lorkit.export.runtime.heads import engine_of
 
 if TYPE_CHECKING:
     from lorkit.export.targets.base import Engine
@@ -74,6 +75,44 @@ def judge_region(
     )
 
 
+def judge_heads(
+    pairs: Sequence[ExportPair],
+    cases: Sequence[EvaluationCases | str],
+    tests: Sequence[AccuracyTest],
+    *,
+    margin: float,
+    seconds: float,
+) -> GateRegion:
+    """Measure a candidate for several regions: latency and costs once, accuracy on the cases of each region.
+
+    Args:
+        pairs: By region the baseline, and the candidate as that of the region.
+        cases: Those of each accuracy test, or the reason why there are none.
+        tests: Settings for each region.
+        margin: Allowed growth of latency, bytes and MACs, over the baseline of the first region.
+        seconds: Time for latency.
+    """
+    heads = {pair.region: _judge_head(pair, some, test) for pair, some, test in zip(pairs, cases, tests, strict=True)}
+    # its accuracy is known: only the rest is measured
+    block = judge_region(pairs[0], "it is judged by region", tests[0], margin=margin, seconds=seconds)
+    return block.with_changes(heads=heads)
+
+
+def _judge_head(pair: ExportPair, cases: EvaluationCases | str, test: AccuracyTest) -> HeadVerdict:
+    accuracy: Accuracy = undecided_accuracy(pair.candidate, test.allowed)
+    reasons: list[str] = []
+    try:
+        if isinstance(cases, EvaluationCases):
+            with _engine(pair.baseline) as baseline, _engine(pair.candidate) as candidate:
+                accuracy = judge_accuracy(pair, (baseline, candidate), cases, test)
+        else:
+            same_file = pair.baseline.manifest.digest == pair.candidate.manifest.digest
+            accuracy, reasons = _without_cases(accuracy, test, cases, same_file=same_file)
+    except MissingRuntimeError as error:
+        reasons = [f"Nothing could be measured here: {error}."]
+    return HeadVerdict(verdict=accuracy.verdict, accuracy=accuracy, reasons=reasons, baseline=pair.baseline.describe())
+
+
 def _without_cases(accuracy: Accuracy, test: AccuracyTest, why: str, *, same_file: bool) -> tuple[Accuracy, list[str]]:
     """Judge accuracy without cases: only a file against itself has a known drop, and least values need cases."""
     if same_file and test.min_accuracy is None and test.min_recall is None:
@@ -83,24 +122,40 @@ def _without_cases(accuracy: Accuracy, test: AccuracyTest, why: str, *, same_fil
 
 
 def with_verdicts(regions: Mapping[str, GateRegion]) -> dict[str, GateRegion]:
-    """Return measured regions with their verdicts and reasons; accuracy is corrected for the number of regions."""
-    adjusted = adjust_for_multiplicity([region.accuracy for region in regions.values()])
+    """Return measured regions with their verdicts and reasons; accuracy is corrected for the number of tests."""
+    tested = [
+        block.accuracy for region in regions.values() for block in (region.heads.values() if region.heads else [region])
+    ]
+    adjusted = iter(adjust_for_multiplicity(tested))
     return {
-        name: _conclude(region, accuracy) for (name, region), accuracy in zip(regions.items(), adjusted, strict=True)
+        name: _conclude(region, [next(adjusted) for _ in range(max(1, len(region.heads)))])
+        for name, region in regions.items()
     }
 
 
-def _conclude(region: GateRegion, accuracy: Accuracy) -> GateRegion:
-    reasons = region.reasons_by_check
+def _conclude(region: GateRegion, tested: Sequence[Accuracy]) -> GateRegion:
+    reasons, (accuracy, *_) = region.reasons_by_check, tested
     assert reasons is not None
-    if isinstance(accuracy, JudgedAccuracy):
-        reasons = reasons.with_changes(accuracy=explain_accuracy(accuracy))
+    if region.heads:
+        heads = {
+            name: head.with_changes(accuracy=block, verdict=block.verdict, reasons=_said(block) or head.reasons)
+            for (name, head), block in zip(region.heads.items(), tested, strict=True)
+        }
+        accuracy = max(tested, key=lambda block: (VERDICTS.index(block.verdict), block.drop or 0.0))
+        said = [f"{name}: {text}" for name, head in heads.items() for text in head.reasons]
+        region, reasons = region.with_changes(heads=heads), reasons.with_changes(accuracy=said)
+    elif isinstance(accuracy, JudgedAccuracy):
+        reasons = reasons.with_changes(accuracy=_said(accuracy))
     verdicts = [region.deterministic.verdict, region.latency.verdict, accuracy.verdict]
     if region.budget is not None and region.budget.verdict != "not_applicable":
         verdicts.append(region.budget.verdict)
     return region.with_changes(
         verdict=worst(verdicts), accuracy=accuracy, reasons=reasons.all, reasons_by_check=reasons
     )
+
+
+def _said(block: Accuracy) -> list[str]:
+    return explain_accuracy(block) if isinstance(block, JudgedAccuracy) else []
 
 
 def _run_largest_batch(engine: Engine, subject: Exported, seed: int) -> None:
@@ -115,21 +170,22 @@ def _run_largest_batch(engine: Engine, subject: Exported, seed: int) -> None:
 @contextmanager
 def _engines(pair: ExportPair) -> Iterator[tuple[Engine, Engine, Engine]]:
     """Load baseline, candidate and baseline again as control, separately, and close them at the end."""
-    with (
-        load_engine(pair.baseline.path, threads=THREADS) as baseline,
-        load_engine(pair.candidate.path, threads=THREADS) as candidate,
-        load_engine(pair.baseline.path, threads=THREADS) as control,
-    ):
+    with _engine(pair.baseline) as baseline, _engine(pair.candidate) as candidate, _engine(pair.baseline) as control:
         yield baseline, candidate, control
+
+
+def _engine(subject: Exported) -> Engine:
+    return engine_of(load_engine(subject.path, threads=THREADS), subject)
 
 
 def unjudged_region(candidate: Exported, reason: str, limits: Limits) -> GateRegion:
     """Return the INCONCLUSIVE block of a region without a baseline, with the reason."""
-    subject = candidate.describe()
+    subject, first = candidate.describe(), candidate.info.heads[0].region
+    view = candidate.of_head(first)
     return GateRegion(
         verdict="inconclusive",
         latency=undecided_latency(limits.margin),
-        accuracy=undecided_accuracy(candidate, limits.allowed(candidate.region.name)),
+        accuracy=undecided_accuracy(view, limits.allowed(first)),
         deterministic=undecided_costs(candidate, limits.margin),
         budget=None,
         reasons=[reason],

@@ -21,6 +21,7 @@ from scipy.special import expit, softmax
 
 from lorkit.decompose.artifacts.arrays import Float32Array
 from lorkit.decompose.documents.gate import Change, ChangedAnswer
+from lorkit.decompose.tasks.base import unanswered
 
 if TYPE_CHECKING:
     from lorkit.decompose.data.prepared import PreparedRegion
@@ -29,6 +30,8 @@ IMPROVED: Final = "improved"
 WORSENED: Final = "worsened"
 BOTH_WRONG: Final = "wrong either way"
 ORDER: tuple[Change, ...] = (WORSENED, BOTH_WRONG, IMPROVED)
+NO_ANSWER = "no answer"
+"""Shown for a case that a router answers for another region, or not at all."""
 VISIBLE_DICE = 0.01
 """Smallest listed change of a mean Dice: pixels at edges change with rounding."""
 _PICTURES = 100
@@ -46,18 +49,20 @@ def changed_labels(
     """
     answers = [np.asarray(logits, np.float64).argmax(1) for logits in (baseline_NC, candidate_NC)]
     shares = [softmax(np.asarray(logits, np.float64), axis=1) for logits in (baseline_NC, candidate_NC)]
+    none = [unanswered(logits)[:, 0] for logits in (baseline_NC, candidate_NC)]
     rows = []
-    for index in np.flatnonzero(answers[0] != answers[1]).tolist():
+    for index in np.flatnonzero((answers[0] != answers[1]) | (none[0] != none[1])).tolist():
         truth, before, after = int(prepared.labels[index]), int(answers[0][index]), int(answers[1][index])
+        silent = [bool(side[index]) for side in none]
         rows.append(
             ChangedAnswer(
                 case=prepared.digests[index],
                 truth=classes[truth],
-                baseline=classes[before],
-                candidate=classes[after],
+                baseline=NO_ANSWER if silent[0] else classes[before],
+                candidate=NO_ANSWER if silent[1] else classes[after],
                 change=IMPROVED if after == truth else WORSENED if before == truth else BOTH_WRONG,
-                baseline_probability=float(shares[0][index, before]),
-                candidate_probability=float(shares[1][index, after]),
+                baseline_probability=None if silent[0] else float(shares[0][index, before]),
+                candidate_probability=None if silent[1] else float(shares[1][index, after]),
             )
         )
     return sorted(rows, key=lambda row: (ORDER.index(row.change), -(row.candidate_probability or 0.0), row.case))
@@ -75,6 +80,7 @@ def changed_table(
     """
     said = [np.asarray(one, np.float64) >= np.asarray(cut) for one, cut in zip(logits, cuts, strict=True)]
     shares = [expit(np.asarray(one, np.float64)) for one in logits]
+    none = [unanswered(one)[:, 0] for one in logits]
     rows = []
     for index, label in np.argwhere((said[0] != said[1]) & (prepared.labels >= 0)).tolist():
         name, truth, after = prepared.region.classes[label], bool(prepared.labels[index, label]), said[1][index, label]
@@ -82,11 +88,11 @@ def changed_table(
             ChangedAnswer(
                 case=prepared.digests[index],
                 truth=_answer(name, truth),
-                baseline=_answer(name, not after),
-                candidate=_answer(name, after),
+                baseline=NO_ANSWER if none[0][index] else _answer(name, not after),
+                candidate=NO_ANSWER if none[1][index] else _answer(name, after),
                 change=IMPROVED if after == truth else WORSENED,
-                baseline_probability=float(shares[0][index, label]),
-                candidate_probability=float(shares[1][index, label]),
+                baseline_probability=None if none[0][index] else float(shares[0][index, label]),
+                candidate_probability=None if none[1][index] else float(shares[1][index, label]),
             )
         )
     return sorted(rows, key=lambda row: (ORDER.index(row.change), row.case, row.candidate))

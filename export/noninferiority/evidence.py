@@ -26,6 +26,7 @@ from lorkit.export.noninferiority.label_evidence import LabelEvidence
 from lorkit.export.noninferiority.sides import Sides
 from lorkit.export.runtime.batch_size import fitting
 from lorkit.export.runtime.exported import ExportPair
+from lorkit.export.runtime.heads import HeadEngine
 
 if TYPE_CHECKING:
     from lorkit.decompose.data.prepared import PreparedRegion
@@ -81,8 +82,13 @@ def collect_evidence(
 def engine_logits(engine: Engine, prepared: PreparedRegion) -> Float32Array:
     """Run every case through an engine: (N, C, *spatial) in, (N, classes) out."""
     images = prepared.images
-    parts = [engine.run(np.ascontiguousarray(images[at : at + BATCH])) for at in range(0, len(images), BATCH)]
-    return np.concatenate(parts)
+    return np.concatenate([_outputs(engine, prepared, slice(at, at + BATCH)) for at in range(0, len(images), BATCH)])
+
+
+def _outputs(engine: Engine, prepared: PreparedRegion, part: slice) -> Float32Array:
+    """Return the outputs by which some cases are judged: wrong ones where a network answers for another region."""
+    images = np.ascontiguousarray(prepared.images[part])
+    return engine.judged(images, prepared.targets[part]) if isinstance(engine, HeadEngine) else engine.run(images)
 
 
 def _compare_labels(pair: ExportPair, engines: _Engines, prepared: _Prepared, seed: int) -> AccuracyEvidence:
@@ -113,7 +119,7 @@ def _compare_tables(pair: ExportPair, engines: _Engines, prepared: _Prepared, se
     """Compare two multilabel networks, and count the cases with a label that is answered differently."""
     one, two = (engine_logits(engine, side) for engine, side in zip(engines, prepared, strict=True))
     # from here on a label is positive from 0, whatever its threshold
-    cuts = [np.asarray(side.info.cuts, np.float32) for side in (pair.baseline, pair.candidate)]
+    cuts = [np.asarray(side.head.cuts, np.float32) for side in (pair.baseline, pair.candidate)]
     found = LabelEvidence(prepared[0], one - cuts[0], two - cuts[1], seed)
     names = pair.candidate.classes if len(pair.candidate.classes) > 1 else ()
     by_label = {name: partial(found.compare, columns=slice(index, index + 1)) for index, name in enumerate(names)}
@@ -209,5 +215,5 @@ def _batches(pair: ExportPair, engines: _Engines, prepared: _Prepared) -> Iterat
         part = slice(start, start + most)
         yield (
             part,
-            [engine.run(np.ascontiguousarray(one.images[part])) for engine, one in zip(engines, prepared, strict=True)],
+            [_outputs(engine, one, part) for engine, one in zip(engines, prepared, strict=True)],
         )

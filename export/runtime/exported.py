@@ -9,6 +9,7 @@ from lorkit.decompose.artifacts import Manifest, read_manifest, verify_chain
 from lorkit.decompose.documents.base import Owner
 from lorkit.decompose.documents.export import ExportInfo
 from lorkit.decompose.documents.gate import Side
+from lorkit.decompose.documents.heads import Head
 from lorkit.decompose.documents.measured import Subject
 from lorkit.decompose.documents.network import StoredNetwork
 
@@ -17,7 +18,10 @@ INFO = "export.json"
 
 @dataclass(frozen=True)
 class Exported(StoredNetwork):
-    """One export directory with verified digests: `info` is its `export.json`."""
+    """One export directory with verified digests: `info` is its `export.json`.
+
+    A view of one head of several (`of_head`) has the region of that head; path, costs and key are those of the whole.
+    """
 
     path: Path
     manifest: Manifest
@@ -31,7 +35,27 @@ class Exported(StoredNetwork):
     @property
     def key(self) -> tuple[str, str, str, str]:
         """Region, target, profile and precision, which must be equal for a comparison by default."""
-        return self.region.name, self.info.target, self.info.profile, self.info.precision
+        return self.info.region, self.info.target, self.info.profile, self.info.precision
+
+    @property
+    def is_head(self) -> bool:
+        """Whether it is a view of one head of several."""
+        return self.region.name != self.info.region
+
+    @property
+    def region_index(self) -> int:
+        """Index of its region among the heads."""
+        return [head.region for head in self.info.heads].index(self.region.name)
+
+    @property
+    def head(self) -> Head:
+        """The head of its region."""
+        return self.info.heads[self.region_index]
+
+    def of_head(self, region: str) -> Exported:
+        """Return the export as that of one of its regions."""
+        (head,) = (one for one in self.info.heads if one.region == region)
+        return replace(self, region=replace(head.as_region(), synthetic=self.synthetic))
 
     @property
     def synthetic(self) -> bool:
@@ -79,11 +103,15 @@ def read_exported(path: Path, *, chained: bool = False) -> Exported:
 
 @dataclass(frozen=True)
 class ExportPair:
-    """A baseline and a candidate of one region; `not_judged` names other candidates of it."""
+    """A baseline and a candidate of one region; `not_judged` names other candidates of it.
+
+    A candidate for several regions has a pair for each of them, `heads`; its own baseline is that of the first.
+    """
 
     baseline: Exported
     candidate: Exported
     not_judged: tuple[str, ...] = ()
+    heads: tuple[ExportPair, ...] = ()
 
     @property
     def sides(self) -> dict[Side, Exported]:

@@ -11,7 +11,7 @@ from lorkit.decompose.metrics import multilabel
 from lorkit.decompose.metrics.paired import paired_drop
 from lorkit.decompose.regions import Region
 from lorkit.decompose.tasks import TASKS, get_task
-from lorkit.decompose.tasks.routed_answers import ABSTAINED, region_confusion, routed_answers
+from lorkit.decompose.tasks.routed_answers import routed_answers
 
 CHEST = Region(name="chest", classes=("normal", "pneumonia", "effusion"))
 BRAIN = Region(name="brain", classes=("normal", "tumour"))
@@ -111,11 +111,6 @@ def test_masks_of_another_head_are_empty() -> None:
     judged = found.outputs_for(LUNG, np.ones((2, 4, 4), np.int64)).argmax(1)
     assert (judged[0] == 1).all()
     assert not judged[1].any()
-
-
-def test_the_confusion_of_regions_counts_abstentions_apart() -> None:
-    found = routed_answers(outputs([0.9, 0.1, 0.8]), NAMES, policy="routed", abstain_below=0.5)
-    assert region_confusion({"chest": found}) == {"chest": {"chest": 1, "brain": 1, ABSTAINED: 1}}
 
 
 def test_probabilities_that_are_not_finite_are_refused() -> None:

@@ -6,7 +6,8 @@ from xml.etree import ElementTree
 import pytest
 from sample_documents import accuracy, flip, gate, latency, region
 
-from lorkit.decompose.documents.gate import GateDocument, Replacement
+from lorkit.decompose.documents.baselines import Replacement
+from lorkit.decompose.documents.gate import GateDocument
 from lorkit.decompose.machine import fingerprint
 from lorkit.export.gating.ci_files import workflow_commands, write_junit, write_markdown
 

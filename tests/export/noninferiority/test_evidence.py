@@ -52,7 +52,7 @@ def collect(
     region: Region, one: Float32Array, two: Float32Array, *, cuts: tuple[Any, Any] = ((), ()), **targets: Any
 ) -> AccuracyEvidence:
     sides = [
-        SimpleNamespace(region=region, classes=region.classes, shape=(1, 4, 4), info=SimpleNamespace(cuts=cut))
+        SimpleNamespace(region=region, classes=region.classes, shape=(1, 4, 4), head=SimpleNamespace(cuts=cut))
         for cut in cuts
     ]
     pair: Any = SimpleNamespace(baseline=sides[0], candidate=sides[1])
