@@ -15,7 +15,6 @@ from small_runs import register_tiny
 
 from lorkit.decompose.config import load_config
 from lorkit.decompose.methods import METHODS
-from lorkit.decompose.models.routed import RoutedModel
 from lorkit.decompose.runs import open_run
 from lorkit.decompose.runs.networks import RunNetworks
 from lorkit.decompose.training.training import pretrain, train
@@ -81,7 +80,7 @@ def test_both_tasks_are_trained_and_extracted(workspace: Path, method: str) -> N
     for region, outputs in OUTPUTS.items():
         with torch.no_grad():
             expected = networks.live.eval()(image, region).logits[region]
-            if not isinstance(networks.live, RoutedModel):  # the network of a region has its router too
-                torch.testing.assert_close(networks.expert(region)(image), expected, rtol=1e-4, atol=1e-4)
+            torch.testing.assert_close(networks.expert(region)(image), expected, rtol=1e-4, atol=1e-4)
+            assert networks.student(region)(image).shape[1:] == outputs
             assert networks.foundation(region)(image).shape[1:] == outputs
         assert expected.shape[1:] == outputs
