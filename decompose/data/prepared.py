@@ -87,11 +87,38 @@ class PreparedRegion:
         )
 
 
+class PreparedImages:
+    """Images that are prepared already: those of several regions with equal recipes are prepared once."""
+
+    def __init__(self) -> None:
+        self._places: dict[tuple[str, str], tuple[Float32Array, int, float]] = {}
+
+    def find(self, recipe: str, digest: str) -> tuple[Float32Array, float] | None:
+        """Return an image (P, *spatial) and its brightest 16-bit value, -1 for other images; None if it is new."""
+        place = self._places.get((recipe, digest))
+        return None if place is None else (place[0][place[1]], place[2])
+
+    def whole(self, recipe: str, digests: Sequence[str]) -> tuple[Float32Array, float] | None:
+        """Return the array of exactly these images in this order, and their brightest value; None without one."""
+        places = [self._places.get((recipe, digest)) for digest in digests]
+        first = places[0] if places else None
+        if first is None or len(first[0]) != len(digests):
+            return None
+        fits = all(one is not None and one[0] is first[0] and one[1] == row for row, one in enumerate(places))
+        return (first[0], max(one[2] for one in places if one is not None)) if fits else None
+
+    def add(self, recipe: str, digests: Sequence[str], stored: Float32Array, brightest: Sequence[float]) -> None:
+        """Add the images of an array (N, P, *spatial), each with its brightest value."""
+        for row, (digest, value) in enumerate(zip(digests, brightest, strict=True)):
+            self._places.setdefault((recipe, digest), (stored, row, value))
+
+
 def prepare(
     samples: RegionSamples,
     recipe: Recipe,
     *,
     indices: Sequence[int] | NDArray[np.int64] | None = None,
+    shared: PreparedImages | None = None,
     memory_bytes: int = _MEMORY_BYTES,
     on_event: Listener = ignore,
 ) -> PreparedRegion:
@@ -101,6 +128,7 @@ def prepare(
         samples: A region's samples.
         recipe: Its preprocessing.
         indices: Which samples, in which order; None takes all.
+        shared: Images that are prepared already; new ones are added.
         memory_bytes: Above this size the result is an unnamed temporary file, mapped into memory.
         on_event: Receives progress.
 
@@ -109,15 +137,11 @@ def prepare(
         StorageError: No room for the temporary file.
     """
     chosen = np.arange(len(samples), dtype=np.int64) if indices is None else np.asarray(indices, dtype=np.int64)
-    gray = all(samples.images[int(index)].ndim == recipe.dims for index in chosen)
-    planes = 1 if gray else recipe.channels
-    stored = _allocate((len(chosen), planes, *recipe.size), memory_bytes)
-    brightest = -1.0  # of 16-bit images
-    for row, index in enumerate(with_progress(chosen.tolist(), f"preparing {samples.region.name}", on_event)):
-        image = samples.images[index]
-        stored[row] = _apply(samples, index, image, recipe)[:planes]
-        if image.dtype == np.uint16:
-            brightest = max(brightest, float(image.max()))
+    known = shared or PreparedImages()
+    whole = known.whole(str(recipe), [samples.digests[index] for index in chosen])
+    if whole is None:
+        whole = _prepared_images(samples, recipe, chosen, known, memory_bytes, on_event)
+    stored, brightest = whole
     notice = range_notice(recipe, brightest) if brightest >= 0 else None
     return PreparedRegion(
         region=samples.region,
@@ -134,6 +158,30 @@ def prepare(
         originals=_originals(samples, chosen),
         augment=samples.augment,
     )
+
+
+def _prepared_images(
+    samples: RegionSamples,
+    recipe: Recipe,
+    chosen: NDArray[np.int64],
+    known: PreparedImages,
+    memory_bytes: int,
+    on_event: Listener,
+) -> tuple[Float32Array, float]:
+    """Return (N, P, *spatial), and the brightest value of 16-bit images, -1 without one."""
+    planes, name = 1 if samples.gray[chosen].all() else recipe.channels, str(recipe)
+    stored = _allocate((len(chosen), planes, *recipe.size), memory_bytes)
+    brightest: list[float] = []
+    for row, index in enumerate(with_progress(chosen.tolist(), f"preparing {samples.region.name}", on_event)):
+        found = known.find(name, samples.digests[index])
+        if found is None:
+            image = samples.images[index]
+            value = float(image.max()) if image.dtype == np.uint16 else -1.0
+            found = _apply(samples, index, image, recipe), value
+        stored[row] = found[0][:planes]  # one plane fills all
+        brightest.append(found[1])
+    known.add(name, [samples.digests[index] for index in chosen], stored, brightest)
+    return stored, max(brightest, default=-1.0)
 
 
 def _masks(samples: RegionSamples, chosen: NDArray[np.int64], recipe: Recipe) -> NDArray[np.uint8] | None:

@@ -11,11 +11,12 @@ from typing import Any
 import numpy as np
 
 from lorkit.decompose.artifacts import read_json
-from lorkit.decompose.config import Config, ImageConfig, RegionConfig
+from lorkit.decompose.config import ImageConfig, RegionConfig
 from lorkit.decompose.data.assignment import Indices
 from lorkit.decompose.data.prepared import PreparedRegion, prepare
 from lorkit.decompose.data.preprocessing.recipe import build_recipe
 from lorkit.decompose.data.readers.registry import read_region
+from lorkit.decompose.data.samples.open_files import OpenFiles
 from lorkit.decompose.data.samples.pseudonyms import RUNS, Pseudonyms
 from lorkit.decompose.data.samples.samples import PARTS, RegionSamples
 from lorkit.decompose.data.splits import Splits, label_digest
@@ -41,6 +42,7 @@ class RunSplits:
 
     def __init__(self, run: Run, region: str | None = None) -> None:
         self.run, self.names = run, run.regions.select(region).names
+        self._files = OpenFiles.of(run.config)
         self._samples: dict[str, RegionSamples] = {}
         self._parts: dict[str, Mapping[str, Indices]] = {}
 
@@ -64,7 +66,7 @@ class RunSplits:
             DataError: They cannot be read, or are not those that the run was trained on.
         """
         if region not in self._samples:
-            samples = _read(self.run.config, self.run.regions.get(region), Pseudonyms(self.run.path.parent))
+            samples = _read(self.run, self.run.regions.get(region), self._files)
             self._parts[region] = locked_splits(self._document, {region: samples}).parts(region)
             self._samples[region] = samples
         return self._samples[region]
@@ -163,9 +165,11 @@ def check_part(part: str) -> str:
     return part
 
 
-def _read(config: Config, region: Region, pseudonyms: Pseudonyms) -> RegionSamples:
+def _read(run: Run, region: Region, files: OpenFiles) -> RegionSamples:
+    config, keys = run.config, Pseudonyms(run.path.parent)
     one = _named(config.regions[region.name], region)
-    return read_region(region.name, one, base=config.base, dims=len(config.image.size), pseudonyms=pseudonyms)
+    settings: dict[str, Any] = {"base": config.base, "dims": len(config.image.size), "pseudonyms": keys}
+    return read_region(region.name, one, **settings, files=files)
 
 
 def _named(config: RegionConfig, region: Region) -> RegionConfig:

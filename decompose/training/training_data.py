@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 
 from lorkit.decompose.config import Config, ImageConfig
 from lorkit.decompose.data import PreparedRegion, RegionSamples, Splits, prepare
+from lorkit.decompose.data.prepared import PreparedImages
 from lorkit.decompose.data.preprocessing.recipe import build_recipe
 from lorkit.decompose.events import Listener, Notice, ignore
 from lorkit.decompose.regions import RegionSet
@@ -51,9 +52,10 @@ def prepare_parts(
 ) -> dict[str, dict[str, PreparedRegion]]:
     """Apply each region's recipe for an image size to parts of its originals."""
     recipes = {name: build_recipe(image, config.regions[name]) for name in samples}
+    shared = PreparedImages()  # an image of several regions
     return {
         part: {
-            name: prepare(one, recipes[name], indices=splits.parts(name)[part], on_event=on_event)
+            name: prepare(one, recipes[name], indices=splits.parts(name)[part], shared=shared, on_event=on_event)
             for name, one in samples.items()
         }
         for part in parts

@@ -8,6 +8,7 @@ since drawing a region takes a fraction of a second and gives the same pixels on
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +18,7 @@ from lorkit.decompose.data.phantoms.anatomy import ANATOMIES
 from lorkit.decompose.data.phantoms.canvas import SIDE, Canvas, Draws
 from lorkit.decompose.data.random_numbers import keys
 from lorkit.decompose.data.samples.label_table import UNCERTAIN
+from lorkit.decompose.data.samples.open_files import OpenFiles
 from lorkit.decompose.data.samples.source import Source
 from lorkit.decompose.errors import unknown
 from lorkit.decompose.machine import usable_threads
@@ -36,8 +38,9 @@ def accepts(entries: list[str]) -> int:
     return int(entries[0].startswith(PREFIX))
 
 
-def read(entries: list[str], config: RegionConfig) -> Source:
+def read(entries: list[str], config: RegionConfig, files: OpenFiles | None = None) -> Source:
     """Draw all samples of a phantom region; raise UsageError for an unknown name."""
+    del config
     name = entries[0].removeprefix(PREFIX)
     if name not in (*ANATOMIES, FINDINGS):
         raise unknown("phantom region", name, (*ANATOMIES, FINDINGS))
@@ -46,8 +49,9 @@ def read(entries: list[str], config: RegionConfig) -> Source:
     parts = np.repeat(list(PATIENTS), [count * PICTURES for count in PATIENTS.values()]).tolist()
     groups = tuple(f"{name}/p{patient:04d}" for patient in patients)
     anatomy = ANATOMIES["chest" if name == FINDINGS else name]
+    shared = files or OpenFiles()
     return Source(
-        images=draw(name, patients, pictures),
+        images=shared.arrays(Path(entries[0]), lambda _: {"images": draw(name, patients, pictures)})["images"],
         labels=stated_findings(patients) if name == FINDINGS else labels_of(name, patients),
         classes=anatomy.classes[1:] if name == FINDINGS else anatomy.classes,
         ids=tuple(f"{group}/{picture}" for group, picture in zip(groups, pictures, strict=True)),

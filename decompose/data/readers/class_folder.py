@@ -16,6 +16,7 @@ from lorkit.decompose.data.formats.registry import KNOWN, is_image
 from lorkit.decompose.data.preprocessing.recipe import intensity_step
 from lorkit.decompose.data.readers.dicom_patients import patients_in_headers
 from lorkit.decompose.data.readers.image_files import FileImages, within
+from lorkit.decompose.data.samples.open_files import OpenFiles
 from lorkit.decompose.data.samples.samples import encode, known_part, order_classes
 from lorkit.decompose.data.samples.source import Source
 from lorkit.decompose.errors import DataError
@@ -34,7 +35,7 @@ def accepts(entries: list[str]) -> int:
     return int(Path(entries[0]).is_dir())
 
 
-def read(entries: list[str], config: RegionConfig) -> Source:
+def read(entries: list[str], config: RegionConfig, files: OpenFiles | None = None) -> Source:
     """List a folder of classes; files are decoded on access.
 
     Raises:
@@ -54,7 +55,7 @@ def read(entries: list[str], config: RegionConfig) -> Source:
     groups = found.groups if found else tuple(row.group for row in rows)
     classes = config.classes or order_classes(row.label for row in rows)
     return Source(
-        images=FileImages([row.path for row in rows], intensity_step(config)),
+        images=FileImages([row.path for row in rows], intensity_step(config), files),
         labels=encode([row.label for row in rows], str(root), classes),
         classes=classes,
         ids=tuple(row.name for row in rows),

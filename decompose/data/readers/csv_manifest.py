@@ -22,6 +22,7 @@ from lorkit.decompose.data.readers.csv_table import local_path, read_table
 from lorkit.decompose.data.readers.dicom_patients import patients_in_headers
 from lorkit.decompose.data.readers.image_files import FileImages, within
 from lorkit.decompose.data.samples.label_table import MULTILABEL, NEGATIVE, POSITIVE, UNCERTAIN
+from lorkit.decompose.data.samples.open_files import OpenFiles
 from lorkit.decompose.data.samples.patients import names_patients, stated_groups
 from lorkit.decompose.data.samples.samples import encode, order_classes, part_name
 from lorkit.decompose.data.samples.source import Source
@@ -39,7 +40,7 @@ def accepts(entries: list[str]) -> int:
     return 2 if len(entries) > 1 and Path(entries[1]).is_dir() else 1
 
 
-def read(entries: list[str], config: RegionConfig) -> Source:
+def read(entries: list[str], config: RegionConfig, files: OpenFiles | None = None) -> Source:
     """Read a manifest; images are decoded on access.
 
     Raises:
@@ -54,7 +55,7 @@ def read(entries: list[str], config: RegionConfig) -> Source:
     labels, classes = _label_columns(path, rows, config) if many else _label_column(path, rows, config)
     known = {*_KNOWN, *(name.strip().lower() for name in classes if many)}
     source = Source(
-        images=FileImages(paths, intensity_step(config)),
+        images=FileImages(paths, intensity_step(config), files),
         labels=labels,
         classes=classes,
         ids=tuple(row.get("id") or row["path"] for _, row in rows),

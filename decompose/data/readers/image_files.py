@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from lorkit.decompose.data.formats.registry import open_image
 from lorkit.decompose.data.formats.stored import network_values
+from lorkit.decompose.data.samples.open_files import OpenFiles
 from lorkit.decompose.documents.recipe import Intensity
 from lorkit.decompose.errors import DataError
 
@@ -22,12 +23,21 @@ class FileImages:
     Args:
         paths: Files, or folders of DICOM slices.
         intensity: First step of the recipe that will take the images: a window decides what a DICOM file gives.
-        cache_bytes: Budget of decoded images.
+        files: Images of other regions, which may be of the same files.
+        cache_bytes: Budget of the images that are decoded here.
     """
 
-    def __init__(self, paths: Sequence[Path], intensity: Intensity, cache_bytes: int = _CACHE_BYTES) -> None:
+    def __init__(
+        self,
+        paths: Sequence[Path],
+        intensity: Intensity,
+        files: OpenFiles | None = None,
+        *,
+        cache_bytes: int = _CACHE_BYTES,
+    ) -> None:
         self.paths = tuple(paths)
-        self._intensity = intensity
+        self._intensity, self._rule = intensity, str(intensity)
+        self._files = files or OpenFiles()
         self._cache: dict[int, NDArray[Any]] = {}
         self._left = cache_bytes
 
@@ -44,10 +54,16 @@ class FileImages:
         kept = self._cache.get(index)
         if kept is not None:
             return kept
+        key = (self.paths[index].resolve(), self._rule)
+        shared = self._files.image(key)
+        if shared is not None:
+            self._cache[index] = shared
+            return shared
         image = self.decode(self.paths[index])
         if image.nbytes <= self._left:
             self._left -= image.nbytes
             self._cache[index] = image
+            self._files.keep(key, image)
         return image
 
 

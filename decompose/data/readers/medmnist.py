@@ -11,6 +11,7 @@ import numpy as np
 
 from lorkit.decompose.config import RegionConfig
 from lorkit.decompose.data.readers.npz import check_images, keys_of, load_arrays, read_labels
+from lorkit.decompose.data.samples.open_files import OpenFiles
 from lorkit.decompose.data.samples.samples import PARTS
 from lorkit.decompose.data.samples.source import Source
 from lorkit.decompose.errors import DataError
@@ -21,14 +22,14 @@ def accepts(entries: list[str]) -> int:
     return int(Path(entries[0]).suffix.lower() == ".npz" and "train_images" in keys_of(Path(entries[0])))
 
 
-def read(entries: list[str], config: RegionConfig) -> Source:
+def read(entries: list[str], config: RegionConfig, files: OpenFiles | None = None) -> Source:
     """Read one file with its three parts; each image is a group, since MedMNIST publishes no patients.
 
     Raises:
         DataError: An array is missing or the parts' images differ in shape.
     """
     path = Path(entries[0])
-    arrays = load_arrays(path)
+    arrays = (files or OpenFiles()).arrays(path, load_arrays)
     for part in PARTS:
         for key in (f"{part}_images", f"{part}_labels"):
             if key not in arrays:

@@ -18,6 +18,7 @@ from lorkit.decompose.data.formats import nifti
 from lorkit.decompose.data.preprocessing.recipe import intensity_step
 from lorkit.decompose.data.readers.image_files import FileImages
 from lorkit.decompose.data.samples.mask_labels import MaskLabels, labels_of
+from lorkit.decompose.data.samples.open_files import OpenFiles
 from lorkit.decompose.data.samples.source import Source
 from lorkit.decompose.errors import DataError
 
@@ -34,7 +35,7 @@ def accepts(entries: list[str]) -> int:
     return int(_layout(Path(entries[0])) is not None)
 
 
-def read(entries: list[str], config: RegionConfig) -> Source:
+def read(entries: list[str], config: RegionConfig, files: OpenFiles | None = None) -> Source:
     """Pair the files of a folder; voxels are read when asked for.
 
     Raises:
@@ -59,7 +60,7 @@ def read(entries: list[str], config: RegionConfig) -> Source:
     found_masks = MaskFiles([masks[case] for case in ids], intensity_step(config))
     found_masks.labels = labels
     return Source(
-        images=FileImages([images[case] for case in ids], intensity_step(config)),
+        images=FileImages([images[case] for case in ids], intensity_step(config), files),
         labels=np.zeros(len(ids), dtype=np.int64),
         classes=labels.names,
         ids=ids,

@@ -21,6 +21,7 @@ from lorkit.decompose.data.samples.annotations import without_background
 from lorkit.decompose.data.samples.columns import Columns
 from lorkit.decompose.data.samples.label_table import MULTILABEL, is_table, to_table
 from lorkit.decompose.data.samples.mask_labels import MaskLabels, labels_of
+from lorkit.decompose.data.samples.open_files import OpenFiles
 from lorkit.decompose.data.samples.patients import names_patients, stated_groups
 from lorkit.decompose.data.samples.samples import encode, order_classes, part_name
 from lorkit.decompose.data.samples.source import Source
@@ -36,7 +37,7 @@ def accepts(entries: list[str]) -> int:
     return int(Path(entries[0]).suffix.lower() == ".npz" and "train_images" not in keys_of(Path(entries[0])))
 
 
-def read(entries: list[str], config: RegionConfig) -> Source:
+def read(entries: list[str], config: RegionConfig, files: OpenFiles | None = None) -> Source:
     """Read one file.
 
     Raises:
@@ -44,7 +45,7 @@ def read(entries: list[str], config: RegionConfig) -> Source:
         UsageError: It has labels and masks although no task is stated.
     """
     path = Path(entries[0])
-    arrays = load_arrays(path)
+    arrays = (files or OpenFiles()).arrays(path, load_arrays)
     images = check_images(path, _required(path, arrays, "images"))
     masks = None
     if task_of(path, arrays, config.task) == "segmentation":

@@ -15,6 +15,7 @@ from lorkit.decompose.data.phantoms import reader as phantom
 from lorkit.decompose.data.readers import class_folder, csv_manifest, medmnist, nifti, npz
 from lorkit.decompose.data.samples.columns import join_columns
 from lorkit.decompose.data.samples.label_table import MULTILABEL, UNCERTAIN
+from lorkit.decompose.data.samples.open_files import OpenFiles
 from lorkit.decompose.data.samples.pseudonyms import Pseudonyms
 from lorkit.decompose.data.samples.samples import KNOWN_TASKS, PARTS, SEGMENTATION, RegionSamples, check_samples
 from lorkit.decompose.data.samples.source import Images, Source
@@ -27,7 +28,7 @@ class Reader(NamedTuple):
 
     kind: str
     accepts: Callable[[list[str]], int]
-    read: Callable[[list[str], RegionConfig], Source]
+    read: Callable[[list[str], RegionConfig, OpenFiles], Source]
 
 
 # Tried in this order; a new kind of source is one module and one line.
@@ -49,6 +50,7 @@ def read_region(
     complete: bool = True,
     dims: int = 2,
     pseudonyms: Pseudonyms | None = None,
+    files: OpenFiles | None = None,
 ) -> RegionSamples:
     """Read all samples of a region.
 
@@ -59,17 +61,18 @@ def read_region(
         complete: Require a sample of every class; False for a file that is only evaluated.
         dims: Entries of `image.size`: 2 reads 2D images, 3 volumes.
         pseudonyms: Keyed hashes of patient ids in DICOM headers; by default those of `runs/`.
+        files: Shared with other regions, so that a file of several is read once.
 
     Raises:
         UsageError: An unknown kind of source, or an unsupported task.
         DataError: Samples that cannot be used; the message names file, sample and region.
     """
     if config.data is not None:
-        source = read_entries(config.data, config, base)
+        source = read_entries(config.data, config, base, files)
         return check_samples(name, config, source, complete=complete, dims=dims, pseudonyms=pseudonyms)
     sources = []
     for part in PARTS:
-        found = read_entries(getattr(config, part) or (), config, base)
+        found = read_entries(getattr(config, part) or (), config, base, files)
         sources.append(replace(found, parts=(part,) * len(found.labels)))  # the part of the list that names it
     joined = concatenate(sources)
     return check_samples(name, config, joined, complete=complete, dims=dims, pseudonyms=pseudonyms)
@@ -86,8 +89,11 @@ def read_regions(
     """
     dims = len(config.image.size)
     regions = with_progress(list(config.regions.items()), "reading data", on_event)
-    settings: dict[str, Any] = {"base": config.base, "dims": dims, "pseudonyms": pseudonyms}
-    return {name: read_region(name, region, **settings) for name, region in regions}
+    files = OpenFiles.of(config)
+    settings: dict[str, Any] = {"base": config.base, "dims": dims, "pseudonyms": pseudonyms, "files": files}
+    samples = {name: read_region(name, region, **settings) for name, region in regions}
+    files.drop_arrays()
+    return samples
 
 
 def expected_task(config: Config) -> str:
@@ -105,13 +111,13 @@ def expected_task(config: Config) -> str:
     return "classification"
 
 
-def read_entries(entries: Sequence[str], config: RegionConfig, base: Path) -> Source:
+def read_entries(entries: Sequence[str], config: RegionConfig, base: Path, files: OpenFiles | None = None) -> Source:
     """Read a list of data entries into one source, each with the first reader that takes it."""
     left = [resolve_path(entry, base) for entry in entries]
     sources = []
     while left:
         reader, count = _reader_of(left)
-        sources.append(reader.read(left[:count], config))
+        sources.append(reader.read(left[:count], config, files or OpenFiles()))
         left = left[count:]
     if not sources:
         raise DataError("an empty list of data", required="at least one path", fix="state the region's data")

@@ -40,6 +40,7 @@ class RegionSamples(Source):
 
     Attributes:
         digests: SHA-256 of each image's dtype, shape and pixels: equal images have equal digests.
+        gray: (N,) whether an image has no colours.
         dims: 2 for 2D images, 3 for volumes.
         mask_digests: SHA-256 of each mask; empty without masks.
         present: (N, S) whether a structure is in a mask; None without masks.
@@ -48,6 +49,7 @@ class RegionSamples(Source):
 
     region: Region
     digests: tuple[str, ...]
+    gray: NDArray[np.bool_]
     dims: int = 2
     mask_digests: tuple[str, ...] = ()
     present: NDArray[np.bool_] | None = None
@@ -143,7 +145,7 @@ def check_samples(
     if source.identifying:
         keys = pseudonyms or Pseudonyms()
         source = replace(source, groups=tuple(keys.pseudonym(group) for group in source.groups))
-    digests = tuple(_digest(name, source, index, dims) for index in range(len(source.labels)))
+    digests, gray = zip(*(_digest(name, source, index, dims) for index in range(len(source.labels))), strict=True)
     masks = read_masks(name, config, source, complete=complete) if source.masks is not None else None
     classes = masks.structures if masks is not None else tuple(config.classes or source.classes)
     labels = labels_in_order(name, source, classes, complete=complete)
@@ -164,6 +166,7 @@ def check_samples(
         **{**vars(source), "classes": classes, "labels": labels, "notices": notices},
         region=region,
         digests=digests,
+        gray=np.array(gray),
         dims=dims,
         mask_digests=masks.digests if masks is not None else (),
         present=masks.present if masks is not None else None,
@@ -223,7 +226,8 @@ def part_name(text: str, where: str) -> str | None:
     return part
 
 
-def _digest(name: str, source: Source, index: int, dims: int) -> str:
+def _digest(name: str, source: Source, index: int, dims: int) -> tuple[str, bool]:
+    """Check an image; return its digest and whether it has no colours."""
     image = source.images[index]
     try:
         # before training, which a broken image of the test part would otherwise follow
@@ -231,7 +235,7 @@ def _digest(name: str, source: Source, index: int, dims: int) -> str:
     except DataError as error:
         where = f"sample '{source.ids[index]}' of region '{name}'"
         raise DataError(f"{where}: {error.given}", required=error.required, fix=error.fix) from None
-    return digest_image(image)
+    return digest_image(image), image.ndim == dims
 
 
 def _check_task(name: str, config: RegionConfig, source: Source) -> None:
