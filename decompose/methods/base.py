@@ -135,6 +135,7 @@ class Method(ABC):
         uses_teacher: Whether its losses need the foundation's outputs.
         separate: Whether each region has an independent network and its own training.
         starts_from_foundation: Whether its networks are the adapted foundation, else the student.
+        finds_region: Whether its network finds the region of an image.
         routed: Whether a router answers images of an unknown region.
     """
 
@@ -142,6 +143,7 @@ class Method(ABC):
     uses_teacher: bool = False
     separate: bool = False
     starts_from_foundation: bool = False
+    finds_region: bool = False
     routed: bool = False
 
     def phases(self, regions: RegionSet) -> list[RegionSet]:
