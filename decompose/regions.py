@@ -20,7 +20,7 @@ _OF_TORCH = (
     "register_state_dict_pre_hook requires_grad_ set_extra_state set_submodule setdefault share_memory state_dict to "
     "to_empty train training type update values xpu zero_grad"
 )
-RESERVED = ("foundation", "student", "all", *_OF_TORCH.split())
+RESERVED = ("foundation", "student", "all", "router", "region-id", *_OF_TORCH.split())
 MIXTURE = "mixture"
 """The `task` of a network with heads for several regions."""
 _NAME = re.compile(r"[a-z][a-z0-9_-]{0,63}")

@@ -1,8 +1,8 @@
-"""`decompose extract`: plain networks of a run, one per region."""
+"""`decompose extract`: plain networks of a run, one per region, and networks of all regions."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, TypeAlias
 
 import typer
 
@@ -11,10 +11,29 @@ from lorkit.cli import options
 if TYPE_CHECKING:
     from lorkit.decompose.documents.expert import Reduction
 
+Regions: TypeAlias = Annotated[
+    str | None,
+    typer.Option(
+        metavar="NAME|all", help="Regions, separated by commas. Default: all, or none beside --router and --region-id."
+    ),
+]
+Router: TypeAlias = Annotated[
+    bool,
+    typer.Option("--router", help="Extract one network with all heads that needs no region, of a mola-router run."),
+]
+RegionId: TypeAlias = Annotated[
+    bool,
+    typer.Option(
+        "--region-id", help="Extract one network with all heads for mixed batches, given the region of each image."
+    ),
+]
+
 
 def extract(
     run: options.RunName = None,
-    region: options.RegionName = "all",
+    region: Regions = None,
+    router: Router = False,
+    region_id: RegionId = False,
     recalibrate: Annotated[
         bool,
         typer.Option(
@@ -33,9 +52,10 @@ def extract(
     force: options.Force = False,
     as_json: options.Json = False,
 ) -> None:
-    """Extract experts of a run as plain networks.
+    """Extract experts of a run as plain networks, or one network of all regions.
 
-    Each has the original classes and keys and a model card, and is checked to equal the trained model.
+    Each has a model card, and is checked to equal the trained model. The expert of a region has the original classes
+    and keys; in a mola-router run it has the router and all adapters.
     """
     from lorkit.cli.output.progress import ProgressLine
     from lorkit.cli.output.streams import print_json, print_result, print_status
@@ -43,7 +63,15 @@ def extract(
 
     with ProgressLine("extract") as progress:
         results = take_out(
-            run, region=region, recalibrate=recalibrate, rank=rank, out=out, force=force, on_event=progress
+            run,
+            region=region,
+            router=router,
+            region_id=region_id,
+            recalibrate=recalibrate,
+            rank=rank,
+            out=out,
+            force=force,
+            on_event=progress,
         )
     if as_json:
         print_json({"experts": [vars(result) for result in results]}, kind="extract")

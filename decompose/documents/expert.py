@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Literal
 
 from lorkit.decompose.documents.base import Digest, Document, Interval, Part
+from lorkit.decompose.documents.gated import GatedLayers
 from lorkit.decompose.documents.network import ImageShape, NetworkInfo, Normalisation
 from lorkit.decompose.documents.scores import TaskScores
 
@@ -97,3 +98,5 @@ class ExpertInfo(NetworkInfo, Document):
     equality: Equality
     validation: TaskScores
     reduction: Reduction | None = None
+    layers: GatedLayers | None = None
+    """Layers with the adapters of a router, which is part of the network; null for a plain network."""

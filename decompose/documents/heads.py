@@ -14,6 +14,8 @@ IMAGE, REGION = "image", "region"
 """Names of a network's inputs; some take the index of each image's region."""
 LOGITS, REGION_PROBABILITIES, CONFIDENCE, GATES = "logits", "region_probabilities", "confidence", "gates"
 """Names of a network's outputs; of several heads each has its own (`head_output`)."""
+ROUTER: Literal["router"] = "router"
+REGION_ID: Literal["region-id"] = "region-id"
 MixtureForm = Literal["router", "region-id"]
 """A network for all regions that finds the region of an image, or one that takes it as an input."""
 MIXTURES: tuple[MixtureForm, ...] = get_args(MixtureForm)

@@ -1,19 +1,44 @@
-"""`expert.json` of a mixture: a network of several regions, and the gated layers that rebuild it."""
+"""`expert.json` of a mixture: a network of several regions, and what rebuilds its gated layers."""
 
 from __future__ import annotations
 
 from typing import Literal
 
-from lorkit.decompose.documents.base import Part
+from lorkit.decompose.documents.base import Document
+from lorkit.decompose.documents.evaluate import RegionPrediction
+from lorkit.decompose.documents.expert import Equality, ExpertSource
+from lorkit.decompose.documents.gated import GatedLayers
+from lorkit.decompose.documents.heads import Mixture
+from lorkit.decompose.documents.network import ImageShape, Normalisation
+from lorkit.decompose.documents.recipe import Recipe
+from lorkit.decompose.documents.scores import TaskScores
 
-GatedForm = Literal["low-rank", "blocks", "mixed", "full", "norm"]
-"""Forms of gated layers (`models.mixtures`): factors, factors of layout reshape, weights per sample, updates, norms."""
 
+class MixtureInfo(Document):
+    """The `expert.json` of a network of several regions.
 
-class GatedSpec(Part):
-    """One gated layer: its name in the backbone, its form, the ranks of its adapters, and its group of gates."""
+    The heads are in the order of the region ids.
+    """
 
-    name: str
-    form: GatedForm
-    ranks: list[int]
-    group: int
+    kind: Literal["mixture"] = "mixture"
+    mixture: Mixture
+    backbone: str
+    image: ImageShape
+    recipe: Recipe
+    """Preprocessing of the images of every region."""
+    gray: bool
+    """Whether the images of all regions are gray."""
+    normalise: Normalisation
+    layers: GatedLayers
+    parameters: int
+    macs: int
+    data: dict[str, dict[str, int]]
+    """Images of each part, by region."""
+    synthetic: bool
+    source: ExpertSource
+    equality: dict[str, Equality]
+    """By region, of its own head."""
+    validation: dict[str, TaskScores]
+    """By region, of its own head: the region is known."""
+    prediction: RegionPrediction | None = None
+    """How a router predicts regions of the validation split, on which its limit was set."""

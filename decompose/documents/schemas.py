@@ -21,6 +21,7 @@ from lorkit.decompose.documents.expert import ExpertInfo
 from lorkit.decompose.documents.export import ExportDocument, ExportInfo
 from lorkit.decompose.documents.gate import GateDocument
 from lorkit.decompose.documents.inspect import InspectDocument
+from lorkit.decompose.documents.mixture import MixtureInfo
 from lorkit.decompose.documents.predict import PredictDocument
 from lorkit.decompose.documents.report import ReportDocument, ReportFiles
 from lorkit.decompose.documents.verify import VerifyDocument
@@ -35,12 +36,13 @@ DOCUMENTS: dict[str, type[Document]] = {
     "export-info": ExportInfo,
     "gate": GateDocument,
     "inspect": InspectDocument,
+    "mixture-info": MixtureInfo,
     "predict": PredictDocument,
     "report": ReportDocument,
     "report-files": ReportFiles,
     "verify": VerifyDocument,
 }
-"""Documents by command; `*-info` are the files `expert.json` and `export.json`."""
+"""Documents by command; `*-info` are files: `expert.json` of an expert or of several regions, and `export.json`."""
 _DRAFT = "https://json-schema.org/draft/2020-12/schema"
 _HEAD = ("schema_version", "kind", "warnings")
 

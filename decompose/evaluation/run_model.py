@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from torch import nn
 
+from lorkit.decompose.documents.heads import ROUTER
 from lorkit.decompose.documents.network import Decision
 from lorkit.decompose.documents.recipe import Recipe
 from lorkit.decompose.errors import DataError, UsageError
 from lorkit.decompose.evaluation.thresholds import decide
-from lorkit.decompose.evaluation.unknown_regions import RunRouter, router_of_live_model
+from lorkit.decompose.evaluation.unknown_regions import RunRouter, router_of_live_model, router_of_network
 from lorkit.decompose.events import Listener, Working
 from lorkit.decompose.models.foundation.teacher import Teacher
 from lorkit.decompose.models.routed import RoutedModel
@@ -16,6 +17,7 @@ from lorkit.decompose.runs import Run
 from lorkit.decompose.runs.expert import LoadedExpert, is_expert, load_expert
 from lorkit.decompose.runs.lineage import check_parent
 from lorkit.decompose.runs.locked_data import RunSplits, foundation_recipe, recipe_of_region
+from lorkit.decompose.runs.mixture import is_mixture, load_mixture
 from lorkit.decompose.runs.networks import RunNetworks
 from lorkit.decompose.tasks import get_task
 
@@ -53,6 +55,11 @@ class RunModel:
         live = self.networks.live if self.model == "experts" else None
         if not isinstance(live, RoutedModel):
             return None
+        directory = self.run.experts_dir / ROUTER
+        if is_mixture(directory):
+            extracted = load_mixture(directory)
+            check_parent(extracted, self.run)
+            return router_of_network(extracted.network, extracted.info.mixture, extracted.recipe)
         on_event(Working("the region predictor", 0, 1))
         try:
             return router_of_live_model(self.run, live, self.splits)

@@ -8,13 +8,16 @@ from pathlib import Path
 from typing import Literal
 
 import numpy as np
+import torch
+from torch import nn
 
 from lorkit.decompose.artifacts import digest_file
+from lorkit.decompose.artifacts.arrays import Float32Array
 from lorkit.decompose.config import RegionConfig
 from lorkit.decompose.data.prepared import PreparedRegion, prepare
 from lorkit.decompose.data.readers.registry import read_region
 from lorkit.decompose.documents.evaluate import DataFile, OutsideImages, RegionPrediction, RegionShare
-from lorkit.decompose.documents.heads import HeadPolicy
+from lorkit.decompose.documents.heads import HeadPolicy, Mixture
 from lorkit.decompose.documents.recipe import Recipe
 from lorkit.decompose.errors import UsageError
 from lorkit.decompose.evaluation.region_calibration import fit_region_predictor
@@ -85,6 +88,18 @@ def router_of_live_model(run: Run, model: RoutedModel, splits: RunSplits) -> Run
     policy = run.config.mola.heads
     network = live_router(model, fit_region_predictor(model, train, val), policy)
     return RunRouter(network, names, recipe, policy, ABSTAIN_BELOW, "live")
+
+
+def router_of_network(network: nn.Module, mixture: Mixture, recipe: Recipe) -> RunRouter:
+    """Return an extracted router, which is described by `mixture`, for images prepared by `recipe`."""
+
+    @torch.inference_mode()
+    def run(images: Float32Array) -> Mapping[str, Float32Array]:
+        outputs = network(torch.tensor(images))
+        return {name: value.numpy() for name, value in zip(mixture.output_names, outputs, strict=True)}
+
+    names = tuple(head.region for head in mixture.heads)
+    return RunRouter(run, names, recipe, mixture.policy, mixture.abstain_below or 0.0, "extracted")
 
 
 def score_unknown(router: RunRouter, samples: Mapping[str, PreparedRegion]) -> dict[str, RoutedScores]:

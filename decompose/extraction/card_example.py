@@ -1,8 +1,9 @@
-"""The program on an expert's card: predict one file with torch alone, with the expert's recipe."""
+"""The program on the card of a network: predict one file with torch alone, with the expert's recipe."""
 
 from __future__ import annotations
 
 from lorkit.decompose.documents.expert import ExpertInfo
+from lorkit.decompose.documents.mixture import MixtureInfo
 from lorkit.decompose.documents.recipe import Intensity
 
 _RESIZE = """def resize(plane, height, width):
@@ -21,15 +22,61 @@ def example(info: ExpertInfo) -> str:
 
     It needs torch, numpy and Pillow, for volumes also nibabel.
     """
-    read = _volume(info) if info.recipe.dims == 3 else _picture(info)
+    classes = 'classes = json.load(open("expert.json"))["classes"]\n'
+    return f"{_head(info)}{classes}{_read(info)}{_answer(info)}"
+
+
+def mixture_example(info: MixtureInfo) -> str:
+    """Return a program as `example` does, of a network of several regions: of the first, or of the region found."""
+    about, first = info.mixture, info.mixture.heads[0].region
+    load = """about = json.load(open("expert.json"))["mixture"]
+heads = about["heads"]
+network = torch.export.load("model.pt2").module()
+batch = torch.from_numpy(image)[None]
+"""
+    if about.form == "region-id":
+        run = f"""regions = [head["region"] for head in heads]
+index = regions.index("{first}")  # the region of this image, which you know
+logits = network(batch, torch.tensor([index]))[index][0]
+"""
+    else:
+        own = "at" if about.policy != "weighted" else len(about.heads)
+        run = f"""outputs = network(batch)
+*_, probabilities, confidence, gates = outputs
+at = int(probabilities[0].argmax())
+head, logits = heads[at], outputs[{own}][0]
+print(head["region"], float(probabilities[0, at]), "confidence", float(confidence[0]))
+if confidence[0] < (about["abstain_below"] or 0):
+    raise SystemExit("no region is recognised, so there is no answer")
+"""
+    head = "head = heads[index]\n" if about.form == "region-id" else ""
+    return f"{_head(info)}{_read(info)}{load}{run}{head}{_ANSWERS}"
+
+
+_ANSWERS = """if head["task"] == "segmentation":
+    mask = logits.argmax(0)  # 0 is background
+    print({name: int((mask == value).sum()) for value, name in enumerate(head["classes"], start=1)})
+elif head["task"] == "multilabel":
+    for name, probability in zip(head["classes"], logits.sigmoid().tolist()):
+        limit = head["decision"]["thresholds"][name]
+        print(name, probability, "uncertain" if limit is None else "positive" if probability >= limit else "negative")
+else:
+    print(dict(zip(head["classes"], logits.softmax(0).tolist())))
+"""
+
+
+def _head(info: ExpertInfo | MixtureInfo) -> str:
     head = "import json\n\nimport numpy as np\nimport torch\nfrom PIL import Image\n\n"
     if info.recipe.dims == 3:
         head = head.replace("import numpy", "import nibabel\nimport numpy")
-    classes = 'classes = json.load(open("expert.json"))["classes"]\n'
-    return f"{head}\n{_RESIZE}\n{classes}{read}{_answer(info)}"
+    return f"{head}\n{_RESIZE}\n"
 
 
-def _picture(info: ExpertInfo) -> str:
+def _read(info: ExpertInfo | MixtureInfo) -> str:
+    return _volume(info) if info.recipe.dims == 3 else _picture(info)
+
+
+def _picture(info: ExpertInfo | MixtureInfo) -> str:
     count = info.recipe.channels
     mode = "L" if count == 1 or info.gray else "RGB"
     stack = ".repeat(3, axis=0)" if count == 3 and mode == "L" else ""
@@ -44,7 +91,7 @@ image = np.stack([resize(plane, {height}, {width}) for plane in planes]){stack}
 """
 
 
-def _volume(info: ExpertInfo) -> str:
+def _volume(info: ExpertInfo | MixtureInfo) -> str:
     deep, height, width = info.recipe.size
     return f"""volume = nibabel.as_closest_canonical(nibabel.load("image.nii.gz"))  # RAS axes
 stored = str(np.asanyarray(volume.dataobj).dtype)

@@ -5,9 +5,10 @@ Shapes: N images, K outputs; `spatial` is the grid of a dense task, else empty.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 import numpy as np
+import torch
 from torch import Tensor, nn
 
 from lorkit.decompose.artifacts import digest_tensors
@@ -16,12 +17,16 @@ from lorkit.decompose.data.prepared import PreparedRegion
 from lorkit.decompose.documents.expert import Equality
 from lorkit.decompose.errors import ParityError, plural
 from lorkit.decompose.evaluation.inference import predict_logits
+from lorkit.decompose.evaluation.routed_evaluation import RunNetwork
+from lorkit.decompose.models.mixtures.networks import RegionIdNetwork, RouterNetwork
 from lorkit.decompose.models.ownership import owner_of
 from lorkit.decompose.models.regional import RegionalModel, SeparateModels
 from lorkit.decompose.tasks import get_task
 
 TOLERANCE = 1e-3
 """Largest difference of a logit, in units of the largest logit (at least 1): float32 sums in another order."""
+_MIXED, _COMPARED = 8, 64
+"""Images of each region in a mixed batch, and in the comparison of all outputs."""
 
 
 def check_equality(
@@ -65,6 +70,53 @@ def check_equality(
         inputs="phantom" if prepared.region.synthetic else "real",
         split="val",
     )
+
+
+@torch.no_grad()
+def check_mixed_batch(live: RegionalModel, network: RegionIdNetwork, val: Mapping[str, PreparedRegion]) -> None:
+    """Compare a network by region id with the live model on one batch of all regions, in turn.
+
+    Raises:
+        ParityError: A logit of a row's own head differs by more than the tolerance.
+    """
+    rows = [(at, image) for at, one in enumerate(val.values()) for image in np.array(one.images[:_MIXED])]
+    rows = [rows[place] for place in np.random.default_rng(0).permutation(len(rows))]
+    image, region = torch.from_numpy(np.stack([image for _, image in rows])), torch.tensor([at for at, _ in rows])
+    expected, found = live(image, region), network(image, region)
+    for name, logits in zip(val, found, strict=True):
+        if name in expected.rows:
+            _require_close(name, logits[expected.rows[name]].numpy(), expected.logits[name].numpy())
+
+
+def check_outputs(expected: RunNetwork, network: RouterNetwork, val: Mapping[str, PreparedRegion]) -> None:
+    """Compare every output of a router with what the live model gives, on images of each region.
+
+    Args:
+        expected: The live model.
+        network: The extracted network.
+        val: Images by region.
+
+    Raises:
+        ParityError: A value differs by more than the tolerance.
+    """
+    for one in val.values():
+        images = np.array(one.images[:_COMPARED])
+        wanted = expected(images)
+        with torch.no_grad():
+            found = dict(zip(network.output_names, network(torch.from_numpy(images)), strict=True))
+        for name, value in wanted.items():
+            _require_close(name, found[name].numpy(), value)
+
+
+def _require_close(name: str, found: Float32Array, expected: Float32Array) -> None:
+    difference = float(np.abs(found - expected).max(initial=0.0))
+    tolerance = TOLERANCE * max(1.0, float(np.abs(expected).max(initial=0.0)))
+    if not difference <= tolerance:  # written so that a NaN fails
+        raise ParityError(
+            f"'{name}' of the extracted network differs from the trained model by {difference:.3g}",
+            required=f"at most {tolerance:.3g}",
+            fix="train again, or report the backbone: its layers are not those of the trained model",
+        )
 
 
 def foreign_tensors(

@@ -10,12 +10,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from lorkit import __version__
 from lorkit.decompose.artifacts import save_tensors, write_manifest, write_text
 from lorkit.decompose.data.prepared import PreparedRegion
 from lorkit.decompose.data.preprocessing import region_check
 from lorkit.decompose.documents.base import combine
-from lorkit.decompose.documents.expert import Equality, ExpertInfo, ExpertSource, Output, Reduction
+from lorkit.decompose.documents.expert import Equality, ExpertInfo, Output, Reduction
 from lorkit.decompose.documents.network import (
     Decision,
     ImageShape,
@@ -32,15 +31,18 @@ from lorkit.decompose.evaluation.inference import predict_logits
 from lorkit.decompose.evaluation.scoring import score_inputs, task_scores
 from lorkit.decompose.experts import recalibrate_norm_
 from lorkit.decompose.extraction.equality import check_equality, check_no_foreign_tensors
+from lorkit.decompose.extraction.expert_source import source_of
 from lorkit.decompose.extraction.model_card import model_card
 from lorkit.decompose.extraction.rank_cut import check_rank, cut_expert_
 from lorkit.decompose.extraction.torch_program import write_program
 from lorkit.decompose.models.cost import count_macs, count_parameters
 from lorkit.decompose.models.deployable import Deployable
 from lorkit.decompose.models.foundation.model import load_strict
+from lorkit.decompose.models.mixtures.networks import GatedBackbone
+from lorkit.decompose.models.mixtures.rebuilding import describe_gated
 from lorkit.decompose.models.regional import RegionalModel
 from lorkit.decompose.runs import Run
-from lorkit.decompose.runs.expert import CARD, PROGRAM, WEIGHTS, plain_network
+from lorkit.decompose.runs.expert import CARD, PROGRAM, WEIGHTS, fresh_network
 from lorkit.decompose.runs.live_model import deployed_backbone, deploys_foundation
 from lorkit.decompose.runs.locked_data import RunSplits
 from lorkit.decompose.runs.networks import RunNetworks
@@ -138,17 +140,13 @@ class ExpertBuilder:
             in_region=check,
             synthetic=self.run.manifest.synthetic,
             grouped=one.grouped,
-            source=ExpertSource(
-                run=self.run.id,
-                run_manifest=self.run.manifest.digest,
-                method=config.method,
-                foundation=config.foundation.backbone,
-                lorkit=__version__,
-            ),
+            source=source_of(self.run),
             equality=measured.equality,
             validation=measured.validation,
             reduction=measured.reduction,
         )
+        if isinstance(gated := network.network, GatedBackbone):
+            info = info.with_changes(layers=describe_gated(gated.backbone, gated.gates, gated.gating))
         return info if measured.decision is None else info.with_changes(decision=measured.decision)
 
     def _in_region(self, region: str, train: PreparedRegion, val: PreparedRegion) -> tuple[MeasuredCheck, list[str]]:
@@ -181,10 +179,8 @@ class ExpertBuilder:
         return rates, seen, [text] if missing else []
 
     def _check_plain(self, network: Deployable, info: ExpertInfo) -> None:
-        """Refuse keys or shapes that the public class does not have."""
-        image = info.image
-        fresh = plain_network(info.backbone, channels=image.channels, size=tuple(image.size), region=info.as_region())
-        load_strict(fresh, network.network.state_dict(), Path(WEIGHTS))
+        """Refuse keys or shapes that the described network does not have."""
+        load_strict(fresh_network(info), network.network.state_dict(), Path(WEIGHTS))
 
 
 def _batches(prepared: PreparedRegion) -> Iterator[Tensor]:

@@ -69,9 +69,13 @@ def _title(info: ExpertInfo) -> str:
         f"# Expert for {info.region}{mark}\n\n"
         f"A {info.backbone} that {_does(info)}"
         f"{' (' + info.modality + ')' if info.modality else ''}. Extracted from run `{source.run}`"
-        f" (method {source.method}, foundation {source.foundation}) as a plain network:"
+        f" (method {source.method}, foundation {source.foundation}) as {_kind(info)}:"
         f" {info.parameters:,} parameters, {info.macs:,} multiply-accumulates per image."
     )
+
+
+def _kind(info: ExpertInfo) -> str:
+    return "a plain network" if info.layers is None else "a network with its router and adapters"
 
 
 def _pipeline(info: ExpertInfo) -> str:
@@ -173,8 +177,12 @@ def _loading(info: ExpertInfo) -> str:
         "## Use without lorkit\n\n"
         "`model.pt2` holds the network with its normalisation; it needs torch alone. Beside this file:\n\n"
         f"```python\n{example(info)}```\n\n"
-        f"`model.safetensors` holds the weights of the plain {info.backbone} under their usual names, without the"
-        " normalisation."
+        + (
+            f"`model.safetensors` holds the weights of the plain {info.backbone} under their usual names, without the"
+            " normalisation."
+            if info.layers is None
+            else "`model.safetensors` holds its weights without the normalisation; `expert.json` describes its layers."
+        )
     )
 
 

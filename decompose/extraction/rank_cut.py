@@ -24,7 +24,9 @@ def check_rank(live: RegionalModel | SeparateModels, rank: int) -> None:
         raise UsageError(f"--rank {rank}", required="a rank of at least 1", fix="correct it")
     if not isinstance(live, RegionalModel) or not live.routing.wrapped:
         raise UsageError(
-            "--rank for a run without low-rank experts", required="a run of method 'lorkd'", fix="leave --rank out"
+            "--rank for a run without low-rank experts of its regions",
+            required="a run of method 'lorkd' or 'mola-grad'",
+            fix="leave --rank out",
         )
 
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import cast
 
 import torch
 from torch import Tensor, nn
 from torch.export import Dim, ExportedProgram
 
+from lorkit.decompose.documents.heads import REGION
 from lorkit.decompose.errors import ParityError
 
 # batch sizes at which the written program is compared with its network
@@ -17,20 +19,35 @@ BATCHES = (1, 3)
 def write_program(network: nn.Module, path: Path, *, shape: tuple[int, ...]) -> None:
     """Write a network as `model.pt2` with a free batch size, and check that it computes the same when read back.
 
-    The network is in eval mode and maps images (N, *shape) to outputs.
+    The network is in eval mode and maps images (N, *shape) to outputs, or what its `input_names` state: `region` are
+    the indices (N,) of the images' regions.
 
     Raises:
         ParityError: The program that was read back has other outputs.
     """
-    example = torch.rand(2, *shape, generator=torch.Generator().manual_seed(0))
-    program = torch.export.export(network, (example,), dynamic_shapes=({0: Dim("batch", min=1)},))
+    example = _inputs(network, 2, shape)
+    batch = Dim("batch", min=1)
+    program = torch.export.export(network, example, dynamic_shapes=tuple({0: batch} for _ in example))
     _forget_origin(program)
     torch.export.save(program, path)
     again = torch.export.load(path).module()
     for count in BATCHES:
-        images = torch.rand(count, *shape, generator=torch.Generator().manual_seed(count))
+        inputs = _inputs(network, count, shape)
         with torch.no_grad():
-            _compare(again(images), network(images), path)
+            found, expected = again(*inputs), network(*inputs)
+        for one, other in zip(_several(found), _several(expected), strict=True):
+            _compare(one, other, path)
+
+
+def _inputs(network: nn.Module, count: int, shape: tuple[int, ...]) -> tuple[Tensor, ...]:
+    images = torch.rand(count, *shape, generator=torch.Generator().manual_seed(count))
+    if REGION not in getattr(network, "input_names", ()):
+        return (images,)
+    return images, torch.arange(count) % len(cast("tuple[str, ...]", network.output_names))
+
+
+def _several(outputs: Tensor | tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+    return (outputs,) if isinstance(outputs, Tensor) else tuple(outputs)
 
 
 def _forget_origin(program: ExportedProgram) -> None:

@@ -1,4 +1,4 @@
-"""The deployable networks of several regions of a trained model, with what rebuilds them."""
+"""The deployable networks of several regions of a trained model."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from typing import cast
 from torch import nn
 
 from lorkit.decompose.documents.heads import HeadPolicy
-from lorkit.decompose.documents.mixture import GatedSpec
 from lorkit.decompose.errors import UsageError
 from lorkit.decompose.models.mixtures.building import gated_backbone, gated_specs
 from lorkit.decompose.models.mixtures.networks import RegionIdNetwork, RouterNetwork
@@ -17,59 +16,62 @@ from lorkit.decompose.models.regional import RegionalModel, SeparateModels
 from lorkit.decompose.models.routed import RoutedModel, check_same_classes
 
 
-def region_id_network(
-    model: RegionalModel | SeparateModels, image_shape: tuple[int, ...]
-) -> tuple[RegionIdNetwork, list[GatedSpec]]:
-    """Return one network for mixed batches whose regions are known, and its gated layers.
+def require_picked(model: RegionalModel | SeparateModels) -> RegionalModel:
+    """Return a trained model whose experts the region picks; raise UsageError for another one."""
+    if isinstance(model, RegionalModel) and not isinstance(model, RoutedModel):
+        return model
+    routed = isinstance(model, RoutedModel)
+    raise UsageError(
+        "a network by region id of " + ("a run with a router" if routed else "separate networks"),
+        required="one network for all regions whose experts the region picks, such as those of lorkd and mola-grad",
+        fix="use --router: it needs no region" if routed else "extract each region with --region all",
+    )
+
+
+def region_id_network(model: RegionalModel, image_shape: tuple[int, ...]) -> RegionIdNetwork:
+    """Return one network for mixed batches whose regions are known, in eval mode.
 
     Args:
-        model: A trained model.
+        model: A trained model whose experts the region picks.
         image_shape: (C, *spatial), for which the forms of gated layers are chosen.
-
-    Raises:
-        UsageError: The regions have separate networks, or a router mixes the adapters.
     """
-    if not isinstance(model, RegionalModel) or isinstance(model, RoutedModel):
-        routed = isinstance(model, RoutedModel)
-        raise UsageError(
-            "a network by region id of " + ("a run with a router" if routed else "separate networks"),
-            required="one network for all regions whose experts the region picks, such as those of lorkd and mola-grad",
-            fix="use --router: it needs no region" if routed else "extract each region with --region all",
-        )
     routings = [model.routing]
     specs = gated_specs(model.backbone, routings, image_shape, picked=True)
     backbone, gates = gated_backbone(model.backbone, specs, routings)
     mean, std = model.normalise.mean.tolist(), model.normalise.std.tolist()
-    return RegionIdNetwork(backbone, gates[0], _heads(model), model.dense, mean=mean, std=std).eval(), specs
+    return RegionIdNetwork(backbone, gates[0], _heads(model), model.dense, mean=mean, std=std).eval()
 
 
-def router_network(
-    model: RegionalModel | SeparateModels, predictor: RegionPredictor, policy: HeadPolicy
-) -> tuple[RouterNetwork, list[GatedSpec]]:
-    """Return the network that needs no region, and its gated layers.
+def require_router(model: RegionalModel | SeparateModels) -> RoutedModel:
+    """Return a trained model with a router; raise UsageError for another one."""
+    if isinstance(model, RoutedModel):
+        return model
+    raise UsageError(
+        "a router of a run without one",
+        required="a run of method mola-router",
+        fix="train one, or use --region-id where the region of every image is known",
+    )
+
+
+def router_network(model: RoutedModel, predictor: RegionPredictor, policy: HeadPolicy) -> RouterNetwork:
+    """Return the network that needs no region, in eval mode.
 
     Args:
-        model: A trained model with a router.
+        model: A trained model.
         predictor: Of its regions.
         policy: `weighted` adds the mean of the heads as one output.
 
     Raises:
-        UsageError: The model has no router, or heads of different classes are to be averaged.
+        UsageError: Heads of different classes are to be averaged.
     """
-    if not isinstance(model, RoutedModel):
-        raise UsageError(
-            "a router of a run without one",
-            required="a run of method mola-router",
-            fix="train one, or use --region-id where the region of every image is known",
-        )
     if policy == "weighted":
         check_same_classes(model.regions)
-    gated, specs = model.gated_backbone()
     mean, std = model.normalise.mean.tolist(), model.normalise.std.tolist()
+    weighted = policy == "weighted"
     network = RouterNetwork(
-        gated, predictor, _heads(model), model.dense, mean=mean, std=std, weighted=policy == "weighted"
+        model.gated_backbone(), predictor, _heads(model), model.dense, mean=mean, std=std, weighted=weighted
     )
-    return network.eval().requires_grad_(False), specs
+    return network.eval().requires_grad_(False)
 
 
 def _heads(model: RegionalModel) -> Mapping[str, nn.Module]:

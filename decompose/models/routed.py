@@ -14,7 +14,6 @@ import torch
 from torch import Tensor, nn
 
 from lorkit.decompose.config import Config, ExpertConfig
-from lorkit.decompose.documents.mixture import GatedSpec
 from lorkit.decompose.errors import UsageError
 from lorkit.decompose.experts import Routing, add_experts_, expert_layers, extract
 from lorkit.decompose.experts.batch_routing import BatchRouting
@@ -23,7 +22,7 @@ from lorkit.decompose.experts.insertion import Select
 from lorkit.decompose.experts.routers import router_class
 from lorkit.decompose.models.backbones.layer_stages import stages_of_layers
 from lorkit.decompose.models.backbones.outputs import with_own_output
-from lorkit.decompose.models.backbones.registry import Backbone, attach_head
+from lorkit.decompose.models.backbones.registry import Backbone
 from lorkit.decompose.models.backbones.stage_adapters import forked, stage_shapes, staged
 from lorkit.decompose.models.backbones.stages import STAGES, Encoding
 from lorkit.decompose.models.mixtures.building import gated_backbone, gated_specs
@@ -113,15 +112,15 @@ class RoutedModel(RegionalModel):
         gating = cast(GatingOutput, self.gating(staged(self.backbone).first_grid(x)[0] if self.gating.taps else x))
         return gating, self.region_head(gating.hidden)
 
-    def gated_backbone(self) -> tuple[GatedBackbone, list[GatedSpec]]:
-        """Return a new backbone with adapters in plain operations and its own router, and its gated layers."""
+    def gated_backbone(self) -> GatedBackbone:
+        """Return a new backbone with adapters in plain operations and its own router."""
         specs = gated_specs(self.backbone, self.adapters, self.image_shape, picked=False)
         backbone, gates = gated_backbone(self.backbone, specs, self.adapters)
-        return GatedBackbone(backbone, copy.deepcopy(self.gating), gates).eval().requires_grad_(False), specs
+        return GatedBackbone(backbone, copy.deepcopy(self.gating), gates).eval().requires_grad_(False)
 
     def plain_network(self, region: str) -> nn.Module:
         """Return a new network of the router, all adapters and the head of one region, in eval mode."""
-        gated = self.gated_backbone()[0]
+        gated = self.gated_backbone()
         network = with_own_output(gated.backbone, dense=self.dense_of(region))
         # in place: a copy of the backbone would have gates of its own
         head = copy.deepcopy(self.heads[region]).requires_grad_(False)
@@ -129,12 +128,15 @@ class RoutedModel(RegionalModel):
         gated.backbone = network
         return gated.eval()
 
-    def network_without_adapters(self, region: str) -> nn.Module:
-        """Return a new plain network of the shared layers and the head of one region, in eval mode."""
+    def without_router(self) -> RegionalModel:
+        """Return a new model of the shared layers and the heads, without router and adapters, in eval mode."""
         bare = extract(self.backbone, self.adapters[0].regions[0])
         for name, layer in expert_layers(self.backbone).items():
             cast(Tensor, bare.get_submodule(name).weight).data.copy_(layer.base.weight)
-        return attach_head(with_own_output(bare, dense=self.dense_of(region)), self.heads[region]).eval()
+        mean, std = self.normalise.mean.tolist(), self.normalise.std.tolist()
+        model = RegionalModel(bare, self.regions, mean=mean, std=std)
+        model.heads = copy.deepcopy(self.heads)
+        return model.eval()
 
     @contextmanager
     def scope(self, region: Tensor | str | None = None) -> Iterator[BatchRouting]:

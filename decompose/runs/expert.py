@@ -1,4 +1,7 @@
-"""Read an extracted expert, and rebuild its network from public classes and plain keys."""
+"""Read an extracted expert, and rebuild its network from public classes and plain keys.
+
+An expert of a run with a router has the router and its adapters beside them.
+"""
 
 from __future__ import annotations
 
@@ -15,6 +18,7 @@ from lorkit.decompose.models.backbones.outputs import with_own_output
 from lorkit.decompose.models.backbones.registry import attach_head, build_backbone, new_head
 from lorkit.decompose.models.deployable import Deployable
 from lorkit.decompose.models.foundation.model import load_strict
+from lorkit.decompose.models.mixtures.rebuilding import rebuild_routed
 from lorkit.decompose.regions import Region
 from lorkit.decompose.runs.store import EXPERT_INFO
 from lorkit.decompose.tasks import get_task
@@ -79,7 +83,17 @@ def plain_network(backbone: str, *, channels: int, size: tuple[int, ...], region
     return attach_head(with_own_output(body, dense=task.dense), head)
 
 
-def _build(info: ExpertInfo) -> Deployable:
+def fresh_network(info: ExpertInfo) -> nn.Module:
+    """Build the network that an expert's description states, with fresh weights; its images are normalised.
+
+    Raises:
+        UsageError: It describes none.
+    """
     image, region = info.image, info.as_region()
-    plain = plain_network(info.backbone, channels=image.channels, size=tuple(image.size), region=region)
-    return Deployable(plain, mean=info.normalise.mean, std=info.normalise.std)
+    size = tuple(image.size)
+    plain = plain_network(info.backbone, channels=image.channels, size=size, region=region)
+    return plain if info.layers is None else rebuild_routed(plain, info.layers, (image.channels, *size))
+
+
+def _build(info: ExpertInfo) -> Deployable:
+    return Deployable(fresh_network(info), mean=info.normalise.mean, std=info.normalise.std)

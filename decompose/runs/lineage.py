@@ -10,17 +10,18 @@ from lorkit.decompose.artifacts import MANIFEST, Manifest, digest_file, read_jso
 from lorkit.decompose.errors import ArtifactError
 from lorkit.decompose.runs import RUNS, Run, list_runs, open_run
 from lorkit.decompose.runs.expert import LoadedExpert
+from lorkit.decompose.runs.mixture import LoadedMixture
 
 SEEN_PARTS = ("train", "val")
 
 
-def check_parent(expert: LoadedExpert, run: Run) -> None:
-    """Raise ArtifactError unless the expert was extracted from exactly this run."""
+def check_parent(expert: LoadedExpert | LoadedMixture, run: Run) -> None:
+    """Raise ArtifactError unless a network was extracted from exactly this run."""
     link = expert.manifest.parent
     if link is None or link["sha256"] != run.manifest.digest:
         raise ArtifactError(
-            f"expert {expert.path} was not extracted from run {run.path} as it is now",
-            required="an expert of this run",
+            f"{expert.path} was not extracted from run {run.path} as it is now",
+            required="a network of this run",
             fix="run `decompose extract --force`",
         )
 

@@ -14,6 +14,7 @@ from lorkit.decompose.models.deployable import Deployable
 from lorkit.decompose.models.foundation.model import Foundation, load_foundation
 from lorkit.decompose.models.foundation.teacher import Teacher
 from lorkit.decompose.models.regional import RegionalModel, SeparateModels
+from lorkit.decompose.models.routed import RoutedModel
 from lorkit.decompose.runs import Run
 from lorkit.decompose.runs.live_model import load_model
 
@@ -49,7 +50,7 @@ class RunNetworks:
         return self.live.deployable(region)
 
     def student(self, region: str) -> Deployable:
-        """Return the student without low-rank updates; separate networks are unchanged."""
+        """Return the student without low-rank updates, and without a router; separate networks are unchanged."""
         return self._bare.deployable(region)
 
     def foundation(self, region: str) -> Deployable:
@@ -64,6 +65,8 @@ class RunNetworks:
 
     @cached_property
     def _bare(self) -> RegionalModel | SeparateModels:
+        if isinstance(self.live, RoutedModel):
+            return self.live.without_router()
         bare = copy.deepcopy(self.live)
         with torch.no_grad():
             # an update of zeros leaves the shared weights identical bit by bit

@@ -15,6 +15,7 @@ from lorkit.decompose.config import Config, default_config, load_config
 from lorkit.decompose.data import PreparedRegion
 from lorkit.decompose.data.batches.loader import Batch
 from lorkit.decompose.data.preprocessing.recipe import build_recipe
+from lorkit.decompose.extraction.extraction import extract
 from lorkit.decompose.methods import TrainingModule, get_method
 from lorkit.decompose.regions import Region, RegionSet
 from lorkit.decompose.runs import Run, open_run
@@ -47,6 +48,23 @@ def make_run(made_run: Path) -> Callable[..., Run]:
         return write_run(load_config(made_run / "decompose.yaml", overrides=overrides), directory)
 
     return make
+
+
+@pytest.fixture(scope="session")
+def by_id_run(make_run: Callable[..., Run], tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """A LoRKD run with its region-id network; tests only read it."""
+    run = make_run(tmp_path_factory.mktemp("home") / "runs" / "lorkd")
+    extract(run, region_id=True)
+    return run
+
+
+@pytest.fixture(scope="session")
+def routed_run(make_run: Callable[..., Run], tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """A mola-router run with its router and one expert; tests only read it."""
+    settings = {"student.backbone": "tiny_resnet", "mola.gates": "stage", "mola.adapters": 3}
+    run = make_run(tmp_path_factory.mktemp("home") / "runs" / "routed", method="mola-router", **settings)
+    extract(run, router=True, region="knee")
+    return run
 
 
 @pytest.fixture

@@ -30,7 +30,9 @@ def test_selection_keeps_the_order_asked_for() -> None:
     assert regions().select("brain, chest").names == ("brain", "chest")
 
 
-@pytest.mark.parametrize("name", ["foundation", "student", "all", "Chest", "a/b", "..", "", "a.b", "1st"])
+@pytest.mark.parametrize(
+    "name", ["foundation", "student", "all", "router", "region-id", "Chest", "a/b", "..", "", "a.b", "1st"]
+)
 def test_names_that_cannot_be_directories_are_refused(name: str) -> None:
     with pytest.raises(UsageError):
         Region(name=name, classes=("a", "b"))

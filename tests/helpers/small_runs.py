@@ -22,6 +22,7 @@ from lorkit.decompose.models.regional import RegionalModel
 from lorkit.decompose.regions import RegionSet
 from lorkit.decompose.runs import OUTSIDE, Run, open_run
 from lorkit.decompose.runs.live_model import build_model, save_model
+from lorkit.decompose.runs.locked_data import RunSplits
 
 REGIONS = {"chest": ("normal", "pneumonia"), "knee": ("none", "mild", "severe")}
 
@@ -83,6 +84,15 @@ def write_run(config: Config, directory: Path) -> Run:
     save_foundation(foundation, directory / "foundation", synthetic=regions.synthetic, inputs="foundation")
     write_manifest(directory, "run", synthetic=regions.synthetic, inputs="run", outside=OUTSIDE)
     return open_run(directory)
+
+
+def mixed_images(run: Run) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return a few images of all regions in turn, and their ids."""
+    splits = RunSplits(run)
+    parts = [splits.part(name, "test").images[:3] for name in run.regions.names]
+    region = torch.tensor([0, 1, 1, 0, 0, 1])
+    places = [0, 0, 1, 1, 2, 2]
+    return torch.from_numpy(np.stack([parts[t][at] for t, at in zip(region.tolist(), places, strict=True)])), region
 
 
 class TinyBackbone(nn.Module):

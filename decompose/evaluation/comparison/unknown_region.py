@@ -62,8 +62,7 @@ def score_without_regions(
     # nothing is refused, so the Gaussians of the confidence have no effect
     predictor = fit_region_predictor(live, parts["val"], parts["val"])
     router = RunRouter(live_router(live, predictor, policy), live.regions.names, first.recipe, policy, 0.0, "live")
-    network, _ = router_network(live, predictor, policy)
-    costs = deployed_cost([network], tuple(first.images.shape[1:]))
+    costs = deployed_cost([router_network(live, predictor, policy)], tuple(first.images.shape[1:]))
     return {split: _score(router, part, costs) for split, part in parts.items()}
 
 

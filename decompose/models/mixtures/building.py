@@ -9,7 +9,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
-from lorkit.decompose.documents.mixture import GatedSpec
+from lorkit.decompose.documents.gated import GatedSpec
 from lorkit.decompose.experts import ExpertLayer, LowRankExperts, RegionNorm, Routing, extract
 from lorkit.decompose.experts.algebra import TRANSPOSED
 from lorkit.decompose.experts.forecast import on_meta

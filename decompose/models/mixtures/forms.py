@@ -14,7 +14,7 @@ from typing import NamedTuple, cast
 from torch import nn
 
 from lorkit.decompose.config.methods import FactorLayout
-from lorkit.decompose.documents.mixture import GatedForm
+from lorkit.decompose.documents.gated import GatedForm
 from lorkit.decompose.experts.algebra import TRANSPOSED, Base
 from lorkit.decompose.models.mixtures.blocks import BlocksLayer, blocks_of
 from lorkit.decompose.models.mixtures.layers import FullLayer, GatedLayer, LowRankLayer, MixedLayer, channels

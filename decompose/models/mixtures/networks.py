@@ -163,3 +163,24 @@ class RouterNetwork(nn.Module):
             shape = (*probability_NT.shape, *(1,) * (logits[0].dim() - 1))
             logits.append((torch.stack(logits, 1) * probability_NT.view(shape)).sum(1))
         return (*logits, probability_NT, confidence_N, gating.gates)
+
+
+class OneHead(nn.Module):
+    """One head of a network of several regions, for images that are all of its region: images to its logits.
+
+    Args:
+        network: The network.
+        index: Of the region.
+    """
+
+    def __init__(self, network: RegionIdNetwork | RouterNetwork, index: int) -> None:
+        super().__init__()
+        self.network, self.index = network, index
+        self.train(network.training)
+
+    def forward(self, image: Tensor) -> Tensor:
+        """Map images (N, C, *spatial) to (N, K, *spatial)."""
+        if isinstance(self.network, RouterNetwork):
+            return cast(Tensor, self.network(image)[self.index])
+        region = torch.full((len(image),), self.index, device=image.device)
+        return cast(Tensor, self.network(image, region)[self.index])

@@ -21,6 +21,12 @@ def test_options_arrive_and_results_leave(check_verb: Callable[..., Any]) -> Non
         options={"region": "chest", "recalibrate": True},
         stdout="e\n",
     )
+    check_verb(
+        ["extract", "--router", "--region-id"],
+        [ExtractResult(region="router", path=Path("e"), up_to_date=True, max_difference=1e-6)],
+        options={"region": None, "router": True, "region_id": True},
+        stdout="e\n",
+    )
 
 
 REDUCTION = {

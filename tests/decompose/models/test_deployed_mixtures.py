@@ -10,15 +10,14 @@ import pytest
 import torch
 from routed_models import make_routed, routed_batch
 from settled_models import images, predictor_of, settled
-from torch import nn
 
 from lorkit.decompose.config import default_config
 from lorkit.decompose.errors import UsageError
 from lorkit.decompose.experts import factor_parameters
 from lorkit.decompose.methods import TrainingModule, get_method
 from lorkit.decompose.models.cost import count_macs
-from lorkit.decompose.models.deployed_mixtures import region_id_network, router_network
-from lorkit.decompose.models.region_predictor import RegionPredictor
+from lorkit.decompose.models.deployed_mixtures import region_id_network, require_picked, require_router, router_network
+from lorkit.decompose.models.mixtures.rebuilding import describe_gated
 from lorkit.decompose.models.regional import RegionalModel, SeparateModels
 from lorkit.decompose.models.routed import RoutedModel
 from lorkit.decompose.regions import Region, RegionSet
@@ -41,8 +40,9 @@ def test_a_region_id_picks_what_the_live_model_computes(
     model = settled(tiny_module(method, *settings, backbone=backbone).live)
     assert isinstance(model, RegionalModel)
     side = 32 if "image.size=32" in settings else 16
-    network, specs = region_id_network(model, (1, side, side))
-    assert bool(specs) == (method != "mtl")
+    network = region_id_network(model, (1, side, side))
+    layers = describe_gated(network.backbone, [network.gates]).layers
+    assert bool(layers) == (method != "mtl")
     image, region = images(5, side), torch.tensor([1, 0, 1, 1, 0])
     with torch.no_grad():
         output, found = model(image, region), network(image, region)
@@ -69,8 +69,9 @@ def test_a_router_gives_what_the_live_model_computes(backbone: str, settings: tu
     _, module = make_routed(*settings, backbone=backbone)
     model, data = module.live.eval(), routed_batch()
     predictor = predictor_of(model)
-    network, specs = router_network(model, predictor, "routed")
-    assert {spec.group for spec in specs} <= set(range(4 if "mola.gates=stage" in settings else 1))
+    network = router_network(model, predictor, "routed")
+    layers = describe_gated(network.gated.backbone, network.gated.gates, network.gated.gating)
+    assert {one.group for one in layers.layers} <= set(range(4 if "mola.gates=stage" in settings else 1))
     with torch.no_grad():
         expected, outputs = model.every_head(data.image), network(data.image)
         probabilities, confidence = predictor(expected.gating.hidden)
@@ -99,7 +100,7 @@ def test_weighted_logits_are_the_mean_over_heads() -> None:
     with torch.no_grad():
         model.heads["b"].weight.mul_(-2)
     model.regions = RegionSet([model.regions[0], replace(model.regions[0], name="b")])
-    network, _ = router_network(model, predictor, "weighted")
+    network = router_network(model, predictor, "weighted")
     with torch.no_grad():
         found = dict(zip(network.output_names, network(data.image), strict=True))
     weights = found["region_probabilities"][:, :, None]
@@ -107,30 +108,28 @@ def test_weighted_logits_are_the_mean_over_heads() -> None:
     torch.testing.assert_close(found["logits"], mean)
 
 
-def test_a_network_without_adapters_is_the_shared_one() -> None:
+def test_a_model_without_router_is_the_shared_one() -> None:
     _, module = make_routed()
     model, data = module.live.eval(), routed_batch()
-    bare = copy.deepcopy(model)
+    zeroed, bare = copy.deepcopy(model), model.without_router()
     with torch.no_grad():
-        for value in factor_parameters(bare.backbone):
+        for value in factor_parameters(zeroed.backbone):
             value.zero_()
-        expected = bare.every_head(data.image).logits["a"]
-        found = model.network_without_adapters("a")(model.normalise(data.image))
-    torch.testing.assert_close(found, expected)
-    model.float()
-    plain, routed = model.network_without_adapters("a"), model.plain_network("a")
-    assert count_macs(plain, (1, 32, 32)) < count_macs(routed, (1, 32, 32))
+        expected = zeroed.every_head(data.image).logits["a"]
+        torch.testing.assert_close(bare.deployable("a")(data.image), expected)
+    macs = [count_macs(one.float().plain_network("a"), (1, 32, 32)) for one in (bare, model)]
+    assert macs[0] < macs[1]
 
 
 def test_a_router_of_no_router_and_ids_of_a_router_are_refused(tiny_module: Callable[..., TrainingModule]) -> None:
     plain = tiny_module("lorkd").live
     with pytest.raises(UsageError, match="a run without one"):
-        router_network(plain, RegionPredictor(nn.Linear(2, 2)), "routed")
+        require_router(plain)
     _, module = make_routed()
     with pytest.raises(UsageError, match="a run with a router"):
-        region_id_network(module.live, (1, 32, 32))
+        require_picked(module.live)
     with pytest.raises(UsageError, match="separate networks"):
-        region_id_network(SeparateModels({"a": plain, "b": plain}, plain.regions), (1, 16, 16))
+        require_picked(SeparateModels({"a": plain, "b": plain}, plain.regions))
 
 
 MIXED = RegionSet([Region(name="a", classes=("x", "y")), Region(name="b", classes=("s",), task="segmentation")])
@@ -153,10 +152,10 @@ def test_heads_of_classes_and_of_masks_are_in_one_network(tiny: None, method: st
     with torch.no_grad():
         expected = model(image, region)
         if isinstance(model, RoutedModel):
-            network, _ = router_network(model, predictor_of(model), "all-heads")
+            network = router_network(model, predictor_of(model), "all-heads")
             found = network(image)
         else:
-            by_id, _ = region_id_network(model, (1, 32, 32))
+            by_id = region_id_network(model, (1, 32, 32))
             found = by_id(image, region)
     assert found[1].shape == (4, 2, 32, 32)
     for name, logits in zip(("a", "b"), found, strict=False):

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from lorkit.decompose.documents.mixture import GatedForm
+from lorkit.decompose.documents.gated import GatedForm
 from lorkit.decompose.models.mixtures.forms import FORMS, Positions, choose_form, form_macs
 from lorkit.decompose.models.mixtures.gates import Gates
 

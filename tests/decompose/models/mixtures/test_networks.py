@@ -54,7 +54,7 @@ def test_a_region_id_graph_runs_at_any_batch_size(
     tiny_module: Callable[..., TrainingModule], tmp_path: Path, method: str, backbone: str, settings: tuple[str, ...]
 ) -> None:
     model = settled(tiny_module(method, *settings, backbone=backbone).live).float()
-    network, _ = region_id_network(model, (1, 16, 16))
+    network = region_id_network(model, (1, 16, 16))
     check(network, tmp_path / "a.onnx", 16)
 
 
@@ -71,5 +71,5 @@ def test_a_router_graph_runs_at_any_batch_size(
 ) -> None:
     _, module = make_routed(*settings, backbone=backbone)
     model = module.live.float().eval()
-    network, _ = router_network(model, predictor_of(model).float(), "routed")
+    network = router_network(model, predictor_of(model).float(), "routed")
     check(network, tmp_path / "a.onnx", 32)

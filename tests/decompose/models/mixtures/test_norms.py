@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from lorkit.decompose.documents.mixture import GatedSpec
+from lorkit.decompose.documents.gated import GatedSpec
 from lorkit.decompose.errors import UsageError
 from lorkit.decompose.experts.norms.region_norm import RegionNorm
 from lorkit.decompose.experts.routing import Routing
