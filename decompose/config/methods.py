@@ -119,6 +119,7 @@ class MolaConfig(TrainedExpertsConfig):
     """MoLA: adapters trained with the backbone, and the router of `mola-router`; `ranks` and `norm` are of `mola-grad`.
 
     Attributes:
+        norm: As for `add_experts_`; shared by default, as in the paper.
         adapters: Number of adapters of `mola-router`; by default one per region. `mola-grad` has one per region.
         router: What decides the gates: `features` of the backbone's first stage (whose layers then have no adapter), a
             `downscaled` image, or the `image` by a ResNet-20, as in the paper.
@@ -131,6 +132,7 @@ class MolaConfig(TrainedExpertsConfig):
             the mean of all heads weighted by the probabilities of the regions (`weighted`, for equal class lists).
     """
 
+    norm: NormPolicy = "shared"
     adapters: Count | None = None
     router: Literal["features", "downscaled", "image"] = "features"
     gates: Literal["network", "stage"] = "network"

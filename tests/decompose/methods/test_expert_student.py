@@ -23,7 +23,7 @@ def test_narrow_layers_can_be_left_out(method: str, section: str) -> None:
 
 @pytest.mark.parametrize(("method", "section"), [("lorkd", "lorkd"), ("mola-grad", "mola")])
 def test_norms_of_few_values_stay_shared_and_are_named(method: str, section: str) -> None:
-    config = default_config(overrides=[DATA, "image.size=32"])
+    config = default_config(overrides=[DATA, "image.size=32", f"{section}.norm=region"])
     found = get_method(method).resolve(config, REGIONS, 2)
     shared = getattr(found, section).shared_norms
     assert shared
