@@ -13,7 +13,7 @@ from lorkit.decompose.documents.base import Digest, Document, Interval, Part, Pa
 from lorkit.decompose.documents.changes import Changes
 from lorkit.decompose.documents.evaluate import ModelName
 from lorkit.decompose.documents.gate import GateDocument
-from lorkit.decompose.documents.report_row import ReportRow
+from lorkit.decompose.documents.report_row import MixtureRow, ReportRow
 from lorkit.decompose.documents.scores import ClassScores, LabelScores, Reliability, StructureScores, Unit
 from lorkit.decompose.events import EpochRow
 from lorkit.decompose.machine import Machine
@@ -158,6 +158,8 @@ class ReportDocument(Document):
     headline: str
     """The metric that the gate judges by; `headline` for several tasks, each with its own."""
     table: list[ReportRow]
+    mixtures: list[MixtureRow] = []
+    """Exports of networks for several regions."""
     summary: ReportSummary
     evaluations: Evaluations
     pictures: dict[str, list[Picture]]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Literal
 
 from lorkit.decompose.documents.base import Digest, Interval, Owner, Part, Share
+from lorkit.decompose.documents.heads import HeadPolicy, MixtureForm
 from lorkit.decompose.documents.scores import Unit
 from lorkit.decompose.documents.verify import ParityBlock
 
@@ -21,6 +22,27 @@ class ReportedLatency(Part):
     batch: int
     threads: int | None
     provider: str | None
+
+
+class MixtureRow(Part):
+    """An export of a network for several regions."""
+
+    name: MixtureForm
+    regions: list[str]
+    policy: HeadPolicy
+    abstain_below: Share | None
+    parameters: int | None
+    macs: int | None
+    size_bytes: int
+    target: str
+    profile: str
+    precision: str
+    parity: ParityBlock
+    path: str
+    """Path in the run."""
+    digest: Digest
+    latency: ReportedLatency | None
+    commands: list[str]
 
 
 class ReportRow(Part):

@@ -19,12 +19,14 @@ from PIL import Image
 from lorkit.decompose.data.preprocessing.decoding import decode_at
 from lorkit.decompose.data.preprocessing.recipe import apply_recipe
 from lorkit.decompose.documents.bench import EndToEnd
+from lorkit.decompose.documents.heads import IMAGE, REGION
 from lorkit.decompose.tasks import get_task
 from lorkit.decompose.tasks.classification import most_probable
 from lorkit.export.prediction import inputs, multilabel
+from lorkit.export.prediction.routed import answers_of
 from lorkit.export.runtime.exported import Exported
 from lorkit.export.runtime.reference_images import seeded_inputs
-from lorkit.export.targets.base import Engine
+from lorkit.export.targets.base import Engine, Outputs
 
 PICTURE, VOLUME = (512, 512), 2
 """Size of drawn 2D images, and factor of a drawn volume's sides to those of the network."""
@@ -71,21 +73,34 @@ def end_to_end(
 
 def _round(exported: Exported, engine: Engine, path: Path, clock: Callable[[], float]) -> list[float]:
     """Return the seconds of each stage."""
-    region, marks = exported.region, [clock()]
+    given, marks = exported.info.inputs, [clock()]
     read = inputs.read(path, exported.recipe)
     marks.append(clock())
     prepared = apply_recipe(exported.recipe, read)[None]
     marks.append(clock())
-    logits = engine.run(prepared)
+    # of a network that takes the region, the first: which one makes no difference
+    outputs = engine.infer({IMAGE: prepared} | ({REGION: np.zeros(1, np.int64)} if REGION in given else {}))
     marks.append(clock())
-    if get_task(region.task).dense:
-        decode_at(logits[0], read.shape[: prepared.ndim - 2])
-    elif not get_task(region.task).exclusive:
-        multilabel.answers(exported.info, logits[0])
-    else:
-        most_probable(region, logits, top=len(region.classes))
+    _answer(exported, outputs, read.shape[: prepared.ndim - 2])
     marks.append(clock())
     return np.diff(marks).tolist()
+
+
+def _answer(exported: Exported, outputs: Outputs, size: tuple[int, ...]) -> None:
+    """Decode the outputs of one image as `predict` does; of several heads those of the region that is found."""
+    mixture, head = exported.info.mixture, exported.info.heads[0]
+    logits = outputs.get(head.output)
+    if mixture is not None and mixture.form == "router":
+        found = answers_of(mixture, outputs, allow_out_of_region=True)
+        head, logits = mixture.heads[int(found.region_N[0])], found.logits[found.region(0)]
+    region = head.as_region()
+    assert logits is not None
+    if get_task(region.task).dense:
+        decode_at(logits[0], size)
+    elif not get_task(region.task).exclusive:
+        multilabel.answers(head, logits[0])
+    else:
+        most_probable(region, logits, top=len(region.classes))
 
 
 def _drawn(exported: Exported, folder: Path) -> Path:

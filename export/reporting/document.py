@@ -24,7 +24,7 @@ from lorkit.decompose.documents.report import (
     ReportedRun,
     ReportSummary,
 )
-from lorkit.decompose.documents.report_row import ReportedLatency, ReportRow
+from lorkit.decompose.documents.report_row import MixtureRow, ReportedLatency, ReportRow
 from lorkit.decompose.documents.scores import HEADLINE
 from lorkit.decompose.events import Listener
 from lorkit.decompose.machine import fingerprint, tool_versions
@@ -63,14 +63,15 @@ def report_document(run_splits: RunSplits, *, on_event: Listener) -> ReportDocum
     metrics = tuple(dict.fromkeys(metric for name in tasks for metric in METRICS[name]))
     headline = headline_name(run.regions)
     evaluations = evaluations_of(run_splits, warnings, on_event)
-    exports = [read_exported(entry.path) for entry in exports_of(run)]
-    latencies = latencies_of(run, exports, warnings, on_event)
+    found = [read_exported(entry.path) for entry in exports_of(run)]
+    exports = [one for one in found if one.info.mixture is None]
+    latencies = latencies_of(run, found, warnings, on_event)
     scores = scores_of(run_splits, exports, warnings, on_event)
     table = _Measured(run, metrics, evaluations, latencies, scores).rows(exports)
-    if not exports:
+    if not found:
         warnings.append("Nothing is exported yet: sizes and latencies are missing. Run `decompose export`.")
     warnings += [f"Region {one.name}: split by image: patients unknown." for one in run.regions if one.grouped is False]
-    chain, gate = chain_of(run, exports), _gate(run)
+    chain, gate = chain_of(run, found), _gate(run)
     return ReportDocument(
         warnings=[*warnings, *orphans(chain)],
         created=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
@@ -83,6 +84,7 @@ def report_document(run_splits: RunSplits, *, on_event: Listener) -> ReportDocum
         metrics=list(metrics),
         headline=headline,
         table=table,
+        mixtures=[_mixture_row(run, one, latencies) for one in found if one.info.mixture is not None],
         summary=savings_of(table),
         evaluations=Evaluations(**{model: _tables(found) for model, found in evaluations.items()}),
         pictures=pictures_of(exports),
@@ -90,8 +92,28 @@ def report_document(run_splits: RunSplits, *, on_event: Listener) -> ReportDocum
         gate=gate,
         precisions=precision_trials(run),
         chain=chain,
-        commands=commands_of(run, exports, gate),
+        commands=commands_of(run, found, gate),
     )
+
+
+def _mixture_row(run: Run, one: Exported, latencies: Mapping[str, BenchRow]) -> MixtureRow:
+    mixture, latency = one.info.mixture, latencies.get(one.manifest.digest)
+    assert mixture is not None
+    return MixtureRow(
+        name=mixture.form,
+        regions=[head.region for head in mixture.heads],
+        policy=mixture.policy,
+        abstain_below=mixture.abstain_below,
+        **{name: getattr(one.info, name) for name in _COSTS if name in MixtureRow.model_fields},
+        path=one.path.relative_to(run.path).as_posix(),
+        digest=one.manifest.digest,
+        latency=None if latency is None else _latency(latency),
+        commands=commands_for(one, run),
+    )
+
+
+def _latency(row: BenchRow) -> ReportedLatency:
+    return ReportedLatency.model_validate(row, from_attributes=True)
 
 
 def savings_of(table: Sequence[ReportRow]) -> ReportSummary:
@@ -162,7 +184,7 @@ class _Measured:
                 **{name: getattr(info, name, None) for name in _COSTS},
                 "path": None if one is None else one.path.relative_to(self.run.path).as_posix(),
                 "digest": digest,
-                "latency": None if latency is None else ReportedLatency.model_validate(latency, from_attributes=True),
+                "latency": None if latency is None else _latency(latency),
                 "commands": [] if one is None else commands_for(one, self.run),
             }
         )

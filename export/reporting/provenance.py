@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from lorkit.decompose.artifacts import MANIFEST, read_manifest
 from lorkit.decompose.documents.gate import GateDocument
+from lorkit.decompose.documents.heads import MIXTURES, REGION
 from lorkit.decompose.documents.report import ChainLink
 from lorkit.decompose.runs import Run
 from lorkit.export.gating.limits import ByRegion
@@ -15,7 +16,8 @@ from lorkit.export.runtime.exported import Exported
 
 def chain_of(run: Run, exports: Sequence[Exported]) -> list[ChainLink]:
     """Return each artifact of a run, parents before children."""
-    experts = [run.experts_dir / name for name in run.regions.names if (run.experts_dir / name / MANIFEST).is_file()]
+    names = (*run.regions.names, *MIXTURES)
+    experts = [run.experts_dir / name for name in names if (run.experts_dir / name / MANIFEST).is_file()]
     places = [run.foundation_dir, run.path, *experts]
     manifests = [read_manifest(place) for place in places if (place / MANIFEST).is_file()]
     manifests += [one.manifest for one in exports]
@@ -48,6 +50,7 @@ def commands_of(run: Run, exports: Sequence[Exported], gate: GateDocument | None
     return [
         f"decompose train runs/{run.id}/config.yaml",
         f"decompose extract {where} --region all",
+        *(f"decompose extract {where} --{name}" for name in MIXTURES if name in {one.key[0] for one in exports}),
         *(f"decompose export {where} --target {t} --profile {p} --precision {q}" for t, p, q in ways),
         f"decompose gate {where}{limits}",
         f"decompose report {where}",
@@ -69,10 +72,10 @@ def _limits(gate: GateDocument) -> str:
 def commands_for(one: Exported, run: Run) -> list[str]:
     """Return the commands that check, time and use one export."""
     path = f"runs/{run.id}/{one.path.relative_to(run.path).as_posix()}"
-    allowed = " --allow-synthetic" if one.synthetic else ""
+    allowed, given = " --allow-synthetic" if one.synthetic else "", REGION in one.info.inputs
     return [
         f"sha256sum {path}/manifest.json",
         f"decompose verify {path}",
         f"decompose bench {path}",
-        *([f"decompose predict {path} IMAGE{allowed}"] if one.owner == "expert" else []),
+        *([f"decompose predict {path} IMAGE{allowed}"] if one.owner == "expert" and not given else []),
     ]

@@ -45,16 +45,16 @@ class CheckedEngine(Engine):
                 batch, NaN or infinity, or an index of no region.
         """
         taken = self.exported.info.inputs
-        if tuple(inputs) != taken:
+        if set(inputs) != set(taken):
             raise DataError(
                 f"the inputs {', '.join(inputs)}",
                 required=f"{', '.join(taken)}, which {self.exported.path} takes",
-                fix="give it each of them, in this order",
+                fix="give it each of them",
             )
         images = self._images(inputs[IMAGE])
         if len(taken) > 1:
             self._check_regions(inputs[REGION], len(images))
-        found: Outputs = self._network.infer({**inputs, IMAGE: images})
+        found: Outputs = self._network.infer({name: images if name == IMAGE else inputs[name] for name in taken})
         return found
 
     def run(self, batch: Float32Array) -> Float32Array:
