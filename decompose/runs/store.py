@@ -198,19 +198,23 @@ def _locate(selector: str, root: Path) -> Path:
 def experts_of(run: Run, region: str | None = None) -> dict[str, Path]:
     """Return the directories of the extracted experts of a selection of regions, in routing order.
 
+    The networks for all regions come last, `router` and `region-id`.
+
     Raises:
         UsageError: A region is unknown, or its expert (or, for all, any expert) has not been extracted.
     """
     everything = region in (None, "", "all")
-    wanted = run.regions.select(region).names
+    wanted = select_networks(run, region)
     found = {name: run.experts_dir / name for name in wanted if (run.experts_dir / name / MANIFEST).is_file()}
-    missing = [name for name in wanted if name not in found]
+    missing = [name for name in wanted if name not in found and not (everything and name in MIXTURES)]
     if missing and (not everything or not found):
-        which = "all" if everything else ",".join(missing)
+        regions = [name for name in missing if name not in MIXTURES]
+        options = [f"--region {'all' if everything else ','.join(regions)}"] if regions else []
+        options += [f"--{name}" for name in missing if name in MIXTURES]
         raise UsageError(
             f"no extracted expert for {', '.join(missing)} in {run.path}",
             required="an extracted expert",
-            fix=f"run `decompose extract --region {which}` first",
+            fix=f"run `decompose extract {' '.join(options)}` first",
         )
     return found
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from lorkit import profiles
 from lorkit.decompose.artifacts import is_current, staged_directory, write_manifest
 from lorkit.decompose.documents.export import ExportDocument, ExportResult, PrecisionChoice
+from lorkit.decompose.documents.heads import MIXTURES
 from lorkit.decompose.errors import UsageError, unknown
 from lorkit.decompose.events import Listener, Working, ignore
 from lorkit.decompose.machine import fingerprint
@@ -18,7 +19,7 @@ from lorkit.export.building.auto_precision import AUTO, BASELINE, BUILD_ERRORS, 
 from lorkit.export.building.builder import ExportJob, ExportSession, build_export, inputs_digest
 from lorkit.export.building.sources import ExportableNetwork, networks_at, networks_of_run
 from lorkit.export.runtime.exported import read_exported
-from lorkit.export.targets import Target, get_target, missing
+from lorkit.export.targets import TARGETS, Target, get_target, missing
 
 
 def export(
@@ -71,6 +72,8 @@ def export(
         sources = networks_of_run(open_run(run), region, owners, out)
     else:
         sources = networks_at(Path(path), region, owners, out)
+    named = region is not None and any(name in MIXTURES for name in region.split(","))
+    sources = _supported(sources, jobs[0].target, named=named, on_event=on_event)
     for reason in dict.fromkeys(missing_baseline(source.run) for source in sources):
         if reason is not None and "foundation" in owners:
             on_event(Working(reason, 0, len(sources)))
@@ -88,7 +91,8 @@ def export(
             chosen[source.region.name] = choice
             results += [exporter.export(source, job).with_changes(choice=choice) for job in _jobs_to_keep(jobs, choice)]
         else:
-            results += exporter.counterparts(source, _jobs_to_keep(jobs, chosen.get(source.region.name)))
+            names = (source.region.name, *MIXTURES)
+            results += exporter.counterparts(source, _jobs_to_keep(jobs, *(chosen.get(name) for name in names)))
     on_event(Working("exported", len(sources), len(sources)))
     if not jobs[0].target.available(jobs[0].profile).ok:
         raise missing(jobs[0].target, jobs[0].profile)
@@ -137,8 +141,27 @@ def _limits(max_accuracy_drop: float, max_seconds: float) -> AutoPrecisionLimits
     return AutoPrecisionLimits(max_accuracy_drop=max_accuracy_drop, seconds=max_seconds)
 
 
-def _jobs_to_keep(jobs: Sequence[ExportJob], choice: PrecisionChoice | None) -> list[ExportJob]:
-    return [job for job in jobs if job.precision in (BASELINE, None if choice is None else choice.chosen)]
+def _jobs_to_keep(jobs: Sequence[ExportJob], *choices: PrecisionChoice | None) -> list[ExportJob]:
+    kept = {BASELINE, *(choice.chosen for choice in choices if choice is not None)}
+    return [job for job in jobs if job.precision in kept]
+
+
+def _supported(
+    sources: Sequence[ExportableNetwork], target: Target, *, named: bool, on_event: Listener
+) -> list[ExportableNetwork]:
+    """Return the networks that a target takes.
+
+    Raises:
+        UsageError: A network that was named has several inputs or outputs, and the target takes one of each.
+    """
+    refused = [source for source in sources if source.mixture is not None and not target.several]
+    able = ", ".join(name for name, one in TARGETS.items() if one.several)
+    for source in refused:
+        given = f"target {target.name} takes one input and one output, and {source.region.name} has several"
+        if named or len(refused) == len(sources):
+            raise UsageError(given, required=f"one of {able}", fix="name it with --target, or export single regions")
+        on_event(Working(f"not exported: {given}", 0, len(sources)))
+    return [source for source in sources if source not in refused]
 
 
 def detected_profile(name: str | None) -> profiles.Profile:

@@ -1,4 +1,4 @@
-"""Networks to export: the experts of a run, its foundation model and student, or one copied expert."""
+"""Networks to export: the experts of a run, those for several regions, its foundation and student, or one copied."""
 
 from __future__ import annotations
 
@@ -6,12 +6,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
+
+from torch import nn
 
 from lorkit.decompose.artifacts import MANIFEST, Manifest, read_manifest
 from lorkit.decompose.documents.base import Owner
 from lorkit.decompose.documents.expert import ExpertInfo
-from lorkit.decompose.documents.heads import Mixture
+from lorkit.decompose.documents.heads import MIXTURES, Mixture
 from lorkit.decompose.documents.network import Decision, StoredNetwork
 from lorkit.decompose.documents.verify import ImageKind
 from lorkit.decompose.errors import LorkitError, UsageError
@@ -22,15 +23,13 @@ from lorkit.decompose.runs import OWNERS, Run, experts_of, open_run
 from lorkit.decompose.runs.expert import load_expert
 from lorkit.decompose.runs.lineage import run_of_expert
 from lorkit.decompose.runs.locked_data import RunSplits, foundation_recipe, recipe_of_region
+from lorkit.decompose.runs.mixture import is_mixture, load_mixture
 from lorkit.decompose.runs.networks import RunNetworks
 from lorkit.decompose.runs.store import missing_baseline
 from lorkit.decompose.tasks import get_task
 from lorkit.export.runtime.batch_size import HELD_BYTES, fitting
 from lorkit.export.runtime.exported import Exported
 from lorkit.export.runtime.reference_images import ReferenceImages, mixed, seeded_inputs
-
-if TYPE_CHECKING:
-    from lorkit.decompose.models.deployable import Deployable
 
 WEIGHTS = "model.safetensors"
 
@@ -53,7 +52,7 @@ class ExportableNetwork(StoredNetwork):
     parent: Manifest
     home: Path
     run: Run | None
-    load: Callable[[], Deployable] = field(repr=False)
+    load: Callable[[], nn.Module] = field(repr=False)
     info: ExpertInfo | None = field(default=None, repr=False)
     mixture: Mixture | None = field(default=None, repr=False)
     stated_cost: tuple[int, int] | None = None
@@ -69,7 +68,7 @@ class ExportableNetwork(StoredNetwork):
         return self.parent.files.get(WEIGHTS, self.parent.digest)
 
     @cached_property
-    def network(self) -> Deployable:
+    def network(self) -> nn.Module:
         """The network, on the CPU, in eval mode."""
         return self.load()
 
@@ -181,14 +180,15 @@ def networks_of_run(
         raise UsageError(f"unknown owner '{strange[0]}'", required=f"one of {', '.join(OWNERS)}", fix="name one")
     networks, root = RunNetworks(run), out or run.exports_dir
     extracted = experts_of(run, region)
+    # a network for several regions is compared with the foundation of each of them
+    several = any(name in MIXTURES for name in extracted)
+    compared = [name for name in run.regions.names if several or name in extracted]
     sources: list[ExportableNetwork] = []
     for owner in (owner for owner in OWNERS if owner in owners):
-        for name, path in extracted.items():
-            home = root / name if owner == "expert" else root / owner / name
-            if owner == "expert":
-                sources.append(exportable_expert(path, home=home, run=run))
-            elif owner == "student" or _exportable(run):
-                sources.append(_exportable_model(run, networks, owner, name, home))
+        if owner == "expert":
+            sources += [exportable_expert(path, home=root / name, run=run) for name, path in extracted.items()]
+        elif owner == "student" or _exportable(run):
+            sources += [_exportable_model(run, networks, owner, name, root / owner / name) for name in compared]
     return sources
 
 
@@ -197,14 +197,28 @@ def _exportable(run: Run) -> bool:
 
 
 def exportable_expert(path: Path, *, home: Path | None = None, run: Run | None = None) -> ExportableNetwork:
-    """Return an extracted expert for export, also a copied one."""
+    """Return an extracted expert or a network for several regions for export, also a copied one."""
+    home = home or path / "exports"
+    if is_mixture(path):
+        found = load_mixture(path)
+        return ExportableNetwork(
+            owner="expert",
+            region=found.region,
+            parent=found.manifest,
+            recipe=found.recipe,
+            home=home,
+            run=run,
+            load=lambda: found.network,
+            mixture=found.info.mixture,
+            stated_cost=(found.info.parameters, found.info.macs),
+        )
     expert = load_expert(path)
     return ExportableNetwork(
         owner="expert",
         region=expert.region,
         parent=expert.manifest,
         recipe=expert.recipe,
-        home=home or path / "exports",
+        home=home,
         run=run,
         load=lambda: expert.network,
         info=expert.info,
@@ -219,7 +233,7 @@ def networks_at(path: Path, region: str | None, owners: Sequence[str], out: Path
     kind = read_manifest(path, verify=False).kind
     if kind == "run":
         return networks_of_run(open_run(path), region, owners, out)
-    if kind != "expert":
+    if kind not in ("expert", "mixture"):
         raise UsageError(f"{path} is of kind '{kind}'", required="a run or an expert", fix="name one of them")
     run = run_of_expert(path)
     name = path.resolve().name

@@ -599,3 +599,32 @@ def export_mixture(extracted: Path, tmp_path: Path) -> Callable[..., Exported]:
         return read_exported(result.path)
 
     return make
+
+
+@pytest.fixture(scope="session")
+def several_runs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[MixtureForm, Path]]:
+    """A mola-router run with its router and one of LoRKD with its region-id network; never write into them."""
+    from lorkit.decompose.extraction.extraction import extract
+
+    runs: dict[MixtureForm, Path] = {}
+    methods = {"router": {"method": "mola-router", "mola.gates": "stage", "mola.adapters": 3}, "region-id": {}}
+    with pytest.MonkeyPatch.context() as patch:
+        small_runs.register_tiny(patch.setitem)
+        for form, settings in methods.items():
+            root = tmp_path_factory.mktemp(form)
+            names = {"student.backbone": "tiny_resnet", "foundation.backbone": "tiny_resnet_wide"}
+            config = small_runs.small_config(root, name="small", **names, **settings)
+            run = small_runs.write_run(config, root / "runs" / "small")
+            extract(run, router=form == "router", region_id=form == "region-id")
+            runs[form] = run.path  # type: ignore[index]
+        yield runs
+
+
+@pytest.fixture
+def several_run(several_runs: dict[MixtureForm, Path], tmp_path: Path) -> Callable[[MixtureForm], Path]:
+    """Return a function that copies one of them; the data stays where it was made."""
+
+    def copy(form: MixtureForm) -> Path:
+        return Path(shutil.copytree(several_runs[form], tmp_path / "runs" / form))
+
+    return copy

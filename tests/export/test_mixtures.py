@@ -1,0 +1,162 @@
+"""Networks of several regions of real runs through every command on exports."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+
+from lorkit.cli.main import run_command_line
+from lorkit.decompose.artifacts import read_json
+from lorkit.decompose.documents.heads import MixtureForm
+from lorkit.decompose.errors import ArtifactError, ParityError, UsageError
+from lorkit.decompose.events import Event, Working
+from lorkit.decompose.runs import open_run
+from lorkit.decompose.runs.mixture import load_mixture
+from lorkit.export.building.exporting import export
+from lorkit.export.building.verification import verify
+from lorkit.export.gating.gating import gate
+from lorkit.export.runtime.exported import read_exported
+from lorkit.export.targets import get_target
+
+FORMS: tuple[MixtureForm, ...] = ("router", "region-id")
+Copy = Callable[[MixtureForm], Path]
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_a_run_exports_them_with_the_foundation_of_every_region(form: MixtureForm, several_run: Copy) -> None:
+    run = several_run(form)
+    results = export(run, profile="cpu-generic", owners=("expert", "foundation")).exports
+    assert [(one.owner, one.region) for one in results] == [
+        ("expert", form), ("foundation", "chest"), ("foundation", "knee")
+    ]  # fmt: skip
+    assert results[0].path == run / "exports" / form / "onnx-cpu-generic-fp32"
+    exported, source = read_exported(results[0].path, chained=True), load_mixture(run / "experts" / form)
+    assert exported.info.mixture == source.info.mixture
+    assert (exported.info.parameters, exported.info.macs) == (source.info.parameters, source.info.macs)
+    parity = exported.info.parity
+    assert (parity.status, parity.batches, parity.inputs) == ("passed", [1, 3, 8, 17], "real")
+    graph = onnx.load(exported.path / "model.onnx").graph
+    assert [value.name for value in graph.input] == list(source.network.input_names)
+    assert [value.name for value in graph.output] == list(source.network.output_names)
+    (again,) = export(run, region=form, profile="cpu-generic", owners=("expert",)).exports
+    assert again.up_to_date
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_verify_compares_every_output_with_the_extracted_network(
+    form: MixtureForm, several_run: Copy, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = several_run(form)
+    (result,) = export(run, region=form, profile="cpu-generic", owners=("expert",)).exports
+    (row,) = verify(result.path).exports
+    assert (row.status, row.against, row.inputs, row.region) == ("passed", "source", "real", form)
+    assert list(row.outputs) == list(read_exported(result.path).info.output_names)
+    assert [one.batch for one in row.batches] == [1, 3, 8, 32]
+    assert run_command_line(["verify", str(result.path), "--bisect"]) == 0
+    told = capsys.readouterr().err
+    for name in row.outputs:
+        assert name in told
+    assert "no layer differs" in told
+    with pytest.raises(UsageError, match="a network of several regions"):
+        verify(result.path, data=run / "config.yaml")
+    copy = Path(shutil.copytree(result.path, run.parents[1] / "elsewhere"))
+    (apart,) = verify(copy).exports
+    assert (apart.status, apart.against) == ("passed", "samples")
+
+
+def test_an_engine_whose_heads_were_swapped_is_found(several_run: Copy, monkeypatch: pytest.MonkeyPatch) -> None:
+    (result,) = export(several_run("router"), region="router", profile="cpu-generic", owners=("expert",)).exports
+    engine = type(get_target("onnx").load(result.path))
+    infer = engine.infer
+
+    def turned(self: object, inputs: object) -> dict[str, np.ndarray]:
+        found = infer(self, inputs)  # type: ignore[arg-type]
+        return found | {"region_probabilities": np.ascontiguousarray(found["region_probabilities"][:, ::-1])}
+
+    monkeypatch.setattr(engine, "infer", turned)
+    with pytest.raises(ParityError, match="differs from its source"):
+        verify(result.path)
+
+
+def test_a_network_extracted_again_makes_its_export_out_of_date(several_run: Copy) -> None:
+    from lorkit.decompose.extraction.extraction import extract
+
+    run = several_run("region-id")
+    (result,) = export(run, region="region-id", profile="cpu-generic", owners=("expert",)).exports
+    extract(open_run(run), region_id=True, force=True)
+    with pytest.raises(ArtifactError):
+        verify(run, region="region-id")
+    assert not export(run, region="region-id", profile="cpu-generic", owners=("expert",)).exports[0].up_to_date
+    assert result.path.is_dir()
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_the_gate_judges_what_a_run_exported(form: MixtureForm, several_run: Copy) -> None:
+    run = several_run(form)
+    export(run, profile="cpu-generic", owners=("expert", "foundation"))
+    document = gate(run, max_seconds=3.0)
+    assert list(document.regions) == [form]
+    block = document.regions[form]
+    assert list(block.heads) == ["chest", "knee"]
+    for name, head in block.heads.items():
+        assert head.accuracy.n == len(read_json(run / "splits.json")["regions"][name]["test"])
+        assert head.baseline.region == name
+    assert block.latency.ratio is not None
+    assert read_json(run / "measurements" / "gate.json", kind="gate")["regions"][form]["heads"]
+
+
+def test_an_extracted_network_is_exported_alone(several_run: Copy, tmp_path: Path) -> None:
+    run = several_run("router")
+    (inside,) = export(run / "experts" / "router", profile="cpu-generic").exports
+    assert inside.path == run / "exports" / "router" / "onnx-cpu-generic-fp32"
+    copy = Path(shutil.copytree(run / "experts" / "router", tmp_path / "copied"))
+    (alone,) = export(copy, profile="cpu-generic").exports
+    assert alone.path == copy / "exports" / "onnx-cpu-generic-fp32"
+    about = read_exported(alone.path).info
+    assert about.parity.status == "passed"
+    assert about.parity.inputs == "seeded"
+    assert len(about.warnings) == 2
+
+
+@pytest.mark.parametrize("target", ["triton", "aoti", "torch-trt", "monai"])
+def test_targets_of_one_input_and_output_refuse_them_by_name(target: str, several_run: Copy) -> None:
+    run = several_run("router")
+    with pytest.raises(UsageError) as caught:
+        export(run, region="router", target=target)
+    assert f"target {target} takes one input and one output, and router has several" in str(caught.value)
+    assert "one of onnx, openvino, trt, trt-rtx" in str(caught.value)
+    assert "\n" not in str(caught.value)
+    with pytest.raises(UsageError, match="router has several"):
+        export(run / "experts" / "router", target=target)
+
+
+def test_of_all_networks_of_a_run_only_they_are_left_out(several_run: Copy) -> None:
+    run = several_run("router")
+    told: list[Event] = []
+    results = export(run, target="triton", profile="cpu-generic", allow_synthetic=True, on_event=told.append).exports
+    assert {one.owner for one in results} == {"foundation", "student"}
+    assert any(isinstance(one, Working) and "router has several" in one.text for one in told)
+
+
+def test_what_was_not_extracted_is_named_with_the_command(
+    several_run: Copy, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run_command_line(["export", str(several_run("router")), "--region", "region-id,knee"]) == 2
+    told = capsys.readouterr().err
+    assert "no extracted expert for knee, region-id" in told
+    assert "run `decompose extract --region knee --region-id` first" in told
+
+
+def test_tensorrt_rtx_builds_them_without_a_gpu(several_run: Copy) -> None:
+    pytest.importorskip("tensorrt_rtx", reason="needs the extra tensorrt-rtx")
+    for form in FORMS:
+        (result,) = export(several_run(form), region=form, target="trt-rtx", owners=("expert",)).exports
+        assert (result.path / "model.engine").read_bytes()[:4] == b"vtrt"
+        assert result.parity.status == "not_run"
+        assert json.loads((result.path / "export.json").read_text())["mixture"]["form"] == form
