@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from lorkit.decompose.artifacts import read_manifest, verify_chain
+from lorkit.decompose.artifacts import MANIFEST, read_manifest, verify_chain
 from lorkit.decompose.artifacts.arrays import Float32Array
 from lorkit.decompose.data.formats.registry import open_image
 from lorkit.decompose.data.formats.stored import network_values
@@ -15,7 +15,8 @@ from lorkit.decompose.data.preprocessing import region_check
 from lorkit.decompose.data.preprocessing.recipe import apply_recipe
 from lorkit.decompose.documents.expert import ExpertInfo
 from lorkit.decompose.documents.export import ExportInfo
-from lorkit.decompose.documents.heads import IMAGE, LOGITS, Mixture
+from lorkit.decompose.documents.heads import IMAGE, LOGITS, REGION_PROBABILITIES, Mixture
+from lorkit.decompose.documents.mixture import MixtureInfo
 from lorkit.decompose.documents.network import StoredNetwork
 from lorkit.decompose.errors import DataError, UsageError
 from lorkit.decompose.runs import ExportSelection, Run, experts_of, exports_of, open_run
@@ -26,8 +27,11 @@ from lorkit.export.runtime.preference import export_preference
 
 if TYPE_CHECKING:
     from lorkit.decompose.runs.expert import LoadedExpert
+    from lorkit.decompose.runs.mixture import LoadedMixture
 
 
+ROUTER = "router"
+"""Name of the network that finds the region of an image, beside those of the regions."""
 Infer = Callable[[Mapping[str, Any]], Mapping[str, Float32Array]]
 """Inputs by name to outputs by name."""
 
@@ -39,13 +43,13 @@ class LoadedNetwork(StoredNetwork):
     path: Path
     run: Callable[[Float32Array], Float32Array]
     infer: Infer
-    info: ExpertInfo | ExportInfo
+    info: ExpertInfo | ExportInfo | MixtureInfo
     digest: str
 
     @property
     def router(self) -> Mixture | None:
         """The heads of a network that is not told the region; None for a network of one region."""
-        mixture = self.info.mixture if isinstance(self.info, ExportInfo) else None
+        mixture = self.info.mixture if isinstance(self.info, ExportInfo | MixtureInfo) else None
         return mixture if mixture is not None and mixture.form == "router" else None
 
     @property
@@ -76,10 +80,14 @@ def open_network(
             return _open_export(Path(path), threads)
         if kind == "expert":
             return _open_expert(Path(path), threads)
+        if kind == "mixture":
+            return _open_mixture(Path(path), threads)
         if kind != "run":
             raise UsageError(f"{path} is of kind '{kind}'", required="an export, an expert or a run", fix="name one")
         run = path
     opened, region = open_run(run), selection.region
+    if region is None and (opened.experts_dir / ROUTER / MANIFEST).is_file():
+        region = ROUTER
     if region is None and len(opened.regions) == 1:
         region = opened.regions.names[0]
     if region is None or region == "all" or "," in region:
@@ -103,7 +111,13 @@ def _open_region(run: Run, selection: ExportSelection, threads: int | None) -> L
             required="an export",
             fix=f"run `decompose export --region {region}` with the same --target, --profile and --precision",
         )
-    return _open_expert(experts_of(run, region)[region], threads)
+    if region != ROUTER:
+        return _open_expert(experts_of(run, region)[region], threads)
+    if not (run.experts_dir / ROUTER / MANIFEST).is_file():
+        raise UsageError(
+            f"no router in {run.path}", required="one that was extracted", fix="run `decompose extract --router` first"
+        )
+    return _open_mixture(run.experts_dir / ROUTER, threads)
 
 
 def _open_export(path: Path, threads: int | None) -> LoadedNetwork:
@@ -112,7 +126,7 @@ def _open_export(path: Path, threads: int | None) -> LoadedNetwork:
 
 
 def _with_run(
-    found: Exported | LoadedExpert, run: Callable[[Float32Array], Float32Array], infer: Infer
+    found: Exported | LoadedExpert | LoadedMixture, run: Callable[[Float32Array], Float32Array], infer: Infer
 ) -> LoadedNetwork:
     digest = found.manifest.digest
     return LoadedNetwork(found.path, run, infer, found.info, digest, region=found.region, recipe=found.recipe)
@@ -136,6 +150,32 @@ def _open_expert(path: Path, threads: int | None) -> LoadedNetwork:
     if threads is not None:
         torch.set_num_threads(threads)
     return _with_run(expert, run, infer)
+
+
+def _open_mixture(path: Path, threads: int | None) -> LoadedNetwork:
+    import torch
+
+    from lorkit.decompose.runs.mixture import load_mixture
+
+    found = load_mixture(path)
+    if found.info.mixture.form != ROUTER:
+        raise UsageError(
+            f"{path} takes the region of each image as an input",
+            required="a router, or the network of one region",
+            fix="name the expert of a region",
+        )
+
+    def infer(inputs: Mapping[str, Any]) -> Mapping[str, Float32Array]:
+        with torch.inference_mode():
+            tensors = found.network(torch.from_numpy(inputs[IMAGE]))
+        return {name: one.numpy() for name, one in zip(found.network.output_names, tensors, strict=True)}
+
+    def run(batch: Float32Array) -> Float32Array:
+        return infer({IMAGE: batch})[REGION_PROBABILITIES]
+
+    if threads is not None:
+        torch.set_num_threads(threads)
+    return _with_run(found, run, infer)
 
 
 class RegionCheckResult(NamedTuple):
@@ -175,7 +215,7 @@ def prepare_image(network: LoadedNetwork, path: Path) -> PreparedImage:
             raise
         raise DataError(f"{path}: {error.given}", required=error.required, fix=error.fix) from None
     found = RegionCheckResult()
-    if network.info.in_region is not None:
+    if not isinstance(network.info, MixtureInfo) and network.info.in_region is not None:
         distance, limit, inside = region_check.check(network.info.in_region, values)
         found = RegionCheckResult(out_of_region=not inside, distance=distance, limit=limit)
     return PreparedImage(path, values, image.shape[: values.ndim - 1], found, stored.voxel_ml, stored.warnings)

@@ -17,6 +17,7 @@ from lorkit.decompose.artifacts import write_bytes, write_text
 from lorkit.decompose.artifacts.arrays import Float32Array
 from lorkit.decompose.documents.export import ExportInfo
 from lorkit.decompose.documents.heads import IMAGE
+from lorkit.decompose.documents.mixture import MixtureInfo
 from lorkit.decompose.documents.predict import (
     PredictDocument,
     PredictedImage,
@@ -143,6 +144,7 @@ def _rows(
                 target = None if masks is None else folder / masks[index]
                 rows.append(segmentation.row(network.region, image, taken, target))
             elif network.multilabel:
+                assert not isinstance(network.info, MixtureInfo)
                 rows.append(multilabel.row(network.info, image, taken))
             else:
                 rows.append(classification.row(network.region, image, taken, top))
@@ -153,6 +155,7 @@ def _rows(
 def _document(network: LoadedNetwork, rows: list[PredictedImage], notes: list[str]) -> PredictDocument:
     answer = "answer" if network.router is not None else "mask" if network.dense else "label"
     if network.multilabel:
+        assert not isinstance(network.info, MixtureInfo)  # it has no task of its own
         missing = [name for name in network.region.classes if (network.info.decision is None
                    or network.info.decision.thresholds.get(name) is None)]  # fmt: skip
         if missing:
@@ -161,7 +164,7 @@ def _document(network: LoadedNetwork, rows: list[PredictedImage], notes: list[st
     if refused:
         what = "any region" if network.router is not None else f"region '{network.region.name}'"
         notes.append(f"{refused} of {plural(len(rows), 'image')} do not look like {what}: no {answer}")
-    if network.info.in_region is None and network.router is None:
+    if not isinstance(network.info, MixtureInfo) and network.info.in_region is None and network.router is None:
         notes.append(f"this network has no in-region check: every image gets a {answer}")
     return PredictDocument(
         warnings=notes,
