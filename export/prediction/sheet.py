@@ -43,7 +43,8 @@ def prediction_sheet(rows: Sequence[PredictedImage], values: Sequence[Float32Arr
         members.setdefault(answer_of(row), []).append(index)
     named = sorted(members, key=lambda text: (text == NO_ANSWER, text))
     step = TILE + MARGIN + _CAPTION
-    size = (_LEFT + _COLUMNS * (TILE + MARGIN) + MARGIN, len(named) * step + MARGIN)
+    widest = min(_COLUMNS, max(map(len, members.values())))
+    size = (_LEFT + widest * (TILE + MARGIN) + MARGIN, len(named) * step + MARGIN)
     sheet = Image.new("RGB", size, _PAPER)
     pen = ImageDraw.Draw(sheet)
     for line, text in enumerate(named):
