@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from lorkit.decompose.documents.base import Interval
 from lorkit.decompose.documents.gate import JudgedAccuracy
+from lorkit.decompose.documents.heads import MIXTURES
 from lorkit.decompose.documents.report import ReportDocument
+from lorkit.decompose.errors import plural
 from lorkit.export.noninferiority.explanation import in_words, interval_in_words
 from lorkit.export.rendering.formatting import metric
 
@@ -63,5 +65,10 @@ def _largest_drop(document: ReportDocument) -> list[tuple[str, str]]:
     else:
         spread = f"95 % interval: {interval_in_words(*accuracy.ci)}"
     most = "the smallest gain" if change.startswith("gains") else "the largest drop"
-    which = "" if len(judged) == 1 else f", {most} of {len(judged)} regions"
+    regions = [name for _, name in judged if name not in MIXTURES]
+    several = [name for _, name in judged if name in MIXTURES]  # networks of all regions are judged beside them
+    compared = " and ".join(
+        [*([plural(len(regions), "region")] if regions else []), *(f"the {one}" for one in several)]
+    )
+    which = "" if len(judged) == 1 else f", {most} of {compared}"
     return [(change, f"{metric(accuracy.metric)} of {name}{which} ({spread})")]

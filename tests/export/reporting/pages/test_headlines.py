@@ -63,3 +63,9 @@ def test_the_least_of_several_gains_is_no_drop() -> None:
 
 def test_nothing_judged_gives_no_headline_on_accuracy() -> None:
     assert headlines(ReportDocument.model_construct(summary=document({}).summary, gate=None)) == []
+
+
+def test_a_network_of_all_regions_is_no_region() -> None:
+    drops = {name: region(accuracy=accuracy(drop=0.01, ci=[0.0, 0.02])) for name in ("chest", "knee", "router")}
+    ((_, what),) = headlines(document(drops))
+    assert "the largest drop of 2 regions and the router (" in what
