@@ -23,12 +23,14 @@ _NOISE = 0.035
 class Anatomy(NamedTuple):
     """A region's classes in output order, its modality, and the function that draws it.
 
-    `draw` takes a blank canvas and one (N, 1, 1) field per class that is 1 for samples of that class.
+    `draw` takes a blank canvas and one (N, 1, 1) field per class that is 1 for samples of that class. `structures` are
+    those that it marks.
     """
 
     classes: tuple[str, ...]
     modality: str
     draw: Callable[[Canvas, tuple[Field, ...]], None]
+    structures: tuple[str, ...] = ()
 
 
 def blob(canvas: Canvas, shown: Field, x: Field, y: Field, strength: Field) -> None:
@@ -66,6 +68,8 @@ def chest(canvas: Canvas, has: tuple[Field, ...]) -> None:
     canvas.paint(canvas.ellipse(0, 0, 0.085, 2, 2), 0.74)  # spine
     heart = canvas.ellipse(d("heart.x", 0.08, 0.16), 0.22, d("heart.width", 0.26, 0.33), 0.3, 4)
     canvas.paint(heart, 0.72)
+    canvas.mark("lungs", lungs)
+    canvas.mark("heart", heart)
     side = d.side("side")
     x, y = side * d("fold.x", 0.3, 0.5), d("fold.y", -0.3, 0.1)
     band(canvas, d.chance("fold", 0.4), x, y, d("fold.depth", 0.15, 0.3))
@@ -149,6 +153,7 @@ def knee(canvas: Canvas, has: tuple[Field, ...]) -> None:
     reach = shaft + flare * _positive(1 - np.abs(v) * 1.6)
     bones = canvas.step(reach - np.abs(u), 14) * canvas.step(np.abs(v - joint) - gap, 22)
     canvas.paint(bones, d("bone", 0.62, 0.7) + 0.06 * canvas.texture("marrow"))
+    canvas.mark("bones", bones)
     canvas.add(bones * canvas.step(gap + 0.09 - np.abs(v - joint), 12), 0.08 + 0.08 * narrow)  # plates, thickened
     canvas.paint(canvas.ellipse(side * 0.62, 0.75, 0.1, 0.55, 3), 0.55)  # fibula
     canvas.add(canvas.ellipse(0, d("patella", -0.42, -0.32), 0.26, 0.24, 3), 0.07)
@@ -163,10 +168,10 @@ def knee(canvas: Canvas, has: tuple[Field, ...]) -> None:
 
 
 ANATOMIES = {
-    "chest": Anatomy(("normal", "effusion", "nodule"), "xray", chest),
+    "chest": Anatomy(("normal", "effusion", "nodule"), "xray", chest, ("lungs", "heart")),
     "brain": Anatomy(("normal", "glioma", "meningioma"), "mri", brain),
     "breast": Anatomy(("normal", "benign", "malignant"), "ultrasound", breast),
-    "knee": Anatomy(("normal", "arthrosis", "fracture"), "xray", knee),
+    "knee": Anatomy(("normal", "arthrosis", "fracture"), "xray", knee, ("bones",)),
 }
 
 

@@ -53,7 +53,10 @@ class Draws:
 
 
 class Canvas:
-    """Images under construction in `image`, with coordinate fields `u` and `v` in each image's pose."""
+    """Images under construction in `image`, with coordinate fields `u` and `v` in each image's pose.
+
+    `structures` are the fields of marked structures, in the order in which they were marked.
+    """
 
     def __init__(self, draws: Draws) -> None:
         axis = ((2 * np.arange(SIDE) + 1 - SIDE) / SIDE).astype(np.float32)
@@ -67,6 +70,7 @@ class Canvas:
         self.u: Field = (x * cosine + y * sine) * zoom
         self.v: Field = (y * cosine - x * sine) * zoom
         self.image: Field = np.zeros_like(self.u)
+        self.structures: dict[str, Field] = {}
 
     def paint(self, mask: Field, value: Value) -> None:
         """Blend the image with `value` by `mask` in [0, 1]."""
@@ -75,6 +79,17 @@ class Canvas:
     def add(self, mask: Field, amount: Value) -> None:
         """Add `amount` to the image under the mask."""
         self.image += mask * amount
+
+    def mark(self, name: str, mask: Field) -> None:
+        """Note where a structure is; a later one covers it."""
+        self.structures[name] = mask
+
+    def masks(self) -> NDArray[np.uint8]:
+        """Return the marked structures as 1, 2, ... by pixel, 0 elsewhere."""
+        found = np.zeros(self.image.shape, dtype=np.uint8)
+        for value, mask in enumerate(self.structures.values(), start=1):
+            found[mask > 0.5] = value
+        return found
 
     def radius(self, x: Value, y: Value, width: Value, height: Value) -> Field:
         """Return the squared elliptic radius: 0 at (x, y), 1 on the ellipse with these half axes."""

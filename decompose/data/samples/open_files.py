@@ -43,12 +43,12 @@ class OpenFiles:
         """Keep a decoded image."""
         self._images[key] = image
 
-    def arrays(self, path: Path, load: Callable[[Path], Arrays]) -> Arrays:
-        """Return the arrays of a file, loaded now unless another region has loaded them."""
+    def arrays(self, path: Path, load: Callable[[Path], Arrays], *, keep: bool = False) -> Arrays:
+        """Return the arrays of a file, loaded now unless another region has loaded them; `keep` for any region."""
         if path in self._arrays:
             return self._arrays[path]
         found = load(path)
-        if path in self._shared:
+        if keep or path in self._shared:
             self._arrays[path] = found
         return found
 

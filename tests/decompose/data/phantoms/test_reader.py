@@ -11,7 +11,9 @@ import pytest
 
 from lorkit.decompose.config import RegionConfig, SplitConfig
 from lorkit.decompose.data.phantoms import reader as phantom
+from lorkit.decompose.data.phantoms.scanners import SCANNERS
 from lorkit.decompose.data.readers.registry import read_region
+from lorkit.decompose.data.samples.samples import RegionSamples
 from lorkit.decompose.data.splits import split_regions
 
 # Six pictures of each region. The phantom is drawn with IEEE-exact operations and integer hashes, so these digests
@@ -63,3 +65,62 @@ def test_findings_occur_together_and_some_are_uncertain() -> None:
     plain, effusion, both = phantom.draw(phantom.FINDINGS, patients, np.zeros(3, dtype=np.int64))
     assert not np.array_equal(plain, effusion)
     assert hashlib.sha256(both.tobytes()).hexdigest() != hashlib.sha256(effusion.tobytes()).hexdigest()
+
+
+def region_of(name: str) -> RegionSamples:
+    return read_region("r", RegionConfig(data=(f"phantom:{name}",)), base=Path("."))
+
+
+@pytest.mark.parametrize("region", ["chest", "knee"])
+def test_masks_are_of_the_images_of_the_region(region: str) -> None:
+    classes, masked = region_of(region), region_of(f"{region}-masks")
+    assert masked.region.task == "segmentation"
+    assert masked.region.classes == phantom.ANATOMIES[region].structures
+    assert (masked.digests, masked.groups, masked.parts) == (classes.digests, classes.groups, classes.parts)
+    assert masked.masks is not None
+    image, mask = (np.stack([one[row] for row in range(0, 60)]) for one in (masked.images, masked.masks))
+    assert set(np.unique(mask)) == set(range(len(masked.region.classes) + 1))
+    inside = image[mask == len(masked.region.classes)].mean()  # heart and bones are bright
+    assert inside > image[mask != len(masked.region.classes)].mean() + 20
+
+
+def test_the_grade_of_the_joint_is_derived_from_its_mask() -> None:
+    grade, masked = region_of("knee-joint"), region_of("knee-masks")
+    assert grade.region.classes == ("narrow", "wide")
+    assert grade.digests == masked.digests
+    assert masked.masks is not None
+    bones = np.stack([masked.masks[row] for row in range(len(masked))]) > 0
+    middle = bones[:, 16:48, 28:36]  # between the ends of both bones
+    empty = (~middle).sum((1, 2))
+    narrow, wide = empty[grade.labels == 0], empty[grade.labels == 1]
+    assert np.median(narrow) < 0.8 * np.median(wide)
+    assert 0.25 < len(narrow) / len(empty) < 0.45
+    arthrosis = region_of("knee").labels == 1
+    assert grade.labels[arthrosis].mean() < 0.1 < 0.9 < grade.labels[~arthrosis].mean()
+
+
+@pytest.mark.parametrize("region", phantom.PHANTOM_REGIONS)
+def test_scanners_see_other_patients_of_the_same_classes(region: str) -> None:
+    names = [f"{region}@{scanner}" for scanner in SCANNERS]
+    seen = np.stack([phantom.draw(name, np.arange(60), np.zeros(60, dtype=np.int64)) for name in (region, *names)])
+    level, spread = seen.mean((1, 2, 3)), (seen[:, :, 1:] - seen[:, :, :-1].astype(float)).std((1, 2, 3))
+    plain, bright, coarse = level[1:4]
+    assert coarse < plain - 3 < plain + 3 < bright
+    assert abs(plain - level[0]) < 3, "the plain scanner changes nothing"
+    assert not (seen[0] == seen[1]).all((1, 2)).any(), "other patients"
+    assert spread[2] != spread[1]
+    assert (phantom.labels_of(names[1], np.arange(6)) == [0, 1, 2, 0, 1, 2]).all()
+    assert len(set(phantom.draw(f"{region}@coarse", np.arange(1), np.zeros(1, int))[0, ::2, ::2].ravel())) > 10
+
+
+def test_pixels_under_scanners_and_masks_are_frozen() -> None:
+    seen = [phantom.draw(f"brain@{scanner}", np.arange(6), np.arange(6) % 2) for scanner in SCANNERS]
+    assert (
+        hashlib.sha256(np.stack(seen).tobytes()).hexdigest()
+        == "b75879e02a828050926a75de643e4cffd9434d6d2ebbfd9cf097d09c3a8fcd8b"
+    )
+    masks = np.stack([region_of("chest-masks").masks[row] for row in range(6)])  # type: ignore[index]
+    assert (
+        hashlib.sha256(masks.tobytes()).hexdigest()
+        == "48359b7c4e9b8f9e579e4d82b30bd2b2d036248e308edcdc58ac858088d279cf"
+    )

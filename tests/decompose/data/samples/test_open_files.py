@@ -8,6 +8,7 @@ from pathlib import Path
 import nibabel
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 from PIL import Image
 
 from lorkit.decompose.config import Config, load_config
@@ -112,10 +113,14 @@ def test_arrays_of_one_file_are_read_once(tmp_path: Path, reads: Counter[str]) -
 def test_phantoms_of_two_regions_are_drawn_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     drawn: list[str] = []
 
-    def draw(name: str, patients: np.ndarray, pictures: np.ndarray) -> np.ndarray:
+    def draw(name: str, patients: NDArray[np.int64], pictures: NDArray[np.int64]) -> dict[str, NDArray[np.uint8]]:
         drawn.append(name)
-        return np.arange(len(patients) * 4, dtype=np.uint8).reshape(-1, 2, 2)
+        masks = np.ones((len(patients), 64, 64), dtype=np.uint8)
+        masks[::2, 30:32], masks[1::2, 24:36] = 0, 0
+        return {"images": masks + (patients % 250)[:, None, None].astype(np.uint8), "masks": masks}
 
-    monkeypatch.setattr(phantom, "draw", draw)
-    read_regions(configured(tmp_path, "8", "  one: {data: phantom:chest}\n  two: {data: phantom:chest}\n"))
-    assert drawn == ["chest"]
+    monkeypatch.setattr(phantom, "_draw", draw)
+    names = ("knee", "knee-masks", "knee-joint")
+    samples = read_regions(configured(tmp_path, "8", "".join(f"  {n}: {{data: 'phantom:{n}'}}\n" for n in names)))
+    assert drawn == ["knee"]
+    assert len({samples[name].digests for name in names}) == 1
