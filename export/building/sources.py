@@ -182,13 +182,14 @@ def networks_of_run(
     extracted = experts_of(run, region)
     # a network for several regions is compared with the foundation of each of them
     several = any(name in MIXTURES for name in extracted)
-    compared = [name for name in run.regions.names if several or name in extracted]
+    alone = [name for name in run.regions.names if name in extracted]
+    compared = {"student": alone, "foundation": list(run.regions.names) if several else alone}
     sources: list[ExportableNetwork] = []
     for owner in (owner for owner in OWNERS if owner in owners):
         if owner == "expert":
             sources += [exportable_expert(path, home=root / name, run=run) for name, path in extracted.items()]
         elif owner == "student" or _exportable(run):
-            sources += [_exportable_model(run, networks, owner, name, root / owner / name) for name in compared]
+            sources += [_exportable_model(run, networks, owner, name, root / owner / name) for name in compared[owner]]
     return sources
 
 

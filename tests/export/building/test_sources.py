@@ -12,8 +12,9 @@ import pytest
 import torch
 from small_runs import small_config, write_run
 
-from lorkit.decompose.runs import Run, locked_data
-from lorkit.export.building.sources import OpenedSplits, ReferenceImageCache
+from lorkit.decompose.documents.heads import MixtureForm
+from lorkit.decompose.runs import Run, locked_data, open_run
+from lorkit.export.building.sources import OpenedSplits, ReferenceImageCache, networks_of_run
 
 
 def test_a_taught_expert_runs_without_teacher_packages(tmp_path: Path) -> None:
@@ -65,3 +66,14 @@ def test_networks_of_one_run_share_its_images(a_run: Run, monkeypatch: pytest.Mo
                                   mixture=None)  # fmt: skip
         assert len(cache.of(network).images) == 2  # type: ignore[arg-type]
     assert (seen, cache.notes) == (["chest"], [])
+
+
+def test_a_network_of_all_regions_is_exported_with_the_foundation_of_each_and_no_student(
+    several_runs: dict[MixtureForm, Path],
+) -> None:
+    found = networks_of_run(open_run(several_runs["region-id"]))
+    assert [(one.owner, one.region.name) for one in found] == [
+        ("expert", "region-id"),
+        ("foundation", "chest"),
+        ("foundation", "knee"),
+    ]
