@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from lorkit.decompose.config import ExpertConfig
+from lorkit.decompose.config import ExpertConfig, default_config
 from lorkit.decompose.errors import UsageError
 from lorkit.decompose.experts import add_experts_, factor_parameters
 from lorkit.decompose.models.backbones.outputs import decoder_parameters
@@ -16,6 +16,7 @@ from lorkit.decompose.models.backbones.registry import build_backbone
 from lorkit.decompose.models.foundation.model import on_same_backbone
 from lorkit.decompose.models.region_features import idle_parameters, joined
 from lorkit.decompose.models.regional import RegionalModel
+from lorkit.decompose.models.routed import build_routed
 from lorkit.decompose.regions import Region, RegionSet
 from lorkit.decompose.training.loop.recomputing import recomputed
 
@@ -117,6 +118,26 @@ def test_idle_parameters_are_those_without_a_gradient(rows: list[int]) -> None:
     idle = {id(one) for one in idle_parameters(model.backbone, REGIONS, present)}
     decoder = decoder_parameters(model.backbone)
     assert {name for name, one in decoder if one.grad is None} == {name for name, one in decoder if id(one) in idle}
+
+
+@pytest.mark.parametrize("router", ["features", "image"])
+@pytest.mark.parametrize("backbone", ["unet", "resnet18"])
+def test_a_decoder_mixes_adapters_by_the_gates_of_its_rows(backbone: str, router: str) -> None:
+    regions = "regions={" + ", ".join(f"{name}: {{data: x}}" for name in REGIONS.names) + "}"
+    shapes = ("image={size: 16, channels: 1}", f"mola.router={router}", "mola.gates=stage", "mola.adapters=3")
+    config = default_config(overrides=[regions, *shapes, f"student.backbone={backbone}"])
+    torch.manual_seed(0)
+    network = build_backbone(backbone, channels=1, image_size=(16, 16), dense=True)
+    model = build_routed(config, REGIONS, network, None).double().eval()
+    for parameter in factor_parameters(model):
+        nn.init.normal_(parameter, std=0.3)
+    nn.init.normal_(model.gating.scores.weight, std=3.0)
+    with torch.no_grad():
+        output, every = model.routed(images(), IDS), model.every_head(images())
+    assert output.gating.gates.std(0).max() > 0.05, "rows have different gates"
+    torch.testing.assert_close(output.gating.gates, every.gating.gates)
+    for name, rows in output.heads.rows.items():
+        torch.testing.assert_close(output.heads.logits[name], every.logits[name][rows])
 
 
 def test_features_are_of_one_kind() -> None:
