@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 from lorkit.cli.output.tables import interval, line, table, warnings
 from lorkit.decompose.documents.bench import BenchDocument
@@ -96,6 +96,15 @@ def _heads(document: GateDocument) -> None:
         table("accuracy by region of the networks for several", columns, rows)
 
 
+def _judged(document: GateDocument) -> Iterator[tuple[str, Accuracy]]:
+    """Yield each accuracy test with its region, and the network if that is for several."""
+    for name, block in document.regions.items():
+        if block.heads:
+            yield from ((f"{name}: {region}", head.accuracy) for region, head in block.heads.items())
+        else:
+            yield name, block.accuracy
+
+
 def _parts(document: GateDocument) -> None:
     """Print one row per judged structure and subgroup."""
     rows = [
@@ -109,8 +118,8 @@ def _parts(document: GateDocument) -> None:
             part.p_worse_holm,
             part.p_within_holm,
         ]
-        for region, block in document.regions.items()
-        for part in block.accuracy.subsets
+        for region, block in _judged(document)
+        for part in block.subsets
     ]
     if rows:
         columns = ("region", "part", "verdict", "accuracy change", "n", "groups", "p worse", "p within")
@@ -120,8 +129,8 @@ def _parts(document: GateDocument) -> None:
 def _flips(document: GateDocument) -> None:
     """Print the cases whose answer changed, worst first, a few of each region."""
     rows, left = [], 0
-    for region, block in document.regions.items():
-        found = block.accuracy.flips
+    for region, block in _judged(document):
+        found = block.flips
         left += max(0, len(found) - _FLIPS)
         rows += [
             [region, flip.case[:12], flip.truth, flip.baseline, flip.candidate, flip.change] for flip in found[:_FLIPS]

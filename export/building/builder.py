@@ -72,7 +72,8 @@ class ExportSession:
         self.on_event, self.tracer, self.splits = on_event, Tracer(), OpenedSplits()
         self.images = ReferenceImageCache(self.splits)
         self.decisions = DecisionCache(self.splits)
-        self.calibration = ReferenceImageCache(self.splits, part="train", count=_CALIBRATION)
+        # the values of each region have their own range
+        self.calibration = ReferenceImageCache(self.splits, part="train", count=_CALIBRATION, by_region=True)
 
 
 def inputs_digest(source: ExportableNetwork, job: ExportJob) -> str:
@@ -171,7 +172,7 @@ def _graph(
             scheme=job.scheme,
             calibration=seen,
             reference=reference,
-            rules=rules_of(network, reference, tried),
+            rules=rules_of(network, reference, tried, precision),
             on_event=named(who, session.on_event),
         )
         notes.extend([] if lowered.notes is None else [lowered.notes])
@@ -214,7 +215,7 @@ def _check_parity(
             engine.infer,
             inputs,
             reference,
-            rules_of(network, reference, inputs),
+            rules_of(network, reference, inputs, job.precision),
             precision=job.precision,
             kind=images.kind,
             batches=batches_of(network),

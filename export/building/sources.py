@@ -93,14 +93,15 @@ class OpenedSplits:
 class ReferenceImageCache:
     """Images to compare networks on: a run's locked split if it can be read, else seeded patterns.
 
-    Few for large images, since their outputs are stored. A network of several regions gets images of each in turn.
+    Few for large images, since their outputs are stored. A network of several regions gets images of each in turn, as
+    many as one of a single region, or by region.
 
     Attributes:
         notes: Reasons for seeded patterns, one line per region.
     """
 
-    def __init__(self, splits: OpenedSplits, *, part: str = "val", count: int = 24) -> None:
-        self.splits, self.part, self.count = splits, part, count
+    def __init__(self, splits: OpenedSplits, *, part: str = "val", count: int = 24, by_region: bool = False) -> None:
+        self.splits, self.part, self.count, self.by_region = splits, part, count, by_region
         self.notes: list[str] = []
         self._found: dict[tuple[Path | None, str, tuple[int, ...]], ReferenceImages] = {}
 
@@ -113,7 +114,8 @@ class ReferenceImageCache:
 
     def _read(self, source: ExportableNetwork) -> ReferenceImages:
         regions = source.region.each
-        count = fitting(source.region, source.shape, most=self.count, total=HELD_BYTES)
+        most = self.count * (len(regions) if self.by_region else 1)
+        count = fitting(source.region, source.shape, most=most, total=HELD_BYTES)
         if source.mixture is None:
             return self._read_region(source, regions[0], count)
         # at least two of each: one alone would not show what another image of its region changes

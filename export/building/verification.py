@@ -159,7 +159,7 @@ def _verify_one(
     with load_engine(exported.path) as engine:
         reference = references.reference(exported)
         inputs = reference.images.given(info.inputs)
-        rules = rules_of(info, reference.outputs, inputs)
+        rules = rules_of(info, reference.outputs, inputs, info.precision)
         found = {
             batch: worst_parity(
                 measure_outputs(

@@ -6,6 +6,7 @@ from lorkit.decompose.documents.gate import CaseSet, Floor, JudgedAccuracy
 from lorkit.decompose.errors import plural
 from lorkit.decompose.metrics.intervals import ALPHA
 from lorkit.decompose.metrics.names import METRICS
+from lorkit.export.noninferiority.changed_answers import NO_ANSWER
 from lorkit.export.noninferiority.multiplicity import exceeds
 
 _CROSS_CHECK = 0.05
@@ -23,6 +24,10 @@ def explain_accuracy(block: JudgedAccuracy) -> list[str]:
             cases = f"{len({row.case for row in block.flips})} of {plural(block.case_set.n, 'case')}"
             seen = f"{plural(len(block.flips), 'answer')} changed in {cases}"
         sentences.append(f"{seen}: {changes}.")
+    silent = {row.case for row in block.flips if row.candidate == NO_ANSWER}
+    if silent:
+        cases = f"{len(silent)} of {plural(block.case_set.n, 'case')}"
+        sentences.append(f"{cases} got no answer, or that of another region, which counts as wrong.")
     sentences += [_about_floor(block, floor) for floor in block.floors]
     return sentences + _hidden_losses(block) + _cross_check(block) + _about_cases(block.case_set)
 

@@ -26,11 +26,13 @@ class Rule(NamedTuple):
             of an image or pixel.
         counted_N: Images whose decisions count; None for all.
         decides: Whether there are decisions, and not only numbers.
+        everywhere: Whether the numbers of all images are compared, and not only of those whose decisions count.
     """
 
     cuts: Sequence[float] | None = None
     counted_N: NDArray[np.bool_] | None = None
     decides: bool = True
+    everywhere: bool = True
 
 
 BATCHES = (1, 3, 8)
@@ -44,17 +46,23 @@ def batches_of(network: ExportedNetwork) -> tuple[int, ...]:
     return BATCHES if network.mixture is None else (*BATCHES, _OF_SEVERAL)
 
 
-def rules_of(network: ExportedNetwork, reference: Outputs, inputs: Inputs) -> dict[str, Rule]:
+def rules_of(network: ExportedNetwork, reference: Outputs, inputs: Inputs, precision: str) -> dict[str, Rule]:
     """Return how each output of a network is compared.
 
-    A head of several decides the images of its region only: the stated region, or the one that the source finds.
+    A head of several decides the images of its region only: the stated region, or the one that the source finds. Its
+    numbers on other images have no meaning unless all heads are the answer, and with few bits they saturate beyond the
+    range of its own images, so that in fp32 alone they are compared on all images.
     """
     mixture = network.mixture
     if mixture is None:
         return {LOGITS: Rule(network.cuts)}
     routed = mixture.form == "router"
     region_N = reference[REGION_PROBABILITIES].argmax(1) if routed else inputs[REGION]
-    rules = {head.output: Rule(head.cuts, region_N == index) for index, head in enumerate(mixture.heads)}
+    everywhere = precision == "fp32" or (routed and mixture.policy == "all-heads")
+    rules = {
+        head.output: Rule(head.cuts, region_N == index, everywhere=everywhere)
+        for index, head in enumerate(mixture.heads)
+    }
     if routed:
         limit = mixture.abstain_below
         rules[REGION_PROBABILITIES] = Rule()

@@ -134,7 +134,7 @@ def _figures(
     inputs: ImageKind,
 ) -> ProvenParity:
     counted_N = np.ones(len(reference), np.bool_) if rule.counted_N is None else rule.counted_N
-    found_BN4[..., 2:] *= counted_N[:, None]
+    found_BN4[:, ~counted_N, 2 if rule.everywhere else 0 :] = 0.0
     error_N, share_N, flips_N, dice_N = np.moveaxis(found_BN4.max(axis=0), -1, 0)
     each = _as_columns(reference[:1], rule)
     decisions = max(1, int(counted_N.sum()) * (each[:, 0].size if rule.cuts is None else each.size))

@@ -140,7 +140,7 @@ def test_of_all_networks_of_a_run_only_they_are_left_out(several_run: Copy) -> N
     run = several_run("router")
     told: list[Event] = []
     results = export(run, target="triton", profile="cpu-generic", allow_synthetic=True, on_event=told.append).exports
-    assert {one.owner for one in results} == {"foundation", "student"}
+    assert {one.owner for one in results} == {"foundation"}
     assert any(isinstance(one, Working) and "router has several" in one.text for one in told)
 
 

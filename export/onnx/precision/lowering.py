@@ -10,6 +10,7 @@ from typing import NamedTuple
 import onnx
 
 from lorkit.decompose.documents.export import CalibrationSet, LayerError, Lowering, WeightCount
+from lorkit.decompose.documents.heads import CONFIDENCE, GATES, REGION_PROBABILITIES
 from lorkit.decompose.documents.verify import ProvenParity
 from lorkit.decompose.errors import DataError, ParityError, plural
 from lorkit.decompose.events import Listener, ignore, with_progress
@@ -63,13 +64,16 @@ def convert_precision(
     """
     if precision == "fp32":
         return Lowered(model, None)
+    kept = region_layers(model)
     if precision == "bf16":  # ONNX Runtime has no bf16 on CPUs to try it with; its range is that of fp32
-        return Lowered(to_half_precision(model, precision), Lowering(kept_fp32=[], tried=False))
+        return Lowered(to_half_precision(model, precision, excluding=kept), Lowering(kept_fp32=kept, tried=False))
     inputs = calibration.given([value.name for value in model.graph.input])
     tested = {name: values[: len(next(iter(reference.values())))] for name, values in inputs.items()}
-    kept, notes = (
-        ([], _calibrated(scheme, calibration)) if precision == "int8" else (overflowing(model, tested), Lowering())
-    )
+    if precision == "int8":
+        notes = _calibrated(scheme, calibration)
+    else:
+        notes, large = Lowering(), overflowing(model, tested)
+        kept += [name for name in large if name not in kept]
 
     def trial(candidate: onnx.ModelProto) -> ProvenParity:
         infer, kind = inferrer(candidate), calibration.kind
@@ -93,6 +97,23 @@ def convert_precision(
             notes = notes.with_changes(sensitivity=[LayerError(layer=name, error=error) for name, error in ranked[:10]])
             lowered, kept = _retry_excluding_layers(build, trial, kept, [name for name, _ in ranked], first, precision)
     return Lowered(lowered, notes.with_changes(kept_fp32=kept, tried=True))
+
+
+def region_layers(model: onnx.ModelProto) -> list[str]:
+    """Return the nodes from which a router computes region, confidence and gates, after its last convolutions.
+
+    The confidence is a squared distance from the images of training, which a few steps of eight bits make large: every
+    image would be of no region. They are small, and stay in fp32.
+    """
+    makers = {output: node for node in model.graph.node for output in node.output}
+    names = {value.name for value in model.graph.output}
+    open_, found = [name for name in (REGION_PROBABILITIES, CONFIDENCE, GATES) if name in names], set[str]()
+    while open_:
+        node = makers.get(open_.pop())
+        if node is not None and node.name not in found and node.op_type not in ("Conv", "ConvTranspose"):
+            found.add(node.name)
+            open_ += node.input
+    return [node.name for node in model.graph.node if node.name in found]
 
 
 def _calibrated(scheme: str, calibration: ReferenceImages) -> Lowering:

@@ -95,7 +95,8 @@ def test_the_first_wrong_layer_is_named(
 
 def test_heads_of_a_network_for_several_regions_get_a_row_each(capsys: pytest.CaptureFixture[str]) -> None:
     one = {"verdict": "fail", "reasons": [], "baseline": SUBJECT}
-    heads = {"knee": {**one, "accuracy": accuracy(drop=0.5, ci=[0.4, 0.6], allowed=0.25, n=1234, verdict="fail")}}
-    export_tables.verdicts(gate({"router": region(heads=heads)}))
-    (row,) = [row for row in capsys.readouterr().err.splitlines() if row.startswith("router") and "knee" in row]
-    assert row.split() == ["router", "knee", "FAIL", "-0.500", "[-0.600,", "-0.400]", "0.250", "1,234"]
+    found = accuracy(drop=0.5, ci=[0.4, 0.6], allowed=0.25, n=1234, verdict="fail", flips=[flip("a case")])
+    export_tables.verdicts(gate({"router": region(heads={"knee": {**one, "accuracy": found}})}))
+    rows = [row.split() for row in capsys.readouterr().err.splitlines() if row.startswith("router") and "knee" in row]
+    assert rows[0] == ["router", "knee", "FAIL", "-0.500", "[-0.600,", "-0.400]", "0.250", "1,234"]
+    assert rows[1][:4] == ["router:", "knee", "a", "case"]

@@ -6,10 +6,12 @@ import subprocess
 import sys
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from mixtures import mixture_of
 from small_runs import small_config, write_run
 
 from lorkit.decompose.documents.heads import MixtureForm
@@ -77,3 +79,20 @@ def test_a_network_of_all_regions_is_exported_with_the_foundation_of_each_and_no
         ("foundation", "chest"),
         ("foundation", "knee"),
     ]
+
+
+@pytest.mark.parametrize(("by_region", "each"), [(False, 3), (True, 6)])
+def test_a_network_of_several_regions_gets_images_of_each(a_run: Run, by_region: bool, each: int) -> None:
+    cache, mixture = (
+        ReferenceImageCache(OpenedSplits(), count=6, by_region=by_region),
+        mixture_of("router", a_run.regions),
+    )
+    recipe = locked_data.recipe_of_region(a_run, "chest")
+    group = mixture.as_region()
+    network: Any = SimpleNamespace(run=a_run, region=group, shape=recipe.shape, recipe=recipe, mixture=mixture)
+    found = cache.of(network)
+    assert found.region_N is not None
+    assert found.region_N.tolist() == [0, 1] * each
+    for index, name in enumerate(a_run.regions.names):
+        part = locked_data.RunSplits(a_run).part(name, "val", most=each)
+        np.testing.assert_array_equal(found.images[found.region_N == index], part.images)

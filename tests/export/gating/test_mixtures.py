@@ -96,6 +96,9 @@ def test_a_router_is_judged_without_the_region_and_its_worst_region_counts(
     assert len(knee["flips"]) == knee["n"]
     assert knee["changes"]["worsened"] == round(knee["baseline"] * knee["n"])
     assert any(text.startswith("knee: Balanced accuracy loses 1.000") for text in block["reasons"])
+    silent = f"knee: {knee['n']} of {knee['n']} cases got no answer, or that of another region, which counts as wrong."
+    assert silent in block["reasons"]
+    assert not any(text.startswith("chest:") and "no answer" in text for text in block["reasons"])
 
 
 def test_an_abstention_counts_as_a_wrong_answer(a_run: Run, export_mixture: Callable[..., Exported]) -> None:

@@ -48,7 +48,7 @@ def measured(
 
 
 def router(**options: Any) -> dict[str, Rule]:
-    return rules_of(described(mixture_of("router", **options)), outputs(), {"image": IMAGES})
+    return rules_of(described(mixture_of("router", **options)), outputs(), {"image": IMAGES}, "fp32")
 
 
 def test_every_output_of_a_router_is_compared() -> None:
@@ -56,14 +56,14 @@ def test_every_output_of_a_router_is_compared() -> None:
     assert list(rules) == list(mixture_of("router").output_names)
     found = measured(outputs(), outputs(), rules)
     assert all(one.passed and one.max_abs == one.label_flips == 0 for one in found.values())
-    assert set(rules_of(described(mixture_of("router", policy="weighted")), outputs("weighted"), {})) == {
+    assert set(rules_of(described(mixture_of("router", policy="weighted")), outputs("weighted"), {}, "fp32")) == {
         *mixture_of("router", policy="weighted").output_names
     }
 
 
 @pytest.mark.parametrize("form", ["router", "region-id"])
 def test_a_head_decides_images_of_its_region_only_and_its_numbers_are_compared_on_all(form: Any) -> None:
-    rules = rules_of(described(mixture_of(form)), outputs(), {"image": IMAGES, "region": REGION_N})
+    rules = rules_of(described(mixture_of(form)), outputs(), {"image": IMAGES, "region": REGION_N}, "fp32")
     changed = outputs()
     changed["logits_chest"] = changed["logits_chest"][:, ::-1].copy()  # another class in every image
     found = measured(outputs(), changed, {name: rules[name] for name in ("logits_chest", "logits_brain")})
@@ -75,6 +75,22 @@ def test_a_head_decides_images_of_its_region_only_and_its_numbers_are_compared_o
     found = measured(outputs(), changed, rules)
     assert not found["logits_chest"].passed
     assert found["logits_chest"].label_flips == 0
+
+
+@pytest.mark.parametrize(
+    ("precision", "policy", "passes"),
+    [("fp32", "routed", False), ("int8", "routed", True), ("fp16", "weighted", True), ("int8", "all-heads", False)],
+)
+def test_with_few_bits_a_head_may_differ_on_images_of_other_regions(precision: str, policy: Any, passes: bool) -> None:
+    reference = outputs(policy)
+    changed = {name: values.copy() for name, values in reference.items()}
+    changed["logits_chest"][1] += 9.0  # an image of the brain
+    rules = rules_of(described(mixture_of("router", policy=policy)), reference, {}, precision)
+    found = measured(reference, changed, rules, precision=precision)
+    assert found["logits_chest"].passed is passes
+    assert found["logits_chest"].label_flips == 0
+    changed["logits_chest"][0] += 9.0
+    assert not measured(reference, changed, rules, precision=precision)["logits_chest"].passed
 
 
 def test_the_region_and_the_abstention_are_decisions_and_gates_are_none() -> None:
@@ -110,7 +126,7 @@ def test_masks_of_a_head_are_compared_pixel_by_pixel_and_in_few_batches() -> Non
     maps = np.zeros((6, 3, 4, 4), np.float32)
     maps[:, 1, :2], maps[:, 0, 2:] = 4, 4
     reference = {"logits_lungs": maps, "logits_brain": outputs()["logits_brain"]}
-    rules = rules_of(described(mixture), reference, {"region": REGION_N})
+    rules = rules_of(described(mixture), reference, {"region": REGION_N}, "fp32")
     changed = {**reference, "logits_lungs": maps.copy()}
     changed["logits_lungs"][:, 2, 0, 0] = 9  # one pixel of 16, in every image
     found = measured(reference, changed, rules, batches=(1, 3, 8, 17))

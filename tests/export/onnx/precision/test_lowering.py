@@ -22,8 +22,9 @@ from lorkit.decompose.errors import DataError, ParityError
 from lorkit.decompose.events import Event, Listener, Working, ignore
 from lorkit.decompose.models.deployable import Deployable
 from lorkit.export.onnx.conversion import to_onnx
+from lorkit.export.onnx.cpu_runner import inferrer
 from lorkit.export.onnx.precision import Lowered, convert_precision, int8, lowering, require_precision
-from lorkit.export.onnx.precision.lowering import by_sensitivity
+from lorkit.export.onnx.precision.lowering import by_sensitivity, region_layers
 from lorkit.export.runtime import parity
 from lorkit.export.runtime.comparison_rules import Rule
 from lorkit.export.runtime.reference_images import ReferenceImages, seeded_inputs
@@ -263,3 +264,53 @@ def test_worst_first_and_layers_only() -> None:
     ranked = by_sensitivity(graph, alone, "trying", told.append)
     assert told == [Working("trying", done, 4) for done in range(5)]
     assert ranked == [("d", float("inf")), ("c", 3.0), ("e", 0.2), ("a", 0.1)]
+
+
+class Far(nn.Module):
+    """A router whose confidence is a squared distance of thousands, of features of one convolution."""
+
+    input_names = ("image",)
+    output_names = ("logits_chest", "region_probabilities", "confidence", "gates")
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.conv, self.head = nn.Conv2d(1, 8, 3), nn.Linear(8, 2)
+        self.centre, self.limit, self.spread = nn.Buffer(torch.zeros(8)), 0.0, 1.0
+
+    def distance(self, image: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        features = torch.relu(self.conv(image)).mean((2, 3))
+        return features, ((features - self.centre) * 300).square().sum(1)
+
+    def forward(self, image: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        features, distance = self.distance(image)
+        shares = self.head(features).softmax(1)
+        return self.head(features), shares, torch.sigmoid((self.limit - distance) / self.spread), shares[:, None]
+
+
+@pytest.mark.parametrize("precision", ["int8", "fp16"])
+def test_the_confidence_of_a_router_stays_in_fp32(precision: str, tmp_path: Path) -> None:
+    """In eight bits every image would be of no region."""
+    module = Far().eval()
+    with torch.no_grad():
+        module.centre.copy_(module.distance(torch.from_numpy(IMAGES))[0].mean(0))
+        distance = module.distance(torch.from_numpy(IMAGES))[1]
+        module.limit, module.spread = float(distance.max()), float(distance.std())
+        wanted = dict(zip(Far.output_names, (one.numpy() for one in module(torch.from_numpy(IMAGES))), strict=True))
+    assert 0.49 < wanted["confidence"].min() < wanted["confidence"].max() < 0.999
+    to_onnx(module, tmp_path / "m.onnx", channels=1, size=(16, 16), metadata={})
+    model = onnx.load(tmp_path / "m.onnx")
+    kept = region_layers(model)
+    kinds = {node.name: node.op_type for node in model.graph.node}
+    assert "Conv" not in {kinds[name] for name in kept}
+    assert {"Sigmoid", "Softmax"} <= {kinds[name] for name in kept}
+    rules = {name: Rule(decides=False) for name in Far.output_names}
+    found = convert_precision(
+        model, precision, scheme="asymmetric", calibration=ReferenceImages(images=IMAGES, kind="real"),
+        reference=wanted, rules=rules,
+    )  # fmt: skip
+    assert found.notes is not None
+    assert set(kept) <= set(found.notes.kept_fp32)
+    outputs = inferrer(found.model)({"image": IMAGES})
+    assert np.abs(outputs["confidence"] - wanted["confidence"]).max() < 0.1
+    assert any(node.op_type == "Conv" and node.name not in found.notes.kept_fp32 for node in model.graph.node)
