@@ -9,7 +9,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, cast
 
+import torch
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 from lorkit.decompose.models.backbones.stages import EncoderDecoder, mean_of_positions
 
@@ -23,10 +25,19 @@ def build(channels: int, dims: int) -> nn.Module:
     """Build it without its last convolution."""
     from monai.networks.nets.swin_unetr import SwinUNETR  # MONAI takes a second to import
 
-    network = cast(Any, SwinUNETR(channels, 1, feature_size=_WIDTH, spatial_dims=dims, normalize=_NORMALISED))
+    with _WithRates():
+        network = cast(Any, SwinUNETR(channels, 1, feature_size=_WIDTH, spatial_dims=dims, normalize=_NORMALISED))
     network.feature_dim, network.maps_dim, network.head_name = 16 * _WIDTH, _WIDTH, "out.conv.conv"
     network.set_submodule(network.head_name, nn.Identity())
     return cast(nn.Module, network)
+
+
+class _WithRates(TorchFunctionMode):
+    """Compute `linspace` on the CPU: MONAI reads drop rates from it, which the meta device has not."""
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        del types
+        return func(*args, **(kwargs or {}) | ({"device": "cpu"} if func is torch.linspace else {}))
 
 
 def stages(network: Any) -> EncoderDecoder:

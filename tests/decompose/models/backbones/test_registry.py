@@ -10,6 +10,7 @@ from lorkit.decompose.config import ExpertConfig
 from lorkit.decompose.errors import MissingRuntimeError, UsageError
 from lorkit.decompose.experts import add_experts_, extract
 from lorkit.decompose.models.backbones.registry import (
+    UNETS,
     attach_head,
     build_backbone,
     detach_head,
@@ -35,6 +36,14 @@ def test_every_backbone_is_headless_and_takes_a_head(name: str, channels: int) -
     assert f"{backbone.head_name}.weight" in network.state_dict()
     assert network.get_submodule(backbone.head_name) is not head
     assert list(detach_head(network).state_dict()) == list(backbone.state_dict())
+
+
+@pytest.mark.parametrize("name", [*known_backbones(dims=2), *UNETS])
+def test_every_backbone_has_shapes_without_values(name: str) -> None:
+    """A training checks its backbones on torch's meta device before it reads data."""
+    with torch.device("meta"):
+        network = build_backbone(name, channels=1, image_size=(64, 64), dense=name in UNETS)
+    assert all(value.is_meta for value in network.parameters())
 
 
 def test_unknown_names_list_the_known() -> None:
