@@ -189,5 +189,8 @@ def check_files(manifest: Manifest) -> None:
 def _rebuild(manifest: Manifest) -> str:
     if manifest.kind in ("cell", "comparison"):  # neither has --force: missing ones are made
         return f"remove {manifest.path} and run `decompose compare` again"
-    verb = {"run": "train", "foundation": "pretrain", "expert": "extract"}.get(manifest.kind, manifest.kind)
+    if manifest.kind == "mixture":
+        verb = f"extract --{manifest.extra.get('region', 'router')}"
+    else:
+        verb = {"run": "train", "foundation": "pretrain", "expert": "extract"}.get(manifest.kind, manifest.kind)
     return f"rebuild {manifest.path} with `decompose {verb} --force`"

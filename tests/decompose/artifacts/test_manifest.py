@@ -119,3 +119,11 @@ def test_chain_is_checked_up_to_the_root(tmp_path: Path) -> None:
     manifest.write_manifest(tmp_path / "run", "run", synthetic=True)
     with pytest.raises(ArtifactError, match="not the run that"):
         manifest.verify_chain(tmp_path / "run" / "experts" / "chest")
+
+
+@pytest.mark.parametrize("form", ["router", "region-id"])
+def test_a_damaged_network_of_several_regions_names_the_command_that_makes_it(tmp_path: Path, form: str) -> None:
+    make(tmp_path / "x", kind="mixture", extra={"region": form})
+    (tmp_path / "x" / "a.txt").write_text("changed")
+    with pytest.raises(ArtifactError, match=f"with `decompose extract --{form} --force`"):
+        manifest.read_manifest(tmp_path / "x")
