@@ -136,7 +136,7 @@ class MolaConfig(TrainedExpertsConfig):
     adapters: Count | None = None
     router: Literal["features", "downscaled", "image"] = "features"
     gates: Literal["network", "stage"] = "network"
-    temperature: Positive = 1.0
+    temperature: Annotated[float, Field(ge=0.01, allow_inf_nan=False)] = 1.0
     top_k: Count | None = None
     twd: TwdConfig = TwdConfig()
     region_weight: NonNegative = 1.0

@@ -33,8 +33,9 @@ from lorkit.decompose.metrics.rates import mean_of_independent
 from lorkit.decompose.models.foundation.teacher import Teacher
 from lorkit.decompose.runs import MODELS, RUNS, Run, open_run
 from lorkit.decompose.runs.expert import LoadedExpert, is_expert, load_expert
-from lorkit.decompose.runs.lineage import find_parent
+from lorkit.decompose.runs.lineage import find_parent, run_of_expert
 from lorkit.decompose.runs.locked_data import RunSplits, check_part, prepare_file
+from lorkit.decompose.runs.mixture import is_mixture
 from lorkit.decompose.tasks import get_task
 
 _FEW_GROUPS = 5
@@ -81,6 +82,8 @@ def evaluate(
     if model not in MODELS:
         raise unknown("model", model, MODELS)
     check_part(split)
+    if isinstance(path, str | Path) and is_mixture(Path(path)):
+        path = _run_around(Path(path))
     expert = load_expert(path) if isinstance(path, str | Path) and is_expert(Path(path)) else None
     if expert is not None:
         run, region = _find_run(expert, model, region, data, root), expert.region.name
@@ -145,6 +148,18 @@ def _with_predictions(
         region_prediction=region_prediction(router, samples, found),
         **({} if strange is None else {"outside": strange}),
     )
+
+
+def _run_around(path: Path) -> Run:
+    """Return the run that a network of several regions lies in, whose experts are then measured too."""
+    run = run_of_expert(path)
+    if run is None:
+        raise UsageError(
+            f"{path}, a network of several regions outside of its run",
+            required="its run, with the locked split of every region",
+            fix="name the run",
+        )
+    return run
 
 
 def _find_run(expert: LoadedExpert, model: str, region: str | None, data: object, root: Path) -> Run | None:

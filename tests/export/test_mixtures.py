@@ -15,6 +15,7 @@ from lorkit.cli.main import run_command_line
 from lorkit.decompose.artifacts import read_json
 from lorkit.decompose.documents.heads import MixtureForm
 from lorkit.decompose.errors import ArtifactError, ParityError, UsageError
+from lorkit.decompose.evaluation.evaluation import evaluate
 from lorkit.decompose.events import Event, Working
 from lorkit.decompose.runs import open_run
 from lorkit.decompose.runs.mixture import load_mixture
@@ -160,3 +161,15 @@ def test_tensorrt_rtx_builds_them_without_a_gpu(several_run: Copy) -> None:
         assert (result.path / "model.engine").read_bytes()[:4] == b"vtrt"
         assert result.parity.status == "not_run"
         assert json.loads((result.path / "export.json").read_text())["mixture"]["form"] == form
+
+
+def test_evaluating_the_router_evaluates_its_run(several_run: Copy, tmp_path: Path) -> None:
+    run = several_run("router")
+    found, whole = evaluate(run / "experts" / "router"), evaluate(run)
+    assert found.predicted is not None
+    assert (found.predicted, found.region_prediction) == (whole.predicted, whole.region_prediction)
+    assert found.region_prediction is not None
+    assert found.region_prediction.source == "extracted"
+    copied = shutil.copytree(run / "experts" / "router", tmp_path / "elsewhere")
+    with pytest.raises(UsageError, match="outside of its run"):
+        evaluate(copied)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from lorkit.decompose.config import Config, TrainConfig
+from lorkit.decompose.config import Config, MolaConfig, TrainConfig
 from lorkit.decompose.config.methods import TrainedExpertsConfig
 from lorkit.decompose.methods.base import Method, TrainingModule
 from lorkit.decompose.methods.expert_student import (
@@ -21,6 +21,9 @@ from lorkit.decompose.methods.expert_student import (
 from lorkit.decompose.models.foundation.model import Foundation
 from lorkit.decompose.models.regional import RegionalModel
 from lorkit.decompose.regions import RegionSet
+
+_OF_ROUTER = ("adapters", "router", "gates", "temperature", "top_k", "twd", "region_weight", "heads")
+"""Settings of `mola` that only a router has."""
 
 
 class AdaptedModule(TrainingModule):
@@ -55,8 +58,11 @@ class MolaGrad(Method):
         return AdaptedModule(self.network(config, regions), config.train, config.mola)
 
     def notices(self, config: Config) -> list[str]:
-        """Return a notice for batch norms that stay shared."""
-        return notice_of_shared_norms("mola", config.mola)
+        """Return a notice for batch norms that stay shared, and for settings of a router."""
+        own = MolaConfig()
+        stated = [name for name in _OF_ROUTER if getattr(config.mola, name) != getattr(own, name)]
+        unused = [f"{', '.join(f'mola.{name}' for name in stated)}: no effect on method {self.name}"]
+        return [*(unused if stated else []), *notice_of_shared_norms("mola", config.mola)]
 
 
 METHOD = MolaGrad()

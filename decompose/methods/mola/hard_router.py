@@ -17,10 +17,11 @@ class HardRouter(MolaRouter):
     hard = True
 
     def notices(self, config: Config) -> list[str]:
-        """Return a notice for a number of gates that has no effect."""
-        if config.mola.top_k in (None, 1):
-            return []
-        return [f"mola.top_k {config.mola.top_k} has no effect on method {self.name}, which keeps one gate"]
+        """Return the notices of the base class, and one for a number of gates that has no effect."""
+        found = super().notices(config)
+        if config.mola.top_k not in (None, 1):
+            found.append(f"mola.top_k {config.mola.top_k} has no effect on method {self.name}, which keeps one gate")
+        return found
 
 
 METHOD = HardRouter()

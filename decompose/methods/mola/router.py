@@ -108,5 +108,14 @@ class MolaRouter(Method):
         del foundation
         return RoutedModule(self.network(config, regions), config.train, config.mola)
 
+    def notices(self, config: Config) -> list[str]:
+        """Return a notice for settings of adapters by region, which a router does not have."""
+        found = []
+        if config.mola.norm != "shared":
+            found.append(f"mola.norm {config.mola.norm} has no effect on method {self.name}: its norms are shared")
+        if config.mola.ranks:
+            found.append(f"mola.ranks has no effect on method {self.name}: its adapters are of no region")
+        return found
+
 
 METHOD = MolaRouter()

@@ -81,3 +81,15 @@ def test_factors_have_a_group_of_their_own_without_decay() -> None:
     assert groups[-1]["weight_decay"] == 0.0
     grouped = [id(value) for group in groups for value in group["params"]]
     assert sorted(grouped) == sorted(id(value) for value in module.parameters())
+
+
+def test_settings_without_effect_are_named() -> None:
+    settings = ("mola.adapters=3", "mola.twd.weight=0", "mola.norm=region", "mola.ranks={a: 2}")
+    config = default_config(overrides=[DATA, *settings])
+    (notice,) = get_method("mola-grad").notices(config)
+    assert notice == "mola.adapters, mola.twd: no effect on method mola-grad"
+    norm, ranks = get_method("mola-router").notices(config)
+    assert "mola.norm region has no effect on method mola-router" in norm
+    assert "mola.ranks" in ranks
+    plain = default_config(overrides=[DATA])
+    assert get_method("mola-grad").notices(plain) == get_method("mola-router").notices(plain) == []
