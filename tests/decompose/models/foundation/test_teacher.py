@@ -16,6 +16,8 @@ from lorkit.decompose.models.foundation.teacher import (
     teacher_name,
     weights_digest,
 )
+from lorkit.decompose.models.regional import RegionalModel
+from lorkit.decompose.regions import Region, RegionSet
 
 
 class Stubborn(nn.Module):
@@ -79,3 +81,31 @@ def test_the_digest_is_that_of_the_weights() -> None:
     with torch.no_grad():
         teacher.layer.bias.add_(1)  # type: ignore[union-attr]
     assert weights_digest(teacher) != teacher.digest
+
+
+class OfPixels(Stubborn):
+    """The same convolution without a stride: features of every pixel."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = nn.Conv2d(1, 6, 3, padding=1)
+
+    def features(self, image: Tensor) -> TeacherFeatures:
+        return TeacherFeatures((), self.layer(image))
+
+
+def test_a_teacher_of_maps_teaches_classes_by_their_mean() -> None:
+    regions = RegionSet(
+        [Region(name="a", classes=("x", "y")), Region(name="b", classes=("lesion",), task="segmentation")]
+    )
+    model = RegionalModel(TeacherBackbone(OfPixels()), regions, mean=[0.5], std=[0.5]).eval()
+    image = torch.rand(4, 1, 24, 24)
+    with torch.no_grad():
+        output = model(image, torch.tensor([1, 0, 1, 0]))
+        maps = model.backbone(model.normalise(image))
+        torch.testing.assert_close(output.features["b"], maps[[0, 2]])
+        torch.testing.assert_close(output.features["a"], maps[[1, 3]].mean((2, 3)))
+        for name, rows in output.rows.items():
+            torch.testing.assert_close(model.deployable(name)(image[rows]), output.logits[name])
+    with pytest.raises(UsageError, match="a teacher of pooled features"):
+        RegionalModel(TeacherBackbone(Stubborn()), regions, mean=[0.5], std=[0.5])
