@@ -35,7 +35,9 @@ def test_a_backbone_by_region_id(tiny_module: Callable[..., TrainingModule]) -> 
 
 @pytest.mark.parametrize("router", ["features", "downscaled"])
 def test_a_routed_backbone(router: str) -> None:
-    _, module = make_routed(f"mola.router={router}", "mola.gates=stage", "mola.temperature=2", "mola.top_k=1")
+    _, module = make_routed(
+        f"mola.router={router}", "mola.gates=stage", "mola.temperature=2", "mola.adapters=3", "mola.top_k=2"
+    )
     gated = module.live.eval().gated_backbone()
     layers = read_back(describe_gated(gated.backbone, gated.gates, gated.gating))
     plain = build_backbone("shufflenet_v2_x1_0", channels=1, image_size=(32, 32))
