@@ -20,6 +20,7 @@ from lorkit.export.building.builder import ExportJob, ExportSession, build_expor
 from lorkit.export.building.sources import ExportableNetwork, networks_at, networks_of_run
 from lorkit.export.runtime.exported import read_exported
 from lorkit.export.targets import TARGETS, Target, get_target, missing
+from lorkit.export.targets.base import SINGLE, NetworkForm
 
 
 def export(
@@ -152,16 +153,24 @@ def _supported(
     """Return the networks that a target takes.
 
     Raises:
-        UsageError: A network that was named has several inputs or outputs, and the target takes one of each.
+        UsageError: A network that was named is of a form that the target does not take.
     """
-    refused = [source for source in sources if source.mixture is not None and not target.several]
-    able = ", ".join(name for name, one in TARGETS.items() if one.several)
+    refused = [source for source in sources if _form(source) not in target.forms]
     for source in refused:
-        given = f"target {target.name} takes one input and one output, and {source.region.name} has several"
+        name, able = source.region.name, [name for name, one in TARGETS.items() if _form(source) in one.forms]
+        given = f"target {target.name} takes one input and one output, and {name} has several"
+        if SINGLE not in target.forms:
+            given = f"target {target.name} takes networks of all regions by region id, and {name} is none"
         if named or len(refused) == len(sources):
-            raise UsageError(given, required=f"one of {able}", fix="name it with --target, or export single regions")
+            raise UsageError(
+                given, required=f"one of {', '.join(able)}", fix="name it with --target, or export other networks"
+            )
         on_event(Working(f"not exported: {given}", 0, len(sources)))
     return [source for source in sources if source not in refused]
+
+
+def _form(source: ExportableNetwork) -> NetworkForm:
+    return SINGLE if source.mixture is None else source.mixture.form
 
 
 def detected_profile(name: str | None) -> profiles.Profile:

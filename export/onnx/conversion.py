@@ -31,17 +31,13 @@ from lorkit.decompose.documents.export import Graph, WeightCount
 from lorkit.decompose.documents.heads import IMAGE, LOGITS
 from lorkit.decompose.errors import ParityError, first_line
 from lorkit.export.onnx.cpu_runner import inferrer
+from lorkit.export.targets.graphs import EXPORTER, MAX_BATCH, OPSET, TRACED_BATCH, strip
 from lorkit.export.targets.onnx import runtime_errors
 from lorkit.export.targets.quiet import quiet
 
-OPSET = 20
 NAMESPACE = "lorkit."
 # protobuf messages have at most 2 GiB; external data would need a second file in every target
 MAX_BYTES = 2**31 - 2**24  # of weights: the nodes take a few more
-_EXPORTER = "torch.onnx._internal.exporter._registration"
-"""Logger that warns of missing torchvision."""
-_MAX_BATCH = 65536
-_TRACED_BATCH = 2  # torch.export specialises 0 and 1
 _TRIED_BATCHES = (1, 3)  # of volumes, whose maps are large, only the first
 # of the largest value: frozen sizes give errors of their order, rounding none
 _SAME = 1e-3
@@ -73,7 +69,7 @@ class Tracer:
         for name, value in graph.graph.initializers.items():
             if name in program.state_dict:
                 value.const_value = ir.tensor(program.state_dict[name].detach().contiguous().numpy(), name=name)
-        with quiet(_EXPORTER):
+        with quiet(EXPORTER):
             optimizer.optimize(graph)
         if known is None:
             _check_batch(network, graph, channels=channels, size=size)
@@ -111,7 +107,7 @@ def to_onnx(
         ParityError: The batch size is fixed, or the file would be larger than protobuf allows.
     """
     model = lowering(ir.to_proto((tracer or Tracer()).graph(network, channels=channels, size=size)))
-    _strip(model)
+    strip(model)
     onnx.helper.set_model_props(model, {NAMESPACE + name: text for name, text in sorted(metadata.items())})
     weights = _weight_bytes(model)
     if weights > MAX_BYTES:
@@ -147,11 +143,11 @@ def _example(network: nn.Module, count: int, channels: int, size: Sequence[int])
 
 
 def _trace(network: nn.Module, *, channels: int, size: Sequence[int]) -> torch.export.ExportedProgram:
-    example = _example(network, _TRACED_BATCH, channels, size)
-    batch = torch.export.Dim("batch", min=1, max=_MAX_BATCH)
+    example = _example(network, TRACED_BATCH, channels, size)
+    batch = torch.export.Dim("batch", min=1, max=MAX_BATCH)
     shapes = tuple({0: batch} for _ in example)
     try:
-        with quiet(_EXPORTER), torch.no_grad():
+        with quiet(EXPORTER), torch.no_grad():
             return torch.export.export(network.eval(), example, dynamic_shapes=shapes, strict=False)
     except RuntimeError as error:  # torch's user errors are RuntimeErrors
         raise ParityError(
@@ -173,7 +169,7 @@ def _architecture(program: torch.export.ExportedProgram) -> tuple[Any, ...]:
 
 
 def _translate(program: torch.export.ExportedProgram, inputs: tuple[str, ...], outputs: tuple[str, ...]) -> ir.Model:
-    with quiet(_EXPORTER):
+    with quiet(EXPORTER):
         translated = torch.onnx.export(
             program, (), dynamo=True, opset_version=OPSET, input_names=list(inputs), output_names=list(outputs),
             dynamic_shapes=tuple({0: "batch"} for _ in inputs), optimize=False, verbose=False,
@@ -229,20 +225,6 @@ def _frozen(given: str) -> ParityError:
 
 def _weight_bytes(model: onnx.ModelProto) -> int:
     return sum(len(tensor.raw_data) for tensor in model.graph.initializer)
-
-
-def _strip(model: onnx.ModelProto) -> None:
-    """Remove what identifies the machine that traced the graph: stack traces, source lines, class paths."""
-    model.producer_name, model.producer_version, model.doc_string = "lorkit", "", ""
-    del model.metadata_props[:]
-    graph = model.graph
-    graph.doc_string = ""
-    del graph.metadata_props[:]
-    # runtimes infer shapes of inner values; the exporter's names for them vary
-    del graph.value_info[:]
-    for part in (*graph.node, *graph.input, *graph.output, *graph.initializer):
-        part.doc_string = ""
-        del part.metadata_props[:]
 
 
 def _census(graph: onnx.GraphProto) -> dict[str, WeightCount]:

@@ -51,14 +51,15 @@ def rules_of(network: ExportedNetwork, reference: Outputs, inputs: Inputs, preci
 
     A head of several decides the images of its region only: the stated region, or the one that the source finds. Its
     numbers on other images have no meaning unless all heads are the answer, and with few bits they saturate beyond the
-    range of its own images, so that in fp32 alone they are compared on all images.
+    range of its own images, so that in fp32 alone a router's are compared on all images. Those of a network by region
+    id never are: some engines do not compute them.
     """
     mixture = network.mixture
     if mixture is None:
         return {LOGITS: Rule(network.cuts)}
     routed = mixture.form == "router"
     region_N = reference[REGION_PROBABILITIES].argmax(1) if routed else inputs[REGION]
-    everywhere = precision == "fp32" or (routed and mixture.policy == "all-heads")
+    everywhere = routed and (precision == "fp32" or mixture.policy == "all-heads")
     rules = {
         head.output: Rule(head.cuts, region_N == index, everywhere=everywhere)
         for index, head in enumerate(mixture.heads)

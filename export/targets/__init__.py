@@ -10,6 +10,7 @@ from lorkit.export.targets.aoti.target import TARGET as AOTI
 from lorkit.export.targets.base import MODEL, Availability, Engine, Target, missing
 from lorkit.export.targets.monai.target import TARGET as MONAI
 from lorkit.export.targets.onnx import TARGET as ONNX
+from lorkit.export.targets.onnx_adapters.target import TARGET as ONNX_ADAPTERS
 from lorkit.export.targets.openvino import TARGET as OPENVINO
 from lorkit.export.targets.tensorrt.torch_trt import TARGET as TORCH_TRT
 from lorkit.export.targets.tensorrt.trt import TARGET as TRT
@@ -18,7 +19,7 @@ from lorkit.export.targets.triton import TARGET as TRITON
 
 __all__ = ["MODEL", "TARGETS", "Availability", "Engine", "Target", "get_target", "missing"]
 
-_ALL: tuple[Target, ...] = (AOTI, MONAI, ONNX, OPENVINO, TORCH_TRT, TRITON, TRT, TRT_RTX)
+_ALL: tuple[Target, ...] = (AOTI, MONAI, ONNX, ONNX_ADAPTERS, OPENVINO, TORCH_TRT, TRITON, TRT, TRT_RTX)
 TARGETS: dict[str, Target] = {target.name: target for target in _ALL}
 
 

@@ -9,13 +9,13 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from lorkit.decompose.artifacts.arrays import Float32Array
-from lorkit.decompose.documents.heads import IMAGE, LOGITS
+from lorkit.decompose.documents.heads import IMAGE, LOGITS, MIXTURES, MixtureForm
 from lorkit.decompose.errors import ArtifactError, MissingRuntimeError
 
 if TYPE_CHECKING:
@@ -28,6 +28,10 @@ Inputs = Mapping[str, NDArray[Any]]
 """Arrays (N, ...) by the names of a network's inputs: `image`, and for some networks `region` (N,) int64."""
 Outputs = dict[str, Float32Array]
 """Arrays (N, ...) by the names of a network's outputs."""
+NetworkForm = Literal["single", MixtureForm]
+SINGLE: Literal["single"] = "single"
+"""A network of one region: images to logits."""
+ALL_FORMS: tuple[NetworkForm, ...] = (SINGLE, *MIXTURES)
 BatchTimer = Callable[[Inputs], float]
 MODEL = "model.onnx"
 
@@ -182,7 +186,7 @@ class Target(ABC):
             profiles without VNNI) or `symmetric` (int8 activations, no quantised bias, for TensorRT).
         example: Its standalone example; `ONNX_EXAMPLE`, for the canonical file, if only lorkit can run the engine.
         built_from: `onnx`, or `torch` if the network itself is compiled.
-        several: Whether it takes networks with several inputs or outputs.
+        forms: Networks that it takes: those of one region, routers, networks by region id.
         default_profile: Default profile if this machine's is a CPU; None for the machine's.
     """
 
@@ -191,7 +195,7 @@ class Target(ABC):
     precisions: ClassVar[Mapping[str, str]]
     quantization: ClassVar[str] = "asymmetric"
     built_from: ClassVar[str] = "onnx"
-    several: ClassVar[bool] = False
+    forms: ClassVar[tuple[NetworkForm, ...]] = (SINGLE,)
     example: ClassVar[Example] = ONNX_EXAMPLE
     default_profile: ClassVar[str | None] = None
 

@@ -14,11 +14,13 @@ from lorkit.decompose.artifacts import read_json, write_json
 from lorkit.decompose.errors import ArtifactError, MissingRuntimeError
 from lorkit.decompose.machine import fingerprint
 from lorkit.export.targets.base import (
+    ALL_FORMS,
     MODEL,
     Availability,
     BuildRequest,
     Engine,
     Inputs,
+    NetworkForm,
     Outputs,
     Target,
     missing,
@@ -65,7 +67,7 @@ class OnnxTarget(Target):
     name: ClassVar[str] = "onnx"
     runtime: ClassVar[str] = "onnxruntime"
     precisions: ClassVar[Mapping[str, str]] = {"fp32": "fp32", "fp16": "fp16", "int8": "int8"}
-    several: ClassVar[bool] = True
+    forms: ClassVar[tuple[NetworkForm, ...]] = ALL_FORMS
 
     def available(self, profile: Profile | None = None) -> Availability:
         """Return whether ONNX Runtime and the provider for the profile's hardware are installed."""
@@ -106,7 +108,7 @@ class OnnxTarget(Target):
         if wanted not in onnxruntime.get_available_providers():
             raise MissingRuntimeError(f"this onnxruntime has no {wanted}", required=wanted, fix=_GPU_INSTALL)
         try:
-            session = onnxruntime.InferenceSession(str(path), _options(threads, wanted), providers=[wanted])
+            session = onnxruntime.InferenceSession(str(path), session_options(threads, wanted), providers=[wanted])
         except runtime_errors() as error:
             raise ArtifactError(
                 f"ONNX Runtime cannot read {path} ({str(error)[:160]})",
@@ -140,7 +142,8 @@ def _recorded(directory: Path) -> str:
     return str(found)
 
 
-def _options(threads: int | None, provider: str) -> onnxruntime.SessionOptions:
+def session_options(threads: int | None, provider: str) -> onnxruntime.SessionOptions:
+    """Return the options of a session with a number of threads, by default all of the machine."""
     import onnxruntime
 
     options = onnxruntime.SessionOptions()

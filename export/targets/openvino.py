@@ -17,7 +17,18 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from lorkit.decompose.errors import ArtifactError, MissingRuntimeError, UsageError
 from lorkit.decompose.machine import tool_versions
-from lorkit.export.targets.base import Availability, BuildRequest, Engine, Example, Inputs, Outputs, missing, shapes_of
+from lorkit.export.targets.base import (
+    ALL_FORMS,
+    Availability,
+    BuildRequest,
+    Engine,
+    Example,
+    Inputs,
+    NetworkForm,
+    Outputs,
+    missing,
+    shapes_of,
+)
 from lorkit.export.targets.host_note import SHARE, EngineRequirements, HostTarget, require_bf16, share, unsupported
 
 if TYPE_CHECKING:
@@ -70,7 +81,7 @@ class OpenVinoTarget(HostTarget[OpenVinoRequirements]):
     requirements = OpenVinoRequirements
     files: ClassVar[tuple[str, ...]] = (XML, BIN)
     precisions: ClassVar[Mapping[str, str]] = {"fp32": "fp32", "bf16": "fp32", "int8": "int8"}
-    several: ClassVar[bool] = True
+    forms: ClassVar[tuple[NetworkForm, ...]] = ALL_FORMS
     example: ClassVar[Example] = Example("openvino_example.py", "openvino", "openvino_example.py")
 
     def available(self, profile: Profile | None = None) -> Availability:

@@ -15,7 +15,7 @@ import numpy as np
 
 from lorkit.decompose.artifacts import digest_file, write_bytes, write_text
 from lorkit.decompose.errors import ArtifactError
-from lorkit.export.targets.base import MODEL, BuildRequest, Example
+from lorkit.export.targets.base import MODEL, SINGLE, BuildRequest, Example, NetworkForm
 from lorkit.export.targets.onnx import OnnxEngine, OnnxTarget
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ class TritonTarget(OnnxTarget):
 
     name: ClassVar[str] = "triton"
     runtime: ClassVar[str] = "onnxruntime, as Triton's backend"
-    several: ClassVar[bool] = False
+    forms: ClassVar[tuple[NetworkForm, ...]] = (SINGLE,)
     example: ClassVar[Example] = Example("triton_client.py", "tritonclient[grpc]", "client.py")
 
     def build(self, request: BuildRequest) -> Path:

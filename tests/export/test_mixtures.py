@@ -173,3 +173,19 @@ def test_evaluating_the_router_evaluates_its_run(several_run: Copy, tmp_path: Pa
     copied = shutil.copytree(run / "experts" / "router", tmp_path / "elsewhere")
     with pytest.raises(UsageError, match="outside of its run"):
         evaluate(copied)
+
+
+def test_adapters_are_exported_and_verified_for_all_regions_by_region_id(several_run: Copy) -> None:
+    run = several_run("region-id")
+    (result,) = export(
+        run, region="region-id", target="onnx-adapters", profile="cpu-generic", owners=("expert",)
+    ).exports
+    info = read_exported(result.path).info
+    assert (info.parity.status, info.engine, info.provider) == ("passed", "base.onnx", "CPUExecutionProvider")
+    adapters = [result.path / f"base.{name}.onnx_adapter" for name in ("chest", "knee")]
+    sizes = [path.stat().st_size for path in (*adapters, result.path / "base.onnx")]
+    assert info.size_bytes == sum(sizes)
+    (row,) = verify(result.path).exports
+    assert (row.status, row.against) == ("passed", "source")
+    with pytest.raises(UsageError, match="by region id, and router is none; required: one of onnx, openvino"):
+        export(several_run("router"), region="router", target="onnx-adapters")

@@ -17,16 +17,20 @@ class Gates:
     """What each sample takes of M adapters: one of them, or a mixture whose weights sum to 1.
 
     Layers hold the same object, and read tables with one entry per adapter through it.
+
+    Args:
+        alone: Whether there is a single adapter, which all samples have: tables have one entry, and nothing is set.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, alone: bool = False) -> None:
+        self.alone = alone
         self._index_N: Tensor | None = None
         self._weight_NM: Tensor | None = None
         self._mixed: dict[Hashable, Tensor] = {}
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Gates:
         """Copy without a batch."""
-        copy = Gates()
+        copy = Gates(alone=self.alone)
         memo[id(self)] = copy
         return copy
 
@@ -37,6 +41,10 @@ class Gates:
     def weigh(self, weight_NM: Tensor) -> None:
         """Set the weights of each sample's adapters, which sum to 1."""
         self._index_N, self._weight_NM, self._mixed = None, weight_NM, {}
+
+    def rows(self, table: Tensor, x: Tensor, key: Hashable = None) -> Tensor:
+        """Return the entries (L, ...) of a table for the rows of `x` (L, ...); (1, ...) of a single adapter."""
+        return table if self.alone else by_row(self.mix(table, key), x)
 
     def mix(self, table: Tensor, key: Hashable = None) -> Tensor:
         """Return the entry of each sample, (N, ...), of a table (M, ...): its adapter's, or their weighted mean.

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from lorkit.decompose.experts.algebra import TRANSPOSED, Base
-from lorkit.decompose.models.mixtures.gates import Gates, by_row
+from lorkit.decompose.models.mixtures.gates import Gates
 
 
 class GatedLayer(nn.Module):
@@ -75,10 +75,12 @@ def gated_channels(low: Tensor, layer: GatedLayer, owner_MR: Tensor, *, last: bo
         owner_MR: 1 where a channel is of an adapter, else 0.
         last: Whether channels are the last axis.
     """
+    if layer.gates.alone:
+        return low
     key = (tuple(owner_MR.shape), layer.ranks, low.dim(), last)
     middle = (1,) * (low.dim() - 2)
     table = owner_MR.view(len(owner_MR), *middle, -1) if last else owner_MR.view(*owner_MR.shape, *middle)
-    return low * by_row(layer.gates.mix(table, key), low)
+    return low * layer.gates.rows(table, low, key)
 
 
 def owners(counts: Sequence[int], repeats: int, like: Tensor) -> Tensor:
@@ -136,11 +138,13 @@ class MixedLayer(GatedLayer):
 
     def forward(self, x: Tensor) -> Tensor:
         """Multiply each sample's positions by its weight."""
-        weight = self.gates.mix(self.table)
-        if self.linear:
-            y = (x.reshape(weight.shape[0], -1, x.shape[-1]) @ weight).view(*x.shape[:-1], self.outputs)
+        if not self.linear:
+            y = (self.gates.rows(self.table, x) @ x.flatten(2)).view(x.shape[0], self.outputs, *x.shape[2:])
+        elif self.gates.alone:
+            y = x @ self.table[0]
         else:
-            y = (by_row(weight, x) @ x.flatten(2)).view(x.shape[0], self.outputs, *x.shape[2:])
+            weight = self.gates.mix(self.table)
+            y = (x.reshape(weight.shape[0], -1, x.shape[-1]) @ weight).view(*x.shape[:-1], self.outputs)
         return y if self.bias is None else y + self.bias
 
 
@@ -160,7 +164,9 @@ class FullLayer(GatedLayer):
 
     def forward(self, x: Tensor) -> Tensor:
         """Add each update times its gate."""
-        gate_NM = by_row(self.gates.mix(self.owner, ("full", len(self.ranks))), x)
+        if self.gates.alone:
+            return cast(Tensor, self.base(x) + self.updates[0](x))
+        gate_NM = self.gates.rows(self.owner, x, ("full", len(self.ranks)))
         y = self.base(x)
         for adapter, update in enumerate(self.updates):
             y = y + update(x) * gate_NM[:, adapter].view(-1, *(1,) * (y.dim() - 1))

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from lorkit.decompose.errors import UsageError
-from lorkit.decompose.models.mixtures.gates import Gates, by_row
+from lorkit.decompose.models.mixtures.gates import Gates
 from lorkit.decompose.models.mixtures.layers import GatedLayer
 
 
@@ -33,10 +33,10 @@ class GatedNorm(GatedLayer):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (L, C, *S)."""
-        scale, shift = self.gates.mix(self.scale), self.gates.mix(self.shift)
+        scale, shift = self.gates.rows(self.scale, x), self.gates.rows(self.shift, x)
         if x.dim() > scale.dim():  # BatchNorm1d on (N, C, length)
             scale, shift = scale[..., None], shift[..., None]
-        return x * by_row(scale, x) + by_row(shift, x)
+        return x * scale + shift
 
     def load_norms_(self, norms: Sequence[nn.Module], name: str) -> None:
         """Copy the statistics and affine maps of plain norms, one per adapter.

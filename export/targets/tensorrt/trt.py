@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from lorkit.decompose.artifacts import write_bytes
 from lorkit.decompose.errors import UsageError
 from lorkit.decompose.machine import fingerprint
-from lorkit.export.targets.base import Availability, BuildRequest
+from lorkit.export.targets.base import ALL_FORMS, Availability, BuildRequest, NetworkForm
 from lorkit.export.targets.tensorrt.base import TensorrtTarget, first_gpu
 from lorkit.export.targets.tensorrt.building import ENGINE, build_plan, engine_spec
 from lorkit.export.targets.tensorrt.engine import NO_CUDA_BUILD, TensorrtEngine, sees_gpu
@@ -37,7 +37,7 @@ class TrtTarget(TensorrtTarget):
     name: ClassVar[str] = "trt"
     runtime: ClassVar[str] = "TensorRT >=10.12,<12 and an NVIDIA GPU"
     library: ClassVar[str] = "TensorRT"
-    several: ClassVar[bool] = True
+    forms: ClassVar[tuple[NetworkForm, ...]] = ALL_FORMS
 
     def available(self, profile: Profile | None = None) -> Availability:
         """Return whether a supported TensorRT and a GPU are present."""

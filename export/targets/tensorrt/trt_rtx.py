@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from lorkit.decompose.artifacts import read_json, write_bytes, write_json
 from lorkit.decompose.errors import ArtifactError, UsageError
 from lorkit.decompose.machine import fingerprint
-from lorkit.export.targets.base import Availability, BuildRequest
+from lorkit.export.targets.base import ALL_FORMS, Availability, BuildRequest, NetworkForm
 from lorkit.export.targets.tensorrt.base import TensorrtTarget
 from lorkit.export.targets.tensorrt.building import ENGINE, EngineSpec, engine_spec
 from lorkit.export.targets.tensorrt.engine import NO_CUDA_BUILD, TensorrtEngine, sees_gpu
@@ -42,7 +42,7 @@ class TrtRtxTarget(TensorrtTarget):
     name: ClassVar[str] = "trt-rtx"
     runtime: ClassVar[str] = "TensorRT-RTX; to run, an NVIDIA RTX GPU"
     library: ClassVar[str] = "TensorRT-RTX"
-    several: ClassVar[bool] = True
+    forms: ClassVar[tuple[NetworkForm, ...]] = ALL_FORMS
     wanted: ClassVar[str] = "an engine for this GPU and TensorRT-RTX"
     lacks: ClassVar[tuple[str, ...]] = ("version_compatible", "hardware_compatible")
     default_profile: ClassVar[str | None] = "rtx-ada"

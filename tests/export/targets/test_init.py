@@ -7,7 +7,17 @@ from lorkit.export.targets import TARGETS, get_target, missing
 
 
 def test_each_module_is_a_target() -> None:
-    assert list(TARGETS) == ["aoti", "monai", "onnx", "openvino", "torch-trt", "triton", "trt", "trt-rtx"]
+    assert list(TARGETS) == [
+        "aoti",
+        "monai",
+        "onnx",
+        "onnx-adapters",
+        "openvino",
+        "torch-trt",
+        "triton",
+        "trt",
+        "trt-rtx",
+    ]
     for name, target in TARGETS.items():
         assert target.name == name
         assert "fp32" in target.precisions

@@ -14,6 +14,7 @@ from torch import nn
 
 from lorkit import profiles
 from lorkit.decompose.artifacts import read_json
+from lorkit.decompose.documents.heads import MIXTURES
 from lorkit.decompose.errors import ArtifactError
 from lorkit.export.onnx.conversion import to_onnx
 from lorkit.export.targets import MODEL, TARGETS, get_target
@@ -81,5 +82,7 @@ def test_tensorrt_rtx_builds_with_a_range_of_batches_for_each_input(
 
 
 def test_the_targets_that_take_several_inputs_and_outputs() -> None:
-    assert [name for name, target in TARGETS.items() if target.several] == ["onnx", "openvino", "trt", "trt-rtx"]
+    takers = {form: [name for name, target in TARGETS.items() if form in target.forms] for form in MIXTURES}
+    assert takers["router"] == ["onnx", "openvino", "trt", "trt-rtx"]
+    assert takers["region-id"] == ["onnx", "onnx-adapters", "openvino", "trt", "trt-rtx"]
     assert len(REGIONS) == 2

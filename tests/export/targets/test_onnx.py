@@ -86,7 +86,7 @@ def test_onnx_runtimes_silent_way_back_to_the_cpu_is_an_error(
     target = get_target("onnx")
     assert target.available(profiles.load("h200")).runs
     target.build(build_request(tmp_path, profile="h200"))
-    monkeypatch.setattr(onnx_target, "_options", lambda *_: None)  # without what forbids single nodes to go back
+    monkeypatch.setattr(onnx_target, "session_options", lambda *_: None)  # without what forbids single nodes to go back
     with (
         pytest.warns(UserWarning, match="CUDAExecutionProvider"),
         pytest.raises(MissingRuntimeError, match="chose CPU"),

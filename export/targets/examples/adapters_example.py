@@ -1,0 +1,30 @@
+"""Run one image or volume through the base and the adapter of its region. Needs onnxruntime, numpy and Pillow.
+
+Not for diagnosis. Usage: python adapters_example.py IMAGE.png|VOLUME.nii.gz [MASK.png|MASK.nii.gz] --region NAME
+"""
+
+import importlib
+import json
+from pathlib import Path
+
+import onnxruntime
+
+
+def main() -> None:
+    """Print what the network of the region finds in one image as JSON."""
+    example, here = importlib.import_module("example"), Path(__file__).parent
+    source, target, region = example.arguments()
+    about = json.loads((here / "export.json").read_text(encoding="utf-8"))
+    image = example.read(source, about["recipe"])
+    given = example.inputs(image, about, region)  # stops unless the region is one of the network's
+    session = onnxruntime.InferenceSession(here / "base.onnx", providers=["CPUExecutionProvider"])
+    adapter, options = onnxruntime.LoraAdapter(), onnxruntime.RunOptions()
+    adapter.Load(str(here / f"base.{region}.onnx_adapter"))
+    options.add_active_adapter(adapter)  # keep `adapter`: the options only point to it
+    (logits,) = session.run(["logits"], {"image": given["image"]}, options)
+    outputs = {f"logits_{region}": logits[0]}
+    print(json.dumps(example.answer_all(outputs, image, about, source, target, region)))
+
+
+if __name__ == "__main__":
+    main()

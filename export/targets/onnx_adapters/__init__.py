@@ -1,0 +1,1 @@
+"""The `onnx-adapters` target: one base, and an ONNX Runtime adapter file for each region."""
