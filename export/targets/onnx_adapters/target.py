@@ -35,6 +35,7 @@ from lorkit.export.targets.onnx import TARGET as ONNX
 if TYPE_CHECKING:
     import onnxruntime
 
+    from lorkit.decompose.models.mixtures.adapters import AdapterNetwork
     from lorkit.profiles import Profile
 
 BASE = "base.onnx"
@@ -43,6 +44,24 @@ BASE = "base.onnx"
 def adapter_name(region: str) -> str:
     """Return the name of a region's adapter file."""
     return f"base.{region}.onnx_adapter"
+
+
+def write_adapters(network: AdapterNetwork, shape: tuple[int, ...], directory: Path) -> Path:
+    """Write the base of a network for images (C, *spatial), and the adapter of each region; return the base."""
+    import onnxruntime
+
+    from lorkit.export.targets.onnx_adapters.base_graph import base_graph
+
+    write_bytes(directory / BASE, base_graph(network, shape).SerializeToString(deterministic=True))
+    value = onnxruntime.OrtValue.ortvalue_from_numpy
+    for region, tensors in network.adapters.items():
+        adapter = onnxruntime.AdapterFormat()
+        adapter.set_adapter_version(1)
+        adapter.set_model_version(1)
+        adapter.set_parameters({name: value(np.ascontiguousarray(one.numpy())) for name, one in tensors.items()})
+        adapter.export_adapter(str(directory / adapter_name(region)))
+    write_json(directory / SETTINGS, {"outputs": {region: network.outputs_of(region) for region in network.adapters}})
+    return directory / BASE
 
 
 class AdaptersEngine(Engine):
@@ -127,11 +146,8 @@ class OnnxAdaptersTarget(Target):
         Raises:
             UsageError: The network is not one by region id, or has heads of masks and others.
         """
-        import onnxruntime
-
         from lorkit.decompose.models.mixtures.adapters import AdapterNetwork
         from lorkit.decompose.models.mixtures.networks import RegionIdNetwork
-        from lorkit.export.targets.onnx_adapters.base_graph import base_graph
 
         if not isinstance(request.network, RegionIdNetwork):
             raise UsageError(
@@ -139,19 +155,7 @@ class OnnxAdaptersTarget(Target):
                 required=f"the network of all regions by region id, '{REGION_ID}'",
                 fix=f"run `decompose extract --region-id`, then export --region {REGION_ID}",
             )
-        network = AdapterNetwork(request.network)
-        model = base_graph(network, request.shape)
-        write_bytes(request.directory / BASE, model.SerializeToString(deterministic=True))
-        for region, tensors in network.adapters.items():
-            adapter = onnxruntime.AdapterFormat()
-            adapter.set_adapter_version(1)
-            adapter.set_model_version(1)
-            value = onnxruntime.OrtValue.ortvalue_from_numpy
-            adapter.set_parameters({name: value(np.ascontiguousarray(one.numpy())) for name, one in tensors.items()})
-            adapter.export_adapter(str(request.directory / adapter_name(region)))
-        sizes = {region: network.outputs_of(region) for region in network.adapters}
-        write_json(request.directory / SETTINGS, {"outputs": sizes})
-        return request.directory / BASE
+        return write_adapters(AdapterNetwork(request.network), request.shape, request.directory)
 
     def load(self, directory: Path, *, threads: int | None = None) -> AdaptersEngine:
         """Open a session on the base, and all adapters.
