@@ -18,7 +18,7 @@ FROZEN = {
     "--tensorboard --out --force --json",
     "evaluate": "PATH --run --region --model --split --data --outside --json",
     "compare": "CONFIG --methods --variant --seeds --fractions --split --budget --set --out --json",
-    "extract": "--run --region --recalibrate --rank --out --force --json",
+    "extract": "--run --region --router --region-id --recalibrate --rank --out --force --json",
     "export": "PATH --run --region --target --profile --precision --max-accuracy-drop --max-seconds "
     "--force --allow-synthetic --json",
     "verify": "PATH --run --region --target --profile --precision --data --bisect --json",

@@ -609,7 +609,10 @@ def several_runs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[Mixt
     runs: dict[MixtureForm, Path] = {}
     methods = {"router": {"method": "mola-router", "mola.gates": "stage", "mola.adapters": 3}, "region-id": {}}
     with pytest.MonkeyPatch.context() as patch:
-        small_runs.register_tiny(patch.setitem)
+        # not `tiny`, which is another network for the other session-scoped runs here
+        small_runs.register_tiny(
+            lambda known, name, one: patch.setitem(known, name, one) if name.startswith("tiny_resnet") else None
+        )
         for form, settings in methods.items():
             root = tmp_path_factory.mktemp(form)
             names = {"student.backbone": "tiny_resnet", "foundation.backbone": "tiny_resnet_wide"}

@@ -5,13 +5,15 @@ Not for diagnosis. Usage: python adapters_example.py IMAGE.png|VOLUME.nii.gz [MA
 
 import importlib
 import json
+import os
 from pathlib import Path
-
-import onnxruntime
 
 
 def main() -> None:
     """Print what the network of the region finds in one image as JSON."""
+    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # ONNX Runtime reports its use over the network otherwise
+    import onnxruntime
+
     example, here = importlib.import_module("example"), Path(__file__).parent
     source, target, region = example.arguments()
     about = json.loads((here / "export.json").read_text(encoding="utf-8"))
