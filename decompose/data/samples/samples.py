@@ -227,7 +227,6 @@ def part_name(text: str, where: str) -> str | None:
 
 
 def _digest(name: str, source: Source, index: int, dims: int) -> tuple[str, bool]:
-    """Check an image; return its digest and whether it has no colours."""
     image = source.images[index]
     try:
         # before training, which a broken image of the test part would otherwise follow
