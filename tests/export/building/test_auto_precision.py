@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from sample_documents import accuracy, flip, latency
 from lorkit import profiles
 from lorkit.decompose.artifacts import read_json
 from lorkit.decompose.documents.export import ExportResult, PrecisionCandidate
+from lorkit.decompose.documents.heads import MixtureForm
 from lorkit.decompose.errors import UsageError
 from lorkit.decompose.events import Event
 from lorkit.decompose.machine import fingerprint
@@ -234,3 +236,40 @@ def test_a_builders_refusal_is_a_lost_candidate(
     results = export(run, **OPTIONS).exports
     assert {precision for _, precision in names(results)} == {"fp32"}
     assert "the parser refuses it" in precision_trials(open_run(run))[0].reason
+
+
+def test_a_network_of_several_regions_is_judged_head_by_head_and_its_foundations_follow(
+    several_run: Callable[[MixtureForm], Path], measured: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[str] = []
+    judge: Any = auto_precision.judge_accuracy
+    monkeypatch.setattr(auto_precision, "judge_accuracy", lambda pair, *a: seen.append(pair.region) or judge(pair, *a))
+    run = several_run("region-id")
+    results = export(run, **OPTIONS | {"region": "region-id"}).exports
+    assert seen == ["chest", "knee"]
+    precisions = [(one.owner, one.region, one.precision) for one in results]
+    assert precisions == [
+        ("expert", "region-id", "fp32"), ("expert", "region-id", "int8"),
+        ("foundation", "chest", "fp32"), ("foundation", "chest", "int8"),
+        ("foundation", "knee", "fp32"), ("foundation", "knee", "int8"),
+    ]  # fmt: skip
+    (tried,) = precision_trials(open_run(run))
+    assert (tried.region, tried.verdict) == ("region-id", "kept")
+    assert "of region chest, which loses most, it loses little" in tried.reason
+
+
+def test_one_head_that_loses_too_much_is_enough(
+    several_run: Callable[[MixtureForm], Path], measured: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    judge: Any = auto_precision.judge_accuracy
+
+    def one_fails(pair: Any, *others: Any) -> Any:
+        found = judge(pair, *others)
+        return found.with_changes(verdict="inconclusive") if pair.region == "knee" else found
+
+    monkeypatch.setattr(auto_precision, "judge_accuracy", one_fails)
+    run = several_run("region-id")
+    results = export(run, **OPTIONS | {"region": "region-id", "owners": ("expert",)}).exports
+    assert [one.precision for one in results] == ["fp32"]
+    (tried,) = precision_trials(open_run(run))
+    assert "within the allowed drop: of region knee" in tried.reason
