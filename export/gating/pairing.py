@@ -122,10 +122,12 @@ def _pair_by_key(by_key: Mapping[tuple[str, str, str, str], Exported], candidate
 def _check(pair: ExportPair) -> None:
     if pair.baseline.region.name != pair.candidate.region.name or pair.baseline.classes != pair.candidate.classes:
         names = [f"{one.region.name} ({', '.join(one.classes)})" for one in (pair.baseline, pair.candidate)]
+        several = pair.candidate.info.mixture is not None
+        judge = f"judge it in its run: decompose gate --region {pair.candidate.region.name}"
         raise UsageError(
             f"baseline of {names[0]}, candidate of {names[1]}",
             required="exports of one region with the same classes",
-            fix="name matching exports",
+            fix=f"{judge}, which compares each head with the foundation" if several else "name matching exports",
         )
 
 

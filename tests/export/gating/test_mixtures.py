@@ -180,6 +180,8 @@ def test_exports_that_cannot_be_paired_are_named(a_run: Run, export_mixture: Cal
     chest = export_directory(a_run, "expert", "chest", "onnx", "cpu-generic", "fp32")
     with pytest.raises(UsageError, match=r"baseline of chest \(dark, bright\), candidate of router \(chest, knee\)"):
         gate(a_run.path, baseline=chest, candidate=exported.path)
+    with pytest.raises(UsageError, match="decompose gate --region router, which compares each head"):
+        gate(a_run.path, baseline=chest, candidate=exported.path)
     with pytest.raises(UsageError, match="no region 'router'"):
         gate(a_run.path, region="router", max_accuracy_drop={"*": 0.02, "router": 0.5})
     with pytest.raises(UsageError, match="unknown region 'rooter'"):
