@@ -119,10 +119,17 @@ def _joined(pair: tuple[torch.Tensor, ...]) -> torch.Tensor:
     return torch.cat([torch.nn.functional.pad(one, (0, width - one.shape[1]), value=-1) for one in flat])
 
 
-# the decorrelation of mola-router compares the samples of a micro-batch on all ranks
+# the decorrelation of mola-router and hard-router compares the samples of a micro-batch on all ranks
 @pytest.mark.parametrize(
     ("method", "pieces", "student"),
-    [("lorkd", 2, "vit_tiny"), ("mola-grad", 2, "vit_tiny"), ("mola-router", 1, "vit_tiny"), ("lorkd", 2, "unet")],
+    [
+        ("lorkd", 2, "vit_tiny"),
+        ("mola-grad", 2, "vit_tiny"),
+        ("mola-router", 1, "vit_tiny"),
+        ("hard-router", 1, "vit_tiny"),
+        ("mmoe", 2, "vit_tiny"),
+        ("lorkd", 2, "unet"),
+    ],
 )
 def test_two_ranks_are_one_process_on_their_joined_batches(
     tmp_path: Path, method: str, pieces: int, student: str
