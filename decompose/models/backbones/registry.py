@@ -12,6 +12,8 @@ from torch import Tensor, nn
 from lorkit.decompose.errors import UsageError, unknown
 from lorkit.decompose.models.backbones.densenet import densenet121
 from lorkit.decompose.models.backbones.gated_encoders import Encoders, GatedEncoders, new_gate, parse_gated
+from lorkit.decompose.models.backbones.graphs.mlp import node_mlp
+from lorkit.decompose.models.backbones.graphs.ragformer import ragformer
 from lorkit.decompose.models.backbones.outputs import feature_width, image_shape_of, stacked_width
 from lorkit.decompose.models.backbones.resnet import resnet18, resnet18_3d, resnet34, resnet50
 from lorkit.decompose.models.backbones.shufflenet import ShuffleNetV2
@@ -46,14 +48,18 @@ class Known(NamedTuple):
     Attributes:
         build: (channels, image size) to a headless network.
         dims: Supported numbers of spatial dimensions.
+        nodes: Whether its images are those of nodes of a graph (see `graphs`).
     """
 
     build: Callable[[int, tuple[int, ...]], nn.Module]
     dims: tuple[int, ...] = (2,)
+    nodes: bool = False
 
 
 BACKBONES: dict[str, Known] = {
     "densenet121": Known(densenet121, (2, 3)),
+    "node_mlp": Known(node_mlp, (3,), nodes=True),
+    "ragformer": Known(ragformer, (3,), nodes=True),
     "resnet18": Known(lambda channels, image_size: resnet18(channels)),
     "resnet18_3d": Known(lambda channels, image_size: resnet18_3d(channels), (3,)),
     "resnet34": Known(lambda channels, image_size: resnet34(channels)),
@@ -65,8 +71,11 @@ BACKBONES: dict[str, Known] = {
 
 
 def known_backbones(*, dims: int | None = None) -> tuple[str, ...]:
-    """Return the names for `build_backbone` besides `timm:<name>` and U-Nets, for 2 or 3 dimensions or any."""
-    return tuple(name for name, known in BACKBONES.items() if dims is None or dims in known.dims)
+    """Return the names for `build_backbone` for images of 2 or 3 dimensions or any, without nodes.
+
+    U-Nets and `timm:<name>` are not among them.
+    """
+    return tuple(name for name, known in BACKBONES.items() if not known.nodes and dims in (None, *known.dims))
 
 
 def build_backbone(name: str, *, channels: int, image_size: tuple[int, ...], dense: bool = False) -> nn.Module:

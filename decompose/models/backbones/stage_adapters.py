@@ -17,6 +17,9 @@ from lorkit.decompose.config.methods import InjectedSkips
 from lorkit.decompose.errors import UsageError
 from lorkit.decompose.experts.forecast import on_meta
 from lorkit.decompose.models.backbones import densenet, resnet, shufflenet, vit
+from lorkit.decompose.models.backbones.graphs import mlp, ragformer
+from lorkit.decompose.models.backbones.graphs.mlp import NodeMlp
+from lorkit.decompose.models.backbones.graphs.ragformer import Ragformer
 from lorkit.decompose.models.backbones.resnet import ResNet
 from lorkit.decompose.models.backbones.shufflenet import ShuffleNetV2
 from lorkit.decompose.models.backbones.stages import (
@@ -88,6 +91,10 @@ def _gridded(backbone: nn.Module, *, dense: bool = False) -> Gridded:
         return shufflenet.stages(backbone)
     if isinstance(backbone, VisionTransformer):
         return vit.stages(backbone, dense=dense)
+    if isinstance(backbone, Ragformer):
+        return ragformer.stages(backbone)
+    if isinstance(backbone, NodeMlp):
+        return mlp.stages(backbone)
     if type(backbone).__name__ == "DenseNet121" and hasattr(backbone, "class_layers"):
         return densenet.stages(backbone)
     found = timm_stages(backbone, dense=dense)

@@ -122,6 +122,12 @@ class Forked(Protocol):
         ...
 
 
+def runs_of(count: int) -> list[slice]:
+    """Return four runs of `count` blocks, as equal as can be; with less than four blocks, some are empty."""
+    ends = [-(-count * (stage + 1) // STAGES) for stage in range(STAGES)]
+    return [slice(start, end) for start, end in zip([0, *ends], ends, strict=False)]
+
+
 class SequentialStages:
     """A network whose stages map grids to grids.
 

@@ -18,6 +18,7 @@ from lorkit.decompose.models.backbones.stages import (
     StageContext,
     StageFunction,
     StageOutputs,
+    runs_of,
 )
 
 
@@ -48,8 +49,7 @@ class TransformerStages:
         by_token: bool,
         dense: bool,
     ) -> None:
-        ends = [-(-len(blocks) * (stage + 1) // STAGES) for stage in range(STAGES)]
-        self.stages = [blocks[start:end] for start, end in zip([0, *ends], ends, strict=False)]
+        self.stages = [blocks[run] for run in runs_of(len(blocks))]
         self.prefix, self.embed, self.norm, self.pool = prefix, embed, norm, pool
         self.by_token, self.dense = by_token and not dense, dense
 

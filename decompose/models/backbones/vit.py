@@ -19,17 +19,24 @@ from lorkit.decompose.models.backbones.transformer_stages import TransformerStag
 
 
 class Attention(nn.Module):
-    """Multi-head self-attention from four linear layers."""
+    """Multi-head self-attention from four linear layers.
 
-    def __init__(self, width: int, heads: int) -> None:
+    Args:
+        width: D, a multiple of `heads`.
+        heads: A.
+        dropout: Of the attention weights, in training.
+    """
+
+    def __init__(self, width: int, heads: int, dropout: float = 0.0) -> None:
         super().__init__()
-        self.heads = heads
+        self.heads, self.dropout = heads, dropout
         self.query, self.key, self.value, self.out = (nn.Linear(width, width) for _ in range(4))
 
-    def forward(self, x_NSD: Tensor) -> Tensor:
-        """Mix tokens: (N, S, D) to (N, S, D)."""
-        q, k, v = (self._by_head(layer(x_NSD)) for layer in (self.query, self.key, self.value))
-        mixed_NASE = F.scaled_dot_product_attention(q, k, v)
+    def forward(self, x_NSD: Tensor, asking_NQD: Tensor | None = None) -> Tensor:
+        """Mix tokens: (N, S, D) to (N, S, D), or to (N, Q, D) for the tokens that ask, if these are fewer."""
+        q = self._by_head(self.query(x_NSD if asking_NQD is None else asking_NQD))
+        k, v = (self._by_head(layer(x_NSD)) for layer in (self.key, self.value))
+        mixed_NASE = F.scaled_dot_product_attention(q, k, v, dropout_p=self.dropout if self.training else 0.0)
         return cast(Tensor, self.out(mixed_NASE.transpose(1, 2).flatten(2)))
 
     def _by_head(self, x_NSD: Tensor) -> Tensor:

@@ -20,6 +20,7 @@ class Case(NamedTuple):
     name: str
     size: tuple[int, ...] = (32, 32)
     dense: bool = False
+    channels: int = 1
 
 
 CASES = [
@@ -27,6 +28,8 @@ CASES = [
     Case("resnet18"),
     Case("shufflenet_v2_x1_0"),
     Case("vit_tiny"),
+    Case("ragformer", (3, 2, 5), channels=4),
+    Case("node_mlp", (3, 2, 5), channels=4),
     Case("resnet18_3d", (24, 32, 16)),
     Case("unet", (16, 24), dense=True),
     Case("basicunet", (32, 32), dense=True),
@@ -47,12 +50,12 @@ CASES = [
 def built(request: pytest.FixtureRequest) -> tuple[Case, nn.Module]:
     case: Case = request.param
     torch.manual_seed(0)
-    return case, build_backbone(case.name, channels=1, image_size=case.size, dense=case.dense).eval()
+    return case, build_backbone(case.name, channels=case.channels, image_size=case.size, dense=case.dense).eval()
 
 
 def test_a_walk_is_the_network_and_every_stage_leads_to_the_same_end(built: tuple[Case, nn.Module]) -> None:
     case, backbone = built
-    x = torch.randn(2, 1, *case.size)
+    x = torch.randn(2, case.channels, *case.size)
     enter = partial(staged, dense=case.dense)
     network = enter(backbone)
     with torch.no_grad():
@@ -61,7 +64,9 @@ def test_a_walk_is_the_network_and_every_stage_leads_to_the_same_end(built: tupl
         assert torch.equal(walk.features, with_own_output(backbone, dense=case.dense)(x))
         assert walk.features.shape[2:] == (case.size if case.dense else ())
         assert len(walk.grids) == len(walk.context) == STAGES
-        assert stage_shapes(backbone, (1, *case.size), enter) == [tuple(grid.shape[1:]) for grid in walk.grids]
+        assert stage_shapes(backbone, (case.channels, *case.size), enter) == [
+            tuple(grid.shape[1:]) for grid in walk.grids
+        ]
         for stage, (grid, context) in enumerate(zip(walk.grids, walk.context, strict=True)):
             assert grid.dim() == 2 + len(case.size)
             assert torch.equal(network.forward_from(stage, grid, context), walk.features)
@@ -75,7 +80,7 @@ def test_a_walk_is_the_network_and_every_stage_leads_to_the_same_end(built: tupl
 
 def test_a_fork_gives_the_features_of_classes_and_of_masks(built: tuple[Case, nn.Module]) -> None:
     case, backbone = built
-    x, network = torch.randn(3, 1, *case.size), forked(backbone)
+    x, network = torch.randn(3, case.channels, *case.size), forked(backbone)
     with torch.no_grad():
         encoding = network.encode_from(0, *network.first_grid(x))
         assert torch.equal(network.pooled(encoding.last), with_own_output(backbone, dense=False)(x))
@@ -89,7 +94,7 @@ def test_a_fork_gives_the_features_of_classes_and_of_masks(built: tuple[Case, nn
 def test_injected_features_train_later_stages_only(built: tuple[Case, nn.Module]) -> None:
     case, backbone = built
     network, parameters = staged(backbone, dense=case.dense), list(backbone.parameters())
-    walk = network.run_stages(torch.randn(2, 1, *case.size))
+    walk = network.run_stages(torch.randn(2, case.channels, *case.size))
     trained = []
     for stage in range(STAGES):
         earlier = _touched(walk.grids[stage], parameters)
