@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import NamedTuple
 
 from lorkit.decompose.data.formats.listing import is_left_over
+from lorkit.decompose.data.formats.npz import keys_of
 from lorkit.decompose.data.formats.registry import is_image
 from lorkit.decompose.data.readers import nifti
 from lorkit.decompose.data.readers.class_folder import part_folders
 from lorkit.decompose.data.readers.csv_table import Table, local_path, read_table
-from lorkit.decompose.data.readers.npz import keys_of
 from lorkit.decompose.errors import DataError
 from lorkit.decompose.regions import RESERVED
 

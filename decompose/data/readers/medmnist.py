@@ -10,7 +10,8 @@ from pathlib import Path
 import numpy as np
 
 from lorkit.decompose.config import RegionConfig
-from lorkit.decompose.data.readers.npz import check_images, keys_of, load_arrays, read_labels
+from lorkit.decompose.data.formats.npz import keys_of, load_arrays
+from lorkit.decompose.data.readers.npz import check_images, read_labels
 from lorkit.decompose.data.samples.open_files import OpenFiles
 from lorkit.decompose.data.samples.samples import PARTS
 from lorkit.decompose.data.samples.source import Source

@@ -7,8 +7,6 @@ module reads the layout of MedMNIST (`train_images`, `train_labels`, ...).
 
 from __future__ import annotations
 
-import zipfile
-import zlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -17,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lorkit.decompose.config import RegionConfig
+from lorkit.decompose.data.formats.npz import keys_of, load_arrays, texts
 from lorkit.decompose.data.samples.annotations import without_background
 from lorkit.decompose.data.samples.columns import Columns
 from lorkit.decompose.data.samples.label_table import MULTILABEL, is_table, to_table
@@ -27,9 +26,7 @@ from lorkit.decompose.data.samples.samples import encode, order_classes, part_na
 from lorkit.decompose.data.samples.source import Source
 from lorkit.decompose.errors import DataError, UsageError
 
-_DAMAGE = (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile, zlib.error, MemoryError, NotImplementedError)
 _KNOWN = ("images", "labels", "masks", "label_names", "mask_names", "ids", "split")
-_PICKLED = ("allow_pickle", "pickle")
 
 
 def accepts(entries: list[str]) -> int:
@@ -77,33 +74,6 @@ def read(entries: list[str], config: RegionConfig, files: OpenFiles | None = Non
         masks=masks,
         columns=_columns(arrays, len(images)),
     )
-
-
-def keys_of(path: Path) -> tuple[str, ...]:
-    """Return the array names of an `.npz` without reading arrays; raise DataError if it is missing or damaged."""
-    try:
-        with zipfile.ZipFile(path) as archive:
-            return tuple(name.removesuffix(".npy") for name in archive.namelist())
-    except FileNotFoundError:
-        raise DataError(f"no data at {path}", required="an .npz file", fix="check the path") from None
-    except _DAMAGE as error:
-        raise _damaged(path, error) from None
-
-
-def load_arrays(path: Path) -> dict[str, NDArray[Any]]:
-    """Read every array of an `.npz`; raise DataError if it is damaged, truncated or has pickled objects."""
-    keys_of(path)  # raises for a pickle or .npy with this suffix; np.load would read the latter
-    try:
-        with np.load(path, allow_pickle=False) as archive:
-            return {key: archive[key] for key in archive.files}
-    except _DAMAGE as error:
-        if any(word in str(error) for word in _PICKLED):
-            raise DataError(
-                f"{path} holds pickled Python objects, which can run code when read",
-                required="plain numeric and text arrays",
-                fix="save it again without object arrays",
-            ) from None
-        raise _damaged(path, error) from None
 
 
 def task_of(path: Path, arrays: Mapping[str, Any], stated: str | None) -> str:
@@ -183,15 +153,6 @@ def read_labels(
     return labels.astype(np.int64), classes
 
 
-def texts(values: NDArray[Any] | None) -> tuple[str, ...] | None:
-    """Return an array of text, bytes or numbers as strings."""
-    if values is None:
-        return None
-    if values.dtype.kind == "S":
-        return tuple(value.decode("utf-8", "replace") for value in values.tolist())
-    return tuple(str(value) for value in values.tolist())
-
-
 def _columns(arrays: Mapping[str, NDArray[Any]], samples: int) -> Columns:
     """Return the other arrays with a text or number per sample."""
     others = {
@@ -210,11 +171,3 @@ def _required(path: Path, arrays: Mapping[str, NDArray[Any]], key: str) -> NDArr
             fix="save them under these names",
         )
     return arrays[key]
-
-
-def _damaged(path: Path, error: BaseException) -> DataError:
-    return DataError(
-        f"{path} cannot be read ({type(error).__name__}: {error})",
-        required="an intact .npz file",
-        fix="copy or download it again",
-    )

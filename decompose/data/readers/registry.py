@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lorkit.decompose.config import Config, RegionConfig, resolve_path
+from lorkit.decompose.data.formats.npz import keys_of
 from lorkit.decompose.data.phantoms import reader as phantom
 from lorkit.decompose.data.readers import class_folder, csv_manifest, medmnist, nifti, npz
 from lorkit.decompose.data.samples.columns import join_columns
@@ -104,9 +105,7 @@ def expected_task(config: Config) -> str:
         if region.task in KNOWN_TASKS:
             continue
         entries = [resolve_path(entry, config.base) for entry in region.data or region.train or ()]
-        if entries and (
-            nifti.accepts(entries) or (npz.accepts(entries) and "labels" not in npz.keys_of(Path(entries[0])))
-        ):
+        if entries and (nifti.accepts(entries) or (npz.accepts(entries) and "labels" not in keys_of(Path(entries[0])))):
             return SEGMENTATION
     return "classification"
 
