@@ -11,7 +11,7 @@ from lorkit.decompose.config.loading import (
     with_overrides,
 )
 from lorkit.decompose.config.methods import ExpertConfig, LoraConfig, LorkdConfig, MolaConfig, RdConfig
-from lorkit.decompose.config.regions import RegionAugment, RegionConfig
+from lorkit.decompose.config.regions import GraphSource, RegionAugment, RegionConfig
 from lorkit.decompose.config.schema import AugmentConfig, CacheConfig, Config, ImageConfig, SplitConfig, TrainConfig
 
 __all__ = [
@@ -19,6 +19,7 @@ __all__ = [
     "CacheConfig",
     "Config",
     "ExpertConfig",
+    "GraphSource",
     "ImageConfig",
     "LoraConfig",
     "LorkdConfig",

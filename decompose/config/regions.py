@@ -9,7 +9,8 @@ from pydantic import BeforeValidator, Field, field_validator, model_validator
 
 from lorkit.decompose.config.base import Fraction, NonNegative, Positive, Section, as_list
 
-Paths = Annotated[tuple[str, ...], BeforeValidator(as_list), Field(min_length=1)]
+Names = Annotated[tuple[str, ...], BeforeValidator(as_list), Field(min_length=1)]
+Paths = Names
 
 
 class RegionAugment(Section):
@@ -23,7 +24,37 @@ class RegionAugment(Section):
     intensity: Fraction | None = None
 
 
-class RegionConfig(Section):
+class GraphSource(Section):
+    """How a graph is read. `.mat` and `.npz` files name what they hold: only `relations` and `classes` apply to them.
+
+    `relations` are the columns of a table that name entities: rows with the same entity in such a column are related.
+    Of other files they are the relations to use; by default all. `features` are the numeric columns to use, by default
+    all others; `simulated` says that a program made the rows, and reports repeat it. Labels that are none of `classes`
+    are unknown ones.
+    """
+
+    classes: tuple[str, ...] | None = None
+    relations: Names | None = None
+    time: str | None = None
+    label: str | None = None
+    id: str | None = None
+    features: Names | None = None
+    simulated: bool = False
+
+    @model_validator(mode="after")
+    def _one_role_for_a_column(self) -> GraphSource:
+        for key in ("relations", "features"):
+            names = getattr(self, key) or ()
+            twice = next((name for name in names if names.count(name) > 1), None)
+            if twice is not None:
+                raise ValueError(f"{key} with each name once ('{twice}' is repeated)")
+        others = (*(self.relations or ()), *(self.features or ()), self.time, self.id)
+        if self.label is not None and self.label in others:
+            raise ValueError(f"the label '{self.label}' only as the label")
+        return self
+
+
+class RegionConfig(GraphSource):
     """Location and format of the samples of one region.
 
     `data` is split by the `split` section; `train`, `val` and `test` state the parts instead. For a multilabel region,
@@ -37,7 +68,6 @@ class RegionConfig(Section):
     val: Paths | None = None
     test: Paths | None = None
     task: str | None = None
-    classes: tuple[str, ...] | None = None
     modality: str | None = None
     structures: tuple[str, ...] | dict[str, Annotated[int, Field(ge=0)]] | None = None
     groups: str | None = None

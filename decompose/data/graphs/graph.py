@@ -95,7 +95,8 @@ class Graph:
     @property
     def labelled_N(self) -> NDArray[np.bool_]:
         """(N,) whether a node has a label."""
-        return self.labels_N != UNLABELLED
+        labelled_N: NDArray[np.bool_] = self.labels_N != UNLABELLED
+        return labelled_N
 
 
 def build_edges(

@@ -19,6 +19,10 @@ def test_one_path_is_a_list_of_one() -> None:
         ({"data": "a", "window": [3, 3]}, "low below high"),
         ({"data": "a", "spacing": [1, 1, 1]}, "no spacing in this version"),
         ({"data": "a", "dta": "b"}, "Extra inputs"),
+        ({"data": "a", "relations": ["card", "card"]}, "'card' is repeated"),
+        ({"data": "a", "features": ["sum", "sum"]}, "'sum' is repeated"),
+        ({"data": "a", "relations": ["card"], "label": "card"}, "only as the label"),
+        ({"data": "a", "time": "y", "label": "y"}, "only as the label"),
     ],
 )
 def test_what_cannot_be_meant_is_refused(settings: dict[str, object], said: str) -> None:

@@ -1,0 +1,70 @@
+"""Labels of nodes: from what a file holds to indices of classes, -1 where there is no label."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lorkit.decompose.artifacts.arrays import Ints
+from lorkit.decompose.data.graphs.graph import UNLABELLED
+from lorkit.decompose.data.samples.samples import order_classes
+from lorkit.decompose.errors import DataError, plural
+
+_WHOLE = re.compile(r"(-?\d+)\.0+")  # a column of whole numbers with empty cells can come as 1.0
+_TRUTH = {"false": "0", "true": "1"}
+_NONE = ("", "-1", "None", "nan")
+
+
+def encode_labels(
+    values_N: NDArray[Any], stated: tuple[str, ...] | None, *, where: str
+) -> tuple[Ints, tuple[str, ...], tuple[str, ...]]:
+    """Return the labels as indices, their classes, and notices about what counts as no label.
+
+    An empty text, -1 and a missing number are no label. Stated classes are matched by name; if no label has such a
+    name, whole numbers (and false, true) index them. What is none of the stated classes is no label.
+
+    Args:
+        values_N: (N,) numbers or texts.
+        stated: Class names; None takes the distinct labels in order.
+        where: File, for messages.
+
+    Raises:
+        DataError: No label is one of the stated classes.
+    """
+    distinct, inverse = np.unique(values_N.astype(str), return_inverse=True)
+    words = [_WHOLE.sub(r"\1", word.strip()) if _WHOLE.fullmatch(word.strip()) else word.strip() for word in distinct]
+    present = [word for word in words if word not in _NONE]
+    classes = order_classes(present) if stated is None else stated
+    index = _index(present, classes, where)
+    codes = np.array([index.get(word, UNLABELLED) for word in words], dtype=np.int64)
+    labels_N = codes[inverse]
+    counts = np.bincount(inverse, minlength=len(words))
+    notices = []
+    if bool((labels_N == UNLABELLED).any()):
+        notices.append(f"{where}: {plural(int((labels_N == UNLABELLED).sum()), 'node')} without a label")
+    others = [f"'{word}' ({count})" for word, count in zip(words, counts, strict=True) if word in present]
+    others = [text for text, word in zip(others, present, strict=True) if word not in index]
+    if others:
+        shown = ", ".join(others[:5]) + (", ..." if len(others) > 5 else "")
+        notices.append(f"{where}: labels that are none of {', '.join(classes)} count as no label: {shown}")
+    return labels_N, classes, tuple(notices)
+
+
+def _index(present: list[str], classes: tuple[str, ...], where: str) -> dict[str, int]:
+    """Return the index of each label that is a class: by name, else by number."""
+    by_name = {name: position for position, name in enumerate(classes)}
+    found = {word: by_name[word] for word in present if word in by_name}
+    if found or not present:
+        return found
+    numbers = {word: _TRUTH.get(word.lower(), word) for word in present}
+    found = {word: int(text) for word, text in numbers.items() if text.isdecimal() and int(text) < len(classes)}
+    if not found:
+        raise DataError(
+            f"{where}: the labels are {', '.join(present[:5])}{', ...' if len(present) > 5 else ''}",
+            required=f"names of the classes {', '.join(classes)}, or their numbers from 0",
+            fix="state the region's classes as the data name them",
+        )
+    return found

@@ -1,0 +1,125 @@
+"""Tables as files: their columns and rows as polars reads them, and their cells as text and time.
+
+polars comes with the extra `graph` and is imported where it is used.
+"""
+
+from __future__ import annotations
+
+import csv
+import sys
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from lorkit.decompose.errors import DataError, MissingRuntimeError, first_line
+
+if TYPE_CHECKING:
+    from polars import DataFrame, Series
+
+T = TypeVar("T")
+_PARQUET = b"PAR1"
+_DELIMITERS = ",;\t|"
+
+
+def load_polars() -> Any:
+    """Return the module polars; raise MissingRuntimeError if it is not installed."""
+    try:
+        import polars
+    except ImportError:
+        raise MissingRuntimeError(
+            "tables of a graph need polars, which is not installed",
+            required="the extra 'graph'",
+            fix='pip install "lorkit[graph]"',
+        ) from None
+    return polars
+
+
+def columns_of(path: Path) -> tuple[str, ...]:
+    """Return the column names of a CSV or Parquet table without reading its rows; raise DataError if it cannot."""
+    if _is_parquet(path):
+        return tuple(_guarded(path, lambda: load_polars().read_parquet_schema(path)))
+    return _header(path)[0]
+
+
+def open_table(path: Path, texts: Sequence[str]) -> DataFrame:
+    """Read a CSV or Parquet table.
+
+    Args:
+        path: A file.
+        texts: Columns of a CSV to read as text, so that a key 007 is not 7.
+
+    Raises:
+        DataError: It is missing or damaged.
+        MissingRuntimeError: polars is not installed.
+    """
+    polars = load_polars()
+    frame: DataFrame
+    if _is_parquet(path):
+        frame = _guarded(path, lambda: polars.read_parquet(path))
+        return frame
+    delimiter = _header(path)[1]
+    types = dict.fromkeys(texts, polars.String)
+    frame = _guarded(
+        path, lambda: polars.read_csv(path, separator=delimiter, infer_schema_length=None, schema_overrides=types)
+    )
+    return frame
+
+
+def texts_of(series: Series) -> list[str | None]:
+    """Return the cells of a column as text without spaces around it; whole floats as integers, empty cells as None."""
+    polars = load_polars()
+    if series.dtype.is_float() and bool((series.is_null() | (series == series.round())).all()):
+        series = series.cast(polars.Int64)  # keys with an empty cell that another library made floats
+    cells = series.cast(polars.String).str.strip_chars()
+    return [cell or None for cell in cells.to_list()]
+
+
+def seconds_of(text: str | None) -> float:
+    """Return a time as a number: a number itself, a date or time in ISO 8601 as seconds since 1970 (UTC if unsaid).
+
+    Raises:
+        ValueError: It is neither.
+    """
+    if text is None:
+        raise ValueError("no time")
+    try:
+        return float(text)
+    except ValueError:
+        moment = datetime.fromisoformat(text)
+    return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
+
+
+def _is_parquet(path: Path) -> bool:
+    with _guarded(path, lambda: path.open("rb")) as stream:
+        return stream.read(len(_PARQUET)) == _PARQUET
+
+
+def _header(path: Path) -> tuple[tuple[str, ...], str]:
+    """Return the column names of a CSV, and what parts its cells: the most frequent candidate in the header."""
+    with _guarded(path, lambda: path.open(encoding="utf-8-sig", newline="")) as stream:
+        line = _guarded(path, stream.readline)
+        delimiter = max(_DELIMITERS, key=line.count)
+        columns = tuple(next(csv.reader([line], delimiter=delimiter), []))
+    twice = next((name for name in columns if columns.count(name) > 1), None)
+    if twice is not None:
+        raise DataError(f"{path} has two columns '{twice}'", required="each column once", fix="rename one")
+    return columns, delimiter
+
+
+def _guarded(path: Path, step: Callable[[], T]) -> T:
+    """Run a step of reading a file; raise DataError if the file does not allow it."""
+    try:
+        return step()
+    except _damage() as error:
+        raise DataError(
+            f"{path} cannot be read ({first_line(error)})",
+            required="a CSV in UTF-8 with a header, or a Parquet file",
+            fix="check the path, or save it again",
+        ) from None
+
+
+def _damage() -> tuple[type[Exception], ...]:
+    """Return what a damaged file raises, by polars too if it is loaded."""
+    module = sys.modules.get("polars")
+    return (OSError, UnicodeError, csv.Error, *(() if module is None else (module.exceptions.PolarsError,)))

@@ -1,0 +1,70 @@
+"""Tables as files: separators, text columns, times, and damage."""
+
+from __future__ import annotations
+
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+polars = pytest.importorskip("polars", reason="the extra 'graph' is not installed")
+
+from lorkit.decompose.data.graphs.table_files import columns_of, open_table, seconds_of, texts_of  # noqa: E402
+from lorkit.decompose.errors import DataError, MissingRuntimeError  # noqa: E402
+
+
+@pytest.mark.parametrize("separator", [",", ";", "\t", "|"])
+def test_separators_and_byte_order_marks(tmp_path: Path, separator: str) -> None:
+    path = tmp_path / "t.csv"
+    path.write_text(f"card{separator}sum\n007{separator}1.5\n{separator}\n", encoding="utf-8-sig")
+    assert columns_of(path) == ("card", "sum")
+    frame = open_table(path, ["card"])
+    assert texts_of(frame["card"]) == ["007", None]
+    assert frame["sum"].to_list() == [1.5, None]
+
+
+def test_parquet_of_any_name(tmp_path: Path) -> None:
+    path = tmp_path / "t.csv"
+    polars.DataFrame({"card": [1.0, None, 3.0], "rate": [0.5, 1.0, 2.0]}).write_parquet(path)
+    assert columns_of(path) == ("card", "rate")
+    frame = open_table(path, ["card"])
+    assert texts_of(frame["card"]) == ["1", None, "3"]
+    assert texts_of(frame["rate"]) == ["0.5", "1.0", "2.0"]
+
+
+def test_times_are_numbers_or_iso_dates_in_utc() -> None:
+    noon = datetime(2024, 1, 31, 12, tzinfo=UTC).timestamp()
+    assert seconds_of("12.5") == 12.5
+    for text in ("2024-01-31T12:00:00", "2024-01-31 12:00", "2024-01-31T13:00:00+01:00", "2024-01-31T12:00:00Z"):
+        assert seconds_of(text) == noon
+    assert seconds_of("2024-01-31") == noon - 12 * 3600
+    for wrong in (None, "yesterday", "31.01.2024"):
+        with pytest.raises(ValueError, match=r"time|float|isoformat|month"):
+            seconds_of(wrong)
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"a,b\n1,2\n1,2,3\n", b"a,b\n\xff\xfe,1\n", b"\xff\xfea\x00", b"PAR1broken", b'a,b\n"1,2\n']
+)
+def test_damaged_tables_are_refused_by_name(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "t.csv"
+    path.write_bytes(content)
+    with pytest.raises(DataError, match=r"t\.csv cannot be read") as caught:
+        open_table(path, [])
+    assert "\n" not in str(caught.value)
+
+
+def test_missing_files_and_repeated_columns_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="cannot be read"):
+        columns_of(tmp_path / "none.csv")
+    (tmp_path / "t.csv").write_text("a,a\n1,2\n")
+    with pytest.raises(DataError, match="two columns 'a'"):
+        columns_of(tmp_path / "t.csv")
+
+
+def test_the_install_command_is_named_without_polars(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "t.csv").write_text("a,b\n1,2\n")
+    monkeypatch.setitem(sys.modules, "polars", None)
+    with pytest.raises(MissingRuntimeError, match=r"polars.*lorkit\[graph\]"):
+        open_table(tmp_path / "t.csv", [])
