@@ -119,4 +119,4 @@ class _Twins:
         reach_N = np.diff(self.closed.indptr).astype(np.float64)
         for _ in range(hops - 1):
             reach_N = np.minimum(len(reach_N), sets @ reach_N[self.firsts_T])
-        return reach_N.astype(np.int64)
+        return np.asarray(reach_N, dtype=np.int64)
