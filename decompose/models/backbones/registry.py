@@ -14,6 +14,7 @@ from lorkit.decompose.models.backbones.densenet import densenet121
 from lorkit.decompose.models.backbones.gated_encoders import Encoders, GatedEncoders, new_gate, parse_gated
 from lorkit.decompose.models.backbones.graphs.mlp import node_mlp
 from lorkit.decompose.models.backbones.graphs.ragformer import ragformer
+from lorkit.decompose.models.backbones.graphs.variants import parse_ragformer
 from lorkit.decompose.models.backbones.outputs import feature_width, image_shape_of, stacked_width
 from lorkit.decompose.models.backbones.resnet import resnet18, resnet18_3d, resnet34, resnet50
 from lorkit.decompose.models.backbones.shufflenet import ShuffleNetV2
@@ -46,12 +47,12 @@ class Known(NamedTuple):
     """A classification backbone of the registry.
 
     Attributes:
-        build: (channels, image size) to a headless network.
+        build: (channels, image size) to a headless network; `ragformer` also takes its sizes.
         dims: Supported numbers of spatial dimensions.
         nodes: Whether its images are those of nodes of a graph (see `graphs`).
     """
 
-    build: Callable[[int, tuple[int, ...]], nn.Module]
+    build: Callable[..., nn.Module]
     dims: tuple[int, ...] = (2,)
     nodes: bool = False
 
@@ -82,7 +83,8 @@ def build_backbone(name: str, *, channels: int, image_size: tuple[int, ...], den
     """Build a headless network with fresh weights from torch's global generator.
 
     Args:
-        name: One of `known_backbones(...)`, a U-Net, `timm:<name>`, or the `gated_name` of one of them.
+        name: One of `known_backbones(...)`, a U-Net, `timm:<name>`, a `ragformer_name`, or the
+            `gated_name` of one of them.
         channels: C of the images.
         image_size: (H, W) or (D, H, W) of the images; only transformers depend on the values.
         dense: Whether a region has masks. Without masks a U-Net has no decoder; other networks are the same.
@@ -108,9 +110,7 @@ def build_backbone(name: str, *, channels: int, image_size: tuple[int, ...], den
 
 
 def _pooled(name: str, channels: int, image_size: tuple[int, ...]) -> nn.Module:
-    if not name.startswith(TIMM) and name not in BACKBONES:
-        raise unknown("backbone", name, [*BACKBONES, *UNETS, f"{TIMM}<name>"])
-    known = Known(partial(build_timm, name.removeprefix(TIMM))) if name.startswith(TIMM) else BACKBONES[name]
+    known = _known(name)
     if len(image_size) not in known.dims:
         others = ", ".join(known_backbones(dims=len(image_size)))
         raise UsageError(
@@ -119,6 +119,17 @@ def _pooled(name: str, channels: int, image_size: tuple[int, ...]) -> nn.Module:
             fix=f"choose another backbone ({others}), or change image.size",
         )
     return known.build(channels, image_size)
+
+
+def _known(name: str) -> Known:
+    if name.startswith(TIMM):
+        return Known(partial(build_timm, name.removeprefix(TIMM)))
+    if (sizes := parse_ragformer(name)) is not None:
+        plain = BACKBONES["ragformer"]
+        return plain._replace(build=partial(plain.build, **sizes))
+    if name not in BACKBONES:
+        raise unknown("backbone", name, [*BACKBONES, *UNETS, f"{TIMM}<name>"])
+    return BACKBONES[name]
 
 
 def _unet(name: str, channels: int, image_size: tuple[int, ...], *, dense: bool) -> nn.Module:

@@ -44,11 +44,11 @@ class EncoderLayer(nn.Module):
         """Map tokens (N, R, T, E) to (N, R, T, E), or to the own ones (N, R, 1, E)."""
         asking_NRQE = x_NRTE[:, :, :1] if self.own else x_NRTE
         x_NQE = self._transformed(x_NRTE.flatten(1, 2), asking_NRQE.flatten(1, 2))
-        y_NRQE = x_NQE.unflatten(1, asking_NRQE.shape[1:3])
+        y_NRQE = x_NQE.view(asking_NRQE.shape)
         if self.mix is None:
             return y_NRQE
-        own_NRE = self.mix(y_NRQE[:, :, 0].flatten(1)).unflatten(1, (y_NRQE.shape[1], -1))
-        return torch.cat((own_NRE[:, :, None], y_NRQE[:, :, 1:]), dim=2) if not self.own else own_NRE[:, :, None]
+        own_NR1E: Tensor = self.mix(y_NRQE[:, :, 0].flatten(1)).view(y_NRQE[:, :, :1].shape)
+        return own_NR1E if self.own else torch.cat((own_NR1E, y_NRQE[:, :, 1:]), dim=2)
 
     def _transformed(self, x_NSE: Tensor, asking_NQE: Tensor) -> Tensor:
         x = self.norm1(asking_NQE + self.dropout(self.attention(x_NSE, asking_NQE)))

@@ -114,7 +114,7 @@ class Ragformer(nn.Module):
         head_name: Name of the module that `attach_head` replaces.
 
     Raises:
-        UsageError: There is no layer, or the width is no multiple of the heads.
+        UsageError: A size is below 1, the width is no multiple of the heads, or a dropout is no probability below 1.
     """
 
     head_name = "head"
@@ -134,11 +134,17 @@ class Ragformer(nn.Module):
         topology: bool = True,
         fusion: bool = True,
     ) -> None:
-        if layers < 1 or width % heads:
+        if min(width, feedforward, layers, heads) < 1 or width % heads:
             raise UsageError(
-                f"a RAGFormer of {layers} layers and width {width} with {heads} heads",
-                required="one layer or more, and a width that is a multiple of the heads",
-                fix="change the layers, the width or the heads",
+                f"a RAGFormer of {layers} layers of widths {width} and {feedforward} with {heads} heads",
+                required="sizes of 1 or more, and a width that is a multiple of the heads",
+                fix="change the layers, the widths or the heads",
+            )
+        if not all(0 <= value < 1 for value in (dropout, topology_dropout, label_dropout)):
+            raise UsageError(
+                f"a RAGFormer of dropout {dropout}, topology_dropout {topology_dropout}, label_dropout {label_dropout}",
+                required="probabilities from 0 to below 1",
+                fix="change the dropout",
             )
         super().__init__()
         self.feature_dim = shape.relations * width

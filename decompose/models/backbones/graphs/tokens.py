@@ -118,5 +118,5 @@ class TokenEmbedding(nn.Module):
         near_KGE = self.hops[1:, None] + self.groups
         encoding_TE = torch.cat((self.hops[:1] + self.groups[-1:], near_KGE.flatten(0, 1)))
         flat_NSE = self.linear(tokens_NRTV.flatten(1, 2)).relu()  # linear layers get the nodes as their first axis
-        x_NRTE = flat_NSE.unflatten(1, tokens_NRTV.shape[1:3]) + encoding_TE + self.relations
+        x_NRTE = flat_NSE.view(*tokens_NRTV.shape[:3], -1) + encoding_TE + self.relations
         return cast(Tensor, self.dropout(x_NRTE))

@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnxruntime
@@ -190,10 +191,22 @@ def test_its_onnx_file_takes_any_batch(
         np.testing.assert_allclose(session.run(["logits"], {"image": x.numpy()})[0], wanted, atol=5e-6)
 
 
-def test_what_is_no_node_or_has_no_layer_is_refused() -> None:
+def test_what_is_no_node_is_refused() -> None:
     with pytest.raises(UsageError, match=r"4 channels and size 3x1x6.*1 hop or more"):
         build_backbone("ragformer", channels=4, image_size=(3, 1, 6))
     with pytest.raises(UsageError, match=r"'ragformer' with image size 32x32.*3 dimensions"):
         build_backbone("ragformer", channels=4, image_size=(32, 32))
-    with pytest.raises(UsageError, match=r"2 layers and width 9 with 2 heads.*multiple of the heads"):
-        small(4, (3, 3, 6), width=9)
+
+
+@pytest.mark.parametrize(
+    ("sizes", "message"),
+    [
+        ({"width": 9}, r"2 layers of widths 9 and 12 with 2 heads.*multiple of the heads"),
+        ({"layers": 0}, r"0 layers"),
+        ({"heads": 0}, r"0 heads"),
+        ({"label_dropout": 1.0}, r"label_dropout 1.0; required: probabilities"),
+    ],
+)
+def test_sizes_of_no_network_are_refused(sizes: dict[str, Any], message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        small(4, (3, 3, 6), **sizes)
