@@ -12,12 +12,15 @@ import numpy as np
 from scipy.linalg import solve_banded
 from scipy.sparse import csr_array
 
-from lorkit.decompose.artifacts.arrays import Floats, Ints
+from lorkit.decompose.artifacts.arrays import Float32Array, Floats, Ints
 from lorkit.decompose.data.graphs.graph import NO_KEY
+from lorkit.decompose.data.graphs.groups import mean_and_size
 
 
-def group_sums(keys_N: Ints, features_NF: Floats, groups_N: Ints, classes: int) -> Iterator[tuple[int, Floats, Ints]]:
-    """Yield group, sums (N, F) and counts (N,) over the other nodes of each node's key.
+def key_groups(
+    keys_N: Ints, features_NF: Floats, groups_N: Ints, classes: int, nodes_M: Ints
+) -> Iterator[tuple[int, Float32Array]]:
+    """Yield group, and mean and size (M, F+1) of the other nodes of each node's key that are in it.
 
     A node itself is in group C, whatever its own; one without a key (-1) is alone.
 
@@ -26,25 +29,27 @@ def group_sums(keys_N: Ints, features_NF: Floats, groups_N: Ints, classes: int) 
         features_NF: (N, F) features.
         groups_N: (N,) group of each node, 0 to C.
         classes: C.
+        nodes_M: (M,) nodes to return.
     """
     keys_N = _alone_without_key(keys_N)
     count = int(keys_N.max(initial=-1)) + 1
     for group in range(classes + 1):
         own_N = groups_N == group
         sums, counts = key_sums(keys_N, features_NF, np.flatnonzero(own_N), count)
-        sums, counts = sums[keys_N], counts[keys_N]
-        moved_N = ~own_N if group == classes else own_N
-        step = 1 if group == classes else -1
-        sums[moved_N] += step * features_NF[moved_N]
-        counts[moved_N] += step
-        yield group, sums, counts
+        found = mean_and_size(sums, counts).astype(np.float32)[keys_N[nodes_M]]
+        # few nodes are moved out of their class and into group C; all others have the row of their key
+        moved = np.flatnonzero((own_N if group < classes else ~own_N)[nodes_M])
+        rows, step = nodes_M[moved], -1 if group < classes else 1
+        found[moved] = mean_and_size(sums[keys_N[rows]] + step * features_NF[rows], counts[keys_N[rows]] + step)
+        yield group, found
 
 
-def members(keys_N: Ints, features_NF: Floats) -> tuple[Floats, Ints]:
-    """Return sums (N, F) and counts (N,) over all nodes of each node's key, itself among them."""
+def key_members(keys_N: Ints, features_NF: Floats, nodes_M: Ints) -> Float32Array:
+    """Return the mean (M, F+1) of all nodes of each node's key, itself among them, and the number of the others."""
     keys_N = _alone_without_key(keys_N)
     sums, counts = key_sums(keys_N, features_NF, np.arange(len(keys_N)), int(keys_N.max(initial=-1)) + 1)
-    return sums[keys_N], counts[keys_N]
+    found: Float32Array = mean_and_size(sums, counts, np.maximum(counts - 1, 0)).astype(np.float32)[keys_N[nodes_M]]
+    return found
 
 
 def key_sums(keys_N: Ints, features_NF: Floats, nodes: Ints, count: int) -> tuple[Floats, Ints]:

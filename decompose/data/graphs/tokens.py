@@ -12,11 +12,11 @@ from collections.abc import Mapping
 import numpy as np
 
 from lorkit.decompose.artifacts.arrays import Float32Array, Floats, Ints
-from lorkit.decompose.data.graphs import edge_groups, shared_keys
+from lorkit.decompose.data.graphs import edge_groups
 from lorkit.decompose.data.graphs.graph import Edges, Keys, Relation
-from lorkit.decompose.data.graphs.groups import views, write
+from lorkit.decompose.data.graphs.groups import mean_and_size, views
 from lorkit.decompose.data.graphs.propagation import propagations
-from lorkit.decompose.data.graphs.shared_keys import Stream
+from lorkit.decompose.data.graphs.shared_keys import Stream, key_groups, key_members
 from lorkit.decompose.errors import UsageError
 from lorkit.decompose.events import Listener, Working, ignore
 
@@ -113,17 +113,19 @@ def _write_edges(
     on_event: Listener,
 ) -> None:
     """Fill (M, C+2, K, F+1) from edges."""
-    matrix, classes, hops = relation.neighbours, found.shape[1] - 2, found.shape[2]
+    matrix, features = relation.neighbours, values_NF.shape[1]
+    classes, hops = found.shape[1] - 2, found.shape[2]
     for places, groups_N in views(visible_N, classes, nodes_M, folds_N):
         sums_of = edge_groups.group_sums(
             matrix, values_NF, groups_N, classes, hops, nodes_M[places], text=text, on_event=on_event
         )
         for block, hop, group, sums, counts in sums_of:
-            write(found[:, group, hop - 1], places[block], sums, counts, counts)
-    degrees_M = np.diff(matrix.indptr)[nodes_M]
+            rows = block if isinstance(places, slice) else places[block]
+            found[rows, group, hop - 1] = mean_and_size(sums, counts)
     products = propagations(matrix, values_NF, hops, nodes_M, text=f"{text}, propagation", on_event=on_event)
     for hop, product in enumerate(products):
-        write(found[:, -1, hop], np.arange(len(nodes_M)), product, np.ones_like(degrees_M), degrees_M)
+        found[:, -1, hop, :features] = product
+    found[:, -1, :, features] = np.log1p(np.diff(matrix.indptr)[nodes_M, None])
 
 
 def _write_keys(
@@ -140,11 +142,13 @@ def _write_keys(
     for places, groups_N in views(visible_N, classes, nodes_M, folds_N):
         rows = nodes_M[places]
         if stream is None:
-            sums_of = shared_keys.group_sums(relation.keys_N, values_NF, groups_N, classes)
+            for group, rows_MD in key_groups(relation.keys_N, values_NF, groups_N, classes, rows):
+                found[places, group] = rows_MD[:, None]
         else:
-            sums_of = stream.group_sums(values_NF, groups_N, classes)
-        for group, sums, counts in sums_of:
-            write(found[:, group, 0], places, sums[rows], counts[rows], counts[rows])
-    sums, counts = shared_keys.members(relation.keys_N, values_NF) if stream is None else stream.members(values_NF)
-    write(found[:, -1, 0], np.arange(len(nodes_M)), sums[nodes_M], counts[nodes_M], counts[nodes_M] - 1)
-    found[:, :, 1:] = found[:, :, :1]
+            for group, sums, counts in stream.group_sums(values_NF, groups_N, classes):
+                found[places, group, 0] = mean_and_size(sums[rows], counts[rows])
+    if stream is None:
+        found[:, -1] = key_members(relation.keys_N, values_NF, nodes_M)[:, None]
+    else:
+        sums, counts = stream.members(values_NF)
+        found[:, -1, 0] = mean_and_size(sums[nodes_M], counts[nodes_M], counts[nodes_M] - 1)
