@@ -8,7 +8,10 @@ from lorkit.cli.output.tables import interval, line, table, warnings
 from lorkit.decompose.documents.evaluate import EvaluateDocument, SegmentationEvaluation
 from lorkit.decompose.errors import plural
 
-_MEASURES = ("dice", "nsd", "hd95", "dice_network_grid", "accuracy", "balanced_accuracy", "auroc", "ap", "ece")
+_MEASURES = (
+    "dice", "nsd", "hd95", "dice_network_grid", "accuracy", "balanced_accuracy", "auroc", "ap", "recall_at_k",
+    "f1_macro", "gmean", "ece",
+)  # fmt: skip
 
 
 def evaluation(document: EvaluateDocument) -> None:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import re
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, field_validator, model_validator
 
@@ -11,6 +12,22 @@ from lorkit.decompose.config.base import Fraction, NonNegative, Positive, Sectio
 
 Names = Annotated[tuple[str, ...], BeforeValidator(as_list), Field(min_length=1)]
 Paths = Names
+
+
+def _is_policy(value: Any) -> Any:
+    """Check a threshold's policy, so that a wrong one gives one message."""
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    if value is None or value in ("youden", "f1") or (number and 0 < value < 1):
+        return value
+    if isinstance(value, dict) and len(value) == 1:
+        ((name, limit),) = value.items()
+        number = isinstance(limit, int | float) and not isinstance(limit, bool)
+        if number and ((name == "precision" and 0 < limit <= 1) or (name == "cost" and 0 < limit < math.inf)):
+            return value
+    raise ValueError("youden, f1, {precision: P} with P from 0 to 1, {cost: C} with C above 0, or a number from 0 to 1")
+
+
+Threshold = Annotated[Literal["youden", "f1"] | float | dict[str, float] | None, BeforeValidator(_is_policy)]
 
 
 class RegionAugment(Section):
@@ -58,9 +75,11 @@ class RegionConfig(GraphSource):
     """Location and format of the samples of one region.
 
     `data` is split by the `split` section; `train`, `val` and `test` state the parts instead. For a multilabel region,
-    `pos_weight` multiplies the loss of positive labels (`auto`: negatives per positive in the training part), and
-    `threshold` says how validation chooses the probability from which a label counts as positive: `youden` maximises
-    sensitivity plus specificity, `f1` the F1 score, and a number is itself the threshold.
+    `pos_weight` multiplies the loss of positive labels (`auto`: negatives per positive in the training part). For
+    multilabel and node regions, `threshold` says how validation chooses the probability from which a label, or the
+    second of a node's two classes, counts as positive: `youden` maximises sensitivity plus specificity, `f1` the F1
+    score, `{precision: 0.9}` finds the most with at least this precision, `{cost: 20}` minimises the cost where a
+    missed positive case costs 20 times as much as a false alarm, and a number is itself the threshold.
     """
 
     data: Paths | None = None
@@ -77,7 +96,7 @@ class RegionConfig(GraphSource):
     spacing: tuple[float, ...] | None = None
     intensity: Literal["dtype", "percentile"] = "dtype"
     pos_weight: Literal["auto"] | Positive | None = None
-    threshold: Literal["youden", "f1"] | Annotated[float, Field(gt=0, lt=1)] | None = None
+    threshold: Threshold = None
     nsd_tolerance_mm: NonNegative | dict[str, NonNegative] = 1.0
 
     @field_validator("spacing")

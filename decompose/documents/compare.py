@@ -48,6 +48,8 @@ class Headline(Part):
     balanced_accuracy: Share | None = None
     auroc: Share | None = None
     """Of multilabel regions."""
+    ap: Share | None = None
+    """Of regions of nodes."""
     dice: Share | None = None
     headline: Share | None = None
     """Of regions with several tasks, each with its own metric."""

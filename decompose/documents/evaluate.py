@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from lorkit.decompose.documents.base import Digest, Document, Interval, Part, Share
-from lorkit.decompose.documents.scores import ClassificationScores, MultilabelScores, SegmentationScores
+from lorkit.decompose.documents.scores import ClassificationScores, MultilabelScores, NodeScores, SegmentationScores
 from lorkit.decompose.machine import Machine
 
 ModelName = Literal["experts", "student", "foundation"]
@@ -47,11 +47,25 @@ class MultilabelEvaluation(MultilabelScores):
     source: str
     synthetic: bool
     threshold_policy: str | None
-    """How validation chose the thresholds: youden, f1, or a fixed number; null without thresholds."""
+    """How validation chose the thresholds: youden, f1, precision P, cost C, or a number; null without thresholds."""
+
+
+class NodeEvaluation(NodeScores):
+    """A region evaluated with a network of nodes."""
+
+    task: Literal["node"]
+    classes: list[str]
+    source: str
+    synthetic: bool
+    threshold_policy: str | None
+    """How validation chose the threshold: f1, youden, precision P, cost C, a fixed number; null without one."""
+    temperature: float | None
+    """Of the probabilities, fitted on validation."""
 
 
 RegionEvaluation = Annotated[
-    ClassificationEvaluation | SegmentationEvaluation | MultilabelEvaluation, Field(discriminator="task")
+    ClassificationEvaluation | SegmentationEvaluation | MultilabelEvaluation | NodeEvaluation,
+    Field(discriminator="task"),
 ]
 
 

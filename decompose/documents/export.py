@@ -10,7 +10,7 @@ from lorkit.decompose.documents.base import Digest, Document, Owner, Part, PathT
 from lorkit.decompose.documents.gate import Accuracy, JudgedAccuracy, Latency
 from lorkit.decompose.documents.heads import IMAGE, LOGITS, Head, Mixture
 from lorkit.decompose.documents.network import NetworkInfo, RegionInfo
-from lorkit.decompose.documents.scores import ClassificationFigures, MultilabelFigures, SegmentationFigures
+from lorkit.decompose.documents.scores import ClassificationFigures, MultilabelFigures, NodeFigures, SegmentationFigures
 from lorkit.decompose.documents.verify import ImageKind, ParityBlock
 from lorkit.decompose.machine import Machine
 from lorkit.decompose.regions import Region
@@ -219,7 +219,14 @@ class ScoredMultilabel(MultilabelFigures):
     provider: str
 
 
-ScoredExport = ScoredClassifier | ScoredSegmenter | ScoredMultilabel
+class ScoredNodes(NodeFigures):
+    """Accuracy of an export with its own engine."""
+
+    path: str
+    provider: str
+
+
+ScoredExport = ScoredClassifier | ScoredSegmenter | ScoredMultilabel | ScoredNodes
 
 
 class ExportScores(Document):

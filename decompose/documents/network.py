@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Literal, Self
+from typing import TYPE_CHECKING, Literal, Self
 
 from pydantic import model_validator
 
@@ -13,6 +13,9 @@ from lorkit.decompose.documents.base import Part, Share
 from lorkit.decompose.documents.recipe import Recipe
 from lorkit.decompose.errors import plural
 from lorkit.decompose.regions import Region
+
+if TYPE_CHECKING:
+    from lorkit.decompose.metrics.thresholds import Chosen
 
 VIEW_VALUES = 72
 """Values in the fingerprint of a gray view: a thumbnail of 64, contrast, two of sharpness, and five quantiles."""
@@ -92,21 +95,38 @@ class MeasuredCheck(RegionCheck):
 
 
 class Decision(Part):
-    """How the probabilities of a multilabel network become answers."""
+    """How the probabilities of a multilabel or node network become answers."""
 
     policy: str
-    """youden, f1, or a fixed number."""
+    """youden, f1, precision P, cost C or a fixed number; most probable of a node's more than two classes."""
     split: Literal["val"] = "val"
     thresholds: dict[str, Share | None]
-    """Probability from which each label is positive; null if validation has no positive or no negative case."""
+    """Probability from which each label, or the second of a node's two classes, is positive; null if none was found."""
+    temperature: float | None = None
+    """Of a node network: the probability is the softmax of the logits over it. Null: a sigmoid of each logit."""
+    notes: list[str] = []
+    """Why a threshold is null."""
+
+    @classmethod
+    def of(cls, policy: str, found: Mapping[str, Chosen], *, temperature: float | None = None) -> Decision:
+        """Return the decision of thresholds by label or class."""
+        decision = cls(
+            policy=policy, thresholds={name: one.threshold for name, one in found.items()}, temperature=temperature
+        )
+        notes = [f"{name}: {one.reason}" for name, one in found.items() if one.reason is not None]
+        return decision.with_changes(notes=notes) if notes else decision
 
     def limits(self, names: Iterable[str]) -> list[float | None]:
         """Return the thresholds of some labels, in their order."""
         return [self.thresholds.get(name) for name in names]
 
     def cuts(self, names: Iterable[str]) -> list[float]:
-        """Return the logits above which labels are positive; 0, a probability of one half, without a threshold."""
-        return [0.0 if limit is None else math.log(limit / (1.0 - limit)) for limit in self.limits(names)]
+        """Return the logits above which labels are positive; 0, a probability of one half, without a threshold.
+
+        Of a node network, these are subtracted from the logits of the classes before the largest one is the answer.
+        """
+        scale = self.temperature or 1.0
+        return [0.0 if limit is None else scale * math.log(limit / (1.0 - limit)) for limit in self.limits(names)]
 
 
 class RegionInfo(Part):
@@ -117,7 +137,7 @@ class RegionInfo(Part):
     classes: list[str]
     modality: str | None = None
     decision: Decision | None = None
-    """Null for other tasks than multilabel."""
+    """Null for other tasks than multilabel and node."""
     synthetic: bool = True
     grouped: bool | None = None
     """Whether the split kept the images of a patient together; false: by image, patients unknown. Null: not stated."""
@@ -128,6 +148,13 @@ class RegionInfo(Part):
         if self.task != "multilabel":
             return None
         return [0.0] * len(self.classes) if self.decision is None else self.decision.cuts(self.classes)
+
+    @property
+    def offsets(self) -> list[float] | None:
+        """What is subtracted from the logits of a node's classes before the largest one is the answer; else None."""
+        if self.decision is None or self.decision.temperature is None:
+            return None
+        return self.decision.cuts(self.classes)
 
     def as_region(self) -> Region:
         """Return the region as described by the network."""

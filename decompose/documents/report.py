@@ -14,7 +14,14 @@ from lorkit.decompose.documents.changes import Changes
 from lorkit.decompose.documents.evaluate import ModelName
 from lorkit.decompose.documents.gate import GateDocument
 from lorkit.decompose.documents.report_row import MixtureRow, ReportRow
-from lorkit.decompose.documents.scores import ClassScores, LabelScores, Reliability, StructureScores, Unit
+from lorkit.decompose.documents.scores import (
+    ClassScores,
+    LabelScores,
+    PositiveScores,
+    Reliability,
+    StructureScores,
+    Unit,
+)
 from lorkit.decompose.events import EpochRow
 from lorkit.decompose.machine import Machine
 
@@ -64,7 +71,7 @@ class RegionTables(Part):
     reliability: Reliability | None
     per_class: list[ClassScores] | None
     per_structure: list[StructureScores] | None
-    labels: dict[str, LabelScores] | None = None
+    labels: dict[str, PositiveScores | LabelScores] | None = None
     threshold_policy: str | None = None
     unit: Unit | None = None
     nsd_tolerance: dict[str, float] | None = None

@@ -59,6 +59,9 @@ class ReportRow(Part):
     auroc: Share | None = None
     ece: Share | None = None
     ap: Share | None = None
+    recall_at_k: Share | None = None
+    f1_macro: Share | None = None
+    gmean: Share | None = None
     dice: Share | None = None
     nsd: Share | None = None
     hd95: float | None = None

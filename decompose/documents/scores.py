@@ -43,6 +43,13 @@ class ClassScores(Part):
     roc: Roc | None = None
 
 
+class PrecisionRecall(Part):
+    """Precision among the cases with the highest scores, by the share of the positive cases that they hold."""
+
+    recall: Annotated[list[Share], Field(min_length=1)]
+    precision: Annotated[list[Share], Field(min_length=1)]
+
+
 class MaskFigures(Part):
     """Scores of masks as `predict` writes them: on the grid of each image, against the original mask."""
 
@@ -87,6 +94,16 @@ class LabelScores(Part):
     ci: dict[str, Interval | None]
     roc: Roc | None = None
     reliability: Reliability | None = None
+
+
+class PositiveScores(LabelScores):
+    """A positive class of nodes against the rest."""
+
+    recall_at_k: Share | None
+    """Share of the positive cases among the k with the highest scores."""
+    k: int
+    """The number of positive cases, unless another one is stated."""
+    pr: PrecisionRecall | None = None
 
 
 class Figures(Part):
@@ -135,8 +152,27 @@ class MultilabelFigures(Figures):
     ci: dict[str, Interval | None]
 
 
-class ClassificationScores(ClassificationFigures):
-    """Scores of a classifier, with tables."""
+class NodeFigures(Figures):
+    """Scores of a network of nodes: of the second of two classes, or means over the classes of more."""
+
+    headline_metric = "ap"
+    ap: Share | None
+    """Average precision; a network that knows nothing has the share of positive nodes."""
+    auroc: Share | None
+    recall_at_k: Share | None
+    f1_macro: Share | None
+    """Mean F1 score over all classes; this and the next three at the threshold."""
+    gmean: Share | None
+    """Geometric mean of the recalls of all classes."""
+    accuracy: Share | None
+    balanced_accuracy: Share | None
+    ece: Share | None
+    brier: float | None
+    ci: dict[str, Interval | None]
+
+
+class ClassTables(Part):
+    """Tables of the answers of mutually exclusive classes."""
 
     confusion: list[list[int]]
     """Cases by true class (row) and predicted class (column)."""
@@ -153,10 +189,26 @@ class ClassificationScores(ClassificationFigures):
         """Classes without a case, for which the means over classes are undefined."""
         return [row.class_name for row in self.per_class if not row.n]
 
+
+class ClassificationScores(ClassificationFigures, ClassTables):
+    """Scores of a classifier, with tables."""
+
     @property
     def figures(self) -> ClassificationFigures:
         """The scores without tables."""
         return narrow(ClassificationFigures, self)
+
+
+class NodeScores(NodeFigures, ClassTables):
+    """Scores of a network of nodes, with tables."""
+
+    labels: dict[str, PositiveScores]
+    """By positive class."""
+
+    @property
+    def figures(self) -> NodeFigures:
+        """The scores without tables."""
+        return narrow(NodeFigures, self)
 
 
 class SegmentationScores(SegmentationFigures):
@@ -201,5 +253,5 @@ class MultilabelScores(MultilabelFigures):
         return narrow(MultilabelFigures, self)
 
 
-TaskFigures = ClassificationFigures | SegmentationFigures | MultilabelFigures
-TaskScores = ClassificationScores | SegmentationScores | MultilabelScores
+TaskFigures = ClassificationFigures | SegmentationFigures | MultilabelFigures | NodeFigures
+TaskScores = ClassificationScores | SegmentationScores | MultilabelScores | NodeScores

@@ -103,8 +103,8 @@ def evaluate(
         on_event(Working(f"{model} on {name}", index, len(samples)))
         if expert is not None:
             inputs = collect_score_inputs(expert.network, prepared)
-            decision, synthetic = expert.info.decision, expert.manifest.synthetic
-            blocks[name] = region_block(prepared, inputs, decision, source="extracted", synthetic=synthetic)
+            decisions[name], synthetic = expert.info.decision, expert.manifest.synthetic
+            blocks[name] = region_block(prepared, inputs, decisions[name], source="extracted", synthetic=synthetic)
         else:
             assert known is not None
             network, source = known.network(name)
@@ -114,7 +114,8 @@ def evaluate(
             blocks[name] = region_block(prepared, inputs, decisions[name], source=source, synthetic=synthetic)
     on_event(Working("done", len(samples), len(samples)))
     router = known.router(on_event) if known is not None and expert is None else None
-    document = _document(run, model, split, data, blocks, known.notes if known is not None else [])
+    notes = [f"region '{name}': {note}" for name, one in decisions.items() if one is not None for note in one.notes]
+    document = _document(run, model, split, data, blocks, [*notes, *(known.notes if known is not None else [])])
     if router is not None:
         document = _with_predictions(document, router, samples, decisions, outside)
     elif outside is not None:

@@ -7,11 +7,12 @@ from lorkit.decompose.documents.base import combine
 from lorkit.decompose.documents.evaluate import (
     ClassificationEvaluation,
     MultilabelEvaluation,
+    NodeEvaluation,
     RegionEvaluation,
     SegmentationEvaluation,
 )
 from lorkit.decompose.documents.network import Decision
-from lorkit.decompose.documents.scores import MultilabelScores, SegmentationScores
+from lorkit.decompose.documents.scores import MultilabelScores, NodeScores, SegmentationScores
 from lorkit.decompose.evaluation.scoring import task_scores
 from lorkit.decompose.tasks import ScoreInputs, get_task
 
@@ -28,4 +29,7 @@ def region_block(
         return combine(SegmentationEvaluation, found, **about)
     if isinstance(found, MultilabelScores):
         return combine(MultilabelEvaluation, found, **about, threshold_policy=decision.policy if decision else None)
+    if isinstance(found, NodeScores):
+        chosen = {"threshold_policy": decision.policy, "temperature": decision.temperature} if decision else {}
+        return combine(NodeEvaluation, found, **about, **{"threshold_policy": None, "temperature": None, **chosen})
     return combine(ClassificationEvaluation, found, **about)

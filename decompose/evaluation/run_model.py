@@ -69,7 +69,7 @@ class RunModel:
 
     def decision(self, region: str, network: nn.Module) -> Decision | None:
         """Return the thresholds of a region's network: those of the expert, else chosen on validation."""
-        if get_task(self.run.regions.get(region).task).exclusive:
+        if not get_task(self.run.regions.get(region).task).decides:
             return None
         if region in self._extracted:
             return self._extracted[region].info.decision

@@ -1,15 +1,16 @@
-"""Thresholds of a multilabel network, chosen on the validation part of its run, never on the part that is judged."""
+"""Thresholds of a network, chosen on the validation part of its run, never on the part that is judged."""
 
 from __future__ import annotations
 
 from lorkit.decompose.data.prepared import PreparedRegion
 from lorkit.decompose.documents.network import Decision
 from lorkit.decompose.evaluation.inference import NetworkCallable, collect_score_inputs
+from lorkit.decompose.metrics.thresholds import Policy
 from lorkit.decompose.tasks import get_task
 
 
-def decide(network: NetworkCallable, val: PreparedRegion, policy: str | float | None) -> Decision | None:
-    """Choose the threshold of each label; None for a task whose largest output is the answer.
+def decide(network: NetworkCallable, val: PreparedRegion, policy: Policy | None) -> Decision | None:
+    """Choose thresholds, as the task does; None for a task whose largest output is the answer.
 
     Args:
         network: Images to logits.
@@ -17,6 +18,6 @@ def decide(network: NetworkCallable, val: PreparedRegion, policy: str | float | 
         policy: The region's setting `threshold`.
     """
     task = get_task(val.region.task)
-    if task.exclusive:
+    if not task.decides:
         return None
     return task.decide(val.region, val.targets, collect_score_inputs(network, val), policy)

@@ -6,7 +6,7 @@ import yaml
 
 from lorkit.decompose.documents.expert import ExpertInfo, Reduction
 from lorkit.decompose.documents.network import MeasuredCheck
-from lorkit.decompose.documents.scores import MultilabelScores, SegmentationScores
+from lorkit.decompose.documents.scores import MultilabelScores, NodeScores, SegmentationScores
 from lorkit.decompose.extraction.card_example import example, segments
 
 _NAMES = {
@@ -18,6 +18,9 @@ _NAMES = {
     "accuracy": "Accuracy",
     "auroc": "AUROC (mean, one against rest)",
     "ap": "Average precision (mean over labels)",
+    "recall_at_k": "Recall among as many as are positive",
+    "f1_macro": "F1 score (mean over classes)",
+    "gmean": "Geometric mean of recalls",
     "ece": "Calibration error (15 bins)",
     "brier": "Brier score",
 }
@@ -85,7 +88,7 @@ def _pipeline(info: ExpertInfo) -> str:
 def _does(info: ExpertInfo) -> str:
     kind = "volumes" if info.recipe.dims == 3 else "2D images"
     verb = f"outlines {_list(info.classes)}" if segments(info) else f"tells {_list(info.classes)} apart"
-    if info.decision is not None:
+    if info.task == "multilabel":
         verb = f"says for each of {_list(info.classes)} whether an image shows it,"
     return f"{verb} in {kind}"
 
@@ -118,6 +121,8 @@ def _metrics(info: ExpertInfo) -> str:
     found, equal = info.validation, info.equality
     lines = ["| metric | value | 95 % interval |", "|---|---|---|"]
     names = _NAMES | ({"auroc": "AUROC (mean over labels)"} if isinstance(found, MultilabelScores) else {})
+    if isinstance(found, NodeScores):
+        names |= {"ap": f"Average precision ({_list(list(found.labels))})"}
     if isinstance(found, SegmentationScores):
         names |= {"hd95": f"{names['hd95']}, {found.unit}"}
     rows = [(label, found.value(name), found.ci[name]) for name, label in names.items() if name in found.ci]
@@ -151,8 +156,11 @@ def _thresholds(info: ExpertInfo) -> str:
     stated = ", ".join(f"{name} {limit:.3f}" for name, limit in found.items()) or "none"
     why = {
         "youden": "to maximise sensitivity plus specificity", "f1": "to maximise the F1 score",
-    }.get(info.decision.policy, "stated in the configuration")  # fmt: skip
+    }.get(info.decision.policy, f"{info.decision.policy}, as configured")  # fmt: skip
     unknown = f" None could be chosen for {_list(missing)}: its answer is uncertain." if missing else ""
+    if (temperature := info.decision.temperature) is not None:
+        about = f"\n\nThe probability is the softmax of the logits divided by {temperature:.3f}, fitted on validation."
+        return about + (f" The answer from this probability on ({info.decision.policy}): {stated}." if found else "")
     return (
         f"\n\nA label counts as positive from this probability on, chosen on the validation split ({why}): "
         f"{stated}.{unknown}"

@@ -12,7 +12,6 @@ from lorkit.decompose.errors import UsageError
 from lorkit.decompose.evaluation.inference import predict_logits
 from lorkit.decompose.evaluation.scoring import score_inputs
 from lorkit.decompose.experts.truncation import reduce_, total
-from lorkit.decompose.metrics.paired import paired_cases
 from lorkit.decompose.models.deployable import Deployable
 from lorkit.decompose.models.regional import RegionalModel, SeparateModels
 from lorkit.decompose.tasks import get_task
@@ -43,11 +42,8 @@ def cut_expert_(
     cuts = reduce_(network.network, live.backbone, val.region.name, rank)
     after_NK = predict_logits(network, val)
     task = get_task(val.region.task)
-    before, after = (
-        task.scores_by_case(val.region, val.targets, score_inputs(val, slice(None), logits, surfaces=False))
-        for logits in (logits_NK, after_NK)
-    )
-    found = paired_cases(before, after, val.groups, unseen=task.unseen, most=max(1.0, task.unseen))
+    before, after = (score_inputs(val, slice(None), logits, surfaces=False) for logits in (logits_NK, after_NK))
+    found = task.paired(val.region, val.targets, (before, after), val.groups)
     whole = total(cuts)
     reduction = Reduction(
         rank=rank,

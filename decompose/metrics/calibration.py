@@ -1,4 +1,4 @@
-"""Interval of the expected calibration error, without the upward bias of the error itself.
+"""Interval of the expected calibration error, without the upward bias of the error itself; the temperature of logits.
 
 The error is a sum of absolute values, so the noise of a bin never cancels: a calibrated model has an error above 0, and
 that of resampled cases is larger still. Percentiles therefore never reach 0.
@@ -6,7 +6,7 @@ that of resampled cases is larger still. Percentiles therefore never reach 0.
 Here a true error is in the interval if the measured one is not unusual for it. The true gaps of the bins are taken as a
 multiple of the measured ones, and the noise from resampled cases. At a multiple of 0 this tests calibration.
 
-Shape legend: R replicates, B bins.
+Shape legend: R replicates, B bins, N cases, C classes.
 """
 
 from __future__ import annotations
@@ -14,9 +14,12 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from scipy.optimize import brentq
+from scipy.optimize import brentq, minimize_scalar
+from scipy.special import log_softmax
 
-from lorkit.decompose.artifacts.arrays import Floats
+from lorkit.decompose.artifacts.arrays import Floats, Ints
+
+_TEMPERATURES = (0.05, 20.0)  # without limits, cases that are all right would be sharpened without end
 
 
 def calibration_error_interval(gap_B: Floats, gap_RB: Floats, groups: int, *, level: float = 0.95) -> list[float]:
@@ -46,3 +49,21 @@ def calibration_error_interval(gap_B: Floats, gap_RB: Floats, groups: int, *, le
     if excess(1.0, tail) < 0:
         high = brentq(excess, 1.0, largest, args=(tail,)) if excess(largest, tail) > 0 else largest
     return [low * value, min(1.0, high * value)]
+
+
+def fit_temperature(label_N: Ints, logit_NC: Floats) -> float:
+    """Return the T of the least log-loss of softmax(logits / T): Guo et al., ICML 2017; between 0.05 and 20.
+
+    It changes neither the order of two classes' scores nor which class is the most probable one.
+
+    Args:
+        label_N: Classes of cases that were not trained on.
+        logit_NC: Their logits.
+    """
+    case_N = np.arange(len(label_N))
+
+    def loss(log_temperature: float) -> float:
+        return -float(log_softmax(logit_NC / np.exp(log_temperature), axis=1)[case_N, label_N].mean())
+
+    low, high = np.log(_TEMPERATURES)
+    return float(np.exp(minimize_scalar(loss, bounds=(low, high), method="bounded").x))

@@ -40,6 +40,7 @@ def scores(
     groups: ArrayLike,
     *,
     classes: Sequence[str] | None = None,
+    answers: ArrayLike | None = None,
     seed: int = 0,
     replicates: int = 1000,
 ) -> dict[str, Any]:
@@ -50,6 +51,7 @@ def scores(
         logits: (N, C) before softmax.
         groups: (N,) patient (or other cluster) of each case; groups are resampled as a whole.
         classes: Names of the C classes, for `per_class`; indices by default.
+        answers: (N,) class that each case is answered as; the one of the largest logit by default.
         seed: Seed of the bootstrap.
         replicates: Bootstrap replicates of the 95 % intervals.
 
@@ -66,15 +68,18 @@ def scores(
     """
     label_N, logit_NC, group_N = check_scores(labels, logits, groups)
     names = list(classes) if classes is not None else [str(index) for index in range(logit_NC.shape[1])]
+    answer_N = logit_NC.argmax(1) if answers is None else np.asarray(answers, dtype=np.int64)
+    hit_N = (answer_N == label_N).astype(np.float64)
     draws = resample(group_N, seed=seed, replicates=replicates)
     once = Resampling(np.ones((1, draws.counts_RG.shape[1])), draws.group_N)
     area_C, area_RC = auroc_by_class(label_N, logit_NC, once)[0], auroc_by_class(label_N, logit_NC, draws)
     gap_B, gap_RB = _gaps(label_N, logit_NC, once)[0], _gaps(label_N, logit_NC, draws)
     point = {
         name: number(values[0])
-        for name, values in _headline(label_N, logit_NC, once, area_C[None], gap_B[None]).items()
+        for name, values in _headline(label_N, hit_N, logit_NC, once, area_C[None], gap_B[None]).items()
     }
-    spread = {name: interval(values) for name, values in _headline(label_N, logit_NC, draws, area_RC, gap_RB).items()}
+    replicated = _headline(label_N, hit_N, logit_NC, draws, area_RC, gap_RB)
+    spread = {name: interval(values) for name, values in replicated.items()}
     spread["ece"] = calibration_error_interval(gap_B, gap_RB, draws.counts_RG.shape[1])
     for name, hidden in (
         ("balanced_accuracy", unseen_bound(label_N[:, None] == np.unique(label_N), group_N)),
@@ -82,7 +87,7 @@ def scores(
     ):
         if (value := point[name]) is not None:
             spread[name] = widen_if_degenerate(spread[name], value, hidden)
-    confusion_CC = confusion(label_N, logit_NC.argmax(1), len(names))
+    confusion_CC = confusion(label_N, answer_N, len(names))
     return {
         "n": len(label_N),
         "groups": draws.counts_RG.shape[1],
@@ -175,9 +180,10 @@ def roc(positive_N: NDArray[np.bool_], score_N: Floats) -> dict[str, list[float]
     return {"fpr": np.round(fpr, 5).tolist(), "tpr": np.round(tpr, 5).tolist()}
 
 
-def _headline(labels: Ints, logits: Floats, draws: Resampling, area_RC: Floats, gap_RB: Floats) -> dict[str, Floats]:
+def _headline(
+    labels: Ints, hit_N: Floats, logits: Floats, draws: Resampling, area_RC: Floats, gap_RB: Floats
+) -> dict[str, Floats]:
     member_NC = (labels[:, None] == np.arange(logits.shape[1])[None]).astype(np.float64)
-    hit_N = _calibration(labels, logits)[1]
     brier_N = ((np.exp(log_softmax(logits, axis=1)) - member_NC) ** 2).sum(1)
     n_RC, hits_RC = draws.totals(member_NC), draws.totals(member_NC * hit_N[:, None])
     n_R = n_RC.sum(1)

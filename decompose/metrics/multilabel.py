@@ -24,6 +24,7 @@ from lorkit.decompose.metrics.classification import BINS, bins_of, roc
 from lorkit.decompose.metrics.paired import unseen_bound, widen_if_degenerate
 from lorkit.decompose.metrics.ranking import auroc, average_precision, placements
 from lorkit.decompose.metrics.rates import Rate, mean_rate
+from lorkit.decompose.metrics.thresholds import Chosen, Policy, choose_threshold
 
 HEADLINE = ("auroc", "ap", "ece", "brier")
 RATES = ("sensitivity", "specificity")
@@ -122,25 +123,19 @@ def scores(
     }
 
 
-def choose_thresholds(labels: ArrayLike, logits: ArrayLike, policy: str | float) -> list[float | None]:
+def choose_thresholds(labels: ArrayLike, logits: ArrayLike, policy: Policy) -> list[Chosen]:
     """Choose the probability from which each label counts as positive, on cases that are not tested.
 
-    `youden` maximises sensitivity + specificity, `f1` the F1 score, both over the midpoints between neighbouring
-    probabilities, so that no case lies on a threshold; of equal maxima the one with the highest threshold is taken. A
-    number is itself the threshold. None for a label without a positive or without a negative case.
+    None for a label without a positive or without a negative case; see `thresholds`.
 
     Raises:
         DataError: As `check_table`.
     """
     label_NL, logit_NL = check_table(labels, logits)
-    if not isinstance(policy, str):
-        return [float(policy)] * label_NL.shape[1]
-    found: list[float | None] = []
-    for label_N, logit_N in zip(label_NL.T, logit_NL.T, strict=True):
-        known_N = label_N >= 0
-        positive_N = label_N[known_N] == 1
-        found.append(None if positive_N.all() or not positive_N.any() else _best(positive_N, logit_N[known_N], policy))
-    return found
+    return [
+        choose_threshold(label_N[label_N >= 0] == 1, logit_N[label_N >= 0], policy)
+        for label_N, logit_N in zip(label_NL.T, logit_NL.T, strict=True)
+    ]
 
 
 def placements_by_case(labels: ArrayLike, logits: ArrayLike) -> Floats:
@@ -250,19 +245,3 @@ def _row(case: _Case, now: dict[str, Floats], drawn: dict[str, Floats], group_N:
         "roc": roc(case.positive_N, case.logit_N) if len(case.logit_N) else None,
         "reliability": case.reliability(),
     }
-
-
-def _best(positive_N: NDArray[np.bool_], logit_N: Floats, policy: str) -> float:
-    """Return the best threshold of a policy; see `choose_thresholds`."""
-    level_L = np.unique(logit_N)[::-1]
-    found_L, false_L = (
-        np.array([(logit_N[kind_N] >= level).sum() for level in level_L], dtype=np.float64)
-        for kind_N in (positive_N, ~positive_N)
-    )
-    if policy == "youden":
-        value_L = found_L / positive_N.sum() - false_L / (~positive_N).sum()
-    else:
-        value_L = 2 * found_L / (found_L + false_L + positive_N.sum())
-    best = int(value_L.argmax())
-    below = level_L[best + 1] if best + 1 < len(level_L) else level_L[best] - 1.0
-    return float(expit((level_L[best] + below) / 2))

@@ -1,6 +1,6 @@
-"""How well scores order cases: area under the ROC curve and average precision, also in bootstrap replicates.
+"""How well scores order cases: area under the ROC curve, average precision and recall, also in bootstrap replicates.
 
-Shape legend: N cases, R replicates, G groups, L levels of equal score.
+Shape legend: N cases, R replicates, G groups, L levels of equal score, C corners of a stored curve.
 """
 
 from __future__ import annotations
@@ -29,6 +29,35 @@ def average_precision(positive_N: NDArray[np.bool_], score_N: Floats, draws: Res
     """
     parts = [_average_precision(*_by_level(positive_N, score_N, draws, block)) for block in draws.blocks()]
     return np.concatenate(parts)
+
+
+def recall_at(positive_N: NDArray[np.bool_], score_N: Floats, draws: Resampling, k: int | None = None) -> Floats:
+    """Return the share of positive cases among the k of the highest scores in each replicate, (R,).
+
+    Without `k` it is the number of positive cases of the replicate, so that recall equals precision. Cases of equal
+    score share the places that are left for them, so that their order does not matter; NaN without a positive case.
+    """
+    parts = [_recall_at(*_by_level(positive_N, score_N, draws, block), k) for block in draws.blocks()]
+    return np.concatenate(parts)
+
+
+def precision_recall(positive_N: NDArray[np.bool_], score_N: Floats, corners: int) -> dict[str, list[float]] | None:
+    """Return `recall` and `precision` at each score from the highest, thinned for storage.
+
+    None without a positive case.
+    Long curves keep points at about even steps of recall, so that the first and the last one stay.
+    """
+    if not positive_N.any():
+        return None
+    once = Resampling(np.ones((1, len(score_N))), np.arange(len(score_N)))
+    positive_RL, negative_RL = _by_level(positive_N, score_N, once, slice(None))
+    found_L, all_L = (np.cumsum(values_RL[0, ::-1]) for values_RL in (positive_RL, positive_RL + negative_RL))
+    kept = np.flatnonzero(np.diff(found_L, prepend=0.0))  # precision without a further positive case only falls
+    if len(kept) > corners:
+        wanted = np.linspace(found_L[kept[0]], found_L[kept[-1]], corners)
+        kept = np.unique(kept[np.searchsorted(found_L[kept], wanted - 1e-9)])
+    recall_C, precision_C = found_L[kept] / positive_N.sum(), found_L[kept] / all_L[kept]
+    return {"recall": np.round(recall_C, 5).tolist(), "precision": np.round(precision_C, 5).tolist()}
 
 
 def placements(positive_N: NDArray[np.bool_], score_N: Floats) -> Floats:
@@ -70,3 +99,12 @@ def _average_precision(positive_RL: Floats, negative_RL: Floats) -> Floats:
     found_RL, false_RL = (np.cumsum(kind[:, ::-1], axis=1) for kind in (positive_RL, negative_RL))
     precision_RL = np.nan_to_num(safe_divide(found_RL, found_RL + false_RL))  # undefined only before the first case
     return safe_divide(np.einsum("rl,rl->r", positive_RL[:, ::-1], precision_RL), positive_RL.sum(1))
+
+
+def _recall_at(positive_RL: Floats, negative_RL: Floats, k: int | None) -> Floats:
+    weight_RL = (positive_RL + negative_RL)[:, ::-1]
+    positives_R = positive_RL.sum(1)
+    places_R1 = np.full((len(positives_R), 1), float(k)) if k is not None else positives_R[:, None]
+    left_RL = np.clip(places_R1 - (np.cumsum(weight_RL, axis=1) - weight_RL), 0.0, weight_RL)
+    share_RL = np.nan_to_num(safe_divide(left_RL, weight_RL))
+    return safe_divide(np.einsum("rl,rl->r", positive_RL[:, ::-1], share_RL), positives_R)

@@ -14,11 +14,12 @@ from lorkit.decompose.regions import Region
 from lorkit.decompose.tasks.base import ScoreInputs, Task
 from lorkit.decompose.tasks.classification import Classification
 from lorkit.decompose.tasks.multilabel import Multilabel
+from lorkit.decompose.tasks.node import Node
 from lorkit.decompose.tasks.segmentation import Segmentation
 
 __all__ = ["TASKS", "ScoreInputs", "Task", "dense_outputs", "get_task", "headline", "headline_name", "validation_name"]
 
-TASKS: dict[str, Task] = {task.name: task for task in (Classification(), Multilabel(), Segmentation())}
+TASKS: dict[str, Task] = {task.name: task for task in (Classification(), Multilabel(), Segmentation(), Node())}
 
 
 def headline(cases_NS: NDArray[np.float64]) -> float:

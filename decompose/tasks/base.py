@@ -15,7 +15,11 @@ from numpy.typing import ArrayLike, NDArray
 from lorkit.decompose.artifacts.arrays import Float32Array
 from lorkit.decompose.documents.network import Decision
 from lorkit.decompose.documents.scores import TaskScores
+from lorkit.decompose.errors import UsageError
+from lorkit.decompose.metrics import PairedDrop
+from lorkit.decompose.metrics.paired import paired_cases, unseen_bound
 from lorkit.decompose.metrics.rates import Rate, mean_rate
+from lorkit.decompose.metrics.thresholds import Policy
 from lorkit.decompose.regions import Region
 
 if TYPE_CHECKING:
@@ -45,6 +49,7 @@ class Task(Protocol):
         dense: Whether outputs are maps of the image's size.
         unseen: Loss in each score of the worst patient that cases cannot exclude; see `metrics.intervals`.
         exclusive: Whether one softmax is over all outputs; else each is a sigmoid of its own.
+        decides: Whether `decide` chooses thresholds on validation; else the largest output is the answer.
     """
 
     name: str
@@ -55,6 +60,7 @@ class Task(Protocol):
     dense: bool
     unseen: float = 1.0
     exclusive: bool = True
+    decides: bool = False
 
     def outputs(self, region: Region) -> int:
         """Return the number of outputs per sample, or per pixel."""
@@ -96,7 +102,7 @@ class Task(Protocol):
         ...
 
     def scores_by_case(self, region: Region, targets: ArrayLike, score_inputs: ArrayLike) -> NDArray[np.float64]:
-        """Return (N, S): the score of a sample for each class, NaN if undefined; in [0, 1] but for a macro AUROC.
+        """Return (N, S): the score of a sample for each class, NaN if undefined; in [0, 1] but for AUROC and AP.
 
         The headline metric is the mean over classes of the mean over samples.
         """
@@ -107,6 +113,31 @@ class Task(Protocol):
     ) -> Rate:
         """Return the headline metric of one network, with an interval that is wide where few patients were seen."""
         return mean_rate(self.scores_by_case(region, targets, score_inputs), groups, seed=seed)
+
+    def paired(
+        self,
+        region: Region,
+        targets: ArrayLike,
+        sides: tuple[ArrayLike, ArrayLike],
+        groups: Sequence[str],
+        *,
+        seed: int = 0,
+    ) -> PairedDrop:
+        """Return the drop in the headline metric between two networks on the same cases.
+
+        Args:
+            region: The region.
+            targets: (N, ...) of the samples.
+            sides: The score inputs of baseline and candidate.
+            groups: (N,) patient (or other cluster) of each sample.
+            seed: Seed of the bootstrap.
+        """
+        one, two = (self.scores_by_case(region, targets, side) for side in sides)
+        return paired_cases(one, two, groups, unseen=self.unseen, most=max(1.0, self.unseen), seed=seed)
+
+    def unseen_bound(self, region: Region, targets: ArrayLike, groups: Sequence[str]) -> float:
+        """Return the largest difference in the headline metric that no group of samples has shown."""
+        return unseen_bound(self.defined(targets), groups, self.unseen)
 
     def recalls_by_case(self, region: Region, targets: ArrayLike, score_inputs: ArrayLike) -> NDArray[np.float64]:
         """Return (N, S) in [0, 1]: how much of each class or structure a sample shows is found, NaN if it shows none.
@@ -129,7 +160,7 @@ class Task(Protocol):
             if shown_NS[:, index].any() and not answered_NS[:, index].any()
         ]
 
-    def chance(self, targets: ArrayLike) -> float | None:
+    def chance(self, region: Region, targets: ArrayLike) -> float | None:
         """Return the headline metric of a network that ignores its images; None if it has no such value."""
         ...
 
@@ -147,8 +178,17 @@ class Task(Protocol):
         """
         ...
 
+    def check_policy(self, region: Region, policy: Policy | None) -> None:
+        """Raise UsageError if the region's `threshold` is stated and has no meaning."""
+        if policy is not None and not self.decides:
+            raise UsageError(
+                f"region '{region.name}' of task {self.name} states threshold",
+                required="a multilabel or node region",
+                fix="leave threshold out",
+            )
+
     def decide(
-        self, region: Region, targets: ArrayLike, score_inputs: ArrayLike, policy: str | float | None
+        self, region: Region, targets: ArrayLike, score_inputs: ArrayLike, policy: Policy | None
     ) -> Decision | None:
         """Choose on the validation part how probabilities become answers; None where the largest one is the answer."""
         return None

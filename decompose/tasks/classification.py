@@ -15,9 +15,9 @@ from scipy.special import softmax
 from lorkit.decompose.artifacts.arrays import Float32Array
 from lorkit.decompose.documents.network import Decision
 from lorkit.decompose.documents.predict import LabelProbability
-from lorkit.decompose.documents.scores import ClassificationScores
+from lorkit.decompose.documents.scores import ClassificationScores, TaskScores
 from lorkit.decompose.errors import DataError
-from lorkit.decompose.metrics import classification
+from lorkit.decompose.metrics import PairedDrop, classification, paired_drop
 from lorkit.decompose.regions import Region
 from lorkit.decompose.tasks.base import CERTAIN, ScoreInputs, Task, unanswered
 
@@ -80,6 +80,18 @@ class Classification(Task):
         own_NC = label_N[:, None] == np.arange(len(region.classes))
         return np.where(own_NC, hit_N[:, None], np.nan)
 
+    def paired(
+        self,
+        region: Region,
+        targets: ArrayLike,
+        sides: tuple[ArrayLike, ArrayLike],
+        groups: Sequence[str],
+        *,
+        seed: int = 0,
+    ) -> PairedDrop:
+        """Return the drop in balanced accuracy, with McNemar's test."""
+        return paired_drop(targets, *sides, groups, seed=seed)
+
     def recalls_by_case(self, region: Region, targets: ArrayLike, score_inputs: ArrayLike) -> NDArray[np.float64]:
         """Return the (N, C) `scores_by_case`: their mean is the recall of a class."""
         return self.scores_by_case(region, targets, score_inputs)
@@ -89,7 +101,7 @@ class Classification(Task):
         answer_NC: NDArray[np.bool_] = np.asarray(score_inputs).argmax(1)[:, None] == np.arange(len(region.classes))
         return answer_NC & ~unanswered(score_inputs)
 
-    def chance(self, targets: ArrayLike) -> float | None:
+    def chance(self, region: Region, targets: ArrayLike) -> float | None:
         """Return 1/C for the C classes of the targets: the balanced accuracy of one answer for all samples."""
         return 1.0 / max(1, len(np.unique(np.asarray(targets))))
 
@@ -113,7 +125,7 @@ class Classification(Task):
         *,
         seed: int = 0,
         decision: Decision | None = None,
-    ) -> ClassificationScores:
+    ) -> TaskScores:
         """Score (N, C) logits; see `metrics.scores`."""
         found = classification.scores(targets, score_inputs, groups, classes=region.classes, seed=seed)
         return ClassificationScores.model_validate(found)

@@ -16,6 +16,7 @@ from lorkit.decompose.documents.network import Decision
 from lorkit.decompose.documents.scores import MultilabelScores
 from lorkit.decompose.metrics import multilabel
 from lorkit.decompose.metrics.rates import Rate
+from lorkit.decompose.metrics.thresholds import Policy, policy_name
 from lorkit.decompose.regions import Region
 from lorkit.decompose.tasks.base import CERTAIN, ScoreInputs, Task, unanswered
 
@@ -35,6 +36,7 @@ class Multilabel(Task):
     dense = False
     unseen = multilabel.UNSEEN
     exclusive = False
+    decides = True
 
     def outputs(self, region: Region) -> int:
         """Return the number of labels."""
@@ -80,7 +82,7 @@ class Multilabel(Task):
         said_NL: NDArray[np.bool_] = np.asarray(score_inputs) >= 0
         return said_NL & ~unanswered(score_inputs)
 
-    def chance(self, targets: ArrayLike) -> float | None:
+    def chance(self, region: Region, targets: ArrayLike) -> float | None:
         """Return one half, the AUROC of scores without relation to the images."""
         return 0.5
 
@@ -93,13 +95,12 @@ class Multilabel(Task):
         return np.where(np.asarray(targets) == 1, -CERTAIN, CERTAIN).astype(np.float32)
 
     def decide(
-        self, region: Region, targets: ArrayLike, score_inputs: ArrayLike, policy: str | float | None
+        self, region: Region, targets: ArrayLike, score_inputs: ArrayLike, policy: Policy | None
     ) -> Decision | None:
         """Choose the threshold of each label on the validation part."""
         stated = POLICY if policy is None else policy
         found = multilabel.choose_thresholds(targets, score_inputs, stated)
-        name = stated if isinstance(stated, str) else f"{stated:g}"
-        return Decision(policy=name, split="val", thresholds=dict(zip(region.classes, found, strict=True)))
+        return Decision.of(policy_name(stated), dict(zip(region.classes, found, strict=True)))
 
     def scores(
         self,

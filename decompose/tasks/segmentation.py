@@ -83,7 +83,7 @@ class Segmentation(Task):
         """Return (N, S): whether the predicted mask has a structure."""
         return np.asarray(score_inputs)[..., 1] > 0
 
-    def chance(self, targets: ArrayLike) -> float | None:
+    def chance(self, region: Region, targets: ArrayLike) -> float | None:
         """Return None: the Dice of a network that ignores its images depends on the shapes in the masks."""
         return None
 

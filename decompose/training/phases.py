@@ -134,7 +134,8 @@ def meet_teacher(
     for text in module.notices():
         on_event(Notice(text=text))
     scores = teacher_scores(teacher, data, regions, device) if teacher is not None else {}
-    chances = {name: get_task(data.val[name].region.task).chance(data.val[name].targets) for name in scores}
+    parts = {name: data.val[name] for name in scores}
+    chances = {name: get_task(val.region.task).chance(val.region, val.targets) for name, val in parts.items()}
     module.compare_with_teacher(scores, {name: value or 0.0 for name, value in chances.items()})
     return scores
 

@@ -138,7 +138,7 @@ class ReferenceImageCache:
 
 
 class DecisionCache:
-    """Thresholds of multilabel networks: those of an expert, else chosen on the validation part of the run.
+    """Thresholds of networks: those of an expert, else chosen on the validation part of the run.
 
     They are unknown, and null in the export, where that part cannot be read.
     """
@@ -151,7 +151,7 @@ class DecisionCache:
         """Return the thresholds of a network; None for another task, or where they are unknown."""
         if source.info is not None or source.mixture is not None or source.run is None:
             return None if source.info is None else source.info.decision
-        if get_task(source.region.task).exclusive:
+        if not get_task(source.region.task).decides:
             return None
         key = (source.run.path, source.owner, source.region.name)
         if key not in self._found:

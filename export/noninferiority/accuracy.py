@@ -1,6 +1,7 @@
 """Non-inferiority of a candidate's accuracy: both engines on the same cases, resampled by patient.
 
-The metric is balanced accuracy for a classifier, macro AUROC for a multilabel network, and mean Dice for segmentation.
+The metric is balanced accuracy for a classifier, macro AUROC for a multilabel network, average precision for nodes, and
+mean Dice for segmentation.
 
 A point estimate of the drop would pass a bad candidate with few cases, so the interval decides: PASS needs its upper
 end below the allowed drop, FAIL its lower end above; otherwise there are too few cases. Structures and subgroups are
@@ -80,7 +81,7 @@ def judge_accuracy(
     parts = [(name, subgroups(baseline.columns, name, cases.source)) for name in dict.fromkeys(test.columns)]
     evidence = collect_evidence(pair, engines, prepared, allowed=test.allowed, seed=test.seed)
     found = evidence.compare(_ALL)
-    if found is None:
+    if found is None or not np.isfinite(found.drop):
         raise DataError(
             f"{plural(len(baseline), 'case')} in {cases.source} without {headline_metric(pair.candidate)}",
             required="a case with a structure, or positive and negative cases of a label",

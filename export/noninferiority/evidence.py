@@ -16,7 +16,7 @@ import numpy as np
 from lorkit.decompose.artifacts.arrays import Float32Array, Floats
 from lorkit.decompose.documents.gate import ChangedAnswer
 from lorkit.decompose.evaluation.scoring import score_mask
-from lorkit.decompose.metrics import PairedDrop, paired_drop
+from lorkit.decompose.metrics import PairedDrop
 from lorkit.decompose.metrics.bootstrap import number
 from lorkit.decompose.metrics.paired import paired_means
 from lorkit.decompose.metrics.segmentation import NETWORK_COUNTS, dice
@@ -92,22 +92,29 @@ def _outputs(engine: Engine, prepared: PreparedRegion, part: slice) -> Float32Ar
 
 
 def _compare_labels(pair: ExportPair, engines: _Engines, prepared: _Prepared, seed: int) -> AccuracyEvidence:
-    """Compare two classifiers, and count the labels that differ."""
+    """Compare two classifiers, also of nodes, and count the labels that differ."""
+    region = pair.candidate.region
     logits = [engine_logits(engine, one) for engine, one in zip(engines, prepared, strict=True)]
     labels, groups = prepared[0].labels, np.asarray(prepared[0].groups)
 
     def compare(rows: Rows) -> PairedDrop:
-        return paired_drop(labels[rows], logits[0][rows], logits[1][rows], groups[rows], seed=seed)
+        sides = logits[0][rows], logits[1][rows]
+        return get_task(region.task).paired(region, labels[rows], sides, groups[rows].tolist(), seed=seed)
 
     def absent(rows: Rows) -> list[str]:
         shown = set(labels[rows].tolist())
         return [name for index, name in enumerate(pair.candidate.classes) if index not in shown]
 
-    changed = changed_answers.changed_labels(prepared[0], logits[0], logits[1], pair.candidate.classes)
+    # from here on the largest logit is the answer, whatever the threshold of a node's two classes
+    decided = [
+        one if side.head.offsets is None else one - np.asarray(side.head.offsets, np.float32)
+        for one, side in zip(logits, (pair.baseline, pair.candidate), strict=True)
+    ]
+    changed = changed_answers.changed_labels(prepared[0], decided[0], decided[1], pair.candidate.classes)
     sides = Sides(
-        region=pair.candidate.region,
+        region=region,
         targets=(labels, labels),
-        score_inputs=(logits[0], logits[1]),
+        score_inputs=(decided[0], decided[1]),
         groups=prepared[0].groups,
         seed=seed,
     )

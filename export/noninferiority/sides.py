@@ -41,7 +41,7 @@ class Sides:
     def findings(self) -> dict[str, Any]:
         """Return the fields of the gate's `accuracy` block about each side alone."""
         task = get_task(self.region.task)
-        baseline, chance = self._rate(0), task.chance(self.targets[0])
+        baseline, chance = self._rate(0), task.chance(self.region, self.targets[0])
         sides: tuple[Side, Side] = ("baseline", "candidate")
         pairs = zip(sides, self.targets, self.score_inputs, strict=True)
         missing = {side: task.never_answered(self.region, targets, kept) for side, targets, kept in pairs}
@@ -54,7 +54,7 @@ class Sides:
 
     def groups_above_chance(self) -> int | None:
         """Return about how many groups show that the baseline is better than chance; None if it is not better."""
-        baseline, chance = self._rate(0), get_task(self.region.task).chance(self.targets[0])
+        baseline, chance = self._rate(0), get_task(self.region.task).chance(self.region, self.targets[0])
         return None if chance is None or not baseline.value > chance else baseline.groups_to_exclude(chance)
 
     def floors(self, least: float | None, least_recall: float | None) -> list[Floor]:

@@ -43,6 +43,7 @@ METRICS = {
     "classification": ("accuracy", "balanced_accuracy", "auroc", "ece"),
     "multilabel": ("auroc", "ap", "ece"),
     "segmentation": ("dice", "nsd", "hd95"),
+    "node": ("ap", "auroc", "recall_at_k", "f1_macro", "gmean", "ece"),
 }
 """Columns of the table by task; further ones are in the tables of regions."""
 _COSTS = ("parameters", "macs", "size_bytes", "target", "profile", "precision", "opset", "nodes", "parity")

@@ -19,9 +19,10 @@ from lorkit.decompose.documents.export import (
     ScoredClassifier,
     ScoredExport,
     ScoredMultilabel,
+    ScoredNodes,
     ScoredSegmenter,
 )
-from lorkit.decompose.documents.scores import MultilabelScores, SegmentationScores
+from lorkit.decompose.documents.scores import MultilabelScores, NodeScores, SegmentationScores
 from lorkit.decompose.errors import DataError, MissingRuntimeError
 from lorkit.decompose.evaluation.evaluation import evaluate
 from lorkit.decompose.evaluation.inference import collect_score_inputs
@@ -163,9 +164,11 @@ def _measure(run_splits: RunSplits, one: Exported) -> ScoredExport:
     with load_engine(one.path) as engine:
         inputs = collect_score_inputs(engine.run, prepared, batch_size=fitting(region, one.shape, most=_BATCH))
         provider = engine.provider
-    found = task_scores(prepared, inputs)
+    found = task_scores(prepared, inputs, one.head.decision)
     if isinstance(found, SegmentationScores):
         return combine(ScoredSegmenter, found.figures, path=one.path.name, provider=provider)
     if isinstance(found, MultilabelScores):
         return combine(ScoredMultilabel, found.figures, path=one.path.name, provider=provider)
+    if isinstance(found, NodeScores):
+        return combine(ScoredNodes, found.figures, path=one.path.name, provider=provider)
     return combine(ScoredClassifier, found.figures, path=one.path.name, provider=provider)

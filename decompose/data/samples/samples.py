@@ -26,10 +26,11 @@ from lorkit.decompose.data.samples.pseudonyms import Pseudonyms
 from lorkit.decompose.data.samples.source import Source
 from lorkit.decompose.errors import DataError, UsageError
 from lorkit.decompose.regions import Region
+from lorkit.decompose.tasks import TASKS, get_task
 
 PARTS = ("train", "val", "test")
 SEGMENTATION = "segmentation"
-KNOWN_TASKS = ("classification", MULTILABEL, SEGMENTATION)
+KNOWN_TASKS = tuple(TASKS)
 _PART_NAMES = {"training": "train", "valid": "val", "validation": "val", "dev": "val", "testing": "test"}
 _PART_OF = re.compile(r"[\s_-]*(set|data|images)?$")  # of `training_set`
 
@@ -158,6 +159,7 @@ def check_samples(
         synthetic=source.synthetic,
         grouped=source.grouped,
     )
+    get_task(region.task).check_policy(region, config.threshold)
     _check_parts(name, source)
     notices = (*source.notices, *_about_patients(source), *about_names(classes), *sided)
     if source.task == MULTILABEL:
@@ -252,13 +254,12 @@ def _check_task(name: str, config: RegionConfig, source: Source) -> None:
             required=f"{found}: {source.origin} has {has}",
             fix="correct the task or the data",
         )
-    for key in ("pos_weight", "threshold"):
-        if found != MULTILABEL and getattr(config, key) is not None:
-            raise UsageError(
-                f"region '{name}' of task {found} states {key}",
-                required="a multilabel region",
-                fix=f"leave {key} out",
-            )
+    if found != MULTILABEL and config.pos_weight is not None:
+        raise UsageError(
+            f"region '{name}' of task {found} states pos_weight",
+            required="a multilabel region",
+            fix="leave pos_weight out",
+        )
     if found != "segmentation" and config.structures is not None:
         raise UsageError(
             f"region '{name}' states structures",

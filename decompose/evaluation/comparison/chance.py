@@ -22,7 +22,7 @@ def unproven(
     found = []
     for name, prepared in scored.items():
         task, region = get_task(prepared.region.task), prepared.region
-        chance = task.chance(prepared.targets)
+        chance = task.chance(region, prepared.targets)
         rates = [task.rate(region, prepared.targets, one[name], prepared.groups) for one in models]
         low = min(rate.ci[0] for rate in rates)
         if chance is not None and low <= chance:
@@ -30,7 +30,7 @@ def unproven(
                 f"region {name}: {title} is not shown to be better than chance ({METRICS[task.headline]} {chance:.3f}; "
                 f"its 95 % interval begins at {low:.3f}). A drop from it proves nothing"
             )
-        if not task.exclusive:  # labels are answered by thresholds, which a comparison does not choose
+        if task.decides:  # by thresholds, which a comparison does not choose
             continue
         missing = sorted(
             {one for model in models for one in task.never_answered(region, prepared.targets, model[name])}

@@ -50,7 +50,7 @@ class _Region:
         names, group_N = np.unique(np.asarray(prepared.groups), return_inverse=True)
         task = get_task(prepared.region.task)
         # Dice differs slightly in every case, so the cases show its variance; hits do not
-        bound = 0.0 if task.dense else unseen_bound(task.defined(prepared.targets), group_N, task.unseen)
+        bound = 0.0 if task.dense else task.unseen_bound(prepared.region, prepared.targets, prepared.groups)
         return cls(group_N.astype(np.int64), len(names), bound)
 
     def rate(self, case_SNC: Floats) -> Rate:

@@ -15,6 +15,7 @@ from lorkit.decompose.tasks.routed_answers import routed_answers
 
 CHEST = Region(name="chest", classes=("normal", "pneumonia", "effusion"))
 BRAIN = Region(name="brain", classes=("normal", "tumour"))
+ACCOUNTS = Region(name="accounts", task="node", classes=("honest", "fraud"))
 FINDINGS = Region(name="findings", task="multilabel", classes=("mass", "nodule"))
 LUNG = Region(name="lung", task="segmentation", classes=("left", "right"))
 NAMES = ("chest", "brain")
@@ -84,6 +85,7 @@ def empty_masks(targets: np.ndarray, wrong: np.ndarray) -> None:
     [
         (CHEST, np.array([0, 1, 2]), wrong_class),
         (BRAIN, np.array([0, 1, 1]), wrong_class),
+        (ACCOUNTS, np.array([0, 1, 1]), wrong_class),
         (FINDINGS, np.array([[1, 0], [0, 1], [1, 1]]), wrong_labels),
         (LUNG, np.array([[[1, 1], [0, 2]]] * 3), empty_masks),
     ],
@@ -95,7 +97,7 @@ def test_wrong_outputs_are_wrong_in_every_decision(
     wrong = get_task(region.task).wrong_outputs(region, targets, spatial)
     assert wrong.dtype == np.float32
     check(targets, wrong)
-    assert {"classification", "multilabel", "segmentation"} == set(TASKS)  # a new task needs a row here
+    assert {"classification", "multilabel", "segmentation", "node"} == set(TASKS)  # a new task needs a row here
 
 
 def test_masks_of_another_head_are_empty() -> None:

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from counted_ranking import counted_precision
 
 from lorkit.decompose.artifacts.arrays import Float32Array
 from lorkit.decompose.config import default_config
@@ -49,15 +50,40 @@ def engine(logits: Float32Array) -> Any:
 
 
 def collect(
-    region: Region, one: Float32Array, two: Float32Array, *, cuts: tuple[Any, Any] = ((), ()), **targets: Any
+    region: Region,
+    one: Float32Array,
+    two: Float32Array,
+    *,
+    cuts: tuple[Any, Any] = ((), ()),
+    offsets: tuple[Any, Any] = (None, None),
+    **targets: Any,
 ) -> AccuracyEvidence:
-    sides = [
-        SimpleNamespace(region=region, classes=region.classes, shape=(1, 4, 4), head=SimpleNamespace(cuts=cut))
-        for cut in cuts
-    ]
+    heads = [SimpleNamespace(cuts=cut, offsets=offset) for cut, offset in zip(cuts, offsets, strict=True)]
+    sides = [SimpleNamespace(region=region, classes=region.classes, shape=(1, 4, 4), head=head) for head in heads]
     pair: Any = SimpleNamespace(baseline=sides[0], candidate=sides[1])
     cases = prepared(region, **targets)
     return collect_evidence(pair, (engine(one), engine(two)), (cases, cases), allowed=0.05, seed=0)
+
+
+def test_nodes_are_compared_by_average_precision_and_answered_from_their_thresholds() -> None:
+    region = Region(name="a", task="node", classes=("honest", "fraud"))
+    rng = np.random.default_rng(0)
+    labels = (rng.random(CASES) < 0.3).astype(np.int64)
+    one = np.stack([0 * labels, labels - 0.5 + rng.normal(size=CASES)], axis=1).astype(np.float32)
+    two = one + rng.normal(size=(CASES, 2)).astype(np.float32)
+    found = collect(region, one, two, labels=labels, offsets=([0.0, 0.5], [0.0, -0.5]))
+    drop = found.compare(ALL)
+    assert drop is not None
+    margins = one[:, 1] - one[:, 0], two[:, 1] - two[:, 0]
+    means = [counted_precision((labels == 1).tolist(), margin.tolist()) for margin in margins]
+    assert (drop.baseline, drop.candidate) == pytest.approx(means, abs=1e-6)
+    said = margins[0] > 0.5, margins[1] > -0.5
+    assert found.rate == {"label_flips": int((said[0] != said[1]).sum())}
+    for side, answers in zip(found.sides.score_inputs, said, strict=True):
+        np.testing.assert_array_equal(side.argmax(1), answers)
+    none = found.compare(np.flatnonzero(labels == 0).tolist())
+    assert none is None or np.isnan(none.drop)
+    assert found.sides.findings()["chance"] == pytest.approx(labels.mean())
 
 
 def test_labels_are_compared_from_the_baseline_to_the_candidate() -> None:

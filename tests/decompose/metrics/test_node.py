@@ -1,0 +1,164 @@
+"""Against torchmetrics, scikit-learn where it is installed, and values by hand."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from scipy.special import softmax
+from torchmetrics.functional import classification as reference
+
+from lorkit.decompose.errors import DataError
+from lorkit.decompose.metrics import node
+
+TWO = ("honest", "fraud")
+
+
+def drawn(count: int = 300, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    """Labels, and logits of which both vary: a number common to both changes no probability."""
+    rng = np.random.default_rng(seed)
+    label_N = (rng.random(count) < 0.2).astype(np.int64)
+    common_N, margin_N = 3 * rng.normal(size=count), rng.normal(size=count) + 1.5 * label_N - 1.0
+    return label_N, np.stack([common_N - margin_N / 2, common_N + margin_N / 2], axis=1)
+
+
+def test_scores_are_those_of_the_margin() -> None:
+    label_N, logit_N2 = drawn()
+    found = node.scores(label_N, logit_N2, np.arange(300), classes=TWO, threshold=0.4, replicates=50)
+    share_N, truth_N = torch.from_numpy(softmax(logit_N2, axis=1)[:, 1]), torch.from_numpy(label_N)
+    said_N = (share_N >= 0.4).long()
+    assert found["ap"] == pytest.approx(float(reference.binary_average_precision(share_N, truth_N)), abs=1e-6)
+    assert found["auroc"] == pytest.approx(float(reference.binary_auroc(share_N, truth_N)), abs=1e-6)
+    f1 = reference.multiclass_f1_score(said_N, truth_N, num_classes=2, average="macro")
+    assert found["f1_macro"] == pytest.approx(float(f1), abs=1e-6)
+    recalls = reference.multiclass_recall(said_N, truth_N, num_classes=2, average=None)
+    assert found["gmean"] == pytest.approx(float(recalls.prod().sqrt()), abs=1e-6)
+    assert found["balanced_accuracy"] == pytest.approx(float(recalls.mean()), abs=1e-6)
+    positives = int(label_N.sum())
+    first_N = np.argsort(-share_N.numpy())[:positives]
+    assert found["recall_at_k"] == pytest.approx(label_N[first_N].mean())
+    row = found["labels"]["fraud"]
+    assert (row["k"], row["n_positive"], row["ap"]) == (positives, positives, found["ap"])
+    assert row["sensitivity"] == pytest.approx(float(recalls[1]), abs=1e-6)
+    assert np.sum(found["confusion"], axis=1).tolist() == [300 - positives, positives]
+    for name in node.HEADLINE:
+        low, high = found["ci"][name]
+        assert low <= found[name] <= high or name in ("ece", "brier")
+
+
+def test_average_precision_is_that_of_scikit_learn() -> None:
+    metrics = pytest.importorskip("sklearn.metrics")
+    label_N, logit_N2 = drawn()
+    for logits in (logit_N2, np.round(logit_N2), 0 * logit_N2):
+        found = node.scores(label_N, logits, np.arange(300), classes=TWO, replicates=2)
+        margin_N = logits[:, 1] - logits[:, 0]
+        assert found["ap"] == pytest.approx(metrics.average_precision_score(label_N, margin_N), abs=1e-12)
+
+
+def test_a_number_added_to_both_logits_changes_nothing() -> None:
+    label_N, logit_N2 = drawn()
+    common_N1 = 5 * np.random.default_rng(3).normal(size=(300, 1))
+    one, two = (
+        node.scores(label_N, logits, np.arange(300), classes=TWO, threshold=0.3, replicates=20)
+        for logits in (logit_N2, logit_N2 + common_N1)
+    )
+    for name in node.HEADLINE:
+        assert one[name] == pytest.approx(two[name])
+    np.testing.assert_allclose(*(node.scores_by_case(label_N, one) for one in (logit_N2, logit_N2 + common_N1)))
+    alone = np.stack([0 * logit_N2[:, 1], logit_N2[:, 1]], axis=1)  # the fault: z1 as the score
+    assert node.scores(label_N, alone, np.arange(300), classes=TWO, replicates=2)["ap"] < one["ap"] - 0.05
+
+
+def test_scores_by_hand() -> None:
+    label_N, margin_N = np.array([1, 0, 1, 0, 0, 1]), np.array([3.0, 2.0, 1.0, 1.0, 0.0, -1.0])
+    found = node.scores(label_N, np.stack([0 * margin_N, margin_N], 1), list("abcdef"), classes=TWO, replicates=20)
+    assert found["ap"] == pytest.approx((1 + 2 / 4 + 3 / 6) / 3)
+    assert found["recall_at_k"] == pytest.approx((1 + 1 / 2) / 3)  # two cases share the third place
+    assert found["confusion"] == [[1, 2], [1, 2]]
+    assert found["f1_macro"] == pytest.approx((2 / 5 + 4 / 7) / 2)
+    assert found["gmean"] == pytest.approx(np.sqrt(1 / 3 * 2 / 3))
+    pr = found["labels"]["fraud"]["pr"]
+    assert pr["recall"] == pytest.approx([1 / 3, 2 / 3, 1.0], abs=1e-5)
+    assert pr["precision"] == pytest.approx([1.0, 0.5, 0.5])
+    two = node.scores(label_N, np.stack([0 * margin_N, margin_N], 1), list("abcdef"), classes=TWO, k=2, replicates=20)
+    assert two["recall_at_k"] == pytest.approx(1 / 3)
+    assert two["labels"]["fraud"]["k"] == 2
+
+
+def test_equal_scores_have_the_precision_of_chance() -> None:
+    label_N = np.array([1, 0, 0, 0] * 5)
+    found = node.scores(label_N, np.zeros((20, 2)), np.arange(20), classes=TWO, replicates=20)
+    assert found["ap"] == found["recall_at_k"] == pytest.approx(0.25)
+    assert found["auroc"] == 0.5
+    assert found["gmean"] == 0.0  # the rare class is never answered
+
+
+def test_an_absent_class_leaves_metrics_undefined() -> None:
+    logit_N2 = drawn()[1][:20]
+    for label, row in ((0, "n_positive"), (1, "n_negative")):
+        found = node.scores(np.full(20, label), logit_N2, np.arange(20), classes=TWO, replicates=20)
+        assert found["labels"]["fraud"][row] == 0
+        for name in ("ap", "auroc", "f1_macro", "gmean", "balanced_accuracy"):
+            assert found[name] is None, name
+            assert found["ci"][name] is None
+        assert np.isnan(node.scores_by_case(np.full(20, label), logit_N2)).all()
+    assert found["accuracy"] is not None
+    assert np.isnan(node.paired_drop(np.zeros(20), logit_N2, logit_N2, np.arange(20)).drop)
+
+
+def test_answers_that_are_all_right_keep_a_width() -> None:
+    label_N = np.array([0, 1] * 10)
+    found = node.scores(label_N, 9.0 * np.eye(2)[label_N], np.arange(20), classes=TWO, replicates=20)
+    for name in node.DECIDED:
+        assert found[name] == 1.0
+        assert found["ci"][name][0] < 0.95
+
+
+def test_of_more_classes_each_is_against_the_rest() -> None:
+    rng = np.random.default_rng(0)
+    label_N = rng.integers(0, 3, 200)
+    logit_N3 = rng.normal(size=(200, 3)) + np.eye(3)[label_N]
+    found = node.scores(label_N, logit_N3, np.arange(200), classes=("a", "b", "c"), replicates=20)
+    share_N3, truth_N = torch.from_numpy(softmax(logit_N3, axis=1)), torch.from_numpy(label_N)
+    wanted = reference.multiclass_average_precision(share_N3, truth_N, num_classes=3, average="macro")
+    assert found["ap"] == pytest.approx(float(wanted), abs=1e-6)
+    assert list(found["labels"]) == ["a", "b", "c"]
+    assert node.scores_by_case(label_N, logit_N3).mean(0).mean() == pytest.approx(found["ap"])
+    assert node.average_precision_rate(label_N, logit_N3, np.arange(200)).value == pytest.approx(found["ap"])
+
+
+def test_intervals_contain_the_precision_of_many_cases() -> None:
+    label_N, logit_N2 = drawn(100_000, seed=9)
+    true = node.scores_by_case(label_N, logit_N2).mean()
+    inside = 0
+    for at in range(60):
+        part = slice(400 * at, 400 * (at + 1))
+        low, high = node.average_precision_rate(label_N[part], logit_N2[part], np.arange(400)).ci
+        inside += low <= true <= high
+    assert inside >= 55
+
+
+def test_the_temperature_is_found_and_the_threshold_is_of_the_calibrated_probability() -> None:
+    rng = np.random.default_rng(0)
+    margin_N = 2 * rng.normal(size=20_000) - 1
+    label_N = (rng.random(20_000) < 1 / (1 + np.exp(-margin_N))).astype(np.int64)
+    logit_N2 = 3 * np.stack([0 * margin_N, margin_N], axis=1)  # three times too certain
+    temperature, chosen = node.choose(label_N, logit_N2, {"cost": 4.0})
+    assert temperature == pytest.approx(3.0, rel=0.05)
+    assert chosen.threshold == pytest.approx(1 / (1 + 4), abs=0.06)
+    raw, calibrated = (
+        node.scores(label_N[:4000], logit_N2[:4000], np.arange(4000), classes=TWO, temperature=one, replicates=2)
+        for one in (1.0, temperature)
+    )
+    assert calibrated["ece"] < 0.03 < raw["ece"]
+    assert calibrated["ap"] == pytest.approx(raw["ap"])
+    said_N = node.answers(logit_N2, chosen.threshold, temperature)
+    np.testing.assert_array_equal(said_N, softmax(logit_N2 / temperature, axis=1)[:, 1] >= chosen.threshold)
+
+
+def test_bad_input_is_named() -> None:
+    label_N, logit_N2 = drawn(10)
+    with pytest.raises(DataError, match="recall among the first 11"):
+        node.scores(label_N, logit_N2, np.arange(10), classes=TWO, k=11)
+    with pytest.raises(DataError, match="labels from"):
+        node.paired_drop(label_N - 1, logit_N2, logit_N2, np.arange(10))
