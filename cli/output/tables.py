@@ -156,14 +156,15 @@ def inspection(document: Inspection) -> None:
 def plan(document: TrainingPlan) -> None:
     """Print the plan of a dry run."""
     rows = [[name, *(parts[part] for part in ("train", "val", "test"))] for name, parts in document["regions"].items()]
-    table("images", ("region", "train", "val", "test"), rows)
+    table("nodes" if document["nodes"] else "images", ("region", "train", "val", "test"), rows)
     networks = [
         [name, network["backbone"], network["parameters"], network["macs"]]
         for name, network in (("foundation", document["foundation"]), ("student", document["student"]))
+        if network is not None
     ]
     table("networks", ("", "backbone", "parameters", "MACs"), networks)
-    if (match := document["foundation"].get("match")) is not None:
-        line(f"{document['foundation']['weights']}: {match}")
+    if (foundation := document["foundation"]) is not None and foundation["match"] is not None:
+        line(f"{foundation['weights']}: {foundation['match']}")
     if (checked := document["rehearsal"]) is not None:
         _rehearsal(checked)
     if document["expert_layers"]:

@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Field, field_validator, model_validator
 
 from lorkit.decompose.config.base import Fraction, NonNegative, Positive, Section, as_list
+from lorkit.decompose.config.graphs import NodeInput
 
 Names = Annotated[tuple[str, ...], BeforeValidator(as_list), Field(min_length=1)]
 Paths = Names
@@ -79,7 +80,8 @@ class RegionConfig(GraphSource):
     multilabel and node regions, `threshold` says how validation chooses the probability from which a label, or the
     second of a node's two classes, counts as positive: `youden` maximises sensitivity plus specificity, `f1` the F1
     score, `{precision: 0.9}` finds the most with at least this precision, `{cost: 20}` minimises the cost where a
-    missed positive case costs 20 times as much as a false alarm, and a number is itself the threshold.
+    missed positive case costs 20 times as much as a false alarm, and a number is itself the threshold. `nodes`
+    is filled in by training from the data of a graph.
     """
 
     data: Paths | None = None
@@ -98,6 +100,7 @@ class RegionConfig(GraphSource):
     pos_weight: Literal["auto"] | Positive | None = None
     threshold: Threshold = None
     nsd_tolerance_mm: NonNegative | dict[str, NonNegative] = 1.0
+    nodes: NodeInput | None = None
 
     @field_validator("spacing")
     @classmethod

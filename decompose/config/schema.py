@@ -10,6 +10,7 @@ from pydantic import BeforeValidator, Field, PrivateAttr, field_validator, model
 from lorkit.decompose.config import methods
 from lorkit.decompose.config.base import Count, Fraction, NonNegative, Positive, Section, as_square
 from lorkit.decompose.config.foundation import FoundationConfig
+from lorkit.decompose.config.graphs import GraphConfig
 from lorkit.decompose.config.regions import RegionConfig
 from lorkit.decompose.regions import check_region_name
 
@@ -23,20 +24,37 @@ class ImageConfig(Section):
 
     `size` is (height, width) of 2D images, or three sides in voxels of volumes, in the order of the array's axes. Its
     length decides how arrays of four axes are read: (N, H, W, 3) images, or (N, D, H, W) volumes.
+
+    Graphs have no images: training fills this section in from the data, with `nodes` and the shape of a node's input,
+    groups as channels and (relations, hops + 1, features + 1) as size.
     """
 
+    nodes: bool = False
     size: Annotated[tuple[int, int] | tuple[int, int, int], BeforeValidator(as_square)] = (64, 64)
-    channels: Literal[1, 3] = 3
+    channels: Count = 3
     mean: tuple[float, ...] = ()
     std: tuple[float, ...] = ()
 
-    @field_validator("size")
     @classmethod
-    def _bounded(cls, size: tuple[int, ...]) -> tuple[int, ...]:
-        most = 4096 if len(size) == 2 else 512
-        if min(size) < 8 or max(size) > most:
-            raise ValueError(f"each side between 8 and {most} {'pixels' if len(size) == 2 else 'voxels'}")
-        return size
+    def of_nodes(cls, shape: tuple[int, int, int, int]) -> ImageConfig:
+        """Return the section for inputs of nodes of this shape, which the network does not normalise."""
+        groups, relations, hops, values = shape
+        return cls(
+            nodes=True, size=(relations, hops, values), channels=groups, mean=(0.0,) * groups, std=(1.0,) * groups
+        )
+
+    @model_validator(mode="after")
+    def _bounded(self) -> ImageConfig:
+        if self.nodes:
+            if len(self.size) != 3 or min(self.size) < 1:
+                raise ValueError("size of relations, hops + 1 and features + 1 for nodes")
+            return self
+        most = 4096 if len(self.size) == 2 else 512
+        if min(self.size) < 8 or max(self.size) > most:
+            raise ValueError(f"each side of size between 8 and {most} {'pixels' if len(self.size) == 2 else 'voxels'}")
+        if self.channels not in (1, 3):
+            raise ValueError(f"channels 1 or 3, not {self.channels}")
+        return self
 
     @model_validator(mode="before")
     @classmethod
@@ -58,11 +76,17 @@ class ImageConfig(Section):
 
 
 class SplitConfig(Section):
-    """Fractions of groups (patients) held out for validation and test."""
+    """Fractions of groups (patients) held out for validation and test.
+
+    Nodes of graphs are split as their file states, else at random into 40 % for training, 10 % for validation and 50 %
+    for test, as published results are. `by` chooses what a deployed model meets: new `entity` (no key of a test row is
+    in the training part), later `time`, or new `neighbours` (no test node has a training node as a neighbour); `random`
+    ignores the parts that a file states.
+    """
 
     val: Annotated[float, Field(gt=0, lt=1)] = 0.15
     test: Annotated[float, Field(gt=0, lt=1)] = 0.15
-    by: Literal["group"] = "group"
+    by: Literal["group", "random", "entity", "time", "neighbours"] = "group"
 
     @model_validator(mode="after")
     def _something_to_train_on(self) -> SplitConfig:
@@ -163,6 +187,7 @@ class Config(Section):
     method: str = "lorkd"
     seed: Annotated[int, Field(ge=0, lt=SEEDS)] = 0
     image: ImageConfig = ImageConfig()
+    graph: GraphConfig = GraphConfig()
     regions: Annotated[dict[str, RegionConfig], Field(min_length=1)]
     split: SplitConfig = SplitConfig()
     foundation: FoundationConfig = FoundationConfig()

@@ -16,6 +16,8 @@ from numpy.typing import NDArray
 
 from lorkit.decompose.artifacts.arrays import Float32Array
 from lorkit.decompose.config import RegionAugment
+from lorkit.decompose.data.node_samples import NodeSamples
+from lorkit.decompose.data.preprocessing.nodes import prepared_nodes
 from lorkit.decompose.data.preprocessing.recipe import apply_recipe, range_notice, resize_mask
 from lorkit.decompose.data.samples.columns import Columns, take_columns
 from lorkit.decompose.data.samples.originals import OriginalMasks
@@ -119,16 +121,18 @@ def prepare(
     *,
     indices: Sequence[int] | NDArray[np.int64] | None = None,
     shared: PreparedImages | None = None,
+    folds: int = 0,
     memory_bytes: int = _MEMORY_BYTES,
     on_event: Listener = ignore,
 ) -> PreparedRegion:
-    """Apply a recipe to the images of a region.
+    """Apply a recipe to the images or nodes of a region.
 
     Args:
         samples: A region's samples.
         recipe: Its preprocessing.
         indices: Which samples, in which order; None takes all.
         shared: Images that are prepared already; new ones are added.
+        folds: Of nodes: labels of a training node's own fold are hidden from it; 0 hides its own label only.
         memory_bytes: Above this size the result is an unnamed temporary file, mapped into memory.
         on_event: Receives progress.
 
@@ -137,11 +141,14 @@ def prepare(
         StorageError: No room for the temporary file.
     """
     chosen = np.arange(len(samples), dtype=np.int64) if indices is None else np.asarray(indices, dtype=np.int64)
-    known = shared or PreparedImages()
-    whole = known.whole(str(recipe), [samples.digests[index] for index in chosen])
-    if whole is None:
-        whole = _prepared_images(samples, recipe, chosen, known, memory_bytes, on_event)
-    stored, brightest = whole
+    if isinstance(samples, NodeSamples):
+        stored, brightest = prepared_nodes(samples, recipe, chosen, folds=folds, on_event=on_event), -1.0
+    else:
+        known = shared or PreparedImages()
+        whole = known.whole(str(recipe), [samples.digests[index] for index in chosen])
+        if whole is None:
+            whole = _prepared_images(samples, recipe, chosen, known, memory_bytes, on_event)
+        stored, brightest = whole
     notice = range_notice(recipe, brightest) if brightest >= 0 else None
     return PreparedRegion(
         region=samples.region,

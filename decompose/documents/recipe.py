@@ -1,7 +1,9 @@
 """The preprocessing recipe as data: a version and four typed steps that turn an image into a network's input.
 
 `decompose.data.preprocessing.recipe` builds and applies it. Version 1 is for 2D images; version 2 adds volumes: three
-sides, the trilinear filter, and `axes`, the order and direction to which an oriented file is turned.
+sides, the trilinear filter, and `axes`, the order and direction to which an oriented file is turned. Version 3 is for
+nodes of graphs: one step, `nodes`, states how a node and its neighbours become the input; `decompose.data.graphs`
+applies it.
 """
 
 from __future__ import annotations
@@ -10,10 +12,13 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
+from lorkit.decompose.config.graphs import NodeInput
 from lorkit.decompose.documents.base import Part
 
 VERSIONS = {2: 1, 3: 2}
 """Version of recipes by number of sides: 2D images and volumes."""
+NODES = 3
+"""Version of recipes of nodes."""
 AXES = "RAS"
 """Axes of volumes: towards the right, anterior and superior, with NIfTI's names."""
 FILTERS = {2: "bilinear", 3: "trilinear"}
@@ -76,27 +81,44 @@ class Normalise(Part):
     std: list[Annotated[float, Field(gt=0)]]
 
 
-Step = Annotated[Intensity | Resize | Channels | Normalise, Field(discriminator="op")]
+class Nodes(Part, NodeInput):
+    """A node and its neighbours, by group, relation and number of hops; see `decompose.data.graphs.tokens`."""
+
+    op: Literal["nodes"]
+
+
+Step = Annotated[Intensity | Resize | Channels | Normalise | Nodes, Field(discriminator="op")]
 _ORDER = ("intensity", "resize", "channels", "normalise")
+_ORDER_OF_NODES = ("nodes", "normalise")
 
 
 class Recipe(Part):
-    """Preprocessing of an image to the input of a network, stored with the network."""
+    """Preprocessing of an image or node to the input of a network, stored with the network."""
 
-    version: Literal[1, 2]
+    version: Literal[1, 2, 3]
     axes: Literal["RAS"] | None = None
     """Axes of volumes; missing in recipes of 2D images."""
     steps: list[Step]
 
     @model_validator(mode="after")
     def _check(self) -> Self:
-        if tuple(step.op for step in self.steps) != _ORDER:
-            raise ValueError(f"steps {', '.join(_ORDER)}, in this order")
-        if self.version != VERSIONS[self.dims] or self.axes != (AXES if self.dims == 3 else None):
+        order = _ORDER_OF_NODES if self.version == NODES else _ORDER
+        if tuple(step.op for step in self.steps) != order:
+            raise ValueError(f"steps {', '.join(order)}, in this order")
+        if self.nodes is not None:
+            if self.axes is not None:
+                raise ValueError("no axes for nodes")
+        elif self.version != VERSIONS[self.dims] or self.axes != (AXES if self.dims == 3 else None):
             raise ValueError(f"version 1 for 2D images, version 2 with axes {AXES} for volumes")
         if not self.channels == len(self.normalise.mean) == len(self.normalise.std):
             raise ValueError(f"{self.channels} means and stds, one per channel")
         return self
+
+    @property
+    def nodes(self) -> Nodes | None:
+        """The input of nodes; None in recipes of images."""
+        step = self.steps[0]
+        return step if isinstance(step, Nodes) else None
 
     @property
     def intensity(self) -> Intensity:
@@ -107,14 +129,18 @@ class Recipe(Part):
 
     @property
     def size(self) -> tuple[int, ...]:
-        """The (height, width), or three sides of a volume."""
+        """The (height, width), three sides of a volume, or (relations, hops + 1, features + 1) of nodes."""
+        if self.nodes is not None:
+            return self.nodes.shape[1:]
         step = self.steps[1]
         assert isinstance(step, Resize)
         return tuple(step.size)
 
     @property
     def channels(self) -> int:
-        """Number of channels."""
+        """Number of channels, of nodes the number of groups."""
+        if self.nodes is not None:
+            return self.nodes.shape[0]
         step = self.steps[2]
         assert isinstance(step, Channels)
         return step.count
@@ -122,13 +148,13 @@ class Recipe(Part):
     @property
     def normalise(self) -> Normalise:
         """Mean and std per channel, applied by the network's graph."""
-        step = self.steps[3]
+        step = self.steps[-1]
         assert isinstance(step, Normalise)
         return step
 
     @property
     def dims(self) -> int:
-        """2 for 2D images, 3 for volumes."""
+        """2 for 2D images, 3 for volumes and nodes."""
         return len(self.size)
 
     @property

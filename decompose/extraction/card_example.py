@@ -20,9 +20,11 @@ def segments(info: ExpertInfo) -> bool:
 def example(info: ExpertInfo) -> str:
     """Return a program that reads `image.png` (`image.nii.gz` for volumes) and prints the prediction.
 
-    It needs torch, numpy and Pillow, for volumes also nibabel.
+    It needs torch, numpy and Pillow, for volumes also nibabel. That of nodes reads prepared inputs, `nodes.npy`.
     """
     classes = 'classes = json.load(open("expert.json"))["classes"]\n'
+    if info.recipe.nodes is not None:
+        return f"import json\n\nimport numpy as np\nimport torch\n\n{classes}{_NODES}"
     return f"{_head(info)}{classes}{_read(info)}{_answer(info)}"
 
 
@@ -53,6 +55,11 @@ if confidence[0] < (about["abstain_below"] or 0):
     return f"{_head(info)}{_read(info)}{load}{run}{head}{_ANSWERS}"
 
 
+_NODES = """nodes = torch.from_numpy(np.load("nodes.npy"))  # float32, as the recipe in expert.json says
+network = torch.export.load("model.pt2").module()
+for probabilities in network(nodes).softmax(1).tolist():
+    print(dict(zip(classes, probabilities)))
+"""
 _ANSWERS = """if head["task"] == "segmentation":
     mask = logits.argmax(0)  # 0 is background
     print({name: int((mask == value).sum()) for value, name in enumerate(head["classes"], start=1)})

@@ -120,7 +120,8 @@ class ExpertBuilder:
     ) -> ExpertInfo:
         config, one = self.run.config, self.run.regions.get(val.region.name)
         image, task = config.deployed_image, get_task(one.task)
-        check, warnings = self._in_region(one.name, train, val)
+        # fingerprints are of images
+        check, warnings = (None, []) if val.recipe.nodes else self._in_region(one.name, train, val)
         info = ExpertInfo(
             warnings=warnings,
             region=one.name,
@@ -130,7 +131,7 @@ class ExpertBuilder:
             backbone=deployed_backbone(config),
             image=ImageShape(size=list(image.size), channels=image.channels),
             output=Output(name=task.output, channels=task.outputs(one)),
-            gray=train.stored.shape[1] == 1,
+            gray=val.recipe.nodes is None and train.stored.shape[1] == 1,
             recipe=val.recipe,
             normalise=Normalisation(mean=list(network.mean), std=list(network.std)),
             parameters=count_parameters(network),

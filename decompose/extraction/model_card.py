@@ -26,6 +26,10 @@ _NAMES = {
 }
 
 
+_SEVERAL = ("multilabel", "segmentation")
+"""Tasks that give any number of their classes for an image."""
+
+
 def model_card(info: ExpertInfo) -> str:
     """Return Markdown with YAML front matter, made from `expert.json` alone."""
     sections = [
@@ -52,7 +56,12 @@ def _front_matter(info: ExpertInfo) -> str:
         "license": "unknown",
         "library_name": "pytorch",
         "pipeline_tag": _pipeline(info),
-        "tags": ["medical", "lorkit", f"region:{info.region}", *(["synthetic"] if info.synthetic else [])],
+        "tags": [
+            *(["medical"] if info.recipe.nodes is None else ["graph"]),
+            "lorkit",
+            f"region:{info.region}",
+            *(["synthetic"] if info.synthetic else []),
+        ],
         "metrics": [result["type"] for result in results],
         "model-index": [
             {"name": f"{info.region}-expert", "results": [{"task": task, "dataset": dataset, "metrics": results}]}
@@ -64,7 +73,7 @@ def _front_matter(info: ExpertInfo) -> str:
 def _title(info: ExpertInfo) -> str:
     source = info.source
     mark = (
-        "\n\n> **Synthetic.** Trained on images that a program drew. It demonstrates the tool and is not for patients."
+        f"\n\n> **Synthetic.** Trained on {_case(info)}s that a program made. It demonstrates the tool only."
         if info.synthetic
         else ""
     )
@@ -73,7 +82,7 @@ def _title(info: ExpertInfo) -> str:
         f"A {info.backbone} that {_does(info)}"
         f"{' (' + info.modality + ')' if info.modality else ''}. Extracted from run `{source.run}`"
         f" (method {source.method}, foundation {source.foundation}) as {_kind(info)}:"
-        f" {info.parameters:,} parameters, {info.macs:,} multiply-accumulates per image."
+        f" {info.parameters:,} parameters, {info.macs:,} multiply-accumulates per {_case(info)}."
     )
 
 
@@ -81,11 +90,19 @@ def _kind(info: ExpertInfo) -> str:
     return "a plain network" if info.layers is None else "a network with its router and adapters"
 
 
+def _case(info: ExpertInfo) -> str:
+    return "image" if info.recipe.nodes is None else "node"
+
+
 def _pipeline(info: ExpertInfo) -> str:
+    if info.recipe.nodes is not None:
+        return "graph-ml"
     return "image-segmentation" if segments(info) else "image-classification"
 
 
 def _does(info: ExpertInfo) -> str:
+    if info.recipe.nodes is not None:
+        return f"tells {_list(info.classes)} apart among the nodes of a graph"
     kind = "volumes" if info.recipe.dims == 3 else "2D images"
     verb = f"outlines {_list(info.classes)}" if segments(info) else f"tells {_list(info.classes)} apart"
     if info.task == "multilabel":
@@ -94,6 +111,12 @@ def _does(info: ExpertInfo) -> str:
 
 
 def _use(info: ExpertInfo) -> str:
+    if info.recipe.nodes is not None:
+        return (
+            f"## Intended use\n\nResearch and evaluation on graphs with the relations and features of {info.region},"
+            " prepared as below. It gives scores, and a person decides. Nothing here says how it does on other data, on"
+            " later data or after fraud has changed."
+        )
     return (
         "## Intended use\n\n"
         f"Research and evaluation on images of the region {info.region}, prepared as below. It is **not a medical"
@@ -105,13 +128,16 @@ def _use(info: ExpertInfo) -> str:
 def _data(info: ExpertInfo) -> str:
     kind = "drawn by a program" if info.synthetic else "of the run's data"
     counts = ", ".join(f"{part} {count}" for part, count in info.data.items())
+    case = _case(info)
     return (
-        f"## Data\n\nImages {kind}: {counts} ({_split(info)}). No image is in this package."
+        f"## Data\n\n{case.capitalize()}s {kind}: {counts} ({_split(info)}). No {case} is in this package."
         " The license of the data, and so of these weights, is unknown: ask the people who trained it."
     )
 
 
 def _split(info: ExpertInfo) -> str:
+    if info.recipe.nodes is not None:
+        return "parts share no node; neighbours may be in another part"
     if info.grouped is False:
         return "split by image: patients unknown, so images of one patient may be in several parts"
     return "parts share no patient or group"
@@ -137,12 +163,12 @@ def _metrics(info: ExpertInfo) -> str:
     cut = _cut(info.reduction)
     after = " Its batch norms were recalibrated on the training split afterwards." if info.recalibrated else ""
     return (
-        f"## Measured\n\nOn the validation split ({found.n} images of {found.groups} groups; the best epoch was"
+        f"## Measured\n\nOn the validation split ({found.n} {_case(info)}s of {found.groups} groups; the best epoch was"
         " chosen on it, so expect lower values on new data; `decompose evaluate` measures the test "
         "split). Intervals come"
         " from resampling whole groups.\n\n"
         + "\n".join(lines)
-        + f"\n\nEqual to the trained model on {equal.n} {equal.inputs} images within"
+        + f"\n\nEqual to the trained model on {equal.n} {equal.inputs} {_case(info)}s within"
         f" {equal.max_abs_difference:.1e} ({equal.label_flips} {unit} differ).{cut}{after}{_thresholds(info)}"
     )
 
@@ -198,7 +224,7 @@ def _limits(info: ExpertInfo) -> str:
     lines = [
         "## Limits",
         "",
-        f"- It predicts {'one of ' if info.task == 'classification' else ''}{_list(info.classes)} for every image, "
+        f"- It predicts {'' if info.task in _SEVERAL else 'one of '}{_list(info.classes)} for every {_case(info)}, "
         "also of another kind.",
         "- Probabilities are those of the network; check the calibration error before use.",
     ]

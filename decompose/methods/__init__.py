@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from lorkit.decompose.errors import unknown
-from lorkit.decompose.methods import lorkd
+from lorkit.decompose.methods import lorkd, ragformer
 from lorkit.decompose.methods.base import FitsInOneGo, HasAdapter, Method, TrainingModule, needs_foundation
 from lorkit.decompose.methods.baselines import balanced, finetune, linear_probe, lora, mmoe, students
 from lorkit.decompose.methods.distillation import cka, dist, feature_and_logit, fitnet, kd, rkd, sp
@@ -32,6 +32,7 @@ _ALL: tuple[Method, ...] = (
     finetune.METHOD,
     linear_probe.METHOD,
     lora.METHOD,
+    ragformer.METHOD,
 )
 METHODS: dict[str, Method] = {method.name: method for method in _ALL}
 

@@ -137,6 +137,7 @@ class Method(ABC):
         starts_from_foundation: Whether its networks are the adapted foundation, else the student.
         finds_region: Whether its network finds the region of an image.
         routed: Whether a router answers images of an unknown region.
+        without_foundation: Whether its runs have no foundation, because its network could be one itself.
     """
 
     name: str
@@ -145,6 +146,7 @@ class Method(ABC):
     starts_from_foundation: bool = False
     finds_region: bool = False
     routed: bool = False
+    without_foundation: bool = False
 
     def phases(self, regions: RegionSet) -> list[RegionSet]:
         """Return the sets of regions that are trained together, one after another."""

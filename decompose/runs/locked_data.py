@@ -13,6 +13,7 @@ import numpy as np
 from lorkit.decompose.artifacts import read_json
 from lorkit.decompose.config import ImageConfig, RegionConfig
 from lorkit.decompose.data.assignment import Indices
+from lorkit.decompose.data.node_samples import NodeSamples, visible_labels
 from lorkit.decompose.data.prepared import PreparedRegion, prepare
 from lorkit.decompose.data.preprocessing.recipe import build_recipe
 from lorkit.decompose.data.readers.registry import read_region
@@ -68,7 +69,8 @@ class RunSplits:
         if region not in self._samples:
             samples = _read(self.run, self.run.regions.get(region), self._files)
             self._parts[region] = locked_splits(self._document, {region: samples}).parts(region)
-            self._samples[region] = samples
+            known = visible_labels({region: samples}, {region: self._parts[region]["train"]})
+            self._samples[region] = known[region]
         return self._samples[region]
 
     def parts(self, region: str) -> Mapping[str, Indices]:
@@ -139,11 +141,13 @@ def prepare_file(
         region: Its region.
         recipe: Preprocessing.
         runs: Directory of runs, which holds the key of patients.
-        stated: Settings of the region in its run, of which only the tolerance of surfaces is used.
+        stated: Settings of the region in its run: the tolerance of surfaces, and the columns of a table of nodes.
 
     Raises:
         DataError: The file cannot be read, or has an unknown class; both are named.
     """
+    if recipe.nodes is not None:
+        return _prepare_graph(path, region, recipe, stated)
     step = recipe.intensity  # decides what a DICOM file gives
     rules: dict[str, Any] = {
         "window": {"window": (step.low, step.high)},
@@ -156,6 +160,24 @@ def prepare_file(
     where: dict[str, Any] = {"base": Path.cwd(), "dims": recipe.dims, "pseudonyms": Pseudonyms(runs)}
     samples = read_region(region.name, config, complete=False, **where)
     return prepare(samples, recipe)
+
+
+def _prepare_graph(path: Path | str, region: Region, recipe: Recipe, stated: RegionConfig | None) -> PreparedRegion:
+    """Prepare the labelled nodes of another graph.
+
+    Neighbours see the labels of the training part that the file states, whose nodes are not returned; of a file without
+    parts they see none, as in a graph that is labelled later.
+    """
+    assert recipe.nodes is not None
+    own = stated or RegionConfig(data=(str(path),), relations=recipe.nodes.relations if recipe.nodes.keys else None)
+    paths = {"data": (str(Path(path).resolve()),), "train": None, "val": None, "test": None}
+    config = own.model_copy(update={**paths, "task": region.task, "classes": region.classes})
+    samples = read_region(region.name, config, base=Path.cwd(), complete=False)
+    assert isinstance(samples, NodeSamples)  # of a region of this task
+    training = np.array([part == "train" for part in samples.parts])
+    rest = np.flatnonzero(~training)
+    seen = samples.seen_from(np.flatnonzero(training) if len(rest) else rest)
+    return prepare(seen, recipe, indices=rest if len(rest) else None)
 
 
 def check_part(part: str) -> str:

@@ -7,7 +7,7 @@ from functools import cached_property
 
 import torch
 
-from lorkit.decompose.errors import ArtifactError
+from lorkit.decompose.errors import ArtifactError, UsageError
 from lorkit.decompose.experts import LowRankExperts, expert_layers
 from lorkit.decompose.experts.layers import DepthwiseExperts
 from lorkit.decompose.models.deployable import Deployable
@@ -40,9 +40,15 @@ class RunNetworks:
         """The frozen foundation model.
 
         Raises:
-            ArtifactError: The run has none, or it is damaged.
-            UsageError: It is the user's own teacher, and was not given.
+            ArtifactError: It is damaged.
+            UsageError: The run has none, or it is the user's own teacher, and was not given.
         """
+        if not self.run.has_foundation:
+            raise UsageError(
+                f"run {self.run.id} has no foundation (method {self.run.config.method})",
+                required="a run with one",
+                fix="choose the experts or the student, or name another export as the baseline",
+            )
         return load_foundation(self.run.foundation_dir, self.teacher)
 
     def expert(self, region: str) -> Deployable:

@@ -76,6 +76,11 @@ class Run:
             ) from None
 
     @property
+    def has_foundation(self) -> bool:
+        """Whether it was made with a foundation: its manifest then names it, or it is there."""
+        return self.manifest.parent is not None or self.foundation_dir.exists()
+
+    @property
     def foundation_dir(self) -> Path:
         """Directory of the frozen foundation model of the run."""
         return self.path / "foundation"

@@ -75,12 +75,14 @@ class PlannedPhase(TypedDict):
 
 
 class TrainingPlan(TypedDict):
-    """The plan of a training; `origin` only if it starts from another artifact."""
+    """The plan of a training; `foundation` is null for a method without one, `origin` only with another artifact."""
 
     method: str
+    nodes: bool
+    """Whether the regions are graphs."""
     input: list[int]
     regions: dict[str, dict[str, int]]
-    foundation: PlannedFoundation
+    foundation: PlannedFoundation | None
     student: PlannedStudent
     phases: list[PlannedPhase]
     training_parameters: int
@@ -112,10 +114,10 @@ def plan_training(
     sizes = {name: {part: len(rows) for part, rows in splits.parts(name).items()} for name in regions.names}
     counts = {name: parts["train"] for name, parts in sizes.items()}
     phases = method.phases(regions)
-    foundation = untrained_foundation(config, regions, teacher)
+    foundation = None if method.without_foundation else untrained_foundation(config, regions, teacher)
     module = method.build(config, phases[0], foundation)
     rehearsal = None
-    if isinstance(module, ReprogrammingModule):
+    if foundation is not None and isinstance(module, ReprogrammingModule):
         check_batches(config.train, module, phases, counts)
         rehearsal = check_gradient_paths(config, module, foundation)
     routed = module.live if isinstance(module.live, RoutedModel) else None
@@ -126,21 +128,12 @@ def plan_training(
     known = (module.live.backbone, routing, shape)
     # mixed adapters are all computed for every row, in one way
     layers = estimate_costs(*known, batch=batch, device=device) if routing.wrapped and routed is None else []
-    pretraining = config.foundation.weights is None and teacher is None
-    theirs = foundation_settings(config)
     return {
         "method": config.method,
+        "nodes": config.image.nodes,
         "input": [image.channels, *image.size],
         "regions": sizes,
-        "foundation": {
-            "backbone": config.foundation.backbone,
-            "input": [config.foundation_image.channels, *config.foundation_image.size],
-            **_cost(foundation.model.backbone, config.foundation_image),
-            "weights": config.foundation.weights,
-            "match": None if teacher is not None else match_weights(config, regions),
-            "epochs": theirs.epochs if pretraining else 0,
-            "steps": _steps(theirs, foundation_regions(config, regions), counts) if pretraining else 0,
-        },
+        "foundation": None if foundation is None else _foundation(config, regions, counts, foundation, teacher),
         "student": {"backbone": deployed_backbone(config), **_student_cost(config, regions)},
         "phases": [
             {"regions": list(phase.names), "epochs": config.train.epochs, "steps": _steps(config.train, phase, counts)}
@@ -155,7 +148,25 @@ def plan_training(
         "batch_size": config.train.batch_size,
         "rehearsal": rehearsal,
         "routing": None if routed is None else _router(config, routed),
-        "teacher_cache": check_feature_cache(config, method, module, foundation, counts, foundations),
+        "teacher_cache": None
+        if foundation is None
+        else check_feature_cache(config, method, module, foundation, counts, foundations),
+    }
+
+
+def _foundation(
+    config: Config, regions: RegionSet, counts: Mapping[str, int], foundation: Foundation, teacher: Teacher | None
+) -> PlannedFoundation:
+    pretraining = config.foundation.weights is None and teacher is None
+    theirs = foundation_settings(config)
+    return {
+        "backbone": config.foundation.backbone,
+        "input": [config.foundation_image.channels, *config.foundation_image.size],
+        **_cost(foundation.model.backbone, config.foundation_image),
+        "weights": config.foundation.weights,
+        "match": None if teacher is not None else match_weights(config, regions),
+        "epochs": theirs.epochs if pretraining else 0,
+        "steps": _steps(theirs, foundation_regions(config, regions), counts) if pretraining else 0,
     }
 
 

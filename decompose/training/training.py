@@ -12,6 +12,7 @@ import torch
 from lorkit.decompose.artifacts import digest_json
 from lorkit.decompose.config import Config, config_digest
 from lorkit.decompose.data import RegionSamples, Splits, read_regions, split_regions
+from lorkit.decompose.data.node_samples import NODE, visible_labels
 from lorkit.decompose.data.readers.registry import expected_task
 from lorkit.decompose.data.samples.pseudonyms import RUNS, Pseudonyms
 from lorkit.decompose.data.splits import regions_of_same_images
@@ -33,6 +34,7 @@ from lorkit.decompose.training.foundation.pretraining import (
 )
 from lorkit.decompose.training.foundation.resolving import resolve_foundation
 from lorkit.decompose.training.gradient_check import resolve_for_data
+from lorkit.decompose.training.graph_settings import resolve_graphs
 from lorkit.decompose.training.loop.devices import launch
 from lorkit.decompose.training.new_run import RunOptions, TrainableRun, TrainedRun, Training, TrainResult, make_run
 from lorkit.decompose.training.phases import Trained, train_phases
@@ -90,9 +92,11 @@ class _Decomposition(TrainableRun):
         """Build and check teacher and student once, before they are trained."""
         notices = self.method.notices(self.config)
         opened, built = None, {}
-        if self.start is None:
+        counts = {name: len(self.splits.parts(name)["train"]) for name in self.regions.names}
+        if self.method.without_foundation:
+            built = build_first_phase(self.config, self.method, None, self.regions, counts, foundations)
+        elif self.start is None:
             opened = self.open_foundation(foundations)
-            counts = {name: len(self.splits.parts(name)["train"]) for name in self.regions.names}
             shared = (self.method, opened.foundation, self.regions, counts, foundations)
             built = build_first_phase(self.config, *shared)
 
@@ -104,7 +108,7 @@ class _Decomposition(TrainableRun):
                 found = train_foundation(opened, self.config, data, fabric, on_event, resume=True)
             elif self.start is not None:
                 found = self.start.foundation(data)
-            foundation = with_probes(found, data, on_event)
+            foundation = None if self.method.without_foundation else with_probes(found, data, on_event)
             places = {"directory": work.checkpoints, "foundations": foundations}
             trained = train_phases(
                 self.config, self.method, data, foundation, **places, fabric=fabric, on_event=on_event, built=built
@@ -113,7 +117,7 @@ class _Decomposition(TrainableRun):
 
         return run
 
-    def _content(self, trained: Trained, foundation: Foundation, work: WorkDirectory) -> RunContent:
+    def _content(self, trained: Trained, foundation: Foundation | None, work: WorkDirectory) -> RunContent:
         origin = {"origin": self.start.origin} if self.start is not None else {}
         return RunContent(
             config=self.config,
@@ -184,18 +188,16 @@ def _read(
     pseudonyms: Pseudonyms | None = None,
 ) -> _Decomposition:
     method = get_method(config.method)
-    dense = get_task(expected_task(config)).dense
-    config = resolve_foundation(config, teacher) if start is None else config
-    if teacher is not None:
-        TeacherBackbone(teacher)  # raises for invalid outputs before any data is read
-    named = [(config.foundation.backbone, config.foundation_image)] if teacher is None else []
-    for backbone, image in (*named, (config.student.backbone, config.image)):
-        with torch.device("meta"):  # raises for an unknown name before any data is read
-            build_backbone(backbone, channels=image.channels, image_size=image.size, dense=dense)
+    task = expected_task(config)
+    if task != NODE:  # the shape of a graph's nodes is known from its data
+        config = _known_networks(config, start, teacher, dense=get_task(task).dense)
     samples = read_regions(config, on_event, pseudonyms)
     for text in (f"region '{name}': {text}" for name, one in samples.items() for text in one.notices):
         on_event(Notice(text=text))
     splits = split_regions(samples, config.split, seed=config.seed)
+    if task == NODE:
+        config = _known_networks(resolve_graphs(config, method, samples, splits), start, teacher)
+        samples = visible_labels(samples, {name: splits.parts(name)["train"] for name in samples})
     for one, other in regions_of_same_images(samples) if method.finds_region else ():
         text = f"regions '{one}' and '{other}' have the same images: method {method.name} cannot tell them apart there"
         on_event(Notice(text=f"{text}; with mola.heads all-heads it gives the answers of both"))
@@ -216,3 +218,15 @@ def _read(
         start=start,
         teacher=teacher,
     )
+
+
+def _known_networks(config: Config, start: Start | None, teacher: Teacher | None, *, dense: bool = False) -> Config:
+    """Return the configuration with its foundation resolved; raise an error for a network that cannot be built."""
+    config = resolve_foundation(config, teacher) if start is None else config
+    if teacher is not None:
+        TeacherBackbone(teacher)  # raises for invalid outputs
+    named = [(config.foundation.backbone, config.foundation_image)] if teacher is None else []
+    for backbone, image in (*named, (config.student.backbone, config.image)):
+        with torch.device("meta"):
+            build_backbone(backbone, channels=image.channels, image_size=image.size, dense=dense)
+    return config

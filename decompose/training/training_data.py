@@ -55,7 +55,14 @@ def prepare_parts(
     shared = PreparedImages()  # an image of several regions
     return {
         part: {
-            name: prepare(one, recipes[name], indices=splits.parts(name)[part], shared=shared, on_event=on_event)
+            name: prepare(
+                one,
+                recipes[name],
+                indices=splits.parts(name)[part],
+                shared=shared,
+                folds=config.graph.folds if part == "train" else 0,
+                on_event=on_event,
+            )
             for name, one in samples.items()
         }
         for part in parts

@@ -220,6 +220,7 @@ def _measure(
         shares = 1 + any(engine.device_timer for engine in engines)  # the host's clock, and the GPU's
         times_PA, runs = time_samples(timed, samples, seconds / shares, seed)
         devices = device_times(engines, timed, len(times_PA), seed=seed, seconds=seconds / shares)
+        from_file = all(one.info.recipe.nodes is None for one in subjects)  # a node is no file
         rows = [
             combine(
                 BenchRow,
@@ -227,7 +228,7 @@ def _measure(
                 summary(times_PA[:, index], setting),
                 devices[index],
                 **{name: round(value, 3) for name, value in costs[index].items()},
-                end_to_end=end_to_end(subject, engine, image) if setting.batch == 1 else None,
+                end_to_end=end_to_end(subject, engine, image) if setting.batch == 1 and from_file else None,
                 energy_mj=millijoules(engine.provider, one.run, one.inputs),
                 size_bytes=subject.info.size_bytes,
                 provider=engine.provider,

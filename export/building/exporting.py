@@ -20,7 +20,7 @@ from lorkit.export.building.builder import ExportJob, ExportSession, build_expor
 from lorkit.export.building.sources import ExportableNetwork, networks_at, networks_of_run
 from lorkit.export.runtime.exported import read_exported
 from lorkit.export.targets import TARGETS, Target, get_target, missing
-from lorkit.export.targets.base import SINGLE, NetworkForm
+from lorkit.export.targets.base import NODES, SINGLE, NetworkForm
 
 
 def export(
@@ -159,7 +159,9 @@ def _supported(
     for source in refused:
         name, able = source.region.name, [name for name, one in TARGETS.items() if _form(source) in one.forms]
         given = f"target {target.name} takes one input and one output, and {name} has several"
-        if SINGLE not in target.forms:
+        if _form(source) == NODES:
+            given = f"target {target.name} takes images, and {name} is of the nodes of a graph"
+        elif SINGLE not in target.forms:
             given = f"target {target.name} takes networks of all regions by region id, and {name} is none"
         if named or len(refused) == len(sources):
             raise UsageError(
@@ -170,7 +172,9 @@ def _supported(
 
 
 def _form(source: ExportableNetwork) -> NetworkForm:
-    return SINGLE if source.mixture is None else source.mixture.form
+    if source.mixture is not None:
+        return source.mixture.form
+    return SINGLE if source.recipe.nodes is None else NODES
 
 
 def detected_profile(name: str | None) -> profiles.Profile:

@@ -18,7 +18,7 @@ from lorkit.export.building.samples import Samples, write_samples
 from lorkit.export.rendering.templates import environment
 from lorkit.export.runtime.exported import INFO
 from lorkit.export.targets import examples
-from lorkit.export.targets.base import ONNX_EXAMPLE, Example
+from lorkit.export.targets.base import NODE_EXAMPLE, ONNX_EXAMPLE, Example
 
 if TYPE_CHECKING:
     from lorkit.export.building.sources import ExportableNetwork
@@ -93,10 +93,14 @@ def write_package(info: ExportInfo, directory: Path, samples: Samples, example: 
     """
     info.write(directory / INFO)
     write_samples(directory, samples)
-    for script in {ONNX_EXAMPLE, example}:
+    scripts = {ONNX_EXAMPLE, example} if info.recipe.nodes is None else {NODE_EXAMPLE}
+    for script in scripts:
         write_text(directory / script.name, (_EXAMPLES / script.source).read_text(encoding="utf-8"))
-    write_reader(directory / READER)
-    write_text(directory / README, _readme(info, example))
+    if info.recipe.nodes is None:
+        write_reader(directory / READER)
+        write_text(directory / README, _readme(info, example))
+    else:
+        write_text(directory / README, environment(_HERE).get_template("node_readme.md.jinja").render(info=info))
 
 
 def write_reader(folder: Path) -> None:

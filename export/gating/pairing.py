@@ -133,6 +133,12 @@ def _check(pair: ExportPair) -> None:
 
 def _nothing(candidates: list[Exported], run: Run | None) -> UsageError:
     where = f" in {run.path}" if run is not None else ""
+    if run is not None and candidates and not run.has_foundation:
+        return UsageError(
+            f"run {run.id} has no foundation (method {run.config.method})",
+            required="a baseline: another export of the region, or a store",
+            fix="name it with --baseline",
+        )
     return UsageError(
         f"no {'expert' if not candidates else 'matching baseline'} export of that selection{where}",
         required="a candidate and a baseline of the same region, target, profile and precision",

@@ -60,6 +60,8 @@ def evaluations_of(
     found = {model: _stored(run, model) for model in reversed(MODELS)}
     try:
         for model in [model for model, document in found.items() if document is None]:
+            if model == "foundation" and not run.has_foundation:
+                continue
             teacher = _teacher(run) if model == "foundation" else None
             reason = missing_baseline(run) if model == "foundation" and teacher is None else None
             if reason is not None:

@@ -43,6 +43,7 @@ def pictures_of(exports: Sequence[Exported]) -> dict[str, list[Picture]]:
     found: dict[str, list[Picture]] = {}
     for one in exports:
         shown = one.owner == "expert" and one.info.samples is not None and one.info.samples.inputs != "seeded"
+        shown = shown and one.info.recipe.nodes is None  # there is no picture of a node
         if shown and not found.get(one.region.name):
             found[one.region.name] = _drawn(one)
         found.setdefault(one.region.name, [])

@@ -28,10 +28,12 @@ Inputs = Mapping[str, NDArray[Any]]
 """Arrays (N, ...) by the names of a network's inputs: `image`, and for some networks `region` (N,) int64."""
 Outputs = dict[str, Float32Array]
 """Arrays (N, ...) by the names of a network's outputs."""
-NetworkForm = Literal["single", MixtureForm]
+NetworkForm = Literal["single", "nodes", MixtureForm]
 SINGLE: Literal["single"] = "single"
 """A network of one region: images to logits."""
-ALL_FORMS: tuple[NetworkForm, ...] = (SINGLE, *MIXTURES)
+NODES: Literal["nodes"] = "nodes"
+"""A network of one region: prepared nodes of a graph to logits."""
+ALL_FORMS: tuple[NetworkForm, ...] = (SINGLE, NODES, *MIXTURES)
 BatchTimer = Callable[[Inputs], float]
 MODEL = "model.onnx"
 
@@ -114,6 +116,8 @@ class Example:
 
 ONNX_EXAMPLE = Example("example.py", "onnxruntime", "example.py")
 """Example for the canonical file, in every export; others import from it."""
+NODE_EXAMPLE = Example("node_example.py", "onnxruntime", "example.py")
+"""Example for the canonical file of a network of nodes."""
 
 
 class Engine(ABC):
@@ -186,7 +190,7 @@ class Target(ABC):
             profiles without VNNI) or `symmetric` (int8 activations, no quantised bias, for TensorRT).
         example: Its standalone example; `ONNX_EXAMPLE`, for the canonical file, if only lorkit can run the engine.
         built_from: `onnx`, or `torch` if the network itself is compiled.
-        forms: Networks that it takes: those of one region, routers, networks by region id.
+        forms: Networks that it takes: those of one region, of nodes, routers, networks by region id.
         default_profile: Default profile if this machine's is a CPU; None for the machine's.
     """
 

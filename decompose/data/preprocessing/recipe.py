@@ -18,8 +18,9 @@ from PIL import Image
 
 from lorkit.decompose.artifacts.arrays import Float32Array
 from lorkit.decompose.config import ImageConfig, RegionConfig
+from lorkit.decompose.config.graphs import NodeInput
 from lorkit.decompose.data.formats.checks import check_image, unit_range
-from lorkit.decompose.documents.recipe import AXES, FILTERS, VERSIONS, Intensity, Recipe
+from lorkit.decompose.documents.recipe import AXES, FILTERS, NODES, VERSIONS, Intensity, Recipe
 
 _PERCENTILES = (0.5, 99.5)
 _LUMA = np.array([0.299, 0.587, 0.114], dtype=np.float32)  # ITU-R BT.601, as in Pillow's convert("L")
@@ -28,8 +29,11 @@ _LUMA = np.array([0.299, 0.587, 0.114], dtype=np.float32)  # ITU-R BT.601, as in
 def build_recipe(image: ImageConfig, region: RegionConfig) -> Recipe:
     """Return the recipe of a region's images.
 
-    A stated window overrides the intensity rule, because only the user knows the physical units.
+    A stated window overrides the intensity rule, because only the user knows the physical units. Nodes of graphs have
+    their own recipe, of the input that training resolved.
     """
+    if region.nodes is not None:
+        return _node_recipe(region.nodes, image)
     sides = len(image.size)
     steps = [
         intensity_step(region),
@@ -39,6 +43,11 @@ def build_recipe(image: ImageConfig, region: RegionConfig) -> Recipe:
     ]
     axes = {"axes": AXES} if sides == 3 else {}
     return Recipe.model_validate({"version": VERSIONS[sides], **axes, "steps": steps})
+
+
+def _node_recipe(nodes: NodeInput, image: ImageConfig) -> Recipe:
+    normalise = {"op": "normalise", "mean": list(image.mean), "std": list(image.std)}
+    return Recipe.model_validate({"version": NODES, "steps": [{"op": "nodes", **nodes.model_dump()}, normalise]})
 
 
 def intensity_step(region: RegionConfig) -> Intensity:

@@ -12,8 +12,9 @@ from numpy.typing import NDArray
 
 from lorkit.decompose.config import Config, RegionConfig, resolve_path
 from lorkit.decompose.data.formats.npz import keys_of
+from lorkit.decompose.data.node_samples import NODE
 from lorkit.decompose.data.phantoms import reader as phantom
-from lorkit.decompose.data.readers import class_folder, csv_manifest, medmnist, nifti, npz
+from lorkit.decompose.data.readers import class_folder, csv_manifest, graph_files, medmnist, nifti, npz
 from lorkit.decompose.data.samples.columns import join_columns
 from lorkit.decompose.data.samples.label_table import MULTILABEL, UNCERTAIN
 from lorkit.decompose.data.samples.open_files import OpenFiles
@@ -68,6 +69,8 @@ def read_region(
         UsageError: An unknown kind of source, or an unsupported task.
         DataError: Samples that cannot be used; the message names file, sample and region.
     """
+    if graph_files.accepts(config, base):
+        return graph_files.read(name, config, base, complete=complete)
     if config.data is not None:
         source = read_entries(config.data, config, base, files)
         return check_samples(name, config, source, complete=complete, dims=dims, pseudonyms=pseudonyms)
@@ -98,7 +101,9 @@ def read_regions(
 
 
 def expected_task(config: Config) -> str:
-    """Return segmentation if a region of a configuration is expected to have masks, without reading its data."""
+    """Return node if a region is a graph, segmentation if one is expected to have masks, without reading its data."""
+    if any(graph_files.accepts(region, config.base) for region in config.regions.values()):
+        return NODE
     for region in config.regions.values():
         if region.structures is not None or region.task == SEGMENTATION:
             return SEGMENTATION

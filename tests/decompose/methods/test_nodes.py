@@ -17,7 +17,7 @@ from lorkit.decompose.tasks.losses import total
 from lorkit.decompose.training.gradient_check import check_gradient_paths
 
 SIZE = (3, 2, 4)
-NODES = ImageConfig.model_construct(size=SIZE, channels=4, mean=(0.0,) * 4, std=(1.0,) * 4)
+NODES = ImageConfig.of_nodes((4, *SIZE))
 RAGFORMER = ragformer_name(width=8, feedforward=8, heads=2, label_dropout=0.5)
 FOUNDATION_IS_ADAPTED = ("finetune", "linear-probe", "lora")
 

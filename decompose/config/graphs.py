@@ -1,0 +1,80 @@
+"""The section of `decompose.yaml` for graphs, and the resolved input of their nodes."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field, model_validator
+
+from lorkit.decompose.config.base import Count, NonNegative, Section
+
+Scaling = Literal["log-standard", "standard", "none"]
+
+
+class GraphConfig(Section):
+    """How a node and its neighbours become the input of a network.
+
+    Attributes:
+        hops: Neighbours within so many hops form groups. By default 2 for edges, and 1 for shared keys, all of whose
+            nodes are neighbours.
+        group_sizes: Whether the input has the size of each group beside the mean of its features.
+        scaling: `log-standard` takes sign(x) log(1 + |x|) of each feature, then subtracts the mean of the training
+            nodes and divides by their standard deviation; `standard` leaves out the logarithm.
+        label_delay: Time from a row to its label, in the units of the time column (seconds for dates).
+        folds: In training, the labels of a node's own fold are hidden from it, so that the network also learns nodes
+            without labelled neighbours of their kind. 0 hides the node's own label only.
+    """
+
+    hops: Count | None = None
+    group_sizes: bool = True
+    scaling: Scaling = "log-standard"
+    label_delay: NonNegative = 0.0
+    folds: Annotated[int, Field(ge=0, le=100)] = 0
+
+    @model_validator(mode="after")
+    def _folds_that_hide(self) -> GraphConfig:
+        if self.folds == 1:
+            raise ValueError("graph.folds of 0, or of 2 or more: a single fold would hide every label")
+        return self
+
+
+class NodeInput(Section):
+    """The input of a region's nodes, resolved from the data before training and stored with the run.
+
+    Attributes:
+        relations: Names, in order.
+        features: Names, in order.
+        classes: Number of classes.
+        hops: Neighbours within so many hops form groups.
+        group_sizes: As in `GraphConfig`.
+        keys: Whether relations are shared keys, else edges.
+        timed: Whether a node sees only earlier nodes.
+        label_delay: As in `GraphConfig`.
+        scaling: As in `GraphConfig`.
+        mean: Of each feature over the training nodes.
+        std: Of each feature over the training nodes.
+    """
+
+    relations: Annotated[tuple[str, ...], Field(min_length=1)]
+    features: Annotated[tuple[str, ...], Field(min_length=1)]
+    classes: Annotated[int, Field(ge=2)]
+    hops: Count
+    group_sizes: bool
+    keys: bool
+    timed: bool
+    label_delay: NonNegative
+    scaling: Scaling
+    mean: tuple[float, ...]
+    std: tuple[Annotated[float, Field(gt=0)], ...]
+
+    @model_validator(mode="after")
+    def _one_value_per_feature(self) -> NodeInput:
+        for name in ("mean", "std"):
+            if len(getattr(self, name)) != len(self.features):
+                raise ValueError(f"one {name} per feature ({len(self.features)}), not {len(getattr(self, name))}")
+        return self
+
+    @property
+    def shape(self) -> tuple[int, int, int, int]:
+        """(groups, relations, hops + 1, features + 1) of one node's input."""
+        return self.classes + 2, len(self.relations), self.hops + 1, len(self.features) + 1

@@ -1,0 +1,142 @@
+"""The labelled nodes of a graph as the samples of a region; all nodes of the graph are neighbours.
+
+Shapes: N nodes of the graph, n samples, F features.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+import numpy as np
+
+from lorkit.decompose.artifacts.arrays import Ints
+from lorkit.decompose.config import RegionConfig
+from lorkit.decompose.data.graphs.graph import UNLABELLED, Graph, Keys
+from lorkit.decompose.data.samples.samples import RegionSamples
+from lorkit.decompose.errors import DataError, UsageError
+from lorkit.decompose.regions import Region
+
+NODE = "node"
+"""The task of a region of nodes."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class NodeSamples(RegionSamples):
+    """The labelled nodes of one region's graph; `images` are their rows of features.
+
+    Attributes:
+        graph: The whole graph.
+        rows: (n,) the node of each sample.
+        training: The nodes whose labels other nodes see; None before the split.
+    """
+
+    graph: Graph
+    rows: Ints
+    training: Ints | None = None
+
+    @cached_property
+    def digest(self) -> str:
+        """Digest of all that training uses of the region: also nodes without a label, relations and times."""
+        lines = [super().digest, *self.graph.feature_names, *_content(self.graph)]
+        return hashlib.sha256("\n".join(lines).encode()).hexdigest()
+
+    def seen_from(self, training: Ints) -> NodeSamples:
+        """Return the samples after a split: neighbours see the labels of the samples `training`, and no others."""
+        return replace(self, training=self.rows[training])
+
+    def visible(self) -> Ints:
+        """Return (N,) the labels that neighbours see: those of training nodes, -1 for all others.
+
+        Raises:
+            UsageError: The samples are not split yet.
+        """
+        if self.training is None:
+            raise UsageError("nodes without a split", required="their training part", fix="call seen_from first")
+        labels_N = np.full(len(self.graph), UNLABELLED, dtype=np.int64)
+        labels_N[self.training] = self.graph.labels_N[self.training]
+        return labels_N
+
+
+def node_samples(name: str, config: RegionConfig, graph: Graph, *, complete: bool = True) -> NodeSamples:
+    """Return the labelled nodes of a graph as samples.
+
+    Args:
+        name: Region name.
+        config: The region's settings.
+        graph: Its graph, with labels in the order of `config.classes` if stated.
+        complete: Require a node of every class; False for a file that is only evaluated.
+
+    Raises:
+        UsageError: The region states another task.
+        DataError: No node has a label, or a class has none.
+    """
+    if config.task not in (None, NODE):
+        raise UsageError(
+            f"region '{name}' states the task '{config.task}'",
+            required=f"{NODE}: {graph.origin} is a graph",
+            fix="correct the task or the data",
+        )
+    rows = np.flatnonzero(graph.labelled_N)
+    counts = np.bincount(graph.labels_N[rows], minlength=len(graph.classes))
+    if not len(rows) or (complete and not counts.all()):
+        without = [one for one, count in zip(graph.classes, counts, strict=True) if not count]
+        raise DataError(
+            f"region '{name}' has no node of {', '.join(without)} in {graph.origin}",
+            required="a labelled node of every class",
+            fix="check the labels, or state the region's classes",
+        )
+    ids = tuple(graph.ids[row] for row in rows)
+    return NodeSamples(
+        images=graph.features_NF[rows],
+        labels=graph.labels_N[rows],
+        classes=graph.classes,
+        ids=ids,
+        groups=ids,
+        parts=(None,) * len(rows) if config.parts == "anew" else tuple(graph.parts[row] for row in rows),
+        origin=graph.origin,
+        modality=config.modality,
+        synthetic=graph.synthetic,
+        notices=graph.notices,
+        region=Region(name=name, task=NODE, classes=graph.classes, modality=config.modality, synthetic=graph.synthetic),
+        digests=tuple(_node_digest(graph, int(row)) for row in rows),
+        gray=np.zeros(len(rows), dtype=np.bool_),
+        augment=False,
+        graph=graph,
+        rows=rows,
+    )
+
+
+def nodes_of(samples: Mapping[str, RegionSamples]) -> dict[str, NodeSamples]:
+    """Return the regions of nodes among samples by region."""
+    return {name: one for name, one in samples.items() if isinstance(one, NodeSamples)}
+
+
+def visible_labels(samples: Mapping[str, RegionSamples], training: Mapping[str, Ints]) -> dict[str, RegionSamples]:
+    """Return samples by region, those of nodes seen from the samples of their training part."""
+    return {
+        name: one.seen_from(training[name]) if isinstance(one, NodeSamples) else one for name, one in samples.items()
+    }
+
+
+def _node_digest(graph: Graph, row: int) -> str:
+    """Return the SHA-256 of a node's name, features and time: nodes may have equal features."""
+    time = b"" if graph.times_N is None else np.float64(graph.times_N[row]).tobytes()
+    values = np.ascontiguousarray(graph.features_NF[row], dtype="<f4").tobytes()
+    return hashlib.sha256(graph.ids[row].encode() + b"\0" + values + time).hexdigest()
+
+
+def _content(graph: Graph) -> Iterator[str]:
+    """Yield digests of the parts of a graph."""
+    arrays = {"features": graph.features_NF, "labels": graph.labels_N, "times": graph.times_N}
+    for name, relation in graph.relations.items():
+        if isinstance(relation, Keys):
+            arrays[f"keys of {name}"] = relation.keys_N
+        else:
+            arrays |= {f"rows of {name}": relation.neighbours.indptr, f"edges of {name}": relation.neighbours.indices}
+    for name, values in arrays.items():
+        if values is not None:
+            plain = np.ascontiguousarray(values)
+            yield f"{name} {plain.dtype} {plain.shape} {hashlib.sha256(plain.tobytes()).hexdigest()}"

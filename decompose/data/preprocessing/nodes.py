@@ -1,0 +1,102 @@
+"""Preparation of the nodes of a graph: the resolved input of a region, and the inputs of its samples.
+
+Shapes: N nodes, n samples, F features, C classes, R relations, K hops.
+"""
+
+from __future__ import annotations
+
+import hashlib
+
+import numpy as np
+
+from lorkit.decompose.artifacts.arrays import Float32Array, Ints
+from lorkit.decompose.config.graphs import GraphConfig, NodeInput
+from lorkit.decompose.data.graphs.graph import Keys
+from lorkit.decompose.data.graphs.scaling import FeatureScaling
+from lorkit.decompose.data.graphs.tokens import node_inputs
+from lorkit.decompose.data.node_samples import NodeSamples
+from lorkit.decompose.documents.recipe import Recipe
+from lorkit.decompose.errors import DataError, plural
+from lorkit.decompose.events import Listener, ignore
+
+_HOPS_OF_EDGES, _HOPS_OF_KEYS = 2, 1
+
+
+def resolve_nodes(samples: NodeSamples, settings: GraphConfig, training: Ints) -> NodeInput:
+    """Return the input of a region's nodes; its scaling is fitted on the training samples.
+
+    Args:
+        samples: The region's nodes.
+        settings: The section `graph`.
+        training: Samples of the training part.
+    """
+    graph = samples.graph
+    keys = all(isinstance(relation, Keys) for relation in graph.relations.values())
+    scaling = FeatureScaling.fit(settings.scaling, graph.features_NF, samples.rows[training])
+    return NodeInput(
+        relations=tuple(graph.relations),
+        features=graph.feature_names,
+        classes=len(graph.classes),
+        hops=settings.hops or (_HOPS_OF_KEYS if keys else _HOPS_OF_EDGES),
+        group_sizes=settings.group_sizes,
+        keys=keys,
+        timed=keys and graph.times_N is not None,
+        label_delay=settings.label_delay,
+        scaling=settings.scaling,
+        mean=scaling.mean,
+        std=scaling.std,
+    )
+
+
+def prepared_nodes(
+    samples: NodeSamples, recipe: Recipe, chosen: Ints, *, folds: int = 0, on_event: Listener = ignore
+) -> Float32Array:
+    """Return the inputs of samples, (n, C + 2, R, K + 1, F + 1).
+
+    Args:
+        samples: The region's nodes, after a split.
+        recipe: Its recipe.
+        chosen: Samples.
+        folds: Number of folds of training nodes that do not see the labels of their own fold; 0 for none.
+        on_event: Receives progress.
+
+    Raises:
+        DataError: The graph has other relations or features than the recipe.
+    """
+    nodes = recipe.nodes
+    graph = samples.graph
+    if nodes is None or (nodes.relations, nodes.features) != (tuple(graph.relations), graph.feature_names):
+        wanted = None if nodes is None else _describe(nodes.relations, nodes.features)
+        raise DataError(
+            f"{samples.origin} has {_describe(tuple(graph.relations), graph.feature_names)}",
+            required=f"those of the network: {wanted or 'images'}",
+            fix="use data with the columns of the training data",
+        )
+    scaling = FeatureScaling(kind=nodes.scaling, mean=nodes.mean, std=nodes.std)
+    return node_inputs(
+        scaling.apply(graph.features_NF),
+        graph.relations,
+        samples.visible(),
+        nodes.classes,
+        nodes.hops,
+        nodes=samples.rows[chosen],
+        times_N=graph.times_N if nodes.timed else None,
+        label_delay=nodes.label_delay,
+        folds_N=_folds(samples, folds) if folds else None,
+        group_sizes=nodes.group_sizes,
+        on_event=on_event,
+    )
+
+
+def _describe(relations: tuple[str, ...], features: tuple[str, ...]) -> str:
+    return f"relations {', '.join(relations)} and {plural(len(features), 'feature')}"
+
+
+def _folds(samples: NodeSamples, folds: int) -> Ints:
+    """Return (N,) the fold of each node, by its group, so that the labels of an entity are hidden together."""
+    number: dict[str, int] = {}
+    for group in samples.groups:
+        number.setdefault(group, int(hashlib.sha256(group.encode()).hexdigest()[:8], 16) % folds)
+    fold_N = np.full(len(samples.graph), -1, dtype=np.int64)
+    fold_N[samples.rows] = [number[group] for group in samples.groups]
+    return fold_N

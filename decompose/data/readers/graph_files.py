@@ -1,0 +1,58 @@
+"""Regions whose data are graphs: recognised by their settings or content, and read into samples of nodes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from lorkit.decompose.config import RegionConfig, resolve_path
+from lorkit.decompose.data.formats.npz import keys_of
+from lorkit.decompose.data.graphs.reading import read_graph
+from lorkit.decompose.data.node_samples import NODE, NodeSamples, node_samples
+from lorkit.decompose.data.samples.samples import PARTS
+
+_FEATURES, _EDGES = ("features", "node_features"), "edge"
+
+
+def accepts(config: RegionConfig, base: Path) -> bool:
+    """Return whether the data of a region are a graph: as stated, or by the content of their file."""
+    if config.task is not None:
+        return config.task == NODE
+    if config.relations is not None:
+        return True
+    return any(is_graph(resolve_path(text, base)) for text in config.data or config.train or ())
+
+
+def is_graph(path: str) -> bool:
+    """Return whether a file is a graph by its content: a `.mat`, or an `.npz` with features and edges."""
+    if Path(path).suffix.lower() == ".mat":
+        return True
+    if Path(path).suffix.lower() != ".npz":
+        return False
+    keys = keys_of(Path(path))
+    return any(name in keys for name in _FEATURES) and any(name.startswith(_EDGES) for name in keys)
+
+
+def read(name: str, config: RegionConfig, base: Path, *, complete: bool = True) -> NodeSamples:
+    """Read the graph of a region and return its labelled nodes.
+
+    Args:
+        name: Region name.
+        config: Its settings.
+        base: Directory for relative paths.
+        complete: Require a node of every class; False for a file that is only evaluated.
+
+    Raises:
+        UsageError: As for `read_graph` and `node_samples`.
+        DataError: As for these.
+    """
+    files, parts = _files(config)
+    graph = read_graph([resolve_path(text, base) for text in files], config, parts=parts)
+    return node_samples(name, config, graph, complete=complete)
+
+
+def _files(config: RegionConfig) -> tuple[Sequence[str], Sequence[str | None]]:
+    if config.data is not None:
+        return config.data, ()
+    stated = [(text, part) for part in PARTS for text in getattr(config, part) or ()]
+    return [text for text, _ in stated], [part for _, part in stated]

@@ -1,0 +1,65 @@
+"""Settings that the graphs of a configuration decide: the input of their nodes, and the networks that read it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from lorkit.decompose.config import Config
+from lorkit.decompose.config.schema import ImageConfig
+from lorkit.decompose.data import RegionSamples, Splits
+from lorkit.decompose.data.node_samples import nodes_of
+from lorkit.decompose.data.preprocessing.nodes import resolve_nodes
+from lorkit.decompose.errors import UsageError
+from lorkit.decompose.methods import Method
+
+ENCODER, STUDENT = "ragformer", "node_mlp"
+"""Default backbones for graphs: of the foundation and of experts, and of a distilled student."""
+
+
+def resolve_graphs(config: Config, method: Method, samples: Mapping[str, RegionSamples], splits: Splits) -> Config:
+    """Return the configuration with the input of each region's nodes, its shape, and the default networks for graphs.
+
+    Raises:
+        UsageError: Regions of graphs beside others, or graphs that one network cannot read.
+    """
+    graphs = nodes_of(samples)
+    others = [name for name in samples if name not in graphs]
+    if others:
+        raise UsageError(
+            f"graphs ({', '.join(graphs)}) beside images ({', '.join(others)})",
+            required="regions of one kind, because they share a network",
+            fix="train the graphs with a configuration of their own",
+        )
+    inputs = {name: resolve_nodes(one, config.graph, splits.parts(name)["train"]) for name, one in graphs.items()}
+    shapes = {name: one.shape for name, one in inputs.items()}
+    first = next(iter(shapes))
+    for name, shape in shapes.items():
+        if shape != shapes[first]:
+            raise UsageError(
+                f"nodes of '{first}' are {_describe(shapes[first])}, those of '{name}' {_describe(shape)}",
+                required="as many classes, relations and features in all regions, which share a network",
+                fix="choose the same `relations` and `features`, or train them apart",
+            )
+    regions = {name: one.model_copy(update={"nodes": inputs[name]}) for name, one in config.regions.items()}
+    changed = config.model_copy(
+        update={"image": ImageConfig.of_nodes(shapes[first]), "regions": regions, **_networks(config, method)}
+    )
+    changed._base = config.base
+    return changed
+
+
+def _networks(config: Config, method: Method) -> dict[str, object]:
+    """Return the sections of foundation and student with backbones for graphs, in place of the defaults for images."""
+    small = method.uses_teacher and method.separate  # a distilled student
+    wanted = {"foundation": ENCODER, "student": STUDENT if small else ENCODER}
+    sections: dict[str, object] = {}
+    for key, backbone in wanted.items():
+        section = getattr(config, key)
+        if section.backbone == type(section).model_fields["backbone"].default:
+            sections[key] = section.model_copy(update={"backbone": backbone})
+    return sections
+
+
+def _describe(shape: tuple[int, ...]) -> str:
+    groups, relations, hops, values = shape
+    return f"{groups - 2} classes, {relations} relations, {hops - 1} hops and {values - 1} features"

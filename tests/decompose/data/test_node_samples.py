@@ -1,0 +1,96 @@
+"""Labelled nodes of a graph as samples."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from small_graphs import small_graph
+
+from lorkit.decompose.config import RegionConfig
+from lorkit.decompose.data.graphs.graph import Edges, Graph, Keys
+from lorkit.decompose.data.node_samples import NodeSamples, node_samples, nodes_of, visible_labels
+from lorkit.decompose.errors import DataError, UsageError
+
+CONFIG = RegionConfig(data=("here",))
+
+
+def samples_of(graph: Graph) -> NodeSamples:
+    return node_samples("fraud", CONFIG, graph)
+
+
+def test_labelled_nodes_are_samples_and_all_are_neighbours() -> None:
+    graph = small_graph()
+    found = samples_of(graph)
+    assert (len(found), len(found.graph)) == (23, 24)
+    assert found.region.task == "node"
+    assert found.ids == graph.ids[:23]
+    assert found.target(1) == "yes"
+    assert len(set(found.digests)) == 23
+    assert nodes_of({"a": found}) == {"a": found}
+
+
+def test_only_labels_of_the_training_part_are_visible() -> None:
+    found = samples_of(small_graph())
+    with pytest.raises(UsageError, match="without a split"):
+        found.visible()
+    seen = found.seen_from(np.array([0, 3]))
+    assert seen.visible().tolist() == [0, -1, -1, 1, *[-1] * 20]
+    both = visible_labels({"fraud": found}, {"fraud": np.array([1])})
+    assert isinstance(both["fraud"], NodeSamples)
+    assert np.flatnonzero(both["fraud"].visible() >= 0).tolist() == [1]
+
+
+def changed(graph: Graph, what: str) -> Graph:
+    features, labels = graph.features_NF.copy(), graph.labels_N.copy()
+    features[23, 0] += 1  # of the node without a label
+    labels[23] = 0
+    relations = dict(graph.relations)
+    relation = relations["user"]
+    if isinstance(relation, Edges):
+        matrix = relation.neighbours.tolil()
+        matrix[0, 20] = 1
+        relations["user"] = Edges(matrix.tocsr().astype(np.uint8))
+    else:
+        keys = relation.keys_N.copy()
+        keys[0] = keys[20]
+        relations["user"] = Keys(keys, relation.names)
+    return {
+        "features": replace(graph, features_NF=features),
+        "labels": replace(graph, labels_N=labels),
+        "relation": replace(graph, relations=relations),
+        "order": replace(graph, relations=dict(reversed(graph.relations.items()))),
+        "times": replace(graph, times_N=np.arange(24.0)),
+        "names": replace(graph, feature_names=("a", "b", "d")),
+    }[what]
+
+
+@pytest.mark.parametrize("keys", [False, True], ids=["edges", "keys"])
+@pytest.mark.parametrize("what", ["features", "labels", "relation", "order", "times", "names"])
+def test_the_digest_covers_the_whole_graph(what: str, keys: bool) -> None:
+    graph = small_graph(keys=keys)
+    assert samples_of(graph).digest == samples_of(small_graph(keys=keys)).digest
+    assert samples_of(changed(graph, what)).digest != samples_of(graph).digest
+
+
+def test_a_class_without_a_node_is_named() -> None:
+    graph = small_graph()
+    bare = replace(graph, labels_N=np.zeros(24, dtype=np.int64))
+    with pytest.raises(DataError, match="no node of yes"):
+        samples_of(bare)
+    assert len(node_samples("fraud", CONFIG, bare, complete=False)) == 24
+    with pytest.raises(DataError, match="no node of no, yes"):
+        node_samples("fraud", CONFIG, replace(graph, labels_N=np.full(24, -1)), complete=False)
+
+
+def test_another_task_is_refused() -> None:
+    with pytest.raises(UsageError, match="states the task 'classification'; required: node"):
+        node_samples("fraud", RegionConfig(data=("here",), task="classification"), small_graph())
+
+
+def test_stated_parts_can_be_left_out() -> None:
+    graph = replace(small_graph(), parts=("train",) * 24)
+    assert set(samples_of(graph).parts) == {"train"}
+    anew = node_samples("fraud", RegionConfig(data=("here",), parts="anew"), graph)
+    assert set(anew.parts) == {None}

@@ -1,0 +1,116 @@
+"""Graphs through the whole pipeline: trained, scored, extracted, exported, judged, reported."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from small_graphs import graph_config, write_graph
+
+from lorkit.decompose import evaluate, extract, train
+from lorkit.decompose.data.prepared import PreparedRegion
+from lorkit.decompose.errors import UsageError
+from lorkit.decompose.runs import Run, open_run
+from lorkit.decompose.runs.locked_data import RunSplits
+from lorkit.export import bench, export, gate, report, verify
+from lorkit.export.runtime.engine import load_engine
+
+ONNX: dict[str, str] = {"target": "onnx", "profile": "cpu-generic"}
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """A RAGFormer of one epoch, extracted and exported; never write into it but measurements."""
+    root = tmp_path_factory.mktemp("graphs")
+    found = open_run(train(graph_config(root), out=root / "runs").run)
+    extract(found)
+    export(found.path, **ONNX)
+    return found
+
+
+def test_a_run_of_ragformer_has_no_foundation(run: Run) -> None:
+    assert not run.has_foundation
+    assert not run.foundation_dir.exists()
+    with pytest.raises(UsageError, match="has no foundation"):
+        evaluate(run.path, model="foundation")
+    with pytest.raises(UsageError, match=r"has no foundation .* name it with --baseline"):
+        gate(run.path)
+
+
+def test_scores_are_those_of_nodes(run: Run) -> None:
+    block = evaluate(run.path).regions["fraud"]
+    assert {"auroc", "ap", "f1_macro", "gmean", "recall_at_k"} <= set(block.ci)
+    assert block.n == len(RunSplits(run).parts("fraud")["test"])
+
+
+def test_the_export_scores_like_the_expert_in_every_batch(run: Run) -> None:
+    part: PreparedRegion = RunSplits(run).part("fraud", "test")
+    nodes = np.array(part.images)
+    with load_engine(run.exports_dir / "fraud" / "onnx-cpu-generic-fp32") as engine:
+        whole = engine.run(nodes)
+        ones = np.concatenate([engine.run(nodes[row : row + 1]) for row in range(7)])
+        assert np.abs(engine.run(nodes[::-1].copy())[::-1] - whole).max() < 1e-5
+    np.testing.assert_allclose(ones, whole[:7], atol=1e-5)
+    assert all(row.label_flips == 0 for row in verify(run.path).exports)
+
+
+def test_the_example_scores_nodes_without_lorkit(run: Run, tmp_path: Path) -> None:
+    export_dir = run.exports_dir / "fraud" / "onnx-cpu-generic-fp32"
+    nodes = np.array(RunSplits(run).part("fraud", "test").images[:3])
+    np.save(tmp_path / "nodes.npy", nodes)
+    command = [sys.executable, str(export_dir / "example.py"), str(tmp_path / "nodes.npy")]
+    told = subprocess.run(command, capture_output=True, text=True, check=True, timeout=120)
+    rows = [json.loads(line) for line in told.stdout.splitlines()]
+    with load_engine(export_dir) as engine:
+        logits = engine.run(nodes)
+    shares = np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
+    np.testing.assert_allclose([list(row.values()) for row in rows], shares, atol=1e-5)
+    text = (export_dir / "README.md").read_text(encoding="utf-8")
+    assert "relations: user, shop" in text
+    assert "neighbours within 2 hops" in text
+
+
+def test_targets_of_images_refuse_nodes_by_name(run: Run) -> None:
+    with pytest.raises(UsageError, match="target triton takes images, and fraud is of the nodes of a graph"):
+        export(run.path, region="fraud", target="triton", profile="cpu-generic")
+
+
+def test_it_is_timed_judged_and_reported(run: Run) -> None:
+    (row,) = bench([run.exports_dir / "fraud" / "onnx-cpu-generic-fp32"], max_seconds=1.0).exports
+    assert row.end_to_end is None
+    baseline = run.exports_dir / "student" / "fraud" / "onnx-cpu-generic-fp32"
+    document = gate(run.path, baseline=baseline, max_seconds=3.0)
+    assert document.regions["fraud"].accuracy is not None
+    assert document.regions["fraud"].accuracy.drop == 0.0
+    written = report(run.path)
+    text = written.files[0].read_text(encoding="utf-8")
+    assert "AP" in text
+
+
+def test_another_graph_is_scored_whole(run: Run, tmp_path: Path) -> None:
+    other = write_graph(tmp_path / "other.npz", seed=5, parts=False)
+    assert evaluate(run.path, data=other).regions["fraud"].n == 120
+    stated = write_graph(tmp_path / "stated.npz", seed=5)
+    assert evaluate(run.path, data=stated).regions["fraud"].n == 80  # not its training part
+
+
+def test_a_small_student_is_judged_against_ragformer(tmp_path: Path) -> None:
+    config = graph_config(tmp_path, method="stl-kd")
+    config = config.model_copy(update={"student": config.student.model_copy(update={"backbone": "node_mlp"})})
+    found = open_run(train(config, out=tmp_path / "runs").run)
+    extract(found)
+    export(found.path, owners=("expert", "foundation"), **ONNX)
+    document = gate(found.path, max_seconds=3.0)
+    block = document.regions["fraud"]
+    assert (block.accuracy.n, block.deterministic.macs.baseline) == (40, 5280)  # type: ignore[union-attr]
+
+
+def test_experts_of_two_graphs_are_merged(tmp_path: Path) -> None:
+    found = open_run(train(graph_config(tmp_path, "a", "b", method="lorkd"), out=tmp_path / "runs").run)
+    results = extract(found)
+    assert [one.region for one in results] == ["a", "b"]
+    assert max(one.max_difference for one in results) < 1e-5
