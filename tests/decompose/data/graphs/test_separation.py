@@ -1,0 +1,60 @@
+"""Cutting a graph: neighbours near each other in the order, and the fewest nodes between two sides."""
+
+from __future__ import annotations
+
+import itertools
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.sparse import csr_array
+
+from lorkit.decompose.data.graphs.separation import nodes_between, order_by_community
+
+
+def symmetric(pairs: list[tuple[int, int]], nodes: int) -> csr_array:
+    dense = np.zeros((nodes, nodes), dtype=np.int32)
+    for u, v in pairs:
+        dense[u, v] = dense[v, u] = int(u != v)
+    return csr_array(dense)
+
+
+def test_two_communities_are_apart_in_the_order() -> None:
+    rng = np.random.default_rng(0)
+    member = rng.permutation(np.arange(40) % 2)
+    dense = np.triu(rng.random((40, 40)) < np.where(member[:, None] == member, 0.6, 0.02), 1)
+    order = order_by_community(csr_array((dense | dense.T).astype(np.int32)), seed=1)
+    assert sorted(order.tolist()) == list(range(40))
+    assert set(member[order[:20]].tolist()) in ({0}, {1})
+
+
+def test_a_path_is_ordered_from_end_to_end() -> None:
+    order = order_by_community(symmetric([(0, 1), (1, 2), (2, 3), (3, 4)], 5), seed=0).tolist()
+    assert order in ([0, 1, 2, 3, 4], [4, 3, 2, 1, 0])
+
+
+@pytest.mark.parametrize("nodes", [2, 3])
+def test_the_smallest_graphs_have_an_order(nodes: int) -> None:
+    adjacency = symmetric([(0, node) for node in range(1, nodes)], nodes)
+    assert sorted(order_by_community(adjacency, seed=0).tolist()) == list(range(nodes))
+
+
+@settings(max_examples=30, deadline=None)
+@given(
+    st.lists(st.tuples(st.integers(0, 7), st.integers(0, 7)), max_size=20),
+    st.lists(st.booleans(), min_size=8, max_size=8),
+)
+def test_the_fewest_nodes_are_left_out(pairs: list[tuple[int, int]], side: list[bool]) -> None:
+    side_N = np.array(side)
+    crossing = {(u, v) for u, v in pairs if side[u] != side[v]}
+    between = nodes_between(symmetric(pairs, 8), side_N)
+    assert all(between[u] or between[v] for u, v in crossing)
+    fewest = next(
+        size
+        for size in range(9)
+        if any(
+            all(u in chosen or v in chosen for u, v in crossing) for chosen in itertools.combinations(range(8), size)
+        )
+    )
+    assert between.sum() == fewest
