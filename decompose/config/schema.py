@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Field, PrivateAttr, field_validator, model_validator
 
 from lorkit.decompose.config import methods
-from lorkit.decompose.config.base import Count, Fraction, NonNegative, Positive, Section, as_square
+from lorkit.decompose.config.base import Count, Fraction, NonNegative, Positive, Section, as_list, as_square
 from lorkit.decompose.config.foundation import FoundationConfig
 from lorkit.decompose.config.graphs import GraphConfig
 from lorkit.decompose.config.regions import RegionConfig
@@ -79,19 +79,22 @@ class SplitConfig(Section):
     """Fractions of groups (patients) held out for validation and test.
 
     Nodes of graphs are split as their file states, else at random into 40 % for training, 10 % for validation and 50 %
-    for test, as published results are. `by` chooses what a deployed model meets: new `entity` (no key of a test row is
-    in the training part), later `time`, or new `neighbours` (no test node has a training node as a neighbour); `random`
-    ignores the parts that a file states.
+    for test, as published results are. `by` chooses what a deployed model meets: new entities (`entity`: no key of
+    `entities`, by default the first relation, is in two parts), later rows (`temporal`), or new neighbourhoods
+    (`neighbour`: no test node has a training node as a neighbour). `random` ignores the parts that a file states.
     """
 
     val: Annotated[float, Field(gt=0, lt=1)] = 0.15
     test: Annotated[float, Field(gt=0, lt=1)] = 0.15
-    by: Literal["group", "random", "entity", "time", "neighbours"] = "group"
+    by: Literal["group", "random", "entity", "temporal", "neighbour"] = "group"
+    entities: Annotated[tuple[str, ...], BeforeValidator(as_list)] = ()
 
     @model_validator(mode="after")
     def _something_to_train_on(self) -> SplitConfig:
         if self.val + self.test >= 0.9:
             raise ValueError("val + test below 0.9, so that training data are left")
+        if self.entities and self.by != "entity":
+            raise ValueError(f"split.by entity with split.entities, not {self.by}")
         return self
 
 

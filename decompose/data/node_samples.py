@@ -8,13 +8,14 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, lru_cache
 
 import numpy as np
 
 from lorkit.decompose.artifacts.arrays import Ints
-from lorkit.decompose.config import RegionConfig
-from lorkit.decompose.data.graphs.graph import UNLABELLED, Graph, Keys
+from lorkit.decompose.config import RegionConfig, SplitConfig
+from lorkit.decompose.data.graphs.graph import NO_KEY, PARTS, UNLABELLED, Graph, Keys, relation_of
+from lorkit.decompose.data.graphs.splits import NodeSplit, split_graph
 from lorkit.decompose.data.samples.samples import RegionSamples
 from lorkit.decompose.errors import DataError, UsageError
 from lorkit.decompose.regions import Region
@@ -43,9 +44,16 @@ class NodeSamples(RegionSamples):
         lines = [super().digest, *self.graph.feature_names, *_content(self.graph)]
         return hashlib.sha256("\n".join(lines).encode()).hexdigest()
 
-    def seen_from(self, training: Ints) -> NodeSamples:
-        """Return the samples after a split: neighbours see the labels of the samples `training`, and no others."""
-        return replace(self, training=self.rows[training])
+    def seen_from(self, training: Ints, split: SplitConfig | None = None) -> NodeSamples:
+        """Return the samples after a split: neighbours see the labels of the samples `training`, and no others.
+
+        After a split by entity the groups of the samples are the keys that it kept together.
+        """
+        seen = replace(self, training=self.rows[training])
+        if split is None or split.by != "entity":
+            return seen
+        keys = [_key_texts(self.graph, name) for name in split.entities or _first_keys(self.graph)]
+        return replace(seen, groups=tuple("\t".join(key[row] for key in keys) for row in self.rows))
 
     def visible(self) -> Ints:
         """Return (N,) the labels that neighbours see: those of training nodes, -1 for all others.
@@ -114,11 +122,59 @@ def nodes_of(samples: Mapping[str, RegionSamples]) -> dict[str, NodeSamples]:
     return {name: one for name, one in samples.items() if isinstance(one, NodeSamples)}
 
 
-def visible_labels(samples: Mapping[str, RegionSamples], training: Mapping[str, Ints]) -> dict[str, RegionSamples]:
+def split_nodes(samples: NodeSamples, split: SplitConfig) -> dict[str, Ints]:
+    """Return the samples of each part, ascending: as `split.by` says, else as the source states, else at random.
+
+    Raises:
+        UsageError: The graph has not what the split needs.
+        DataError: A part would lack a class.
+    """
+    found = _split_of(samples, split)
+    return {part: np.searchsorted(samples.rows, found.nodes(part)) for part in PARTS}
+
+
+def split_notices(samples: Mapping[str, RegionSamples], split: SplitConfig) -> list[str]:
+    """Return what the user should know about the split of nodes, such as nodes that it leaves out."""
+    return [
+        f"region '{name}': {text}" for name, one in nodes_of(samples).items() for text in _split_of(one, split).notices
+    ]
+
+
+def visible_labels(
+    samples: Mapping[str, RegionSamples], training: Mapping[str, Ints], split: SplitConfig
+) -> dict[str, RegionSamples]:
     """Return samples by region, those of nodes seen from the samples of their training part."""
     return {
-        name: one.seen_from(training[name]) if isinstance(one, NodeSamples) else one for name, one in samples.items()
+        name: one.seen_from(training[name], split) if isinstance(one, NodeSamples) else one
+        for name, one in samples.items()
     }
+
+
+def _split_of(samples: NodeSamples, split: SplitConfig) -> NodeSplit:
+    stated = any(part is not None for part in samples.parts)
+    return _split_once(
+        samples.graph, split.by if split.by != "group" else "stated" if stated else "random", split.entities
+    )
+
+
+@lru_cache(maxsize=4)  # of a graph itself, for the parts and then for what to say about them
+def _split_once(graph: Graph, kind: str, entities: tuple[str, ...]) -> NodeSplit:
+    return split_graph(graph, kind, entities=entities)
+
+
+def _first_keys(graph: Graph) -> list[str]:
+    """Return the first relation by key, which a split by entity keeps together by default."""
+    return [name for name, relation in graph.relations.items() if isinstance(relation, Keys)][:1]
+
+
+def _key_texts(graph: Graph, name: str) -> list[str]:
+    """Return the key of each node in a relation; of a node without one its own id."""
+    relation = relation_of(graph, name)
+    assert isinstance(relation, Keys)  # a split by entity has refused edges
+    return [
+        relation.names[key] if key != NO_KEY else own
+        for key, own in zip(relation.keys_N.tolist(), graph.ids, strict=True)
+    ]
 
 
 def _node_digest(graph: Graph, row: int) -> str:

@@ -19,9 +19,10 @@ from scipy.sparse.csgraph import connected_components
 from lorkit.decompose.artifacts import SCHEMA_VERSION
 from lorkit.decompose.config import SplitConfig
 from lorkit.decompose.data.assignment import Indices, Pool, assign, class_counts
+from lorkit.decompose.data.node_samples import NodeSamples, split_nodes
 from lorkit.decompose.data.samples.label_table import MULTILABEL, check_both_answers
 from lorkit.decompose.data.samples.samples import PARTS, RegionSamples
-from lorkit.decompose.errors import DataError
+from lorkit.decompose.errors import DataError, UsageError
 from lorkit.decompose.metrics.multilabel import undefined_labels
 
 
@@ -205,6 +206,14 @@ def components(groups: Sequence[str], digests: Sequence[str]) -> list[Indices]:
 
 
 def _split_one(samples: RegionSamples, pool: Pool, split: SplitConfig) -> dict[str, Indices]:
+    if isinstance(samples, NodeSamples):
+        return split_nodes(samples, split)
+    if split.by != "group":
+        raise UsageError(
+            f"split.by {split.by} for region '{samples.region.name}', which has images",
+            required="group",
+            fix="leave split.by out; only the nodes of graphs are split in other ways",
+        )
     parts = _parts_of(samples, pool, split)
     _check_structures(samples, parts["train"])
     if samples.task == MULTILABEL:

@@ -69,7 +69,8 @@ class RunSplits:
         if region not in self._samples:
             samples = _read(self.run, self.run.regions.get(region), self._files)
             self._parts[region] = locked_splits(self._document, {region: samples}).parts(region)
-            known = visible_labels({region: samples}, {region: self._parts[region]["train"]})
+            training = {region: self._parts[region]["train"]}
+            known = visible_labels({region: samples}, training, self.run.config.split)
             self._samples[region] = known[region]
         return self._samples[region]
 

@@ -12,7 +12,7 @@ import torch
 from lorkit.decompose.artifacts import digest_json
 from lorkit.decompose.config import Config, config_digest
 from lorkit.decompose.data import RegionSamples, Splits, read_regions, split_regions
-from lorkit.decompose.data.node_samples import NODE, visible_labels
+from lorkit.decompose.data.node_samples import NODE, split_notices, visible_labels
 from lorkit.decompose.data.readers.registry import expected_task
 from lorkit.decompose.data.samples.pseudonyms import RUNS, Pseudonyms
 from lorkit.decompose.data.splits import regions_of_same_images
@@ -196,8 +196,11 @@ def _read(
         on_event(Notice(text=text))
     splits = split_regions(samples, config.split, seed=config.seed)
     if task == NODE:
+        for text in split_notices(samples, config.split):
+            on_event(Notice(text=text))
         config = _known_networks(resolve_graphs(config, method, samples, splits), start, teacher)
-        samples = visible_labels(samples, {name: splits.parts(name)["train"] for name in samples})
+        training = {name: splits.parts(name)["train"] for name in samples}
+        samples = visible_labels(samples, training, config.split)
     for one, other in regions_of_same_images(samples) if method.finds_region else ():
         text = f"regions '{one}' and '{other}' have the same images: method {method.name} cannot tell them apart there"
         on_event(Notice(text=f"{text}; with mola.heads all-heads it gives the answers of both"))

@@ -6,7 +6,6 @@ from pydantic import ValidationError
 from lorkit.decompose.config import ImageConfig, default_config, load_config
 from lorkit.decompose.config.graphs import GraphConfig, NodeInput
 from lorkit.decompose.config.loading import to_yaml
-from lorkit.decompose.errors import UsageError
 
 NODES = NodeInput(
     relations=("r",), features=("a", "b"), classes=2, hops=1, group_sizes=True, keys=False, timed=False,
@@ -27,14 +26,6 @@ def test_the_resolved_input_is_stored_with_the_run(tmp_path) -> None:  # type: i
     (tmp_path / "config.yaml").write_text(to_yaml(resolved), encoding="utf-8")
     again = load_config(tmp_path / "config.yaml")
     assert (again.regions["fraud"].nodes, again.image) == (NODES, resolved.image)
-
-
-def test_images_keep_their_bounds() -> None:
-    for wrong in ({"size": 4}, {"channels": 4}, {"size": [3, 2, 4], "channels": 4}):
-        with pytest.raises(ValidationError):
-            ImageConfig.model_validate(wrong)
-    with pytest.raises(UsageError, match=r"channels 1 or 3, not 2"):
-        default_config(overrides=["image.channels=2"])
 
 
 @pytest.mark.parametrize(

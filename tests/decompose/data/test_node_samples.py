@@ -6,11 +6,13 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from pydantic import ValidationError
 from small_graphs import small_graph
 
-from lorkit.decompose.config import RegionConfig
+from lorkit.decompose.config import RegionConfig, SplitConfig
 from lorkit.decompose.data.graphs.graph import Edges, Graph, Keys
-from lorkit.decompose.data.node_samples import NodeSamples, node_samples, nodes_of, visible_labels
+from lorkit.decompose.data.node_samples import NodeSamples, node_samples, nodes_of, split_notices, visible_labels
+from lorkit.decompose.data.splits import split_regions
 from lorkit.decompose.errors import DataError, UsageError
 
 CONFIG = RegionConfig(data=("here",))
@@ -37,7 +39,7 @@ def test_only_labels_of_the_training_part_are_visible() -> None:
         found.visible()
     seen = found.seen_from(np.array([0, 3]))
     assert seen.visible().tolist() == [0, -1, -1, 1, *[-1] * 20]
-    both = visible_labels({"fraud": found}, {"fraud": np.array([1])})
+    both = visible_labels({"fraud": found}, {"fraud": np.array([1])}, SplitConfig())
     assert isinstance(both["fraud"], NodeSamples)
     assert np.flatnonzero(both["fraud"].visible() >= 0).tolist() == [1]
 
@@ -94,3 +96,56 @@ def test_stated_parts_can_be_left_out() -> None:
     assert set(samples_of(graph).parts) == {"train"}
     anew = node_samples("fraud", RegionConfig(data=("here",), parts="anew"), graph)
     assert set(anew.parts) == {None}
+
+
+def parts_of(samples: NodeSamples, split: SplitConfig) -> dict[str, list[int]]:
+    return {
+        part: indices.tolist()
+        for part, indices in split_regions({"fraud": samples}, split, seed=0).parts("fraud").items()
+    }
+
+
+def test_stated_parts_come_first_and_random_ignores_them() -> None:
+    graph = small_graph(nodes=120)
+    stated = replace(graph, parts=tuple(("train", "val", "test")[node // 2 % 3] for node in range(120)))
+    found = parts_of(samples_of(stated), SplitConfig())
+    assert found["val"][:6] == [2, 3, 8, 9, 14, 15]
+    drawn = parts_of(samples_of(stated), SplitConfig(by="random"))
+    assert drawn == parts_of(samples_of(graph), SplitConfig())
+    assert {part: len(indices) for part, indices in drawn.items()} == {"train": 47, "val": 11, "test": 61}
+
+
+def test_entities_stay_together_and_are_the_groups_of_the_test() -> None:
+    samples = samples_of(small_graph(nodes=240, keys=True))
+    split = SplitConfig(by="entity", entities=("shop",))
+    found = parts_of(samples, split)
+    keys = {part: {node // 3 for node in samples.rows[indices]} for part, indices in found.items()}
+    assert not keys["train"] & keys["test"]
+    assert not keys["train"] & keys["val"]
+    seen = samples.seen_from(np.array(found["train"]), split)
+    assert seen.groups[:7] == ("0", "0", "0", "1", "1", "1", "2")
+    assert samples.seen_from(np.array(found["train"]), SplitConfig()).groups == samples.ids
+    first = parts_of(samples, SplitConfig(by="entity"))
+    assert (
+        len({node // 2 for node in samples.rows[first["train"]]} & {node // 2 for node in samples.rows[first["test"]]})
+        == 0
+    )
+
+
+def test_a_split_that_a_graph_does_not_allow_is_refused() -> None:
+    for by, what in (("entity", "by edges"), ("temporal", "time")):
+        with pytest.raises(UsageError, match=what):
+            parts_of(samples_of(small_graph()), SplitConfig.model_validate({"by": by}))
+    with pytest.raises(ValidationError, match=r"split.by entity with split.entities"):
+        SplitConfig(entities=("shop",))
+
+
+def test_nodes_beside_the_training_part_are_left_out_and_counted() -> None:
+    samples = samples_of(small_graph(nodes=240))
+    split = SplitConfig(by="neighbour")
+    found = parts_of(samples, split)
+    matrix = sum(relation.neighbours for relation in samples.graph.relations.values() if isinstance(relation, Edges))
+    assert matrix[samples.rows[found["test"]]][:, samples.rows[found["train"]]].nnz == 0  # type: ignore[index]
+    assert sum(map(len, found.values())) < len(samples)
+    assert any("left out" in text for text in split_notices({"fraud": samples}, split))
+    assert split_notices({"fraud": samples}, SplitConfig()) == []
