@@ -13,6 +13,7 @@ from lorkit.decompose.documents.compare import CompareDocument
 from lorkit.decompose.errors import plural
 
 if TYPE_CHECKING:  # they import torch and image readers
+    from lorkit.decompose.data.graph_inspection import GraphInspection
     from lorkit.decompose.data.inspection import Inspection
     from lorkit.decompose.training.gradient_check import GradientCheck
     from lorkit.decompose.training.plan import TrainingPlan
@@ -143,7 +144,11 @@ def inspection(document: Inspection) -> None:
             for label, count in row["classes"].items()
         )
         rows.append([name, row["n"], row["groups"], size, counts, classes])
-    table("data", ("region", "images", "groups", "size", "train/val/test", "classes"), rows)
+    graphs = {name: row["graph"] for name, row in document["regions"].items() if "graph" in row}
+    cases = "nodes" if graphs else "images"
+    table("data", ("region", cases, "groups", "features" if graphs else "size", "train/val/test", "classes"), rows)
+    for name, graph in graphs.items():
+        _graph(name, graph)
     for row in document["regions"].values():
         for leak in row["leaks"]:
             line(f"leak: {leak}")
@@ -151,6 +156,35 @@ def inspection(document: Inspection) -> None:
     if speed is not None:
         line(f"loader: {speed:,.0f} images/s")
     warnings(document.get("warnings", ()), synthetic=bool(document.get("synthetic")))
+
+
+def _graph(name: str, graph: GraphInspection) -> None:
+    """Print the relations of a graph, and every split that it allows with its leakage."""
+    relations = [
+        [relation, row["kind"], row["edges"] if row["keys"] is None else row["keys"], f"{row['alone']:.1%}"]
+        for relation, row in graph["relations"].items()
+    ]
+    title = f"{name}: {graph['nodes']:,} nodes, {graph['labelled']:,} with a label"
+    table(title, ("relation", "by", "edges or keys", "nodes alone"), relations)
+    rows = []
+    for kind, split in graph["splits"].items():
+        told = [_exposure(row["exposed"], row["right"]) for row in split["leakage"]]
+        counts = "/".join(str(count) for count in split["parts"].values()) or "-"
+        rows.append([f"{kind} *" if split["chosen"] else kind, counts, *(told or ["-"] * len(relations))])
+    table(
+        "splits: test nodes with a training neighbour, and how often its label is right (* chosen)",
+        ("split", "train/val/test", *graph["relations"]),
+        rows,
+    )
+    for kind, split in graph["splits"].items():
+        if split["refused"] is not None:
+            line(f"split {kind} is not possible: {split['refused']}")
+
+
+def _exposure(exposed: float | None, right: float | None) -> str:
+    if exposed is None:
+        return "-"
+    return f"{exposed:.0%}" if right is None else f"{exposed:.0%}, {right:.0%}"
 
 
 def plan(document: TrainingPlan) -> None:

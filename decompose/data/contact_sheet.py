@@ -10,9 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
+from lorkit.decompose.data.node_samples import nodes_of
 from lorkit.decompose.data.samples.label_table import MULTILABEL, POSITIVE
 from lorkit.decompose.data.samples.samples import RegionSamples
-from lorkit.decompose.errors import StorageError
+from lorkit.decompose.errors import StorageError, UsageError
 
 TILE, MARGIN = 96, 4
 _LABEL = 150
@@ -31,8 +32,15 @@ def contact_sheet(samples: Mapping[str, RegionSamples], path: Path, *, columns: 
         columns: Samples per class, evenly spaced over its patients.
 
     Raises:
+        UsageError: A region is a graph, whose nodes have no picture.
         StorageError: The file cannot be written.
     """
+    if graphs := nodes_of(samples):
+        raise UsageError(
+            f"a contact sheet of {', '.join(graphs)}, which are graphs",
+            required="regions of images",
+            fix="leave it out",
+        )
     rows = [(region, label) for region in samples.values() for label in range(len(region.region.classes))]
     step = TILE + MARGIN
     sheet = Image.new("RGB", (_LABEL + columns * step + MARGIN, len(rows) * step + MARGIN), (16, 18, 22))

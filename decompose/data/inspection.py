@@ -13,6 +13,8 @@ from numpy.typing import NDArray
 
 from lorkit.decompose.artifacts import SCHEMA_VERSION
 from lorkit.decompose.config import Config
+from lorkit.decompose.data.graph_inspection import GraphInspection, inspect_graph
+from lorkit.decompose.data.node_samples import nodes_of, split_kind
 from lorkit.decompose.data.prepared import PreparedRegion, prepare
 from lorkit.decompose.data.preprocessing.recipe import build_recipe
 from lorkit.decompose.data.readers.registry import read_regions
@@ -61,6 +63,7 @@ class RegionInspection(TypedDict):
     leaks: list[str]
     parts: dict[str, Counts] | None
     digest: str
+    graph: NotRequired[GraphInspection]
 
 
 class LoaderSpeed(TypedDict):
@@ -96,7 +99,8 @@ def inspect(
 
     Returns:
         A document of kind `data`: by region the counts by class and part, groups, sizes, dtypes, repeated images and
-            leaks; images per second of preparation and of the training loader (null if a leak prevents a split).
+            leaks; images per second of preparation and of the training loader (null if a leak prevents a split, and for
+            graphs, which have their relations and possible splits instead).
 
     Raises:
         DataError: The data cannot be read, or pixels are NaN.
@@ -112,16 +116,22 @@ def inspect(
     if contradictions:
         count = plural(len(contradictions), "image or patient", plural="images or patients")
         warnings.append(f"{count} in several regions and in different stated parts: training refuses them")
+    graphs = nodes_of(samples)
+    for index, (name, one) in enumerate(graphs.items()):
+        on_event(Working(f"splits of {name}", index, len(graphs)))
+        documents[name]["graph"] = inspect_graph(one, config.split)
+        documents[name]["split"] = split_kind(one, config.split)
     loader: LoaderSpeed = {"images_per_second": None, "prepared_per_second": None}
     if not any(region["leaks"] for region in documents.values()):
         splits = split_regions(samples, config.split, seed=config.seed)
         for name, region in samples.items():
             documents[name]["parts"] = {part: _count(region, index) for part, index in splits.parts(name).items()}
-        training = {name: splits.parts(name)["train"] for name in samples}
-        prepared, loader["prepared_per_second"] = _prepare(config, samples, training, on_event)
-        warnings += [notice for region in prepared.values() for notice in region.notices]
-        on_event(Working("timing the loader", 0, 1))
-        loader["images_per_second"] = _loader_speed(config, prepared)
+        if not graphs:
+            training = {name: splits.parts(name)["train"] for name in samples}
+            prepared, loader["prepared_per_second"] = _prepare(config, samples, training, on_event)
+            warnings += [notice for region in prepared.values() for notice in region.notices]
+            on_event(Working("timing the loader", 0, 1))
+            loader["images_per_second"] = _loader_speed(config, prepared)
     return {
         "schema_version": SCHEMA_VERSION,
         "kind": "data",

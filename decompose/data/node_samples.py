@@ -150,11 +150,15 @@ def visible_labels(
     }
 
 
+def split_kind(samples: NodeSamples, split: SplitConfig) -> str:
+    """Return how nodes are split, one of `graphs.splits.KINDS`."""
+    if split.by != "group":
+        return split.by
+    return "stated" if any(part is not None for part in samples.parts) else "random"
+
+
 def _split_of(samples: NodeSamples, split: SplitConfig) -> NodeSplit:
-    stated = any(part is not None for part in samples.parts)
-    return _split_once(
-        samples.graph, split.by if split.by != "group" else "stated" if stated else "random", split.entities
-    )
+    return _split_once(samples.graph, split_kind(samples, split), split.entities)
 
 
 @lru_cache(maxsize=4)  # of a graph itself, for the parts and then for what to say about them

@@ -1,0 +1,96 @@
+"""Inspect a graph before training: its relations, and what each possible split lets a test node learn from training.
+
+A random split of a graph tells little about new entities: the labels of the same entity answer for its test nodes.
+"""
+
+from __future__ import annotations
+
+from typing import TypedDict
+
+import numpy as np
+
+from lorkit.decompose.config import SplitConfig
+from lorkit.decompose.data.graphs.graph import NO_KEY, Edges, Graph, Relation
+from lorkit.decompose.data.graphs.leakage import measure_leakage
+from lorkit.decompose.data.graphs.splits import possible_splits, split_graph
+from lorkit.decompose.data.node_samples import NodeSamples, split_kind
+from lorkit.decompose.errors import DataError
+
+
+class RelationInspection(TypedDict):
+    """A relation: edges, or shared keys with the number of them; `alone` is the share of nodes without a neighbour."""
+
+    kind: str
+    edges: int | None
+    keys: int | None
+    alone: float
+
+
+class LeakageRow(TypedDict):
+    """What training neighbours say about the test part by one relation; see `data.graphs.leakage`.
+
+    `exposed` is the share of test nodes with a training neighbour, `right` how often the most frequent label of these
+    is the node's own; null where no node is exposed.
+    """
+
+    relation: str
+    exposed: float | None
+    right: float | None
+
+
+class SplitInspection(TypedDict):
+    """A possible split: nodes by part and its leakage, or why it cannot be made."""
+
+    chosen: bool
+    parts: dict[str, int]
+    leakage: list[LeakageRow]
+    refused: str | None
+
+
+class GraphInspection(TypedDict):
+    """The graph of a region."""
+
+    nodes: int
+    labelled: int
+    features: list[str]
+    timed: bool
+    relations: dict[str, RelationInspection]
+    splits: dict[str, SplitInspection]
+
+
+def inspect_graph(samples: NodeSamples, split: SplitConfig) -> GraphInspection:
+    """Describe the graph of a region and all splits that it allows."""
+    graph, chosen = samples.graph, split_kind(samples, split)
+    return {
+        "nodes": len(graph),
+        "labelled": len(samples),
+        "features": list(graph.feature_names),
+        "timed": graph.times_N is not None,
+        "relations": {name: _relation(one) for name, one in graph.relations.items()},
+        "splits": {kind: _split(graph, kind, split, chosen=kind == chosen) for kind in possible_splits(graph)},
+    }
+
+
+def _relation(relation: Relation) -> RelationInspection:
+    if isinstance(relation, Edges):
+        matrix = relation.neighbours
+        with_any = (np.diff(matrix.indptr) > 0) | (np.bincount(matrix.indices, minlength=matrix.shape[0]) > 0)
+        return {"kind": "edges", "edges": int(matrix.nnz), "keys": None, "alone": 1 - float(with_any.mean())}
+    sizes = np.bincount(relation.keys_N[relation.keys_N != NO_KEY], minlength=len(relation.names))
+    shared = int(sizes[sizes > 1].sum())
+    alone = 1 - shared / len(relation.keys_N)
+    return {"kind": "keys", "edges": None, "keys": int((sizes > 0).sum()), "alone": alone}
+
+
+def _split(graph: Graph, kind: str, split: SplitConfig, *, chosen: bool) -> SplitInspection:
+    entities = split.entities if kind == "entity" else ()
+    try:
+        found = split_graph(graph, kind, entities=entities)
+    except DataError as error:
+        return {"chosen": chosen, "parts": {}, "leakage": [], "refused": str(error)}
+    rows: list[LeakageRow] = [
+        {"relation": row.relation, "exposed": row.share, "right": row.right}
+        for row in measure_leakage(graph, found.parts)
+    ]
+    parts = {part: len(found.nodes(part)) for part in ("train", "val", "test")}
+    return {"chosen": chosen, "parts": parts, "leakage": rows, "refused": None}
