@@ -7,15 +7,17 @@ from torch import nn
 
 from lorkit.decompose.models.backbones.graphs.encoder import EncoderLayer
 
-SIZES = {"relations": 3, "width": 8, "feedforward": 12, "heads": 2, "dropout": 0.0}
+SIZES = {"relations": 3, "width": 8, "feedforward": 12, "heads": 2}
 
 
-def layers(*, mixing: bool = False, own: bool = False) -> tuple[EncoderLayer, nn.TransformerEncoderLayer]:
+def layers(
+    *, mixing: bool = False, own: bool = False, dropout: float = 0.0
+) -> tuple[EncoderLayer, nn.TransformerEncoderLayer]:
     torch.manual_seed(0)
-    theirs = nn.TransformerEncoderLayer(8, 2, 12, dropout=0.0, batch_first=True, dtype=torch.float64)
+    theirs = nn.TransformerEncoderLayer(8, 2, 12, dropout=dropout, batch_first=True, dtype=torch.float64)
     for parameter in theirs.parameters():
         nn.init.normal_(parameter, std=0.3)
-    ours = EncoderLayer(**SIZES, mixing=mixing, own=own).double()
+    ours = EncoderLayer(**SIZES, dropout=dropout, mixing=mixing, own=own).double()
     weights, biases = (value.chunk(3) for value in (theirs.self_attn.in_proj_weight, theirs.self_attn.in_proj_bias))
     parts = (ours.attention.query, ours.attention.key, ours.attention.value)
     with torch.no_grad():
@@ -69,13 +71,13 @@ def test_the_own_tokens_alone_are_those_of_all_tokens() -> None:
 
 def test_dropout_is_that_of_torchs_layer() -> None:
     """The mean over many draws is the same: attention weights and hidden layer are dropped too."""
-    ours, theirs = layers()
-    for module in (*ours.modules(), *theirs.modules()):
-        if isinstance(module, nn.Dropout):
-            module.p = 0.4
-    ours.attention.dropout = theirs.self_attn.dropout = 0.4
+    ours, theirs = layers(dropout=0.4)
     x = torch.randn(1, 3, 4, 8, dtype=torch.float64).expand(4000, -1, -1, -1)
     y, wanted = ours(x).flatten(1, 2), theirs(x.flatten(1, 2))
     torch.testing.assert_close(y.mean(0), wanted.mean(0), atol=0.1, rtol=0)
     torch.testing.assert_close(y.std(0), wanted.std(0), atol=0.1, rtol=0)
     assert torch.equal(ours.eval()(x[:1]), ours(x[:1]))
+    for module in ours.train().modules():
+        if isinstance(module, nn.Dropout):
+            module.p = 0.0
+    assert not torch.equal(ours(x[:1]), ours(x[:1])), "attention weights are dropped too"

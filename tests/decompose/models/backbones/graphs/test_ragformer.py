@@ -19,7 +19,7 @@ from lorkit.decompose.errors import UsageError
 from lorkit.decompose.experts import add_experts_, extract
 from lorkit.decompose.models.backbones.graphs.mlp import node_mlp
 from lorkit.decompose.models.backbones.graphs.ragformer import Fusion, Topology, ragformer
-from lorkit.decompose.models.backbones.graphs.tokens import NodeShape
+from lorkit.decompose.models.backbones.graphs.tokens import NodeShape, without_labels
 from lorkit.decompose.models.backbones.layer_stages import stages_of_layers
 from lorkit.decompose.models.backbones.registry import attach_head, build_backbone, new_head
 from lorkit.decompose.models.backbones.stage_adapters import stage_shapes, staged
@@ -105,6 +105,14 @@ def test_any_number_of_classes_relations_and_hops_trains_every_weight(shape: tup
     assert y.shape == (6, model.feature_dim) == (6, 8 * shape[1])
     y.square().sum().backward()
     assert all(value.grad is not None and value.grad.any() for value in model.parameters())
+
+
+def test_labels_are_hidden_in_training_only() -> None:
+    x = nodes(4)
+    model = of(x, dropout=0.0, topology_dropout=0.0, label_dropout=1 - 1e-9)
+    hidden = without_labels(x)
+    torch.testing.assert_close(model.train()(x), model.eval()(hidden))
+    assert not torch.allclose(model(x), model(hidden))
 
 
 @pytest.mark.parametrize("shape", SHAPES)
