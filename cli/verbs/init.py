@@ -21,6 +21,7 @@ def init(
     from_data: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Fill in the regions from the data in this directory.")
     ] = None,
+    graph: Annotated[bool, typer.Option("--graph", help="Write one for graphs, such as payments.")] = False,
     out: Annotated[Path, typer.Option("--out", metavar="FILE", help="The file to write.")] = FILE,
     force: Annotated[bool, typer.Option("--force", help="Replace an existing file.")] = False,
     as_json: options.Json = False,
@@ -38,7 +39,9 @@ def init(
         from lorkit.decompose.data.readers.discovery import discover
 
         found = discover(from_data)
-    write_text(out, template(found, base=out.resolve().parent))
+    if graph and from_data is not None:
+        raise UsageError("--graph with --from-data", required="one of them", fix="leave one out")
+    write_text(out, graph_template() if graph else template(found, base=out.resolve().parent))
     config = load_config(out)
     skipped = {str(entry.path): entry.problem for entry in found if entry.problem}
     if as_json:
@@ -61,6 +64,13 @@ def template(found: Sequence[FoundSource], *, base: Path) -> str:
     ]
     page = environment(Path(__file__).parent).get_template("decompose.yaml.jinja")
     return page.render(default=default, regions=regions, real=bool(found))
+
+
+def graph_template() -> str:
+    """Return the text of a configuration for graphs, with the built-in one."""
+    from lorkit.export.rendering.templates import environment
+
+    return environment(Path(__file__).parent).get_template("graph.yaml.jinja").render(epochs=10, batch_size=64)
 
 
 def _region(entry: FoundSource, base: Path) -> str:

@@ -6,11 +6,14 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from lorkit.decompose.config import RegionConfig, resolve_path
+from lorkit.decompose.config.loading import PHANTOM
 from lorkit.decompose.data.formats.npz import keys_of
 from lorkit.decompose.data.graphs.reading import read_graph
 from lorkit.decompose.data.node_samples import NODE, NodeSamples, node_samples
+from lorkit.decompose.data.phantoms import payments
 from lorkit.decompose.data.samples.samples import PARTS
 
+_PHANTOM = f"{PHANTOM}{payments.NAME}"
 _FEATURES, _EDGES = ("features", "node_features"), "edge"
 
 
@@ -24,7 +27,9 @@ def accepts(config: RegionConfig, base: Path) -> bool:
 
 
 def is_graph(path: str) -> bool:
-    """Return whether a file is a graph by its content: a `.mat`, or an `.npz` with features and edges."""
+    """Return whether a file is a graph by its content: a `.mat`, an `.npz` with features and edges, or the phantom."""
+    if path == _PHANTOM:
+        return True
     if Path(path).suffix.lower() == ".mat":
         return True
     if Path(path).suffix.lower() != ".npz":
@@ -47,7 +52,8 @@ def read(name: str, config: RegionConfig, base: Path, *, complete: bool = True) 
         DataError: As for these.
     """
     files, parts = _files(config)
-    graph = read_graph([resolve_path(text, base) for text in files], config, parts=parts)
+    paths = [resolve_path(text, base) for text in files]
+    graph = payments.payments() if paths == [_PHANTOM] else read_graph(paths, config, parts=parts)
     return node_samples(name, config, graph, complete=complete)
 
 

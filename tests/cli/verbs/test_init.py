@@ -13,7 +13,7 @@ from PIL import Image
 
 from lorkit.decompose import default_config, load_config
 from lorkit.decompose.config import RegionConfig
-from lorkit.decompose.data import read_region
+from lorkit.decompose.data import read_region, read_regions
 
 
 def test_the_template_is_the_built_in_configuration(decompose: Callable[..., Any], tmp_path: Path) -> None:
@@ -84,3 +84,13 @@ def test_a_table_of_findings_becomes_a_multilabel_region(decompose: Callable[...
     assert decompose("init", "--from-data", "data").code == 0
     region = load_config(tmp_path / "decompose.yaml").regions["chest"]
     assert (region.task, region.classes) == ("multilabel", ("edema", "effusion"))
+
+
+def test_a_configuration_of_graphs_is_complete(decompose: Callable[..., Any], tmp_path: Path) -> None:
+    assert decompose("init", "--graph").code == 0
+    config = load_config(tmp_path / "decompose.yaml")
+    assert (config.method, list(config.regions)) == ("ragformer", ["payments"])
+    assert read_regions(config)["payments"].region.synthetic
+    done = decompose("init", "--graph", "--from-data", ".", "--force")
+    assert done.code == 2
+    assert "--graph with --from-data" in done.stderr
