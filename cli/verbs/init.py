@@ -34,13 +34,13 @@ def init(
 
     if out.exists() and not force:
         raise UsageError(f"{out} exists", required="a new file", fix="choose another with --out, or use --force")
+    if graph and from_data is not None:
+        raise UsageError("--graph with --from-data", required="one of them", fix="leave one out")
     found: Sequence[FoundSource] = ()
     if from_data is not None:
         from lorkit.decompose.data.readers.discovery import discover
 
         found = discover(from_data)
-    if graph and from_data is not None:
-        raise UsageError("--graph with --from-data", required="one of them", fix="leave one out")
     write_text(out, graph_template() if graph else template(found, base=out.resolve().parent))
     config = load_config(out)
     skipped = {str(entry.path): entry.problem for entry in found if entry.problem}
