@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lorkit.decompose.data.graphs import blocks as blocks_module
 from lorkit.decompose.data.graphs.blocks import row_blocks
 
 
+@settings(deadline=None)
 @given(entries=st.lists(st.integers(0, 50), max_size=40), limit=st.integers(1, 900))
 def test_blocks_hold_every_row_once_within_the_limit(entries: list[int], limit: int) -> None:
     with pytest.MonkeyPatch.context() as patch:

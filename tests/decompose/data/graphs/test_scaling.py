@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import zscore
 
@@ -39,6 +39,7 @@ def test_none_leaves_features_as_they_are() -> None:
     np.testing.assert_array_equal(FeatureScaling.fit("none", RAW, TRAIN).apply(RAW), RAW)
 
 
+@settings(deadline=None)
 @given(values=st.lists(st.floats(-1e6, 1e6), min_size=3, max_size=3))
 def test_other_nodes_change_nothing(values: list[float]) -> None:
     other = RAW.copy()
