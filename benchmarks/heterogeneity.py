@@ -9,16 +9,18 @@ simulated scanners, each patient under one of them; the classes are the same eve
 with vessel masks, and a grade that is derived from the masks (the share of vessel pixels in thirds).
 
 `decompose compare` stores finished trainings below `--out`, so that an interrupted benchmark continues. Prints its JSON
-document; `--methods` selects some of the methods.
+document; `--methods` selects some of the methods, `--markdown FILE` writes the tables of docs/benchmarks.md.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import yaml
@@ -49,6 +51,7 @@ def main() -> None:
     parser.add_argument("--methods", help="comma-separated; default: all of the study")
     parser.add_argument("--split", default="test", choices=("val", "test"), help="val to choose settings")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="a setting for all methods")
+    parser.add_argument("--markdown", type=Path, help="write the tables to this file")
     options = parser.parse_args()
     data = Path(os.environ["LORKIT_DATA"]).resolve() / "medical"
     options.out.mkdir(parents=True, exist_ok=True)
@@ -59,7 +62,44 @@ def main() -> None:
     words += ["--fractions", "0.25"] if options.study == "regions" else []
     words += [word for setting in options.set for word in ("--set", setting)]
     command = [str(Path(sys.executable).with_name("decompose")), *words]
-    sys.exit(subprocess.run(command, cwd=options.out, check=False).returncode)
+    done = subprocess.run(command, cwd=options.out, check=False, stdout=subprocess.PIPE, text=True)
+    print(done.stdout)
+    if options.markdown and done.returncode == 0:
+        options.markdown.write_text(markdown(json.loads(done.stdout)), encoding="utf-8")
+    sys.exit(done.returncode)
+
+
+def markdown(document: dict[str, Any]) -> str:
+    """Return a table of the methods, and one of their differences from the first."""
+    metric, rows = document["metric"], document["table"]
+    regions = list(rows[0]["regions"])
+    lines = [
+        f"| method | mean | sd of seeds | {' | '.join(regions)} | seconds per training |",
+        "|---" * (4 + len(regions)) + "|",
+    ]
+    for row in rows:
+        scores = " | ".join(f"{row['regions'][name]:.3f}" for name in regions)
+        seconds = "" if row.get("train_seconds") is None else f"{row['train_seconds']:.0f}"
+        lines.append(
+            f"| {row['label']} | {_interval(row[metric], row['ci'])} | {row['sd']:.3f} | {scores} | {seconds} |"
+        )
+    first = rows[0]["label"]
+    lines += ["", f"| {first} minus | mean | {' | '.join(regions)} |", "|---" * (2 + len(regions)) + "|"]
+    for pair in document["pairs"]:
+        if pair["baseline"] == first:
+            each = " | ".join(_interval(pair["regions"][name]["drop"], pair["regions"][name]["ci"]) for name in regions)
+            lines.append(f"| {pair['candidate']} | {_interval(pair['mean']['drop'], pair['mean']['ci'])} | {each} |")
+    for row in rows:
+        if found := row.get("prediction"):
+            lines += [
+                "",
+                f"{row['label']}: the region is right for {_interval(found['right'], found['ci'])} of the test images.",
+            ]
+    return "\n".join(lines) + "\n"
+
+
+def _interval(value: float, bounds: list[float]) -> str:
+    return f"{value:.3f} [{bounds[0]:.3f}, {bounds[1]:.3f}]"
 
 
 def regions(data: Path, out: Path) -> dict[str, object]:
