@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import re
 import shlex
@@ -19,6 +20,7 @@ from lorkit.cli import errors as failures
 from lorkit.cli.main import app, run_command_line
 from lorkit.cli.reference import list_commands, reference
 from lorkit.decompose import errors, load_config
+from lorkit.decompose.data.phantoms.payments import payments
 from lorkit.decompose.regions import RegionSet
 
 ROOT = Path(__file__).parent.parent
@@ -159,3 +161,27 @@ def test_the_five_commands_twice(
     assert run_command_line(FIVE[3]) == 0
     kept = {path: path.stat().st_mtime_ns for path in run.rglob("manifest.json") if "report" not in path.parts}
     assert kept.items() <= stamps.items()
+
+
+def test_graphs_run_as_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The six commands, with the table of the page in place of the built-in graph."""
+    pl = pytest.importorskip("polars")
+    page = ROOT / "docs" / "graphs.md"
+    monkeypatch.chdir(tmp_path)
+    graph, rows = payments(), slice(0, 800)
+    columns = {name: np.array(keys.names)[keys.keys_N[rows]] for name, keys in graph.relations.items()}
+    labels = [str(label) if label >= 0 else "" for label in graph.labels_N[rows].tolist()]
+    pl.DataFrame(
+        {**columns, "time": graph.times_N[rows], "amount": graph.features_NF[rows, 0], "label": labels}
+    ).write_csv("payments.csv")
+    small = ["--set", "train.epochs=1", "--set", "student.backbone='ragformer:width=8,layers=1,heads=2'"]
+    for words in itertools.islice(commands(page), 6):
+        if words[1] == "init":
+            assert run_command_line(words[1:]) == 0
+            (settings,) = blocks(page, "yaml")
+            Path("decompose.yaml").write_text(settings, encoding="utf-8")
+            continue
+        assert run_command_line([*words[1:], *(small if words[1] == "train" else ())]) == 0, capsys.readouterr().err
+    assert list(tmp_path.glob("runs/*/exports/payments/onnx-*/model.onnx"))
