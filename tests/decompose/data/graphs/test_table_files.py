@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import time
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -33,7 +34,15 @@ def test_parquet_of_any_name(tmp_path: Path) -> None:
     assert texts_of(frame["rate"]) == ["0.5", "1.0", "2.0"]
 
 
-def test_times_are_numbers_or_iso_dates_in_utc() -> None:
+def test_times_are_numbers_or_iso_dates_in_utc(monkeypatch: pytest.MonkeyPatch) -> None:
+    with monkeypatch.context() as patch:
+        patch.setenv("TZ", "Asia/Tokyo")
+        time.tzset()
+        _check_times()
+    time.tzset()
+
+
+def _check_times() -> None:
     noon = datetime(2024, 1, 31, 12, tzinfo=UTC).timestamp()
     assert seconds_of("12.5") == 12.5
     for text in ("2024-01-31T12:00:00", "2024-01-31 12:00", "2024-01-31T13:00:00+01:00", "2024-01-31T12:00:00Z"):
