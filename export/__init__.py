@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from lorkit.export.building.verification import verify
     from lorkit.export.gating.gating import gate
     from lorkit.export.prediction.prediction import predict
+    from lorkit.export.prediction.streamed import stream
     from lorkit.export.reporting.reporting import report
     from lorkit.export.runtime.engine import load_engine
 
@@ -25,10 +26,11 @@ _HOMES = {
     "load_engine": "runtime.engine",
     "predict": "prediction.prediction",
     "report": "reporting.reporting",
+    "stream": "prediction.streamed",
     "verify": "building.verification",
 }
 
-__all__ = ["bench", "export", "gate", "load_engine", "predict", "report", "verify"]
+__all__ = ["bench", "export", "gate", "load_engine", "predict", "report", "stream", "verify"]
 
 
 def __getattr__(name: str) -> Any:

@@ -1,13 +1,16 @@
-"""`decompose predict`: labels or masks for images."""
+"""`decompose predict`: labels or masks for images, or scores for a stream of rows."""
 
 from __future__ import annotations
 
+import sys
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any, BinaryIO
 
 import typer
 
 from lorkit.cli import options
+from lorkit.decompose.errors import DataError, UsageError
 
 if TYPE_CHECKING:
     from lorkit.decompose.documents.predict import PredictedImage, StructureSize
@@ -15,9 +18,9 @@ if TYPE_CHECKING:
 
 def predict(
     inputs: Annotated[
-        list[Path],
+        list[Path] | None,
         typer.Argument(metavar="[PATH] INPUT...", help="An export or expert, then images. Default: of the newest run."),
-    ],
+    ] = None,
     run: options.RunName = None,
     region: Annotated[str | None, typer.Option("--region", metavar="NAME", help="A region of the run.")] = None,
     target: options.TargetName = None,
@@ -31,6 +34,16 @@ def predict(
             metavar="PNG", help="Also draw the images in rows by answer; it shows patients.", show_default=False
         ),
     ] = None,
+    stream: Annotated[
+        str | None,
+        typer.Option(metavar="FILE|-", help="Score rows instead of images: a JSON object per line, - for stdin."),
+    ] = None,
+    store: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="SQLite file with the counters of a stream, new or used.")
+    ] = None,
+    fill: Annotated[
+        bool, typer.Option("--fill", help="Count the rows of the run in a new store before the stream.")
+    ] = False,
     allow_synthetic: options.AllowSynthetic = False,
     allow_out_of_region: Annotated[
         bool, typer.Option("--allow-out-of-region", help="Also predict for images that do not look like the region.")
@@ -41,37 +54,74 @@ def predict(
 
     Reads PNG, JPEG, DICOM, NIfTI, or a CSV that lists files. With --out, a segmentation expert writes a mask in the
     size of each image (on the grid of a NIfTI file) and the volume of each structure. For research, not for diagnosis.
+
+    With --stream, score rows of a table that are related by shared keys, and answer each line with one of JSON: a row
+    (id and the columns of the network) with its score, a label that arrives later (id and label) with recorded.
     """
+    network: dict[str, Any] = {"run": run, "region": region, "target": target, "profile": profile}
+    network |= {"precision": precision, "allow_synthetic": allow_synthetic}
+    inputs = inputs or []
+    if stream is not None:
+        _refuse({"--out": out, "--sheet": sheet, "--json": as_json, "a second path": inputs[1:]}, "with --stream")
+        _stream(inputs[0] if inputs else None, stream, store, fill, network)
+        return
+    _refuse({"--store": store, "--fill": fill}, "without --stream")
+    answers = {"top": top, "out": out, "sheet": sheet, "allow_out_of_region": allow_out_of_region}
+    _label(inputs, {**network, **answers}, as_json)
+
+
+def _label(inputs: list[Path], settings: dict[str, Any], as_json: bool) -> None:
+    """Label or segment images; the first input may be a network."""
     from lorkit.cli.output import tables
     from lorkit.cli.output.progress import ProgressLine
     from lorkit.cli.output.streams import print_json, print_result
     from lorkit.decompose.artifacts.manifest import is_artifact
     from lorkit.export import predict as label
 
-    stated = not (region or run) and (is_artifact(inputs[0]) or not inputs[0].exists())
+    chosen = settings["region"] or settings["run"]
+    stated = not chosen and bool(inputs) and (is_artifact(inputs[0]) or not inputs[0].exists())
     path, images = (inputs[0], inputs[1:]) if stated else (None, inputs)
     with ProgressLine("predict", images=True) as progress:
-        document = label(
-            path,
-            images,
-            run=run,
-            region=region,
-            target=target,
-            profile=profile,
-            precision=precision,
-            allow_synthetic=allow_synthetic,
-            allow_out_of_region=allow_out_of_region,
-            top=top,
-            out=out,
-            sheet=sheet,
-            on_event=progress,
-        )
+        document = label(path, images, **settings, on_event=progress)
     tables.warnings(document.warnings, synthetic=document.synthetic)
     if as_json:
         print_json(document.to_json())
         return
     for row in document.predictions:
         print_result(_line(row))
+
+
+def _refuse(given: dict[str, object], where: str) -> None:
+    """Raise UsageError for an option that has no meaning here."""
+    name = next((name for name, value in given.items() if value), None)
+    if name is not None:
+        raise UsageError(f"{name} {where}", required="--stream FILE|- --store FILE for a stream", fix="leave it out")
+
+
+def _stream(path: Path | None, source: str, store: Path | None, fill: bool, network: dict[str, Any]) -> None:
+    """Answer each line of a file, or of stdin one by one."""
+    from lorkit.cli.output.progress import ProgressLine
+    from lorkit.cli.output.streams import print_result
+    from lorkit.export import stream
+
+    if store is None:
+        raise UsageError("--stream without --store", required="a file for the counters", fix="name one, new or used")
+    if source == "-":
+        network = {**network, "batch": 1}
+    with _lines(source) as lines, ProgressLine("predict") as progress:
+        for line in stream(path, lines, store, fill=fill, **network, on_event=progress):
+            print_result(line)
+
+
+def _lines(source: str) -> AbstractContextManager[BinaryIO]:
+    if source == "-":
+        return nullcontext(sys.stdin.buffer)
+    try:
+        return open(source, "rb")
+    except OSError as error:
+        raise DataError(
+            f"{source} cannot be read ({error.strerror})", required="a file of lines of JSON", fix="check the path"
+        ) from None
 
 
 def _line(row: PredictedImage) -> str:

@@ -30,7 +30,7 @@ FROZEN = {
     "--strict-subgroups --max-seconds --on-inconclusive "
     "--update-baseline --because --junit --markdown --annotations --seed --json",
     "predict": "[PATH] INPUT... --run --region --target --profile "
-    "--precision --top --out --sheet --allow-synthetic --allow-out-of-region --json",
+    "--precision --top --out --sheet --stream --store --fill --allow-synthetic --allow-out-of-region --json",
     "inspect": "PATH... --json",
     "doctor": "--json",
     "schema": "NAME",

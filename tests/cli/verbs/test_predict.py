@@ -49,3 +49,34 @@ def test_a_folder_that_is_no_artifact_holds_images_for_the_newest_run(
     (tmp_path / "expert" / "manifest.json").write_text("{}", encoding="utf-8")
     decompose("predict", str(tmp_path / "expert"), str(tmp_path / "scans"))
     assert recorder.args == (tmp_path / "expert", [tmp_path / "scans"])
+
+
+def test_a_stream_is_answered_line_by_line(
+    decompose: Callable[..., Any], record: Callable[..., Any], tmp_path: Path
+) -> None:
+    recorder = record("stream", ['{"id": 1}', '{"id": 2}'])
+    (tmp_path / "rows.jsonl").write_text("{}\n{}\n", encoding="utf-8")
+    words = ["predict", "--region", "fraud", "--stream", str(tmp_path / "rows.jsonl"), "--store", "s.db", "--fill"]
+    outcome = decompose(*words)
+    assert (outcome.code, outcome.stdout) == (0, '{"id": 1}\n{"id": 2}\n')
+    assert (recorder.args[0], recorder.args[2]) == (None, Path("s.db"))
+    assert {"region": "fraud", "fill": True, "allow_synthetic": False}.items() <= recorder.options.items()
+    decompose("predict", "export/dir", "--stream", str(tmp_path / "rows.jsonl"), "--store", "s.db")
+    assert recorder.args[0] == Path("export/dir")
+
+
+def test_options_of_streams_and_images_do_not_mix(decompose: Callable[..., Any], tmp_path: Path) -> None:
+    rows = tmp_path / "rows.jsonl"
+    rows.touch()
+    for words, said in (
+        (["--stream", str(rows)], "--stream without --store"),
+        (["--stream", str(rows), "--store", "s", "--out", "o"], "--out with --stream"),
+        (["a.png", "--store", "s"], "--store without --stream"),
+        (["a.png", "--fill"], "--fill without --stream"),
+    ):
+        outcome = decompose("predict", *words)
+        assert outcome.code == 2
+        assert said in outcome.stderr
+    outcome = decompose("predict", "--stream", str(tmp_path / "none.jsonl"), "--store", "s")
+    assert outcome.code == 4
+    assert "none.jsonl cannot be read" in outcome.stderr
