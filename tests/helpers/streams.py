@@ -8,6 +8,9 @@ from typing import Any
 import numpy as np
 
 from lorkit.decompose.config.graphs import NodeInput
+from lorkit.decompose.data.graphs.graph import build_keys
+from lorkit.decompose.data.graphs.scaling import FeatureScaling
+from lorkit.decompose.data.graphs.tokens import node_inputs
 from lorkit.decompose.documents.network import Decision
 from lorkit.export.serving.counters import CounterStore, Layout
 from lorkit.export.serving.scoring import Scorer
@@ -64,3 +67,12 @@ def transactions(count: int, *, seed: int = 0, keys: int = 3) -> list[dict[str, 
         {"id": f"t{at}", "card": key(), "shop": key(), "amount": float(rng.normal() * 100), "age": float(rng.random())}
         for at in range(count)
     ]
+
+
+def whole_graph(nodes: Any, rows: list[dict[str, Any]], labels: list[int], times: Any, delay: float = 0.0) -> Any:
+    """Return the inputs of all rows from the graph of all of them."""
+    features = np.array([[row["amount"], row["age"]] for row in rows], dtype=np.float32)
+    scaled = FeatureScaling(kind=nodes.scaling, mean=nodes.mean, std=nodes.std).apply(features)
+    relations = {name: build_keys([row[name] for row in rows], where="")[0] for name in nodes.relations}
+    settings = {"times_N": times, "label_delay": delay, "group_sizes": nodes.group_sizes}
+    return node_inputs(scaled, relations, np.array(labels), nodes.classes, nodes.hops, **settings)
