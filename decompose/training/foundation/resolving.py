@@ -104,7 +104,13 @@ def _require_same_image(config: Config, own: ImageConfig, what: str) -> Config:
 def _with_image(config: Config, image: ImageConfig) -> Config:
     if image == config.image:
         return _updated(config, {"image": None})
-    return _updated(config, {"image": FoundationImage.model_validate(image.model_dump())})
+    if image.nodes:
+        raise UsageError(
+            f"nodes of shape {_text((image.channels, *image.size))} for the foundation",
+            required=f"those of the data, {_text((config.image.channels, *config.image.size))}",
+            fix="use a foundation of graphs with the same classes, relations and features",
+        )
+    return _updated(config, {"image": FoundationImage.model_validate(image.model_dump(exclude={"nodes"}))})
 
 
 def _updated(config: Config, update: dict[str, Any]) -> Config:
