@@ -197,8 +197,8 @@ def plan(document: TrainingPlan) -> None:
         if network is not None
     ]
     table("networks", ("", "backbone", "parameters", "MACs"), networks)
-    if (foundation := document["foundation"]) is not None and foundation["match"] is not None:
-        line(f"{foundation['weights']}: {foundation['match']}")
+    if (foundation := document["foundation"]) is not None and (match := foundation.get("match")) is not None:
+        line(f"{foundation['weights']}: {match}")
     if (checked := document["rehearsal"]) is not None:
         _rehearsal(checked)
     if document["expert_layers"]:

@@ -77,8 +77,8 @@ class Run:
 
     @property
     def has_foundation(self) -> bool:
-        """Whether it was made with a foundation: its manifest then names it, or it is there."""
-        return self.manifest.parent is not None or self.foundation_dir.exists()
+        """Whether it was made with a foundation; its manifest says so where it was not."""
+        return bool(self.manifest.extra.get("foundation", True))
 
     @property
     def foundation_dir(self) -> Path:

@@ -67,13 +67,14 @@ def write_run(staging: Path, content: RunContent) -> None:
     for name, kept in (("checkpoints", content.checkpoints), ("tensorboard", content.curves)):
         if kept is not None and kept.is_dir():
             shutil.copytree(kept, staging / name, copy_function=_link, ignore=_HIDDEN)
+    alone = {"foundation": False} if content.foundation is None else {}
     write_manifest(
         staging,
         "run",
         synthetic=content.synthetic,
         parent=home if content.foundation is not None else None,
         inputs=content.inputs,
-        extra={"method": config.method, "name": config.name, "regions": list(regions.names), **content.extra},
+        extra={"method": config.method, "name": config.name, "regions": list(regions.names), **content.extra, **alone},
         outside=OUTSIDE,
     )
 

@@ -30,6 +30,7 @@ def test_train_says_up_to_date_and_shows_a_plan(decompose: Callable[..., Any], r
     network = {"backbone": "resnet18", "parameters": 11, "macs": 22}
     plan = {
         "method": "lorkd",
+        "nodes": False,
         "regions": {"chest": {"train": 4, "val": 2, "test": 1}},
         "foundation": network,
         "student": network,
