@@ -177,6 +177,8 @@ def test_graphs_run_as_written(
         {**columns, "time": graph.times_N[rows], "amount": graph.features_NF[rows, 0], "label": labels}
     ).write_csv("payments.csv")
     small = ["--set", "train.epochs=1", "--set", "student.backbone='ragformer:width=8,layers=1,heads=2'"]
+    (rows_of_page,) = blocks(page, "json")
+    Path("new.jsonl").write_text(rows_of_page, encoding="utf-8")
     for words in itertools.islice(commands(page), 6):
         if words[1] == "init":
             assert run_command_line(words[1:]) == 0
@@ -184,4 +186,6 @@ def test_graphs_run_as_written(
             Path("decompose.yaml").write_text(settings, encoding="utf-8")
             continue
         assert run_command_line([*words[1:], *(small if words[1] == "train" else ())]) == 0, capsys.readouterr().err
-    assert list(tmp_path.glob("runs/*/exports/payments/onnx-*/model.onnx"))
+        told = capsys.readouterr().out
+    scored, labelled = (json.loads(line) for line in told.splitlines() if line.startswith("{"))
+    assert (scored["id"], set(scored["probabilities"]), labelled["recorded"]) == ("p-1", {"0", "1"}, True)
