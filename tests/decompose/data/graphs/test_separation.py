@@ -29,6 +29,14 @@ def test_two_communities_are_apart_in_the_order() -> None:
     assert set(member[order[:20]].tolist()) in ({0}, {1})
 
 
+def test_communities_with_many_edges_between_are_apart_too() -> None:
+    rng = np.random.default_rng(0)
+    member = rng.permutation(np.arange(400) % 2)
+    dense = np.triu(rng.random((400, 400)) < np.where(member[:, None] == member, 0.5, 0.3), 1)
+    order = order_by_community(csr_array((dense | dense.T).astype(np.int32)), seed=1)
+    assert abs(member[order[:200]].mean() - 0.5) > 0.4
+
+
 def test_a_path_is_ordered_from_end_to_end() -> None:
     order = order_by_community(symmetric([(0, 1), (1, 2), (2, 3), (3, 4)], 5), seed=0).tolist()
     assert order in ([0, 1, 2, 3, 4], [4, 3, 2, 1, 0])

@@ -104,6 +104,14 @@ def test_the_first_keys_are_the_entities_and_a_missing_key_joins_none() -> None:
     assert by_b.parts[:20] == by_b.parts[20:]
 
 
+def test_keys_of_two_relations_are_not_confused() -> None:
+    keys = np.array([0] * 15 + [-1] * 25), np.array([-1] * 25 + [0] * 15)
+    relations: dict[str, Relation] = {name: Keys(key_N, ("x",)) for name, key_N in zip("ab", keys, strict=True)}
+    split = split_graph(make(alternating(40), relations), "entity", entities=("a", "b"))
+    assert len({*split.parts[:15]}) == len({*split.parts[25:]}) == 1
+    assert split.parts[0] != split.parts[25]
+
+
 def test_entities_that_hang_together_are_refused() -> None:
     with pytest.raises(DataError, match="100% of the labelled rows hang together by r"):
         split_graph(make(alternating(9), {"r": Keys(np.zeros(9, dtype=np.int64), ("x",))}), "entity")
