@@ -71,6 +71,7 @@ def read_region(
     """
     if graph_files.accepts(config, base):
         return graph_files.read(name, config, base, complete=complete)
+    _check_keys(name, config)
     if config.data is not None:
         source = read_entries(config.data, config, base, files)
         return check_samples(name, config, source, complete=complete, dims=dims, pseudonyms=pseudonyms)
@@ -80,6 +81,17 @@ def read_region(
         sources.append(replace(found, parts=(part,) * len(found.labels)))  # the part of the list that names it
     joined = concatenate(sources)
     return check_samples(name, config, joined, complete=complete, dims=dims, pseudonyms=pseudonyms)
+
+
+def _check_keys(name: str, config: RegionConfig) -> None:
+    """Refuse settings of tables of nodes for images, where they would have no effect."""
+    stated = [key for key in ("time", "label", "id", "features", "simulated") if getattr(config, key)]
+    if stated:
+        raise UsageError(
+            f"region '{name}' of images states {', '.join(stated)}",
+            required="a graph: relations, or task: node",
+            fix="leave these keys out, or state the relations of the table",
+        )
 
 
 def read_regions(
