@@ -66,6 +66,10 @@ def predict(
         _stream(inputs[0] if inputs else None, stream, store, fill, network)
         return
     _refuse({"--store": store, "--fill": fill}, "without --stream")
+    if not inputs:
+        raise UsageError(
+            "missing argument", required="images, or --stream FILE|-", fix="see `decompose predict --help`"
+        )
     answers = {"top": top, "out": out, "sheet": sheet, "allow_out_of_region": allow_out_of_region}
     _label(inputs, {**network, **answers}, as_json)
 
