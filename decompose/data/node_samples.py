@@ -19,9 +19,12 @@ from lorkit.decompose.data.graphs.splits import NodeSplit, split_graph
 from lorkit.decompose.data.samples.samples import RegionSamples
 from lorkit.decompose.errors import DataError, UsageError
 from lorkit.decompose.regions import Region
+from lorkit.decompose.tasks import get_task
 
 NODE = "node"
 """The task of a region of nodes."""
+_OF_IMAGES = ("structures", "groups", "augment", "window", "intensity", "pos_weight", "nsd_tolerance_mm")
+"""Keys of regions that change nothing for nodes."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -78,7 +81,7 @@ def node_samples(name: str, config: RegionConfig, graph: Graph, *, complete: boo
         complete: Require a node of every class; False for a file that is only evaluated.
 
     Raises:
-        UsageError: The region states another task.
+        UsageError: The region states another task, a key of images, or a threshold that its classes cannot have.
         DataError: No node has a label, or a class has none.
     """
     if config.task not in (None, NODE):
@@ -86,6 +89,13 @@ def node_samples(name: str, config: RegionConfig, graph: Graph, *, complete: boo
             f"region '{name}' states the task '{config.task}'",
             required=f"{NODE}: {graph.origin} is a graph",
             fix="correct the task or the data",
+        )
+    ignored = [key for key in _OF_IMAGES if getattr(config, key) != RegionConfig.model_fields[key].default]
+    if ignored:
+        raise UsageError(
+            f"region '{name}' of the nodes of a graph states {', '.join(ignored)}",
+            required="keys that a graph has; these have no effect on it",
+            fix="leave them out",
         )
     rows = np.flatnonzero(graph.labelled_N)
     counts = np.bincount(graph.labels_N[rows], minlength=len(graph.classes))
@@ -97,6 +107,8 @@ def node_samples(name: str, config: RegionConfig, graph: Graph, *, complete: boo
             fix="check the labels, or state the region's classes",
         )
     ids = tuple(graph.ids[row] for row in rows)
+    region = Region(name=name, task=NODE, classes=graph.classes, modality=config.modality, synthetic=graph.synthetic)
+    get_task(NODE).check_policy(region, config.threshold)
     return NodeSamples(
         images=graph.features_NF[rows],
         labels=graph.labels_N[rows],

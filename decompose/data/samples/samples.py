@@ -255,11 +255,8 @@ def _check_task(name: str, config: RegionConfig, source: Source) -> None:
             fix="correct the task or the data",
         )
     if found != MULTILABEL and config.pos_weight is not None:
-        raise UsageError(
-            f"region '{name}' of task {found} states pos_weight",
-            required="a multilabel region",
-            fix="leave pos_weight out",
-        )
+        given = f"region '{name}' of task {found} states pos_weight"
+        raise UsageError(given, required="a multilabel region", fix="leave pos_weight out")
     if found != "segmentation" and config.structures is not None:
         raise UsageError(
             f"region '{name}' states structures",

@@ -149,3 +149,23 @@ def test_nodes_beside_the_training_part_are_left_out_and_counted() -> None:
     assert sum(map(len, found.values())) < len(samples)
     assert any("left out" in text for text in split_notices({"fraud": samples}, split))
     assert split_notices({"fraud": samples}, SplitConfig()) == []
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [{"window": (0, 1)}, {"groups": "^(a)"}, {"pos_weight": "auto"}, {"augment": False}, {"intensity": "percentile"}],
+)
+def test_settings_of_images_are_refused(settings: dict[str, object]) -> None:
+    config = RegionConfig.model_validate({"data": "here", **settings})
+    with pytest.raises(UsageError, match=f"of the nodes of a graph states {next(iter(settings))}"):
+        node_samples("fraud", config, small_graph())
+
+
+def test_a_threshold_needs_two_classes() -> None:
+    graph = small_graph()
+    labels = np.arange(24) % 3
+    three = replace(graph, labels_N=labels, classes=("a", "b", "c"))
+    config = RegionConfig.model_validate({"data": "here", "threshold": {"cost": 20}})
+    assert node_samples("fraud", config, graph).region.classes == ("no", "yes")
+    with pytest.raises(UsageError, match="threshold"):
+        node_samples("fraud", config, three)
