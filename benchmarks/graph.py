@@ -217,9 +217,13 @@ def pairs_of(keys: Keys) -> int:
 
 
 def _peak_mb() -> float:
-    """Return the peak resident memory; Linux states it in KiB, macOS in bytes."""
-    unit = 1 if sys.platform == "darwin" else 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e6
+    """Return the peak resident memory of this process alone."""
+    if sys.platform == "darwin":
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
+    # ru_maxrss of a new process begins at the peak of the process that started it; VmHWM does not
+    lines = Path("/proc/self/status").read_text(encoding="ascii").splitlines()
+    (peak,) = (line.split()[1] for line in lines if line.startswith("VmHWM:"))
+    return int(peak) * 1024 / 1e6
 
 
 def markdown(document: dict[str, Any]) -> str:
