@@ -14,6 +14,7 @@ import numpy as np
 
 from lorkit.decompose.artifacts.arrays import Ints
 from lorkit.decompose.config import RegionConfig, SplitConfig
+from lorkit.decompose.config.kinds import refuse_region_keys
 from lorkit.decompose.data.graphs.graph import NO_KEY, PARTS, UNLABELLED, Graph, Keys, relation_of
 from lorkit.decompose.data.graphs.splits import NodeSplit, split_graph
 from lorkit.decompose.data.samples.samples import RegionSamples
@@ -23,8 +24,6 @@ from lorkit.decompose.tasks import get_task
 
 NODE = "node"
 """The task of a region of nodes."""
-_OF_IMAGES = ("structures", "groups", "augment", "window", "intensity", "pos_weight", "nsd_tolerance_mm")
-"""Keys of regions that change nothing for nodes."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -90,13 +89,7 @@ def node_samples(name: str, config: RegionConfig, graph: Graph, *, complete: boo
             required=f"{NODE}: {graph.origin} is a graph",
             fix="correct the task or the data",
         )
-    ignored = [key for key in _OF_IMAGES if getattr(config, key) != RegionConfig.model_fields[key].default]
-    if ignored:
-        raise UsageError(
-            f"region '{name}' of the nodes of a graph states {', '.join(ignored)}",
-            required="keys that a graph has; these have no effect on it",
-            fix="leave them out",
-        )
+    refuse_region_keys(name, config, graph=True)
     rows = np.flatnonzero(graph.labelled_N)
     counts = np.bincount(graph.labels_N[rows], minlength=len(graph.classes))
     if not len(rows) or (complete and not counts.all()):

@@ -21,9 +21,10 @@ def accepts(config: RegionConfig, base: Path) -> bool:
     """Return whether the data of a region are a graph: as stated, or by the content of their file."""
     if config.task is not None:
         return config.task == NODE
+    paths = [resolve_path(text, base) for text in config.data or config.train or ()]
     if config.relations is not None:
-        return True
-    return any(is_graph(resolve_path(text, base)) for text in config.data or config.train or ())
+        return not any(_holds_images(path) for path in paths)
+    return any(is_graph(path) for path in paths)
 
 
 def is_graph(path: str) -> bool:
@@ -36,6 +37,15 @@ def is_graph(path: str) -> bool:
         return False
     keys = keys_of(Path(path))
     return any(name in keys for name in _FEATURES) and any(name.startswith(_EDGES) for name in keys)
+
+
+def _holds_images(path: str) -> bool:
+    """Return whether data are images for certain, so that relations of them are a mistake."""
+    if path.startswith(PHANTOM):
+        return path != _PHANTOM
+    if Path(path).suffix.lower() != ".npz" or not Path(path).is_file():
+        return Path(path).is_dir()
+    return any(key in {"images", "train_images"} for key in keys_of(Path(path)))
 
 
 def read(name: str, config: RegionConfig, base: Path, *, complete: bool = True) -> NodeSamples:

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lorkit.decompose.config import Config, RegionConfig, resolve_path
+from lorkit.decompose.config.kinds import refuse_region_keys, refuse_sections
 from lorkit.decompose.data.formats.npz import keys_of
 from lorkit.decompose.data.node_samples import NODE
 from lorkit.decompose.data.phantoms import reader as phantom
@@ -71,7 +72,7 @@ def read_region(
     """
     if graph_files.accepts(config, base):
         return graph_files.read(name, config, base, complete=complete)
-    _check_keys(name, config)
+    refuse_region_keys(name, config, graph=False)
     if config.data is not None:
         source = read_entries(config.data, config, base, files)
         return check_samples(name, config, source, complete=complete, dims=dims, pseudonyms=pseudonyms)
@@ -83,26 +84,18 @@ def read_region(
     return check_samples(name, config, joined, complete=complete, dims=dims, pseudonyms=pseudonyms)
 
 
-def _check_keys(name: str, config: RegionConfig) -> None:
-    """Refuse settings of tables of nodes for images, where they would have no effect."""
-    stated = [key for key in ("time", "label", "id", "features", "simulated") if getattr(config, key)]
-    if stated:
-        raise UsageError(
-            f"region '{name}' of images states {', '.join(stated)}",
-            required="a graph: relations, or task: node",
-            fix="leave these keys out, or state the relations of the table",
-        )
-
-
 def read_regions(
     config: Config, on_event: Listener = ignore, pseudonyms: Pseudonyms | None = None
 ) -> dict[str, RegionSamples]:
     """Read every region of a configuration, in its order.
 
     Raises:
-        UsageError: As for `read_region`.
+        UsageError: As for `read_region`, or a setting that only graphs, or only images, have.
         DataError: As for `read_region`.
     """
+    kinds = {graph_files.accepts(region, config.base) for region in config.regions.values()}
+    if len(kinds) == 1:  # of both kinds there is no network, and training says so
+        refuse_sections(config, graphs=kinds == {True})
     dims = len(config.image.size)
     regions = with_progress(list(config.regions.items()), "reading data", on_event)
     files = OpenFiles.of(config)

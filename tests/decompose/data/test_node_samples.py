@@ -151,16 +151,6 @@ def test_nodes_beside_the_training_part_are_left_out_and_counted() -> None:
     assert split_notices({"fraud": samples}, SplitConfig()) == []
 
 
-@pytest.mark.parametrize(
-    "settings",
-    [{"window": (0, 1)}, {"groups": "^(a)"}, {"pos_weight": "auto"}, {"augment": False}, {"intensity": "percentile"}],
-)
-def test_settings_of_images_are_refused(settings: dict[str, object]) -> None:
-    config = RegionConfig.model_validate({"data": "here", **settings})
-    with pytest.raises(UsageError, match=f"of the nodes of a graph states {next(iter(settings))}"):
-        node_samples("fraud", config, small_graph())
-
-
 def test_a_threshold_needs_two_classes() -> None:
     graph = small_graph()
     labels = np.arange(24) % 3

@@ -159,12 +159,3 @@ def test_settings_of_labels_are_refused_for_classes(tmp_path: Path) -> None:
     for key, value in (("pos_weight", 2.0), ("threshold", 0.3)):
         with pytest.raises(UsageError, match=f"of task classification states {key}"):
             read_region("chest", RegionConfig(data=("a.npz",), **{key: value}), base=tmp_path)
-
-
-@pytest.mark.parametrize(
-    "settings", [{"time": "t"}, {"label": "y"}, {"id": "i"}, {"features": ("a",)}, {"simulated": True}]
-)
-def test_settings_of_graphs_are_refused_for_images(tmp_path: Path, settings: dict[str, Any]) -> None:
-    save(tmp_path / "one.npz", [0, 1])
-    with pytest.raises(UsageError, match=f"region 'r' of images states {next(iter(settings))}"):
-        read_region("r", RegionConfig.model_validate({"data": "one.npz", **settings}), base=tmp_path)
