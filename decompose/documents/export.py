@@ -8,7 +8,7 @@ from pydantic import JsonValue
 
 from lorkit.decompose.documents.base import Digest, Document, Owner, Part, PathText, Tools, combine, narrow
 from lorkit.decompose.documents.gate import Accuracy, JudgedAccuracy, Latency
-from lorkit.decompose.documents.heads import IMAGE, LOGITS, Head, Mixture
+from lorkit.decompose.documents.heads import LOGITS, Head, Mixture, first_input
 from lorkit.decompose.documents.network import NetworkInfo, RegionInfo
 from lorkit.decompose.documents.scores import ClassificationFigures, MultilabelFigures, NodeFigures, SegmentationFigures
 from lorkit.decompose.documents.verify import ImageKind, ParityBlock
@@ -92,7 +92,7 @@ class ExportedNetwork(NetworkInfo):
     @property
     def inputs(self) -> tuple[str, ...]:
         """Names of its inputs."""
-        return (IMAGE,) if self.mixture is None else self.mixture.inputs
+        return (first_input(self.recipe),) if self.mixture is None else self.mixture.inputs
 
     @property
     def output_names(self) -> tuple[str, ...]:

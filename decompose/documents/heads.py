@@ -8,10 +8,11 @@ from pydantic import Field
 
 from lorkit.decompose.documents.base import Part, Share
 from lorkit.decompose.documents.network import RegionInfo
+from lorkit.decompose.documents.recipe import Recipe
 from lorkit.decompose.regions import RegionGroup
 
-IMAGE, REGION = "image", "region"
-"""Names of a network's inputs; some take the index of each image's region."""
+IMAGE, NODES, REGION = "image", "nodes", "region"
+"""Names of a network's inputs: images, or prepared nodes of a graph; some take the index of each image's region."""
 LOGITS, REGION_PROBABILITIES, CONFIDENCE, GATES = "logits", "region_probabilities", "confidence", "gates"
 """Names of a network's outputs; of several heads each has its own (`head_output`)."""
 ROUTER: Literal["router"] = "router"
@@ -23,6 +24,11 @@ MIXTURES: tuple[MixtureForm, ...] = get_args(MixtureForm)
 HeadPolicy = Literal["all-heads", "weighted", "routed"]
 """What the answer of a router is: every head's, the mean over heads by gate, or that of the most probable region."""
 HEAD_POLICIES: tuple[HeadPolicy, ...] = get_args(HeadPolicy)
+
+
+def first_input(recipe: Recipe) -> str:
+    """Return the name of the first input of a network with this recipe."""
+    return IMAGE if recipe.nodes is None else NODES
 
 
 def head_output(region: str) -> str:

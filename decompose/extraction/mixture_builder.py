@@ -18,6 +18,7 @@ from lorkit.decompose.documents.heads import REGION_ID, ROUTER, Head, Mixture, h
 from lorkit.decompose.documents.mixture import MixtureInfo
 from lorkit.decompose.documents.network import Decision, ImageShape, Normalisation
 from lorkit.decompose.documents.scores import TaskScores
+from lorkit.decompose.errors import UsageError
 from lorkit.decompose.evaluation.inference import predict_logits
 from lorkit.decompose.evaluation.region_calibration import fit_region_predictor
 from lorkit.decompose.evaluation.routed_evaluation import live_router
@@ -61,7 +62,13 @@ class MixtureBuilder:
         self.run, self.networks, self.data = run, RunNetworks(run), RunSplits(run)
 
     def check(self, form: str) -> None:
-        """Raise UsageError if the run's method has no such network, or its regions are prepared differently."""
+        """Raise UsageError for graphs, a method without such a network, or regions that are prepared differently."""
+        if self.data.recipe(self.run.regions.names[0]).nodes is not None:
+            raise UsageError(
+                f"{form} of the graphs of {self.run.path}",
+                required="regions of images",
+                fix="extract single regions with --region",
+            )
         shared_recipe(self.data)
         if form == ROUTER:
             require_router(self.networks.live)

@@ -11,7 +11,6 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from lorkit.decompose.documents.heads import IMAGE
 from lorkit.export.targets.base import Inputs
 from lorkit.export.targets.gpu_timer import on_gpu
 
@@ -38,7 +37,7 @@ def millijoules(
     while clock() < stop:
         batch = inputs[turn % len(inputs)]
         run(batch)
-        images, turn = images + len(batch[IMAGE]), turn + 1
+        images, turn = images + len(next(iter(batch.values()))), turn + 1
     return (counter() - begin) / images if images else None
 
 

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from lorkit.decompose.artifacts.arrays import Float32Array, Floats
-from lorkit.decompose.documents.heads import IMAGE, REGION
+from lorkit.decompose.documents.heads import REGION
 
 if TYPE_CHECKING:
     from lorkit.export.runtime.exported import Exported
@@ -51,10 +51,11 @@ def timed_engine(name: str, engine: Engine, subject: Exported, *, batch: int, se
 def network_inputs(subject: Exported, batch: int, *, seed: int, count: int = INPUTS) -> list[Inputs]:
     """Return `count` batches of random inputs of an export: images, and for some networks regions."""
     images = random_inputs((batch, *subject.shape), seed=seed, count=count)
-    if REGION not in subject.info.inputs:
-        return [{IMAGE: one} for one in images]
+    first, *more = subject.info.inputs
+    if REGION not in more:
+        return [{first: one} for one in images]
     generator = np.random.default_rng(seed)
-    return [{IMAGE: one, REGION: generator.integers(len(subject.info.heads), size=batch)} for one in images]
+    return [{first: one, REGION: generator.integers(len(subject.info.heads), size=batch)} for one in images]
 
 
 def random_inputs(shape: tuple[int, ...], *, seed: int, count: int = INPUTS) -> list[Float32Array]:

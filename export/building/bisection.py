@@ -20,7 +20,7 @@ from onnx import TensorProto, helper
 
 from lorkit import profiles
 from lorkit.decompose.artifacts import write_bytes
-from lorkit.decompose.documents.heads import IMAGE, LOGITS
+from lorkit.decompose.documents.heads import LOGITS
 from lorkit.decompose.documents.verify import Bisection, BisectionStep
 from lorkit.decompose.errors import UsageError
 from lorkit.export.building.sources import ExportableNetwork
@@ -90,7 +90,7 @@ def first_wrong_layer(
 
 def bisect_export(exported: Exported, source: ExportableNetwork, inputs: Inputs) -> Bisection:
     """Find the first layer of an export that exceeds the tolerance of its precision; see `first_wrong_layer`."""
-    precision = exported.info.precision
+    precision, first, (channels, *size) = exported.info.precision, exported.info.inputs[0], source.shape
     request = BuildRequest(
         directory=exported.path,
         network=source.network,
@@ -98,10 +98,9 @@ def bisect_export(exported: Exported, source: ExportableNetwork, inputs: Inputs)
         profile=profiles.load(exported.info.profile),
         shape=source.shape,
         info=exported.info,
-        images=inputs[IMAGE][:1],
+        images=inputs[first][:1],
     )
-    channels, *size = source.shape
-    original = ir.to_proto(Tracer().graph(source.network, channels=channels, size=size))
+    original = ir.to_proto(Tracer().graph(source.network, channels=channels, size=size, first=first))
     lowered = onnx.load(exported.path / MODEL)
     target = get_target(exported.info.target)
     few = {name: values[:_IMAGES] for name, values in inputs.items()}

@@ -92,7 +92,7 @@ def write_package(info: ExportInfo, directory: Path, samples: Samples, example: 
         example: The engine's standalone example.
     """
     info.write(directory / INFO)
-    write_samples(directory, samples)
+    write_samples(directory, samples, first=info.inputs[0])
     scripts = {ONNX_EXAMPLE, example} if info.recipe.nodes is None else {NODE_EXAMPLE}
     for script in scripts:
         write_text(directory / script.name, (_EXAMPLES / script.source).read_text(encoding="utf-8"))

@@ -30,10 +30,10 @@ class Samples(ReferenceImages):
     outputs: Outputs
 
 
-def write_samples(directory: Path, samples: Samples) -> None:
-    """Write `samples.npz` into an export; masks are its `targets`."""
+def write_samples(directory: Path, samples: Samples, *, first: str = IMAGE) -> None:
+    """Write `samples.npz` into an export, the images by the name `first`; masks are its `targets`."""
     arrays = {
-        IMAGE: samples.images, REGION: samples.region_N, **samples.outputs, "targets": samples.masks,
+        first: samples.images, REGION: samples.region_N, **samples.outputs, "targets": samples.masks,
         "labels": samples.labels,
     }  # fmt: skip
     plain: dict[str, Any] = {name: np.ascontiguousarray(one) for name, one in arrays.items() if one is not None}
@@ -59,7 +59,7 @@ def read_samples(exported: Exported) -> Samples:
         ) from None
     kind = "seeded" if about is None else about.inputs
     return Samples(
-        images=arrays[IMAGE],
+        images=arrays[exported.info.inputs[0]],
         region_N=arrays.get(REGION),
         outputs={name: arrays[name] for name in exported.info.output_names},
         masks=arrays.get("targets"),

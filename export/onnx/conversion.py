@@ -1,8 +1,9 @@
 """Convert a network to a complete, small and reproducible ONNX file without machine paths.
 
 The graph maps `image` float32 (N, C, *spatial) in [0, 1] with a free batch size to `logits` (N, classes), and includes
-the normalisation. A network may state other `input_names` (beside `image` any number of int64 (N,)) and `output_names`.
-Its `metadata_props` under `lorkit.*` describe it, so the file alone can be served.
+the normalisation. Its first input may have another name, as that of nodes has. A network may state other `input_names`
+(beside the first any number of int64 (N,)) and `output_names`. Its `metadata_props` under
+`lorkit.*` describe it, so the file alone can be served.
 
 Tracing takes seconds, and the experts of a run share one architecture, so a `Tracer` converts each architecture once
 and replaces the weights for the others. Two networks have the same architecture only if torch.export gives the same
@@ -54,14 +55,14 @@ class Tracer:
     translations: int = 0
     _graphs: dict[tuple[Any, ...], ir.Model] = field(default_factory=dict, repr=False)
 
-    def graph(self, network: nn.Module, *, channels: int, size: Sequence[int]) -> ir.Model:
-        """Return an optimised graph of `network` with its weights.
+    def graph(self, network: nn.Module, *, channels: int, size: Sequence[int], first: str = IMAGE) -> ir.Model:
+        """Return an optimised graph of `network` with its weights; see `to_onnx`.
 
         Raises:
             ParityError: The network cannot be traced with a free batch size, or its graph has a fixed one.
         """
         program = _trace(network, channels=channels, size=size)
-        names = input_names(network), output_names(network)
+        names = input_names(network, first), output_names(network)
         key = (*names, *_architecture(program))
         known = self._graphs.get(key)
         translated = known or _translate(program, *names)
@@ -72,7 +73,7 @@ class Tracer:
         with quiet(EXPORTER):
             optimizer.optimize(graph)
         if known is None:
-            _check_batch(network, graph, channels=channels, size=size)
+            _check_batch(network, graph, names[0], channels=channels, size=size)
             self._graphs[key] = translated
             self.translations += 1
         return graph
@@ -85,6 +86,7 @@ def to_onnx(
     channels: int,
     size: Sequence[int],
     metadata: Mapping[str, str],
+    first: str = IMAGE,
     tracer: Tracer | None = None,
     lowering: Callable[[onnx.ModelProto], onnx.ModelProto] = lambda model: model,
 ) -> Graph:
@@ -97,6 +99,7 @@ def to_onnx(
         channels: C.
         size: Spatial size, fixed in the graph.
         metadata: Text by name, written under `lorkit.`.
+        first: Name of the input with the images.
         tracer: Shares converted architectures between calls.
         lowering: Maps the float32 graph to one of lower precision.
 
@@ -106,7 +109,7 @@ def to_onnx(
     Raises:
         ParityError: The batch size is fixed, or the file would be larger than protobuf allows.
     """
-    model = lowering(ir.to_proto((tracer or Tracer()).graph(network, channels=channels, size=size)))
+    model = lowering(ir.to_proto((tracer or Tracer()).graph(network, channels=channels, size=size, first=first)))
     strip(model)
     onnx.helper.set_model_props(model, {NAMESPACE + name: text for name, text in sorted(metadata.items())})
     weights = _weight_bytes(model)
@@ -125,9 +128,9 @@ def to_onnx(
     )
 
 
-def input_names(network: nn.Module) -> tuple[str, ...]:
-    """Return the names of a network's inputs in the order of `forward`."""
-    return tuple(getattr(network, "input_names", (IMAGE,)))
+def input_names(network: nn.Module, first: str = IMAGE) -> tuple[str, ...]:
+    """Return the names of a network's inputs in the order of `forward`; that of the images is `first`."""
+    return (first, *getattr(network, "input_names", (IMAGE,))[1:])
 
 
 def output_names(network: nn.Module) -> tuple[str, ...]:
@@ -184,7 +187,9 @@ def _translate(program: torch.export.ExportedProgram, inputs: tuple[str, ...], o
     return model
 
 
-def _check_batch(network: nn.Module, graph: ir.Model, *, channels: int, size: Sequence[int]) -> None:
+def _check_batch(
+    network: nn.Module, graph: ir.Model, inputs: tuple[str, ...], *, channels: int, size: Sequence[int]
+) -> None:
     """Raise ParityError unless a graph takes other batches than the traced one, and gives the network's outputs."""
     model = ir.to_proto(graph)
     for value in (*model.graph.input, *model.graph.output):
@@ -200,7 +205,7 @@ def _check_batch(network: nn.Module, graph: ir.Model, *, channels: int, size: Se
             found = network(*example)
         wanted = dict(zip(output_names(network), [found] if isinstance(found, torch.Tensor) else found, strict=True))
         try:
-            outputs = infer({name: one.numpy() for name, one in zip(input_names(network), example, strict=True)})
+            outputs = infer({name: one.numpy() for name, one in zip(inputs, example, strict=True)})
         except runtime_errors() as error:
             raise _frozen(f"the graph does not run with a batch of {count} ({first_line(error)[:160]})") from None
         for name, reference in wanted.items():

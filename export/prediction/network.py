@@ -15,7 +15,7 @@ from lorkit.decompose.data.preprocessing import region_check
 from lorkit.decompose.data.preprocessing.recipe import apply_recipe
 from lorkit.decompose.documents.expert import ExpertInfo
 from lorkit.decompose.documents.export import ExportInfo
-from lorkit.decompose.documents.heads import IMAGE, LOGITS, REGION_PROBABILITIES, Mixture
+from lorkit.decompose.documents.heads import IMAGE, LOGITS, REGION_PROBABILITIES, Mixture, first_input
 from lorkit.decompose.documents.mixture import MixtureInfo
 from lorkit.decompose.documents.network import StoredNetwork
 from lorkit.decompose.errors import DataError, UsageError
@@ -145,7 +145,7 @@ def _open_expert(path: Path, threads: int | None) -> LoadedNetwork:
         return logits
 
     def infer(inputs: Mapping[str, Any]) -> Mapping[str, Float32Array]:
-        return {LOGITS: run(inputs[IMAGE])}
+        return {LOGITS: run(inputs[first_input(expert.recipe)])}
 
     if threads is not None:
         torch.set_num_threads(threads)

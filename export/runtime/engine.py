@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lorkit.decompose.artifacts.arrays import Float32Array
-from lorkit.decompose.documents.heads import IMAGE, REGION
+from lorkit.decompose.documents.heads import REGION
 from lorkit.decompose.documents.verify import NoParity
 from lorkit.decompose.errors import DataError, MissingRuntimeError, plural
 from lorkit.export.runtime.exported import Exported, read_exported
@@ -30,6 +30,7 @@ class CheckedEngine(Engine):
     def __init__(self, engine: Engine, exported: Exported) -> None:
         super().__init__(engine, engine.provider)
         self.exported, self._shape = exported, exported.shape
+        self.first_input = exported.info.inputs[0]
 
     @property
     def device_timer(self) -> BatchTimer | None:
@@ -51,10 +52,11 @@ class CheckedEngine(Engine):
                 required=f"{', '.join(taken)}, which {self.exported.path} takes",
                 fix="give it each of them",
             )
-        images = self._images(inputs[IMAGE])
+        first = self.first_input
+        images = self._images(inputs[first])
         if len(taken) > 1:
             self._check_regions(inputs[REGION], len(images))
-        found: Outputs = self._network.infer({name: images if name == IMAGE else inputs[name] for name in taken})
+        found: Outputs = self._network.infer({name: images if name == first else inputs[name] for name in taken})
         return found
 
     def run(self, batch: Float32Array) -> Float32Array:

@@ -178,7 +178,7 @@ def infer_all(infer: Callable[[Inputs], Outputs], inputs: Inputs, batch: int) ->
 def _each(infer: Callable[[Inputs], Outputs], inputs: Inputs, batch: int) -> Iterator[tuple[slice, Outputs]]:
     for part, rows in in_batches(inputs, batch):
         given = {name: np.ascontiguousarray(values) for name, values in rows.items()}
-        found, count = infer(given), len(given[IMAGE])
+        found, count = infer(given), len(next(iter(given.values())))
         for values in found.values():
             if len(values) != count:
                 raise ParityError(

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from lorkit.decompose.artifacts.arrays import Float32Array, Ints, Mask
-from lorkit.decompose.documents.heads import IMAGE, REGION
+from lorkit.decompose.documents.heads import REGION
 from lorkit.decompose.documents.verify import ImageKind
 from lorkit.export.targets.base import Inputs
 
@@ -47,8 +47,9 @@ class ReferenceImages:
         )
 
     def given(self, names: Sequence[str]) -> Inputs:
-        """Return the inputs of a network by their names."""
-        return {IMAGE: self.images} | ({REGION: self.region_N} if REGION in names and self.region_N is not None else {})
+        """Return the inputs of a network by their names, of which the images have the first."""
+        regions = {REGION: self.region_N} if REGION in names and self.region_N is not None else {}
+        return {names[0]: self.images} | regions
 
 
 def mixed(parts: Sequence[ReferenceImages]) -> ReferenceImages:

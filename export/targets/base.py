@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from lorkit.profiles import Profile
 
 Inputs = Mapping[str, NDArray[Any]]
-"""Arrays (N, ...) by the names of a network's inputs: `image`, and for some networks `region` (N,) int64."""
+"""Arrays (N, ...) by the names of a network's inputs: `image` or `nodes`, and for some `region` (N,) int64."""
 Outputs = dict[str, Float32Array]
 """Arrays (N, ...) by the names of a network's outputs."""
 NetworkForm = Literal["single", "nodes", MixtureForm]
@@ -126,7 +126,12 @@ class Engine(ABC):
     Args:
         network: The network as loaded by the runtime.
         provider: The provider that runs it, as reported by the runtime.
+
+    Attributes:
+        first_input: Name of the input that `run` feeds.
     """
+
+    first_input = IMAGE
 
     def __init__(self, network: Any, provider: str) -> None:
         self._network, self.provider = network, provider
@@ -137,7 +142,7 @@ class Engine(ABC):
 
     def run(self, batch: Float32Array) -> Float32Array:
         """Return the logits (N, classes) of a batch (N, C, *spatial) float32; of networks with one input and output."""
-        (logits,) = self.infer({IMAGE: batch}).values()
+        (logits,) = self.infer({self.first_input: batch}).values()
         return logits
 
     @property
@@ -240,7 +245,7 @@ class Target(ABC):
 def shapes_of(inputs: Inputs) -> str:
     """Return in words the shape of each input."""
     shapes = [f"{name} {tuple(values.shape)}" for name, values in inputs.items()]
-    return f"shape {shapes[0].partition(' ')[2]}" if list(inputs) == [IMAGE] else ", ".join(shapes)
+    return f"shape {shapes[0].partition(' ')[2]}" if len(inputs) == 1 else ", ".join(shapes)
 
 
 def batches(inputs: Inputs, size: int) -> Iterator[tuple[slice, dict[str, NDArray[Any]]]]:

@@ -8,12 +8,13 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 from small_graphs import graph_config, write_graph
 
 from lorkit.decompose import evaluate, extract, train
 from lorkit.decompose.data.prepared import PreparedRegion
-from lorkit.decompose.errors import UsageError
+from lorkit.decompose.errors import DataError, UsageError
 from lorkit.decompose.runs import Run, open_run
 from lorkit.decompose.runs.locked_data import RunSplits
 from lorkit.export import bench, export, gate, report, verify
@@ -74,6 +75,19 @@ def test_the_example_scores_nodes_without_lorkit(run: Run, tmp_path: Path) -> No
     assert "neighbours within 2 hops" in text
 
 
+@pytest.mark.parametrize("target", ["onnx", "openvino"])
+def test_the_input_of_an_engine_is_named_for_what_it_takes(run: Run, target: str) -> None:
+    export(run.path, target=target, profile="cpu-generic")
+    directory = run.exports_dir / "fraud" / f"{target}-cpu-generic-fp32"
+    assert [one.name for one in onnx.load(directory / "model.onnx").graph.input] == ["nodes"]
+    with np.load(directory / "samples.npz") as samples, load_engine(directory) as engine:
+        found = engine.infer({"nodes": samples["nodes"]})["logits"]
+        np.testing.assert_allclose(found, samples["logits"], atol=1e-5)
+        with pytest.raises(DataError, match="the inputs image; required: nodes"):
+            engine.infer({"image": samples["nodes"]})
+    assert "- input `nodes`: float32 (N, 4, 2, 3, 4)" in (directory / "README.md").read_text(encoding="utf-8")
+
+
 def test_targets_of_images_refuse_nodes_by_name(run: Run) -> None:
     with pytest.raises(UsageError, match="target triton takes images, and fraud is of the nodes of a graph"):
         export(run.path, region="fraud", target="triton", profile="cpu-generic")
@@ -114,3 +128,5 @@ def test_experts_of_two_graphs_are_merged(tmp_path: Path) -> None:
     results = extract(found)
     assert [one.region for one in results] == ["a", "b"]
     assert max(one.max_difference for one in results) < 1e-5
+    with pytest.raises(UsageError, match="region-id of the graphs"):
+        extract(found, region_id=True)

@@ -22,7 +22,7 @@ def nodes(arguments: list[str]) -> NDArray[np.float32]:
         values: NDArray[np.float32] = np.load(arguments[0], allow_pickle=False)
         return values
     with np.load(HERE / "samples.npz", allow_pickle=False) as samples:
-        return np.asarray(samples["image"])
+        return np.asarray(samples["nodes"])
 
 
 def softmax(logits_NC: NDArray[np.float32]) -> NDArray[np.float64]:
@@ -40,7 +40,7 @@ def main(arguments: list[str]) -> None:
     session = onnxruntime.InferenceSession(str(HERE / "model.onnx"), providers=["CPUExecutionProvider"])
     about: dict[str, Any] = session.get_modelmeta().custom_metadata_map
     classes = json.loads(about["lorkit.classes"])
-    (logits,) = session.run(["logits"], {"image": nodes(arguments)})
+    (logits,) = session.run(["logits"], {"nodes": nodes(arguments)})
     for row in softmax(logits).tolist():
         print(json.dumps(dict(zip(classes, row, strict=True))))
 
