@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, Self
 
@@ -116,6 +116,10 @@ class Decision(Part):
         notes = [f"{name}: {one.reason}" for name, one in found.items() if one.reason is not None]
         return decision.with_changes(notes=notes) if notes else decision
 
+    def positive_from(self, classes: Sequence[str]) -> float | None:
+        """Return the probability from which the second of a node's two classes is the answer; None: the largest is."""
+        return self.thresholds.get(classes[1]) if len(classes) == 2 else None
+
     def limits(self, names: Iterable[str]) -> list[float | None]:
         """Return the thresholds of some labels, in their order."""
         return [self.thresholds.get(name) for name in names]
@@ -150,9 +154,14 @@ class RegionInfo(Part):
         return [0.0] * len(self.classes) if self.decision is None else self.decision.cuts(self.classes)
 
     @property
+    def temperature(self) -> float | None:
+        """By which the logits of a node network are divided before softmax; None for other tasks."""
+        return None if self.decision is None else self.decision.temperature
+
+    @property
     def offsets(self) -> list[float] | None:
         """What is subtracted from the logits of a node's classes before the largest one is the answer; else None."""
-        if self.decision is None or self.decision.temperature is None:
+        if self.decision is None or self.temperature is None:
             return None
         return self.decision.cuts(self.classes)
 

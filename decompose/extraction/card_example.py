@@ -24,7 +24,7 @@ def example(info: ExpertInfo) -> str:
     """
     classes = 'classes = json.load(open("expert.json"))["classes"]\n'
     if info.recipe.nodes is not None:
-        return f"import json\n\nimport numpy as np\nimport torch\n\n{classes}{_NODES}"
+        return f"import json\n\nimport numpy as np\nimport torch\n\n{_of_nodes(info)}"
     return f"{_head(info)}{classes}{_read(info)}{_answer(info)}"
 
 
@@ -55,11 +55,6 @@ if confidence[0] < (about["abstain_below"] or 0):
     return f"{_head(info)}{_read(info)}{load}{run}{head}{_ANSWERS}"
 
 
-_NODES = """nodes = torch.from_numpy(np.load("nodes.npy"))  # float32, as the recipe in expert.json says
-network = torch.export.load("model.pt2").module()
-for probabilities in network(nodes).softmax(1).tolist():
-    print(dict(zip(classes, probabilities)))
-"""
 _ANSWERS = """if head["task"] == "segmentation":
     mask = logits.argmax(0)  # 0 is background
     print({name: int((mask == value).sum()) for value, name in enumerate(head["classes"], start=1)})
@@ -69,6 +64,23 @@ elif head["task"] == "multilabel":
         print(name, probability, "uncertain" if limit is None else "positive" if probability >= limit else "negative")
 else:
     print(dict(zip(head["classes"], logits.softmax(0).tolist())))
+"""
+
+
+def _of_nodes(info: ExpertInfo) -> str:
+    limit = None if info.decision is None else info.decision.positive_from(info.classes)
+    answer = (
+        'probabilities[1] >= decision["thresholds"][classes[1]]'
+        if limit is not None
+        else "probabilities.index(max(probabilities))"
+    )
+    scaled = "network(nodes)" if info.temperature is None else '(network(nodes) / decision["temperature"])'
+    return f"""expert = json.load(open("expert.json"))
+classes, decision = expert["classes"], expert["decision"]
+nodes = torch.from_numpy(np.load("nodes.npy"))  # float32, as the recipe in expert.json says
+network = torch.export.load("model.pt2").module()
+for probabilities in {scaled}.softmax(1).tolist():
+    print(dict(zip(classes, probabilities)), classes[{answer}])
 """
 
 

@@ -15,6 +15,7 @@ from lorkit.decompose.artifacts import digest_tensors
 from lorkit.decompose.artifacts.arrays import Float32Array
 from lorkit.decompose.data.prepared import PreparedRegion
 from lorkit.decompose.documents.expert import Equality
+from lorkit.decompose.documents.network import Decision
 from lorkit.decompose.errors import ParityError, plural
 from lorkit.decompose.evaluation.inference import predict_logits
 from lorkit.decompose.evaluation.routed_evaluation import RunNetwork
@@ -30,7 +31,11 @@ _MIXED, _COMPARED = 8, 64
 
 
 def check_equality(
-    live: RegionalModel | SeparateModels, network: nn.Module, prepared: PreparedRegion, found_NK: Float32Array
+    live: RegionalModel | SeparateModels,
+    network: nn.Module,
+    prepared: PreparedRegion,
+    found_NK: Float32Array,
+    decision: Decision | None,
 ) -> Equality:
     """Compare an extracted network with the live model on images of its region.
 
@@ -39,6 +44,7 @@ def check_equality(
         network: The extracted network, named in the error.
         prepared: Images.
         found_NK: Outputs of the network, (N, K, *spatial).
+        decision: Its thresholds, by which its outputs become labels; None for a task without.
 
     Returns:
         `n`, `max_abs_difference`, `tolerance`, `label_flips` (of images, or of pixels), and whether the inputs were
@@ -51,10 +57,11 @@ def check_equality(
     expected_NK = predict_logits(_Routed(live, region), prepared)
     difference = float(np.abs(found_NK - expected_NK).max()) if len(found_NK) else 0.0
     tolerance = TOLERANCE * max(1.0, float(np.abs(expected_NK).max(initial=0.0)))
+    cut_K = 0.0 if decision is None else np.asarray(decision.cuts(prepared.region.classes), np.float32)
     if get_task(prepared.region.task).exclusive:
-        flipped_N = found_NK.argmax(1) != expected_NK.argmax(1)
+        flipped_N = (found_NK - cut_K).argmax(1) != (expected_NK - cut_K).argmax(1)
     else:
-        flipped_N = ((found_NK > 0) != (expected_NK > 0)).any(1)
+        flipped_N = ((found_NK > cut_K) != (expected_NK > cut_K)).any(1)
     if not difference <= tolerance:  # written so that a NaN fails
         raise ParityError(
             f"{type(network).__name__} of region '{region}' differs from the trained model by {difference:.3g}"

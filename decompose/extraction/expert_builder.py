@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from lorkit.decompose.artifacts import save_tensors, write_manifest, write_text
+from lorkit.decompose.artifacts.arrays import Float32Array
 from lorkit.decompose.data.prepared import PreparedRegion
 from lorkit.decompose.data.preprocessing import region_check
 from lorkit.decompose.documents.base import combine
@@ -92,7 +93,7 @@ class ExpertBuilder:
         check_no_foreign_tensors(self.networks.live, network, region, self.run.regions.names, common)
         val = self.data.part(region, "val")
         logits = predict_logits(network, val)
-        equality = check_equality(self.networks.live, network, val, logits)
+        equality = check_equality(self.networks.live, network, val, logits, self._decide(val, logits))
         train = self.data.part(region, "train")
         reduction = None
         if self.rank is not None:
@@ -100,10 +101,8 @@ class ExpertBuilder:
         if self.recalibrate:
             recalibrate_norm_(network, _batches(train))
             logits = predict_logits(network, val)
-        inputs_of_val = score_inputs(val, slice(None), logits)
-        policy = self.run.config.regions[region].threshold
-        decision = get_task(val.region.task).decide(val.region, val.targets, inputs_of_val, policy)
-        found = task_scores(val, inputs_of_val, decision)
+        decision = self._decide(val, logits)
+        found = task_scores(val, score_inputs(val, slice(None), logits), decision)
         info = self._describe(network, train, val, _Measured(equality, found, reduction, decision))
         self._check_plain(network, info)
         metadata = {"format": "pt", "region": region, "backbone": info.backbone}
@@ -114,6 +113,14 @@ class ExpertBuilder:
         synthetic = self.run.manifest.synthetic
         extra = {"region": region, "task": info.task}
         write_manifest(directory, "expert", synthetic=synthetic, parent=self.run.path, inputs=inputs, extra=extra)
+
+    def _decide(self, val: PreparedRegion, logits: Float32Array) -> Decision | None:
+        """Choose the thresholds of a network from its outputs on validation; None for a task without."""
+        task = get_task(val.region.task)
+        if not task.decides:
+            return None
+        policy = self.run.config.regions[val.region.name].threshold
+        return task.decide(val.region, val.targets, score_inputs(val, slice(None), logits), policy)
 
     def _describe(
         self, network: Deployable, train: PreparedRegion, val: PreparedRegion, measured: _Measured

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from lorkit.decompose.extraction.mixture_builder import MixtureBuilder
 
 # Increment when the same run would give another package, so that older ones are rebuilt.
-_REVISION = 1
+_REVISION = 2
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -87,8 +87,11 @@ class MixtureBuilder:
         shape, live = shared_recipe(self.data).shape, self.networks.live
         network = self._router() if form == ROUTER else self._by_id(shape)
         found = {name: predict_logits(OneHead(network, at), one) for at, (name, one) in enumerate(self.val.items())}
-        equality = {name: check_equality(live, network, one, found[name]) for name, one in self.val.items()}
-        info = self._describe(network, equality, found)
+        measured = {name: self._measure(name, logits) for name, logits in found.items()}
+        equality = {
+            name: check_equality(live, network, one, found[name], measured[name][0]) for name, one in self.val.items()
+        }
+        info = self._describe(network, equality, measured)
         load_strict(fresh_mixture(info), network.state_dict(), Path(WEIGHTS))  # refuses what cannot be read back
         save_tensors(directory / WEIGHTS, network.state_dict(), {"format": "pt", "backbone": info.backbone})
         write_program(network, directory / PROGRAM, shape=shape)
@@ -117,10 +120,12 @@ class MixtureBuilder:
         return network
 
     def _describe(
-        self, network: MixtureNetwork, equality: Mapping[str, Equality], found: Mapping[str, Float32Array]
+        self,
+        network: MixtureNetwork,
+        equality: Mapping[str, Equality],
+        measured: Mapping[str, tuple[Decision | None, TaskScores]],
     ) -> MixtureInfo:
         config, recipe = self.run.config, next(iter(self.val.values())).recipe
-        measured = {name: self._measure(name, logits) for name, logits in found.items()}
         router = isinstance(network, RouterNetwork)
         mixture = Mixture(
             form=ROUTER if router else REGION_ID,

@@ -110,7 +110,7 @@ class Node(Classification):
             score_inputs,
             groups,
             classes=region.classes,
-            threshold=stated.thresholds.get(region.classes[1]) if len(region.classes) == 2 else None,
+            threshold=stated.positive_from(region.classes),
             temperature=stated.temperature or 1.0,
             seed=seed,
         )

@@ -39,17 +39,26 @@ _SIDE = 48
 
 
 def changed_labels(
-    prepared: PreparedRegion, baseline_NC: NDArray[Any], candidate_NC: NDArray[Any], classes: Sequence[str]
+    prepared: PreparedRegion,
+    decided: Sequence[NDArray[Any]],
+    classes: Sequence[str],
+    shares: Sequence[NDArray[Any]] | None = None,
 ) -> list[ChangedAnswer]:
     """List the cases whose class differs, new errors first.
+
+    Args:
+        prepared: The cases.
+        decided: (N, C) of baseline and candidate, of which the largest is the answer.
+        classes: Names of the C classes.
+        shares: (N, C) probabilities of each side; by default the softmax of `decided`.
 
     Returns:
         One row per case: `case` (digest), `truth`, `baseline`, `candidate`, `change`, and the probability of each
             side's answer.
     """
-    answers = [np.asarray(logits, np.float64).argmax(1) for logits in (baseline_NC, candidate_NC)]
-    shares = [softmax(np.asarray(logits, np.float64), axis=1) for logits in (baseline_NC, candidate_NC)]
-    none = [unanswered(logits)[:, 0] for logits in (baseline_NC, candidate_NC)]
+    answers = [np.asarray(logits, np.float64).argmax(1) for logits in decided]
+    shares = shares or [softmax(np.asarray(logits, np.float64), axis=1) for logits in decided]
+    none = [unanswered(logits)[:, 0] for logits in decided]
     rows = []
     for index in np.flatnonzero((answers[0] != answers[1]) | (none[0] != none[1])).tolist():
         truth, before, after = int(prepared.labels[index]), int(answers[0][index]), int(answers[1][index])

@@ -12,6 +12,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
+from scipy.special import softmax
 
 from lorkit.decompose.artifacts.arrays import Float32Array, Floats
 from lorkit.decompose.documents.gate import ChangedAnswer
@@ -110,7 +111,11 @@ def _compare_labels(pair: ExportPair, engines: _Engines, prepared: _Prepared, se
         one if side.head.offsets is None else one - np.asarray(side.head.offsets, np.float32)
         for one, side in zip(logits, (pair.baseline, pair.candidate), strict=True)
     ]
-    changed = changed_answers.changed_labels(prepared[0], decided[0], decided[1], pair.candidate.classes)
+    shares = [
+        softmax(one.astype(np.float64) / (side.head.temperature or 1.0), axis=1)
+        for one, side in zip(logits, (pair.baseline, pair.candidate), strict=True)
+    ]
+    changed = changed_answers.changed_labels(prepared[0], decided, pair.candidate.classes, shares)
     sides = Sides(
         region=region,
         targets=(labels, labels),

@@ -81,12 +81,18 @@ def predict(
         image was refused.
 
     Raises:
-        UsageError: No network or no images, or a result would replace an input.
+        UsageError: No network or no images, a network of nodes, or a result would replace an input.
         ArtifactError: The network is damaged, or synthetic and not allowed.
         DataError: An image cannot be read; nothing is written.
     """
     selection = ExportSelection(region=region, target=target, profile=profile, precision=precision)
     network = open_network(path, run, selection, threads)
+    if network.recipe.nodes is not None:
+        raise UsageError(
+            f"files for {network.path}, which scores the nodes of a graph",
+            required="rows with their keys, one JSON object per line",
+            fix="use --stream FILE --store FILE; the README of an export says how to score prepared nodes",
+        )
     if network.info.synthetic and not allow_synthetic:
         raise ArtifactError(
             f"{network.path} was trained on phantoms only",

@@ -27,12 +27,14 @@ class Rule(NamedTuple):
         counted_N: Images whose decisions count; None for all.
         decides: Whether there are decisions, and not only numbers.
         everywhere: Whether the numbers of all images are compared, and not only of those whose decisions count.
+        offsets: Subtracted from the columns before the largest one is the decision; None without any.
     """
 
     cuts: Sequence[float] | None = None
     counted_N: NDArray[np.bool_] | None = None
     decides: bool = True
     everywhere: bool = True
+    offsets: Sequence[float] | None = None
 
 
 BATCHES = (1, 3, 8)
@@ -56,7 +58,7 @@ def rules_of(network: ExportedNetwork, reference: Outputs, inputs: Inputs, preci
     """
     mixture = network.mixture
     if mixture is None:
-        return {LOGITS: Rule(network.cuts)}
+        return {LOGITS: Rule(network.cuts, offsets=network.offsets)}
     routed = mixture.form == "router"
     region_N = reference[REGION_PROBABILITIES].argmax(1) if routed else inputs[REGION]
     everywhere = routed and (precision == "fp32" or mixture.policy == "all-heads")

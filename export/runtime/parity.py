@@ -1,7 +1,7 @@
 """Parity of an engine with its source network: largest error, error relative to the margin, label flips.
 
-A classifier makes one decision per image, a segmenter one per pixel, a multilabel network one per label; they are
-compared decision by decision, in batches.
+A classifier makes one decision per image, a segmenter one per pixel, a multilabel network one per label, a network of
+nodes one per node, by its threshold; they are compared decision by decision, in batches.
 
 Shapes: N images, C outputs, P decisions per image (1, or the pixels of a map); images are (N, channels, *spatial),
 outputs (N, C) or (N, C, *spatial).
@@ -57,16 +57,18 @@ def measure_parity(
     inputs: ImageKind,
     batches: Sequence[int] = BATCHES,
     cuts: Sequence[float] | None = None,
+    offsets: Sequence[float] | None = None,
 ) -> ProvenParity:
     """Run images through an engine at several batch sizes and compare with the source's logits.
 
-    `cuts` are the logits above which outputs of a multilabel network are positive; None: the largest output decides.
+    `cuts` are the logits above which outputs of a multilabel network are positive; None: the largest output decides,
+    after `offsets` are subtracted, if there are any.
     """
     found = measure_outputs(
         lambda given: {LOGITS: run(given[IMAGE])},
         {IMAGE: images},
         {LOGITS: reference},
-        {LOGITS: Rule(cuts)},
+        {LOGITS: Rule(cuts, offsets=offsets)},
         precision=precision,
         kind=inputs,
         batches=batches,
@@ -219,11 +221,12 @@ def _as_columns(values: Float32Array, rule: Rule) -> Float32Array:
     return values.reshape(len(values), -1) if values.ndim == 1 or not rule.decides else values
 
 
-def _decisions(logits: Float32Array, cuts: Sequence[float] | None) -> Float32Array:
+def _decisions(logits: Float32Array, rule: Rule) -> Float32Array:
     """Return the outputs of one image, (C,) or (C, *spatial), as (C, P); two per label of a multilabel network."""
-    if cuts is None:
-        return logits.reshape(len(logits), -1)
-    above = logits - np.asarray(cuts, dtype=np.float32)
+    if rule.cuts is None:
+        logits_CP = logits.reshape(len(logits), -1)
+        return logits_CP if rule.offsets is None else logits_CP - np.asarray(rule.offsets, dtype=np.float32)[:, None]
+    above = logits - np.asarray(rule.cuts, dtype=np.float32)
     return np.stack([np.zeros_like(above), above])
 
 
@@ -234,7 +237,7 @@ def _difference(
     if not rule.decides:
         error = float(np.abs(found - reference).max())
         return error if np.isfinite(error) else np.inf, 0.0, 0.0, 0.0
-    found_CP, reference_CP = _decisions(found, rule.cuts), _decisions(reference, rule.cuts)
+    found_CP, reference_CP = _decisions(found, rule), _decisions(reference, rule)
     error_P = np.abs(found_CP - reference_CP).max(axis=0)
     # comparisons with NaN are false, so count it as the largest error
     error_P = np.where(np.isfinite(error_P), error_P, np.inf)

@@ -199,8 +199,7 @@ class Scorer:
     def _scores(self, logits: Float32Array) -> list[Score]:
         """Return the answers from logits (N, C)."""
         temperature = self._decision.temperature or 1.0
-        limit = self._decision.thresholds.get(self.classes[1]) if len(self.classes) == 2 else None
-        answers_N = node.answers(logits, limit, temperature)
+        answers_N = node.answers(logits, self._decision.positive_from(self.classes), temperature)
         probability_NC = softmax(np.asarray(logits, dtype=np.float64) / temperature, axis=1)
         ordered_NC = probability_NC if len(self.classes) == 2 else np.sort(probability_NC, axis=1)
         margin_N = ordered_NC[:, -1] - ordered_NC[:, -2]

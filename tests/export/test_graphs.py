@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -17,7 +19,7 @@ from lorkit.decompose.data.prepared import PreparedRegion
 from lorkit.decompose.errors import DataError, UsageError
 from lorkit.decompose.runs import Run, open_run
 from lorkit.decompose.runs.locked_data import RunSplits
-from lorkit.export import bench, export, gate, report, verify
+from lorkit.export import bench, export, gate, predict, report, verify
 from lorkit.export.runtime.engine import load_engine
 
 ONNX: dict[str, str] = {"target": "onnx", "profile": "cpu-generic"}
@@ -67,9 +69,14 @@ def test_the_example_scores_nodes_without_lorkit(run: Run, tmp_path: Path) -> No
     told = subprocess.run(command, capture_output=True, text=True, check=True, timeout=120)
     rows = [json.loads(line) for line in told.stdout.splitlines()]
     with load_engine(export_dir) as engine:
-        logits = engine.run(nodes)
-    shares = np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
-    np.testing.assert_allclose([list(row.values()) for row in rows], shares, atol=1e-5)
+        logits, decision = engine.run(nodes).astype(np.float64), engine.exported.info.decision
+    assert decision is not None
+    assert decision.temperature is not None
+    margins, limit = (logits[:, 1] - logits[:, 0]) / decision.temperature, decision.thresholds["1"]
+    shares = 1 / (1 + np.exp(-margins))
+    np.testing.assert_allclose([list(row["probabilities"].values()) for row in rows], np.stack([1 - shares, shares], 1))
+    np.testing.assert_allclose([row["score"] for row in rows], 2 * shares - 1, atol=1e-6)
+    assert [row["answer"] for row in rows] == ["1" if share >= limit else "0" for share in shares]
     text = (export_dir / "README.md").read_text(encoding="utf-8")
     assert "relations: user, shop" in text
     assert "neighbours within 2 hops" in text
@@ -86,6 +93,27 @@ def test_the_input_of_an_engine_is_named_for_what_it_takes(run: Run, target: str
         with pytest.raises(DataError, match="the inputs image; required: nodes"):
             engine.infer({"image": samples["nodes"]})
     assert "- input `nodes`: float32 (N, 4, 2, 3, 4)" in (directory / "README.md").read_text(encoding="utf-8")
+
+
+def test_the_card_scores_nodes_by_the_threshold_with_torch_alone(run: Run, tmp_path: Path) -> None:
+    expert = tmp_path / "expert"
+    shutil.copytree(run.path / "experts" / "fraud", expert)
+    nodes = np.array(RunSplits(run).part("fraud", "test").images)
+    np.save(expert / "nodes.npy", nodes)
+    (program,) = re.findall(r"```python\n(.*?)```", (expert / "README.md").read_text(encoding="utf-8"), re.DOTALL)
+    told = subprocess.run(
+        [sys.executable, "-c", program], cwd=expert, capture_output=True, text=True, check=True, timeout=120
+    )
+    found = [line.rsplit(" ", 1)[1] for line in told.stdout.splitlines()]
+    with load_engine(run.exports_dir / "fraud" / "onnx-cpu-generic-fp32") as engine:
+        logits, info = engine.run(nodes), engine.exported.info
+    assert found == [info.classes[at] for at in (logits - np.array(info.offsets)).argmax(1)]
+    assert len(set(found)) == 2
+
+
+def test_files_are_no_input_of_a_graph(run: Run, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="which scores the nodes of a graph"):
+        predict(run.exports_dir / "fraud" / "onnx-cpu-generic-fp32", [tmp_path / "x.png"])
 
 
 def test_targets_of_images_refuse_nodes_by_name(run: Run) -> None:

@@ -1,7 +1,9 @@
 """Score nodes of a graph with the exported network. Needs onnxruntime and numpy.
 
 Usage: python example.py NODES.npy, float32 (N, groups, relations, hops + 1, features + 1) as `recipe` in `export.json`
-describes it; without a file the nodes in `samples.npz`. Prints one line of JSON per node.
+describes it; without a file the nodes in `samples.npz`. Prints one line of JSON per node: the probability of each
+class; the score, of two classes the probability of the second minus that of the first; and the answer, by the
+threshold that validation chose.
 """
 
 import json
@@ -32,17 +34,26 @@ def softmax(logits_NC: NDArray[np.float32]) -> NDArray[np.float64]:
     return shares
 
 
+def answer(shares: list[float], limit: float | None) -> int:
+    """Return the index of the answer: the most probable class, or the second of two from a threshold on."""
+    return shares.index(max(shares)) if limit is None else int(shares[1] >= limit)
+
+
 def main(arguments: list[str]) -> None:
-    """Print the probability of each class for every node."""
+    """Print probabilities, score and answer of every node."""
     os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # ONNX Runtime reports its use over the network otherwise
     import onnxruntime
 
     session = onnxruntime.InferenceSession(str(HERE / "model.onnx"), providers=["CPUExecutionProvider"])
     about: dict[str, Any] = session.get_modelmeta().custom_metadata_map
     classes = json.loads(about["lorkit.classes"])
+    decision = json.loads(about.get("lorkit.decision", "{}"))
+    limit = decision.get("thresholds", {}).get(classes[1]) if len(classes) == 2 else None
     (logits,) = session.run(["logits"], {"nodes": nodes(arguments)})
-    for row in softmax(logits).tolist():
-        print(json.dumps(dict(zip(classes, row, strict=True))))
+    for row in softmax(logits / (decision.get("temperature") or 1.0)).tolist():
+        highest, next_ = row[::-1] if len(row) == 2 else sorted(row)[:-3:-1]
+        named = dict(zip(classes, row, strict=True))
+        print(json.dumps({"score": highest - next_, "probabilities": named, "answer": classes[answer(row, limit)]}))
 
 
 if __name__ == "__main__":

@@ -28,7 +28,7 @@ def cases(labels: list[int], shape: tuple[int, ...] = (1, 8, 8)) -> Any:
 def test_every_changed_label_is_named_with_whether_it_is_an_improvement() -> None:
     prepared = cases([0, 1, 2, 0, 1])
     before, after = np.eye(3)[[0, 0, 0, 0, 1]], 4 * np.eye(3)[[0, 1, 1, 2, 1]]
-    rows = changed_labels(prepared, before, after, ("a", "b", "c"))
+    rows = changed_labels(prepared, (before, after), ("a", "b", "c"))
     assert [(row.case, row.truth, row.baseline, row.candidate, row.change) for row in rows] == [
         ("digest3", "a", "a", "c", "worsened"),
         ("digest2", "c", "a", "b", "wrong either way"),
@@ -36,7 +36,7 @@ def test_every_changed_label_is_named_with_whether_it_is_an_improvement() -> Non
     ]
     assert counts(rows) == {"improved": 1, "worsened": 1, "wrong either way": 1}
     assert rows[0].candidate_probability > rows[0].baseline_probability
-    assert changed_labels(prepared, before, before, ("a", "b", "c")) == []
+    assert changed_labels(prepared, (before, before), ("a", "b", "c")) == []
 
 
 def test_a_mask_changes_where_its_dice_moves_visibly_or_something_is_invented() -> None:

@@ -56,9 +56,13 @@ def collect(
     *,
     cuts: tuple[Any, Any] = ((), ()),
     offsets: tuple[Any, Any] = (None, None),
+    temperature: float | None = None,
     **targets: Any,
 ) -> AccuracyEvidence:
-    heads = [SimpleNamespace(cuts=cut, offsets=offset) for cut, offset in zip(cuts, offsets, strict=True)]
+    heads = [
+        SimpleNamespace(cuts=cut, offsets=offset, temperature=temperature)
+        for cut, offset in zip(cuts, offsets, strict=True)
+    ]
     sides = [SimpleNamespace(region=region, classes=region.classes, shape=(1, 4, 4), head=head) for head in heads]
     pair: Any = SimpleNamespace(baseline=sides[0], candidate=sides[1])
     cases = prepared(region, **targets)
@@ -71,7 +75,7 @@ def test_nodes_are_compared_by_average_precision_and_answered_from_their_thresho
     labels = (rng.random(CASES) < 0.3).astype(np.int64)
     one = np.stack([0 * labels, labels - 0.5 + rng.normal(size=CASES)], axis=1).astype(np.float32)
     two = one + rng.normal(size=(CASES, 2)).astype(np.float32)
-    found = collect(region, one, two, labels=labels, offsets=([0.0, 0.5], [0.0, -0.5]))
+    found = collect(region, one, two, labels=labels, offsets=([0.0, 0.5], [0.0, -0.5]), temperature=2.0)
     drop = found.compare(ALL)
     assert drop is not None
     margins = one[:, 1] - one[:, 0], two[:, 1] - two[:, 0]
@@ -81,6 +85,10 @@ def test_nodes_are_compared_by_average_precision_and_answered_from_their_thresho
     assert found.rate == {"label_flips": int((said[0] != said[1]).sum())}
     for side, answers in zip(found.sides.score_inputs, said, strict=True):
         np.testing.assert_array_equal(side.argmax(1), answers)
+    for row in found.changed:
+        at, column = int(row.case), ("honest", "fraud").index(row.candidate or "")
+        share = 1 / (1 + np.exp(-float(margins[1][at]) / 2.0))  # calibrated, whatever the threshold
+        assert row.candidate_probability == pytest.approx(share if column else 1 - share, abs=1e-6)
     none = found.compare(np.flatnonzero(labels == 0).tolist())
     assert none is None or np.isnan(none.drop)
     assert found.sides.findings()["chance"] == pytest.approx(labels.mean())

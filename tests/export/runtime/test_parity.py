@@ -64,6 +64,21 @@ def test_the_largest_error_is_the_largest_difference(shift: float, batch: int) -
     assert result.label_flips == 0
 
 
+def test_nodes_are_decided_by_their_threshold() -> None:
+    reference = np.stack([np.zeros(len(IMAGES)), IMAGES.sum((1, 2, 3))], axis=1).astype(np.float32)
+    offset = float(reference[2, 1]) + 0.001  # just above: a small error makes one node positive
+
+    def shifted(batch: np.ndarray) -> np.ndarray:
+        return np.stack([np.zeros(len(batch)), batch.sum((1, 2, 3)) + 0.002], axis=1).astype(np.float32)
+
+    options = {"precision": "fp16", "inputs": "seeded"}
+    result = measure_parity(shifted, IMAGES, reference, offsets=[0.0, offset], **options)  # type: ignore[arg-type]
+    assert (result.label_flips, result.flip_rate) == (1, 1 / len(IMAGES))
+    # of the distance to the threshold, not to the other class
+    assert result.of_margin == pytest.approx(result.error / result.tolerance, rel=1e-3)
+    assert measure_parity(shifted, IMAGES, reference, **options).label_flips == 0  # type: ignore[arg-type]
+
+
 def test_labels_flip_at_their_own_thresholds() -> None:
     reference = np.stack([IMAGES.sum((1, 2, 3)), -IMAGES.sum((1, 2, 3))], axis=1)
     cut = float(reference[2, 0]) - 0.001  # just below: a small error flips one label of one image
