@@ -8,7 +8,7 @@ from pydantic import Field, model_validator
 
 from lorkit.decompose.config.base import Count, NonNegative, Section
 
-Scaling = Literal["log-standard", "standard", "none"]
+Scaling = Literal["quantile", "log-standard", "standard", "none"]
 
 
 class GraphConfig(Section):
@@ -18,7 +18,8 @@ class GraphConfig(Section):
         hops: Neighbours within so many hops form groups. By default 2 for edges, and 1 for shared keys, all of whose
             nodes are neighbours.
         group_sizes: Whether the input has the size of each group beside the mean of its features.
-        scaling: `log-standard` takes sign(x) log(1 + |x|) of each feature, then subtracts the mean of the training
+        scaling: `quantile` gives each feature the normal score of its rank among the training nodes, which trees need
+            not and networks do; `log-standard` takes sign(x) log(1 + |x|), then subtracts the mean of the training
             nodes and divides by their standard deviation; `standard` leaves out the logarithm.
         label_delay: Time from a row to its label, in the units of the time column (seconds for dates).
         folds: In training, the labels of a node's own fold are hidden from it, so that the network also learns nodes
@@ -27,7 +28,7 @@ class GraphConfig(Section):
 
     hops: Count | None = None
     group_sizes: bool = True
-    scaling: Scaling = "log-standard"
+    scaling: Scaling = "quantile"  # AP of 0.51 in place of 0.35 on validation of FDCompCN (docs/benchmarks.md)
     label_delay: NonNegative = 0.0
     folds: Annotated[int, Field(ge=0, le=100)] = 0
 
@@ -53,6 +54,7 @@ class NodeInput(Section):
         scaling: As in `GraphConfig`.
         mean: Of each feature over the training nodes.
         std: Of each feature over the training nodes.
+        knots: Of the scaling `quantile`: quantiles of each feature over the training nodes, ascending.
     """
 
     relations: Annotated[tuple[str, ...], Field(min_length=1)]
@@ -66,12 +68,18 @@ class NodeInput(Section):
     scaling: Scaling
     mean: tuple[float, ...]
     std: tuple[Annotated[float, Field(gt=0)], ...]
+    knots: tuple[Annotated[tuple[float, ...], Field(min_length=2)], ...] = ()
 
     @model_validator(mode="after")
     def _one_value_per_feature(self) -> NodeInput:
         for name in ("mean", "std"):
             if len(getattr(self, name)) != len(self.features):
                 raise ValueError(f"one {name} per feature ({len(self.features)}), not {len(getattr(self, name))}")
+        wanted = len(self.features) if self.scaling == "quantile" else 0
+        if len(self.knots) != wanted:
+            raise ValueError(f"knots of {wanted} features for the scaling {self.scaling}, not {len(self.knots)}")
+        if any(list(one) != sorted(one) for one in self.knots):
+            raise ValueError("knots that ascend")
         return self
 
     @property

@@ -34,6 +34,7 @@ class Layout:
         scaling: Kind of scaling of the features.
         mean: Of each feature.
         std: Of each feature.
+        knots: Of each feature, for the scaling by quantiles.
     """
 
     relations: tuple[str, ...]
@@ -42,6 +43,7 @@ class Layout:
     scaling: str
     mean: tuple[float, ...]
     std: tuple[float, ...]
+    knots: tuple[tuple[float, ...], ...] = ()
 
     @classmethod
     def of(cls, nodes: NodeInput, classes: Sequence[str]) -> Layout:
@@ -53,6 +55,7 @@ class Layout:
             scaling=nodes.scaling,
             mean=nodes.mean,
             std=nodes.std,
+            knots=nodes.knots,
         )
 
     @property

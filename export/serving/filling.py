@@ -42,7 +42,7 @@ def fill(store: CounterStore, nodes: NodeInput, graph: Graph, visible_N: Ints, *
             required=f"{', '.join((*nodes.relations, *nodes.features))}, as the network",
             fix="use the data of the run",
         )
-    scaling = FeatureScaling(kind=nodes.scaling, mean=nodes.mean, std=nodes.std)
+    scaling = FeatureScaling.of(nodes)
     values_NF = scaling.apply(graph.features_NF)
 
     def work(ledger: Ledger) -> None:

@@ -86,7 +86,7 @@ class Scorer:
         self.nodes, self.classes, self.store = nodes, tuple(classes), store
         self._decision = decision or Decision(policy="most probable", thresholds={})
         self._run, self._on_event = run, on_event
-        self._scaling = FeatureScaling(kind=nodes.scaling, mean=nodes.mean, std=nodes.std)
+        self._scaling = FeatureScaling.of(nodes)
         self._last, self._told = store.last_time(), False
 
     @classmethod

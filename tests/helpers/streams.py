@@ -72,7 +72,7 @@ def transactions(count: int, *, seed: int = 0, keys: int = 3) -> list[dict[str, 
 def whole_graph(nodes: Any, rows: list[dict[str, Any]], labels: list[int], times: Any, delay: float = 0.0) -> Any:
     """Return the inputs of all rows from the graph of all of them."""
     features = np.array([[row["amount"], row["age"]] for row in rows], dtype=np.float32)
-    scaled = FeatureScaling(kind=nodes.scaling, mean=nodes.mean, std=nodes.std).apply(features)
+    scaled = FeatureScaling.of(nodes).apply(features)
     relations = {name: build_keys([row[name] for row in rows], where="")[0] for name in nodes.relations}
     settings = {"times_N": times, "label_delay": delay, "group_sizes": nodes.group_sizes}
     return node_inputs(scaled, relations, np.array(labels), nodes.classes, nodes.hops, **settings)

@@ -45,6 +45,7 @@ def resolve_nodes(samples: NodeSamples, settings: GraphConfig, training: Ints) -
         scaling=settings.scaling,
         mean=scaling.mean,
         std=scaling.std,
+        knots=scaling.knots,
     )
 
 
@@ -72,7 +73,7 @@ def prepared_nodes(
             required=f"those of the network: {wanted or 'images'}",
             fix="use data with the columns of the training data",
         )
-    scaling = FeatureScaling(kind=nodes.scaling, mean=nodes.mean, std=nodes.std)
+    scaling = FeatureScaling.of(nodes)
     return node_inputs(
         scaling.apply(graph.features_NF),
         graph.relations,

@@ -39,3 +39,16 @@ def test_settings_out_of_bounds_are_refused(wrong: dict[str, object]) -> None:
 def test_each_feature_has_a_scaling() -> None:
     with pytest.raises(ValidationError, match="one std per feature"):
         NODES.model_validate({**NODES.model_dump(), "std": (1.0,)})
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"scaling": "quantile"}, "knots of 2 features for the scaling quantile, not 0"),
+        ({"knots": ((0.0, 1.0), (0.0, 1.0))}, "knots of 0 features for the scaling none, not 2"),
+        ({"scaling": "quantile", "knots": ((1.0, 0.0), (0.0, 1.0))}, "knots that ascend"),
+    ],
+)
+def test_only_quantiles_have_knots(changed: dict[str, object], message: str) -> None:
+    with pytest.raises(ValidationError, match=message):
+        NODES.model_validate({**NODES.model_dump(), **changed})
