@@ -53,6 +53,7 @@ class Region:
     The classes of a segmentation are its structures, values 1..n of a mask; 0 is the background, which has no name. The
     classes of a multilabel region are its labels, any number of which apply to an image.
     `grouped` says whether patients are known, so that no patient is in two parts of the split; None: not stated.
+    `recall_at` are the numbers, or as floats shares, of nodes among which positive ones are counted.
     """
 
     name: str
@@ -61,6 +62,7 @@ class Region:
     modality: str | None = None
     synthetic: bool = False
     grouped: bool | None = None
+    recall_at: tuple[int | float, ...] = ()
 
     @property
     def each(self) -> tuple[Region, ...]:
@@ -169,4 +171,5 @@ class RegionSet(Sequence[Region]):
     @classmethod
     def from_json(cls, rows: Iterable[dict[str, Any]]) -> RegionSet:
         """Rebuild from `to_json`."""
-        return cls(Region(**{**row, "classes": tuple(row["classes"])}) for row in rows)
+        lists = ("classes", "recall_at")  # the second is not in older files
+        return cls(Region(**{**row, **{key: tuple(row.get(key, ())) for key in lists}}) for row in rows)

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from lorkit.cli.output.tables import interval, line, table, warnings
-from lorkit.decompose.documents.evaluate import EvaluateDocument, SegmentationEvaluation
+from lorkit.decompose.documents.evaluate import EvaluateDocument, NodeEvaluation, SegmentationEvaluation
+from lorkit.decompose.documents.scores import RecallAt
 from lorkit.decompose.errors import plural
 
 _MEASURES = (
@@ -48,6 +49,8 @@ def _evaluated(document: EvaluateDocument) -> None:
     for name, row in document.regions.items():
         if row.task == "segmentation":
             line(_about_surfaces(name, row))
+        elif row.task == "node":
+            line(_about_recall(name, row))
 
 
 def _about_surfaces(name: str, found: SegmentationEvaluation) -> str:
@@ -58,6 +61,19 @@ def _about_surfaces(name: str, found: SegmentationEvaluation) -> str:
     lost = {one.structure: one.hd95_undefined for one in found.per_structure if one.hd95_undefined}
     undefined = "".join(f"; no HD95 of {structure} in {plural(count, 'case')}" for structure, count in lost.items())
     return f"{name}: hd95 and the tolerance of nsd ({stated}) are in {found.unit}{undefined}"
+
+
+def _about_recall(name: str, found: NodeEvaluation) -> str:
+    """Say among how many nodes the recall was measured, and the recall at each number or share that is stated."""
+    if not found.recall_at:
+        counts = ", ".join(f"{row.k} of '{label}'" for label, row in found.labels.items())
+        return f"{name}: k of recall_at_k is the number of positive nodes, {counts}"
+    each = [f"{interval(row.recall, row.ci)} among {_places(row)}" for row in found.recall_at]
+    return f"{name}: recall {', '.join(each)}"
+
+
+def _places(row: RecallAt) -> str:
+    return f"the first {row.k}" + (f" ({row.at:g} of all)" if isinstance(row.at, float) else "")
 
 
 def _predicted(document: EvaluateDocument) -> None:

@@ -11,7 +11,7 @@ from lorkit.decompose.errors import UsageError
 REGION_OF_IMAGES = (
     "structures", "groups", "augment", "window", "spacing", "intensity", "pos_weight", "nsd_tolerance_mm",
 )  # fmt: skip
-REGION_OF_GRAPHS = ("relations", "time", "label", "id", "features", "simulated", "nodes")
+REGION_OF_GRAPHS = ("relations", "time", "label", "id", "features", "simulated", "recall_at", "nodes")
 CONFIG_OF_IMAGES = ("image", "foundation.image", "train.augment", "split.val", "split.test")
 CONFIG_OF_GRAPHS = ("graph", "split.by", "split.entities")
 

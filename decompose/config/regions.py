@@ -31,6 +31,23 @@ def _is_policy(value: Any) -> Any:
 Threshold = Annotated[Literal["youden", "f1"] | float | dict[str, float] | None, BeforeValidator(_is_policy)]
 
 
+def _are_places(value: Any) -> Any:
+    """Check numbers and shares of cases, so that a wrong one gives one message."""
+    if value is None:
+        return None
+    stated = list(value) if isinstance(value, list | tuple) else [value]
+    for one in stated:
+        whole, share = isinstance(one, int) and not isinstance(one, bool), isinstance(one, float)
+        if not ((whole and one >= 1) or (share and 0 < one < 1)):
+            raise ValueError("numbers of nodes from 1, or shares between 0 and 1, such as 100 or [0.01, 0.05]")
+    if len(set(stated)) != len(stated) or not stated:
+        raise ValueError("one or more numbers or shares of nodes, each once")
+    return tuple(stated)
+
+
+RecallAt = Annotated[tuple[int | float, ...] | None, BeforeValidator(_are_places)]
+
+
 class RegionAugment(Section):
     """Augmentation of one region where it differs from `train.augment`; null keeps the setting."""
 
@@ -80,8 +97,9 @@ class RegionConfig(GraphSource):
     multilabel and node regions, `threshold` says how validation chooses the probability from which a label, or the
     second of a node's two classes, counts as positive: `youden` maximises sensitivity plus specificity, `f1` the F1
     score, `{precision: 0.9}` finds the most with at least this precision, `{cost: 20}` minimises the cost where a
-    missed positive case costs 20 times as much as a false alarm, and a number is itself the threshold. `nodes`
-    is filled in by training from the data of a graph.
+    missed positive case costs 20 times as much as a false alarm, and a number is itself the threshold. `recall_at` are
+    the nodes with the highest scores that can be looked at, as numbers or as shares of all; without it as many as are
+    positive. `nodes` is filled in by training from the data of a graph.
     """
 
     data: Paths | None = None
@@ -100,6 +118,7 @@ class RegionConfig(GraphSource):
     pos_weight: Literal["auto"] | Positive | None = None
     threshold: Threshold = None
     nsd_tolerance_mm: NonNegative | dict[str, NonNegative] = 1.0
+    recall_at: RecallAt = None
     nodes: NodeInput | None = None
 
     @field_validator("spacing")

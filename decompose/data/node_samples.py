@@ -100,7 +100,14 @@ def node_samples(name: str, config: RegionConfig, graph: Graph, *, complete: boo
             fix="check the labels, or state the region's classes",
         )
     ids = tuple(graph.ids[row] for row in rows)
-    region = Region(name=name, task=NODE, classes=graph.classes, modality=config.modality, synthetic=graph.synthetic)
+    region = Region(
+        name=name,
+        task=NODE,
+        classes=graph.classes,
+        modality=config.modality,
+        synthetic=graph.synthetic,
+        recall_at=config.recall_at or (),
+    )
     get_task(NODE).check_policy(region, config.threshold)
     return NodeSamples(
         images=graph.features_NF[rows],
@@ -113,7 +120,7 @@ def node_samples(name: str, config: RegionConfig, graph: Graph, *, complete: boo
         modality=config.modality,
         synthetic=graph.synthetic,
         notices=graph.notices,
-        region=Region(name=name, task=NODE, classes=graph.classes, modality=config.modality, synthetic=graph.synthetic),
+        region=region,
         digests=tuple(_node_digest(graph, int(row)) for row in rows),
         gray=np.zeros(len(rows), dtype=np.bool_),
         augment=False,

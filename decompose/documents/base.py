@@ -15,6 +15,8 @@ Digest = Annotated[str, Field(pattern=DIGEST)]
 """SHA-256 as hexadecimal text."""
 Share = Annotated[float, Field(ge=0, le=1)]
 """A fraction, never a percentage."""
+Places = Annotated[int, Field(ge=1)] | Annotated[float, Field(gt=0, lt=1)]
+"""So many cases, or a share of them."""
 PathText = Annotated[Path, WithJsonSchema({"type": "string"})]
 """A path; a string in JSON."""
 Interval = tuple[float, float]

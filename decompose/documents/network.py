@@ -5,11 +5,11 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, Self
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 from pydantic import model_validator
 
-from lorkit.decompose.documents.base import Part, Share
+from lorkit.decompose.documents.base import Part, Places, Share
 from lorkit.decompose.documents.recipe import Recipe
 from lorkit.decompose.errors import plural
 from lorkit.decompose.regions import Region
@@ -145,6 +145,8 @@ class RegionInfo(Part):
     synthetic: bool = True
     grouped: bool | None = None
     """Whether the split kept the images of a patient together; false: by image, patients unknown. Null: not stated."""
+    recall_at: list[Places] = []
+    """Numbers or shares of nodes among which the recall is measured."""
 
     @property
     def cuts(self) -> list[float] | None:
@@ -174,7 +176,20 @@ class RegionInfo(Part):
             modality=self.modality,
             synthetic=self.synthetic,
             grouped=self.grouped,
+            recall_at=tuple(self.recall_at),
         )
+
+    @staticmethod
+    def describing(region: Region) -> dict[str, Any]:
+        """Return the keys that describe a region, without its decision and whether its network is synthetic."""
+        found = {
+            "region": region.name,
+            "task": region.task,
+            "classes": list(region.classes),
+            "modality": region.modality,
+            "grouped": region.grouped,
+        }
+        return found | ({"recall_at": list(region.recall_at)} if region.recall_at else {})
 
 
 class NetworkInfo(RegionInfo):

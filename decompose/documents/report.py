@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, JsonValue
 
-from lorkit.decompose.documents.base import Digest, Document, Interval, Part, PathText, Share, Tools
+from lorkit.decompose.documents.base import Digest, Document, Interval, Part, PathText, Places, Share, Tools
 from lorkit.decompose.documents.changes import Changes
 from lorkit.decompose.documents.evaluate import ModelName
 from lorkit.decompose.documents.gate import GateDocument
@@ -18,6 +18,7 @@ from lorkit.decompose.documents.scores import (
     ClassScores,
     LabelScores,
     PositiveScores,
+    RecallAt,
     Reliability,
     StructureScores,
     Unit,
@@ -49,6 +50,8 @@ class ReportedRegion(Part):
     synthetic: bool
     grouped: bool | None = None
     """Whether patients are known, and no patient is in two parts; null where the run does not state it."""
+    recall_at: list[Places] = []
+    """Numbers or shares of nodes among which the recall is measured."""
     cases: dict[str, int]
 
 
@@ -72,6 +75,7 @@ class RegionTables(Part):
     per_class: list[ClassScores] | None
     per_structure: list[StructureScores] | None
     labels: dict[str, PositiveScores | LabelScores] | None = None
+    recall_at: list[RecallAt] | None = None
     threshold_policy: str | None = None
     unit: Unit | None = None
     nsd_tolerance: dict[str, float] | None = None

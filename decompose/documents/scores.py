@@ -6,7 +6,7 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
-from lorkit.decompose.documents.base import Interval, Part, Share, narrow
+from lorkit.decompose.documents.base import Interval, Part, Places, Share, narrow
 
 HEADLINE = "headline"
 """The metric of regions with several tasks: of each the headline metric of its own task."""
@@ -96,13 +96,24 @@ class LabelScores(Part):
     reliability: Reliability | None = None
 
 
+class RecallAt(Part):
+    """Recall among the nodes with the highest scores: the mean over the positive classes."""
+
+    at: Places
+    """As stated: a number of nodes, or a share of all."""
+    k: int
+    """Nodes looked at; all of them where more were stated."""
+    recall: Share | None
+    ci: Interval | None
+
+
 class PositiveScores(LabelScores):
     """A positive class of nodes against the rest."""
 
     recall_at_k: Share | None
     """Share of the positive cases among the k with the highest scores."""
     k: int
-    """The number of positive cases, unless another one is stated."""
+    """The number of positive cases, unless `recall_at` of the region states another one."""
     pr: PrecisionRecall | None = None
 
 
@@ -160,6 +171,7 @@ class NodeFigures(Figures):
     """Average precision; a network that knows nothing has the share of positive nodes."""
     auroc: Share | None
     recall_at_k: Share | None
+    """Among as many nodes as are positive, or the first of `recall_at`."""
     f1_macro: Share | None
     """Mean F1 score over all classes; this and the next three at the threshold."""
     gmean: Share | None
@@ -169,6 +181,8 @@ class NodeFigures(Figures):
     ece: Share | None
     brier: float | None
     ci: dict[str, Interval | None]
+    recall_at: list[RecallAt] = []
+    """Where the region states `recall_at`."""
 
 
 class ClassTables(Part):

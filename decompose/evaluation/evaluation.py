@@ -13,6 +13,7 @@ from lorkit.decompose.documents.evaluate import (
     DataFile,
     EvaluateDocument,
     MultilabelEvaluation,
+    NodeEvaluation,
     RegionEvaluation,
     SegmentationEvaluation,
 )
@@ -236,6 +237,9 @@ def _warnings(blocks: Mapping[str, RegionEvaluation]) -> list[str]:
             warnings.append(
                 f"region '{name}' is measured on {plural(block.groups, 'group')}: its interval is not reliable"
             )
+        for row in block.recall_at if isinstance(block, NodeEvaluation) else ():
+            if row.at > block.n:
+                warnings.append(f"region '{name}' has {block.n} nodes: recall_at {row.at} looks at all of them")
         if block.source == "probe":
             warnings.append(f"region '{name}' is measured with a linear probe: the foundation has no head for it")
     return warnings

@@ -131,10 +131,7 @@ class ExpertBuilder:
         check, warnings = (None, []) if val.recipe.nodes else self._in_region(one.name, train, val)
         info = ExpertInfo(
             warnings=warnings,
-            region=one.name,
-            task=one.task,
-            classes=list(one.classes),
-            modality=one.modality,
+            **ExpertInfo.describing(one),
             backbone=deployed_backbone(config),
             image=ImageShape(size=list(image.size), channels=image.channels),
             output=Output(name=task.output, channels=task.outputs(one)),
@@ -147,7 +144,6 @@ class ExpertBuilder:
             data={part: len(indices) for part, indices in self.data.parts(one.name).items()},
             in_region=check,
             synthetic=self.run.manifest.synthetic,
-            grouped=one.grouped,
             source=source_of(self.run),
             equality=measured.equality,
             validation=measured.validation,

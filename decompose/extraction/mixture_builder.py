@@ -164,15 +164,7 @@ class MixtureBuilder:
 
     def _head(self, name: str, decision: Decision | None) -> Head:
         region = self.run.regions.get(name)
-        head = Head(
-            region=name,
-            task=region.task,
-            classes=list(region.classes),
-            modality=region.modality,
-            synthetic=region.synthetic,
-            grouped=region.grouped,
-            output=head_output(name),
-        )
+        head = Head(**Head.describing(region), synthetic=region.synthetic, output=head_output(name))
         return head if decision is None else head.with_changes(decision=decision)
 
     def _prediction(self, network: RouterNetwork, mixture: Mixture) -> RegionPrediction:

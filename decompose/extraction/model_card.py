@@ -46,8 +46,8 @@ def model_card(info: ExpertInfo) -> str:
 
 def _front_matter(info: ExpertInfo) -> str:
     results = [
-        {"type": name, "name": _NAMES[name], "value": round(value, 4)}
-        for name in _NAMES
+        {"type": name, "name": label, "value": round(value, 4)}
+        for name, label in _names(info).items()
         if (value := info.validation.value(name)) is not None
     ]
     dataset = {"name": f"{info.region}, validation split of the run", "type": "private"}
@@ -143,10 +143,16 @@ def _split(info: ExpertInfo) -> str:
     return "parts share no patient or group"
 
 
+def _names(info: ExpertInfo) -> dict[str, str]:
+    """Return the names of the metrics; k of the recall is the number of positive nodes, or the first one stated."""
+    stated = info.validation.recall_at if isinstance(info.validation, NodeScores) else []
+    return _NAMES | ({"recall_at_k": f"Recall among the first {stated[0].k} nodes"} if stated else {})
+
+
 def _metrics(info: ExpertInfo) -> str:
     found, equal = info.validation, info.equality
     lines = ["| metric | value | 95 % interval |", "|---|---|---|"]
-    names = _NAMES | ({"auroc": "AUROC (mean over labels)"} if isinstance(found, MultilabelScores) else {})
+    names = _names(info) | ({"auroc": "AUROC (mean over labels)"} if isinstance(found, MultilabelScores) else {})
     if isinstance(found, NodeScores):
         names |= {"ap": f"Average precision ({_list(list(found.labels))})"}
     if isinstance(found, SegmentationScores):
@@ -154,6 +160,8 @@ def _metrics(info: ExpertInfo) -> str:
     rows = [(label, found.value(name), found.ci[name]) for name, label in names.items() if name in found.ci]
     if isinstance(found, SegmentationScores):
         rows += [(f"Dice of {row.structure}", row.dice, row.ci["dice"]) for row in found.per_structure]
+    if isinstance(found, NodeScores):
+        rows += [(f"Recall among the first {row.k} nodes", row.recall, row.ci) for row in found.recall_at[1:]]
     if isinstance(found, MultilabelScores):
         rows += [(f"AUROC of {name}", row.auroc, row.ci["auroc"]) for name, row in found.labels.items()]
     for label, value, interval in rows:

@@ -17,7 +17,6 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.special import logit
 
 from lorkit.decompose.artifacts.arrays import Floats, Ints
-from lorkit.decompose.errors import DataError
 from lorkit.decompose.metrics import classification, multilabel
 from lorkit.decompose.metrics.bootstrap import (
     Resampling,
@@ -96,7 +95,7 @@ def scores(
     classes: Sequence[str],
     threshold: float | None = None,
     temperature: float = 1.0,
-    k: int | None = None,
+    recall_at: Sequence[int | float] = (),
     seed: int = 0,
     replicates: int = 1000,
 ) -> dict[str, Any]:
@@ -109,7 +108,8 @@ def scores(
         classes: Names of the C classes.
         threshold: Probability from which a case is of the second of two classes, from other cases.
         temperature: The logits are divided by it before softmax, from other cases.
-        k: Cases that can be looked at, for `recall_at_k`; None for as many as there are positive ones.
+        recall_at: Numbers of cases that can be looked at, or shares of all cases as floats. `recall_at_k` is of the
+            first; of none it is among as many as are positive.
         seed: Seed of the bootstrap.
         replicates: Bootstrap replicates of the 95 % intervals.
 
@@ -117,14 +117,13 @@ def scores(
         What `classification.scores` returns, of the probabilities at the temperature and of the answers at the
         threshold; `ap` and `recall_at_k`, means over the positive classes; `f1_macro`, the mean F1 score over all
         classes, and `gmean`, the geometric mean of their recalls; `ci` by metric; and `labels`, by positive class, as
-        of `multilabel.scores`, with `recall_at_k`, its `k`, and the `pr` curve.
+        of `multilabel.scores`, with `recall_at_k`, its `k`, and the `pr` curve. If stated also `recall_at`: for each
+        number or share `at`, the cases looked at `k` (at most all), the mean recall, and its interval `ci`.
 
     Raises:
-        DataError: Shapes do not match, a label is out of range, a logit is not finite, or `k` is no number of cases.
+        DataError: Shapes do not match, a label is out of range, or a logit is not finite.
     """
     label_N, logit_NC, group_N = check_scores(labels, logits, groups)
-    if k is not None and not 1 <= k <= len(label_N):
-        raise DataError(f"recall among the first {k}", required=f"1 to {len(label_N)} cases", fix="choose another k")
     answer_N = answers(logit_NC, threshold, temperature)
     again = {"seed": seed, "replicates": replicates}
     found = classification.scores(label_N, logit_NC / temperature, group_N, classes=classes, answers=answer_N, **again)
@@ -141,11 +140,8 @@ def scores(
     draws = resample(group_N, **again)
     once = Resampling(np.ones((1, draws.counts_RG.shape[1])), draws.group_N)
     point, spread = (_decided(label_N, answer_N, len(classes), which) for which in (once, draws))
-    recalls = [
-        [recall_at(own_N, score_N, which, k) for own_N, score_N in zip(members_NK.T, margin_NK.T, strict=True)]
-        for which in (once, draws)
-    ]
-    point["recall_at_k"], spread["recall_at_k"] = (mean_defined(np.stack(one, axis=1)) for one in recalls)
+    recalls, rows = _recalls(members_NK, margin_NK, (once, draws), recall_at)
+    point["recall_at_k"], spread["recall_at_k"] = (mean_defined(one) for one in recalls)
     found |= {"ap": table["ap"]} | {name: number(float(values[0])) for name, values in point.items()}
     found["ci"] |= {"ap": table["ci"]["ap"]}
     found["ci"] |= {name: None if found[name] is None else interval(values) for name, values in spread.items()}
@@ -155,11 +151,39 @@ def scores(
             found["ci"][name] = widen_if_degenerate(found["ci"][name], found[name], hidden)
     for column, row in enumerate(table["labels"].values()):
         own_N = members_NK[:, column]
-        row["recall_at_k"] = number(float(recalls[0][column][0]))
-        row["k"] = k or int(own_N.sum())
-        row["ci"]["recall_at_k"] = None if row["recall_at_k"] is None else interval(recalls[1][column])
+        row["recall_at_k"] = number(float(recalls[0][0, column]))
+        row["k"] = rows[0]["k"] if rows else int(own_N.sum())
+        row["ci"]["recall_at_k"] = None if row["recall_at_k"] is None else interval(recalls[1][:, column])
         row["pr"] = precision_recall(own_N, margin_NK[:, column], classification.CORNERS)
-    return found | {"labels": table["labels"]}
+    return found | {"labels": table["labels"]} | ({"recall_at": rows} if rows else {})
+
+
+def _recalls(
+    members_NK: NDArray[np.bool_],
+    margin_NK: Floats,
+    draws: tuple[Resampling, Resampling],
+    stated: Sequence[int | float],
+) -> tuple[tuple[Floats, Floats], list[dict[str, Any]]]:
+    """Return the recall at k of each positive class as it is (1, K) and resampled (R, K), and a row for each stated k.
+
+    The recall at k is that of the first stated number or share.
+    """
+    found: list[tuple[Floats, Floats]] = []
+    rows = []
+    total = len(margin_NK)
+    for at in stated or (None,):
+        k = None if at is None else max(1, round(at * total)) if isinstance(at, float) else min(at, total)
+        looked_at = k / total if k is not None and isinstance(at, float) else k
+        once, again = (
+            np.stack([recall_at(*pair, one, looked_at) for pair in zip(members_NK.T, margin_NK.T, strict=True)], axis=1)
+            for one in draws
+        )
+        found.append((once, again))
+        if at is not None:
+            recall = number(float(mean_defined(once)[0]))
+            ci = None if recall is None else interval(mean_defined(again))
+            rows.append({"at": at, "k": k, "recall": recall, "ci": ci})
+    return found[0], rows
 
 
 def scores_by_case(labels: ArrayLike, logits: ArrayLike) -> Floats:

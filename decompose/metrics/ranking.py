@@ -31,13 +31,22 @@ def average_precision(positive_N: NDArray[np.bool_], score_N: Floats, draws: Res
     return np.concatenate(parts)
 
 
-def recall_at(positive_N: NDArray[np.bool_], score_N: Floats, draws: Resampling, k: int | None = None) -> Floats:
-    """Return the share of positive cases among the k of the highest scores in each replicate, (R,).
+def recall_at(
+    positive_N: NDArray[np.bool_], score_N: Floats, draws: Resampling, looked_at: int | float | None = None
+) -> Floats:
+    """Return the share of the positive cases that are among those with the highest scores in each replicate, (R,).
 
-    Without `k` it is the number of positive cases of the replicate, so that recall equals precision. Cases of equal
-    score share the places that are left for them, so that their order does not matter; NaN without a positive case.
+    Cases of equal score share the places that are left for them, so that their order does not matter; NaN without a
+    positive case.
+
+    Args:
+        positive_N: (N,) which cases are positive.
+        score_N: (N,) scores.
+        draws: Replicates.
+        looked_at: Number of cases; a float is their share of the replicate's cases. None takes as many as are positive
+            in the replicate, so that recall equals precision.
     """
-    parts = [_recall_at(*_by_level(positive_N, score_N, draws, block), k) for block in draws.blocks()]
+    parts = [_recall_at(*_by_level(positive_N, score_N, draws, block), looked_at) for block in draws.blocks()]
     return np.concatenate(parts)
 
 
@@ -101,10 +110,15 @@ def _average_precision(positive_RL: Floats, negative_RL: Floats) -> Floats:
     return safe_divide(np.einsum("rl,rl->r", positive_RL[:, ::-1], precision_RL), positive_RL.sum(1))
 
 
-def _recall_at(positive_RL: Floats, negative_RL: Floats, k: int | None) -> Floats:
+def _recall_at(positive_RL: Floats, negative_RL: Floats, looked_at: int | float | None) -> Floats:
     weight_RL = (positive_RL + negative_RL)[:, ::-1]
     positives_R = positive_RL.sum(1)
-    places_R1 = np.full((len(positives_R), 1), float(k)) if k is not None else positives_R[:, None]
+    if looked_at is None:
+        places_R1 = positives_R[:, None]
+    elif isinstance(looked_at, float):
+        places_R1 = looked_at * weight_RL.sum(1, keepdims=True)
+    else:
+        places_R1 = np.full((len(positives_R), 1), float(looked_at))
     left_RL = np.clip(places_R1 - (np.cumsum(weight_RL, axis=1) - weight_RL), 0.0, weight_RL)
     share_RL = np.nan_to_num(safe_divide(left_RL, weight_RL))
     return safe_divide(np.einsum("rl,rl->r", positive_RL[:, ::-1], share_RL), positives_R)

@@ -112,6 +112,7 @@ class Node(Classification):
             classes=region.classes,
             threshold=stated.positive_from(region.classes),
             temperature=stated.temperature or 1.0,
+            recall_at=region.recall_at,
             seed=seed,
         )
         return NodeScores.model_validate(found)

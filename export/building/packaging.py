@@ -64,10 +64,7 @@ def network_info(source: ExportableNetwork, decision: Decision | None = None) ->
     parameters, macs = source.cost()
     info = ExportedNetwork(
         owner=source.owner,
-        region=source.region.name,
-        task=source.region.task,
-        modality=source.region.modality,
-        classes=list(source.region.classes),
+        **ExportedNetwork.describing(source.region),
         outputs=_outputs(source),
         image=ImageShape(size=list(recipe.size), channels=recipe.channels),
         recipe=recipe,
@@ -76,7 +73,6 @@ def network_info(source: ExportableNetwork, decision: Decision | None = None) ->
         parameters=parameters,
         macs=macs,
         synthetic=source.synthetic,
-        grouped=source.region.grouped,
     )
     info = info if decision is None else info.with_changes(decision=decision)
     return info if source.mixture is None else info.with_changes(mixture=source.mixture)

@@ -16,6 +16,7 @@ from small_graphs import graph_config, write_graph
 
 from lorkit.decompose import evaluate, extract, train
 from lorkit.decompose.data.prepared import PreparedRegion
+from lorkit.decompose.documents.evaluate import NodeEvaluation
 from lorkit.decompose.errors import DataError, UsageError
 from lorkit.decompose.runs import Run, open_run
 from lorkit.decompose.runs.locked_data import RunSplits
@@ -29,7 +30,8 @@ ONNX: dict[str, str] = {"target": "onnx", "profile": "cpu-generic"}
 def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
     """A RAGFormer of one epoch, extracted and exported; never write into it but measurements."""
     root = tmp_path_factory.mktemp("graphs")
-    found = open_run(train(graph_config(root), out=root / "runs").run)
+    config = graph_config(root, **{"regions.fraud.recall_at": "[0.1, 7, 500]"})
+    found = open_run(train(config, out=root / "runs").run)
     extract(found)
     export(found.path, **ONNX)
     return found
@@ -48,6 +50,23 @@ def test_scores_are_those_of_nodes(run: Run) -> None:
     block = evaluate(run.path).regions["fraud"]
     assert {"auroc", "ap", "f1_macro", "gmean", "recall_at_k"} <= set(block.ci)
     assert block.n == len(RunSplits(run).parts("fraud")["test"])
+
+
+def test_recall_is_among_the_stated_nodes_everywhere(run: Run) -> None:
+    document = evaluate(run.path)
+    block = document.regions["fraud"]
+    assert isinstance(block, NodeEvaluation)
+    assert [(row.at, row.k) for row in block.recall_at] == [(0.1, 4), (7, 7), (500, 40)]
+    assert block.recall_at_k == block.recall_at[0].recall
+    assert (block.recall_at[2].recall, block.labels["1"].k) == (1.0, 4)
+    assert any("has 40 nodes: recall_at 500 looks at all of them" in text for text in document.warnings)
+    alone = evaluate(run.experts_dir / "fraud", data=run.path.parent.parent / "fraud.npz").regions["fraud"]
+    assert [row.at for row in alone.recall_at] == [0.1, 7, 500]  # type: ignore[union-attr]
+    text = report(run.path).files[0].read_text(encoding="utf-8")
+    assert "0.1 of all" in text
+    card = (run.experts_dir / "fraud" / "README.md").read_text(encoding="utf-8")
+    assert "Recall among the first 4 nodes" in card
+    assert "as many as are positive" not in card
 
 
 def test_the_export_scores_like_the_expert_in_every_batch(run: Run) -> None:

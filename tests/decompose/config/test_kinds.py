@@ -39,7 +39,7 @@ IN_SECTIONS: dict[str, tuple[type[BaseModel], set[str]]] = {
 OTHER_VALUES: dict[str, Any] = {
     "structures": ("a",), "groups": "^(a)", "augment": False, "window": (0, 1), "intensity": "percentile",
     "pos_weight": "auto", "nsd_tolerance_mm": 2.0,
-    "relations": ("a",), "time": "t", "label": "y", "id": "i", "features": ("f",), "simulated": True,
+    "relations": ("a",), "time": "t", "label": "y", "id": "i", "features": ("f",), "simulated": True, "recall_at": 0.05,
 }  # fmt: skip
 NODES = {
     "relations": ["r"], "features": ["a"], "classes": 2, "hops": 1, "group_sizes": True, "keys": False, "timed": False,

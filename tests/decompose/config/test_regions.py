@@ -6,6 +6,20 @@ from pydantic import ValidationError
 from lorkit.decompose.config.regions import RegionConfig
 
 
+@pytest.mark.parametrize(("stated", "read"), [(50, (50,)), (0.02, (0.02,)), ([0.01, 100], (0.01, 100)), (None, None)])
+def test_numbers_and_shares_of_nodes(stated: object, read: object) -> None:
+    found = RegionConfig.model_validate({"data": "x", "recall_at": stated})
+    assert found.recall_at == read
+    again = RegionConfig.model_validate_json(found.model_dump_json())
+    assert [type(one) for one in again.recall_at or ()] == [type(one) for one in found.recall_at or ()]
+
+
+@pytest.mark.parametrize("wrong", [0, -1, 1.0, 1.5, 0.0, True, "10", [], [0.1, 0.1], [0.1, "a"], {"k": 1}])
+def test_other_numbers_of_nodes_are_refused(wrong: object) -> None:
+    with pytest.raises(ValidationError, match="of nodes"):
+        RegionConfig.model_validate({"data": "x", "recall_at": wrong})
+
+
 def test_one_path_is_a_list_of_one() -> None:
     assert RegionConfig(data="a.npz").data == ("a.npz",)
 

@@ -80,9 +80,31 @@ def test_scores_by_hand() -> None:
     pr = found["labels"]["fraud"]["pr"]
     assert pr["recall"] == pytest.approx([1 / 3, 2 / 3, 1.0], abs=1e-5)
     assert pr["precision"] == pytest.approx([1.0, 0.5, 0.5])
-    two = node.scores(label_N, np.stack([0 * margin_N, margin_N], 1), list("abcdef"), classes=TWO, k=2, replicates=20)
-    assert two["recall_at_k"] == pytest.approx(1 / 3)
-    assert two["labels"]["fraud"]["k"] == 2
+
+
+def test_recall_among_stated_numbers_and_shares_of_nodes() -> None:
+    label_N, logit_N2 = drawn(301)
+    group_N, margin_N = np.arange(301) // 3, logit_N2[:, 1] - logit_N2[:, 0]
+    stated = (0.05, 20, 0.001, 400)
+    found = node.scores(label_N, logit_N2, group_N, classes=TWO, recall_at=stated, replicates=50)
+    order_N = np.argsort(-margin_N)
+    for at, k, row in zip(stated, (15, 20, 1, 301), found["recall_at"], strict=True):
+        assert (row["at"], row["k"]) == (at, k)
+        assert row["recall"] == pytest.approx(label_N[order_N[:k]].sum() / label_N.sum())
+        assert row["ci"][0] <= row["recall"] <= row["ci"][1]
+    first = found["recall_at"][0]
+    assert (found["recall_at_k"], found["ci"]["recall_at_k"]) == (first["recall"], pytest.approx(first["ci"]))
+    assert found["labels"]["fraud"]["k"] == 15
+    assert "recall_at" not in node.scores(label_N, logit_N2, group_N, classes=TWO, replicates=2)
+
+
+def test_recall_of_several_classes_is_their_mean() -> None:
+    rng = np.random.default_rng(0)
+    label_N, logit_N3 = rng.integers(0, 3, 90), rng.normal(size=(90, 3))
+    found = node.scores(label_N, logit_N3, np.arange(90), classes=("a", "b", "c"), recall_at=(0.1,), replicates=5)
+    margin_N3 = logit_N3 - np.stack([np.logaddexp(*logit_N3[:, others].T) for others in ([1, 2], [0, 2], [0, 1])], 1)
+    recalls = [(label_N[np.argsort(-margin_N3[:, at])[:9]] == at).sum() / (label_N == at).sum() for at in range(3)]
+    assert found["recall_at"][0]["recall"] == pytest.approx(np.mean(recalls))
 
 
 def test_equal_scores_have_the_precision_of_chance() -> None:
@@ -158,7 +180,5 @@ def test_the_temperature_is_found_and_the_threshold_is_of_the_calibrated_probabi
 
 def test_bad_input_is_named() -> None:
     label_N, logit_N2 = drawn(10)
-    with pytest.raises(DataError, match="recall among the first 11"):
-        node.scores(label_N, logit_N2, np.arange(10), classes=TWO, k=11)
     with pytest.raises(DataError, match="labels from"):
         node.paired_drop(label_N - 1, logit_N2, logit_N2, np.arange(10))

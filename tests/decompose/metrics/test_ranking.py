@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lorkit.decompose.metrics.bootstrap import Resampling, resample
-from lorkit.decompose.metrics.ranking import auroc, average_precision, placements
+from lorkit.decompose.metrics.ranking import auroc, average_precision, placements, recall_at
 
 CASES = st.lists(st.tuples(st.booleans(), st.integers(0, 5)), min_size=1, max_size=14)
 
@@ -51,3 +51,21 @@ def test_a_replicate_is_the_measure_of_the_drawn_groups() -> None:
             chosen = np.repeat(np.arange(12), counts_G[groups].astype(int))
             wanted = counted(positive[chosen].tolist(), score[chosen].tolist())
             assert found == pytest.approx(wanted, nan_ok=True)
+
+
+def test_a_share_is_of_the_cases_of_each_replicate() -> None:
+    rng = np.random.default_rng(0)
+    positive_N, score_N = rng.random(60) < 0.3, rng.normal(size=60)
+    group_N = np.sort(rng.integers(0, 7, 60))  # of unequal size, so replicates have different numbers of cases
+    draws = resample(group_N, seed=0, replicates=20)
+    for looked_at in (0.2, 9, None):
+        found_R = recall_at(positive_N, score_N, draws, looked_at)
+        for counts_G, found in zip(draws.counts_RG, found_R, strict=True):
+            copies = np.repeat(np.arange(60), counts_G[draws.group_N].astype(int))
+            left = {0.2: 0.2 * len(copies), 9: 9.0, None: float(positive_N[copies].sum())}[looked_at]
+            hits = 0.0
+            for score in sorted(set(score_N[copies]), reverse=True):  # copies of a case share the places that are left
+                level = copies[score_N[copies] == score]
+                taken = min(left, len(level))
+                hits, left = hits + positive_N[level].mean() * taken, left - taken
+            assert found == pytest.approx(hits / positive_N[copies].sum())

@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import json
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -9,7 +12,7 @@ from lorkit.decompose.documents.network import RegionInfo
 from lorkit.decompose.documents.scores import NodeScores
 from lorkit.decompose.errors import UsageError
 from lorkit.decompose.metrics import node
-from lorkit.decompose.regions import Region
+from lorkit.decompose.regions import Region, RegionSet
 from lorkit.decompose.tasks import get_task, headline, headline_name
 
 ACCOUNTS = Region(name="accounts", task="node", classes=("honest", "fraud"))
@@ -29,6 +32,19 @@ def test_the_loss_is_cross_entropy_of_one_softmax() -> None:
     logits, target = torch.randn(5, 2, generator=torch.Generator().manual_seed(0)), torch.tensor([0, 1, 1, 0, 1])
     torch.testing.assert_close(TASK.loss(logits, target), F.cross_entropy(logits, target, reduction="none"))
     assert (TASK.outputs(ACCOUNTS), TASK.exclusive, TASK.dense) == (2, True, False)
+
+
+def test_compared_figures_keep_the_recall_among_stated_nodes() -> None:
+    label_N, logit_N2, groups = drawn(200)
+    region = replace(ACCOUNTS, recall_at=(0.05, 30))
+    found = TASK.scores(region, label_N, logit_N2, groups)
+    assert [(row.at, row.k) for row in found.figures.recall_at] == [(0.05, 10), (30, 30)]
+    assert found.figures.to_json()["recall_at_k"] == found.recall_at[0].recall
+    (stored,) = RegionSet.from_json(json.loads(json.dumps(RegionSet([region]).to_json())))
+    assert stored == region
+    assert RegionInfo(**RegionInfo.describing(region), synthetic=False).as_region() == region
+    (older,) = RegionSet.from_json([{"name": "accounts", "task": "node", "classes": ["honest", "fraud"]}])
+    assert older.recall_at == ()
 
 
 def test_the_headline_is_average_precision_by_every_way() -> None:
