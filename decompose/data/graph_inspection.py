@@ -5,6 +5,7 @@ A random split of a graph tells little about new entities: the labels of the sam
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TypedDict
 
 import numpy as np
@@ -71,6 +72,13 @@ def inspect_graph(samples: NodeSamples, split: SplitConfig) -> GraphInspection:
     }
 
 
+def leakage_rows(graph: Graph, parts: Sequence[str | None]) -> list[LeakageRow]:
+    """Return by relation what training neighbours say about the test nodes; `parts` has the part of each node."""
+    return [
+        {"relation": row.relation, "exposed": row.share, "right": row.right} for row in measure_leakage(graph, parts)
+    ]
+
+
 def _relation(relation: Relation) -> RelationInspection:
     if isinstance(relation, Edges):
         matrix = relation.neighbours
@@ -88,9 +96,6 @@ def _split(graph: Graph, kind: str, split: SplitConfig, *, chosen: bool) -> Spli
         found = split_graph(graph, kind, entities=entities)
     except DataError as error:
         return {"chosen": chosen, "parts": {}, "leakage": [], "refused": str(error)}
-    rows: list[LeakageRow] = [
-        {"relation": row.relation, "exposed": row.share, "right": row.right}
-        for row in measure_leakage(graph, found.parts)
-    ]
+    rows = leakage_rows(graph, found.parts)
     parts = {part: len(found.nodes(part)) for part in ("train", "val", "test")}
     return {"chosen": chosen, "parts": parts, "leakage": rows, "refused": None}

@@ -13,6 +13,7 @@ from lorkit.decompose.documents.base import Digest, Document, Interval, Part, Pa
 from lorkit.decompose.documents.changes import Changes
 from lorkit.decompose.documents.evaluate import ModelName
 from lorkit.decompose.documents.gate import GateDocument
+from lorkit.decompose.documents.graphs import GraphFacts
 from lorkit.decompose.documents.report_row import MixtureRow, ReportRow
 from lorkit.decompose.documents.scores import (
     ClassScores,
@@ -173,6 +174,8 @@ class ReportDocument(Document):
     """Exports of networks for several regions."""
     summary: ReportSummary
     evaluations: Evaluations
+    graphs: dict[str, GraphFacts] = {}
+    """By region that is a graph."""
     pictures: dict[str, list[Picture]]
     training: list[EpochRow]
     gate: ReportedGate | None

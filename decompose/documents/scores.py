@@ -50,6 +50,15 @@ class PrecisionRecall(Part):
     precision: Annotated[list[Share], Field(min_length=1)]
 
 
+class ScoreHistogram(Part):
+    """Cases of a class and all others by calibrated probability, in bins that are equally wide in log-odds."""
+
+    edges: Annotated[list[Share], Field(min_length=2)]
+    """Between the bins, one more than there are."""
+    positive: list[int]
+    negative: list[int]
+
+
 class MaskFigures(Part):
     """Scores of masks as `predict` writes them: on the grid of each image, against the original mask."""
 
@@ -115,6 +124,8 @@ class PositiveScores(LabelScores):
     k: int
     """The number of positive cases, unless `recall_at` of the region states another one."""
     pr: PrecisionRecall | None = None
+    histogram: ScoreHistogram | None = None
+    """Null where it was not stored."""
 
 
 class Figures(Part):

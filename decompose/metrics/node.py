@@ -32,6 +32,7 @@ from lorkit.decompose.metrics.paired import PairedDrop, unseen_bound, widen_if_d
 from lorkit.decompose.metrics.paired_precision import case_values, paired_precision, precision_rate
 from lorkit.decompose.metrics.ranking import precision_recall, recall_at
 from lorkit.decompose.metrics.rates import Rate
+from lorkit.decompose.metrics.score_histogram import score_histogram
 from lorkit.decompose.metrics.thresholds import Chosen, Policy, choose_threshold
 
 HEADLINE = ("ap", "auroc", "recall_at_k", "f1_macro", "gmean", "accuracy", "balanced_accuracy", "ece", "brier")
@@ -117,8 +118,9 @@ def scores(
         What `classification.scores` returns, of the probabilities at the temperature and of the answers at the
         threshold; `ap` and `recall_at_k`, means over the positive classes; `f1_macro`, the mean F1 score over all
         classes, and `gmean`, the geometric mean of their recalls; `ci` by metric; and `labels`, by positive class, as
-        of `multilabel.scores`, with `recall_at_k`, its `k`, and the `pr` curve. If stated also `recall_at`: for each
-        number or share `at`, the cases looked at `k` (at most all), the mean recall, and its interval `ci`.
+        of `multilabel.scores`, with `recall_at_k`, its `k`, the `pr` curve, and the `histogram` of the probabilities.
+        If stated also `recall_at`: for each number or share `at`, the cases looked at `k` (at most all), the mean
+        recall, and its interval `ci`.
 
     Raises:
         DataError: Shapes do not match, a label is out of range, or a logit is not finite.
@@ -155,6 +157,7 @@ def scores(
         row["k"] = rows[0]["k"] if rows else int(own_N.sum())
         row["ci"]["recall_at_k"] = None if row["recall_at_k"] is None else interval(recalls[1][:, column])
         row["pr"] = precision_recall(own_N, margin_NK[:, column], classification.CORNERS)
+        row["histogram"] = score_histogram(own_N, margin_NK[:, column] / temperature)
     return found | {"labels": table["labels"]} | ({"recall_at": rows} if rows else {})
 
 

@@ -95,6 +95,11 @@ def count(value: float | None) -> str:
     return f"{value:.0f}"
 
 
+def thousands(value: float | None) -> str:
+    """Return a whole number with separators: 5,403."""
+    return DASH if value is None else f"{value:,.0f}"
+
+
 def size(value: float | None) -> str:
     """Return a number of bytes in decimal units: 44.7 MB."""
     if value is None:
@@ -140,7 +145,7 @@ def mark(verdict: str | None) -> str:
 
 
 _NAMED = (
-    metric, heading, number, signed, change, change_span, shown, inline_png, span, percent, count, code,
+    metric, heading, number, signed, change, change_span, shown, inline_png, span, percent, count, thousands, code,
     mark, moment,
 )  # fmt: skip
 FILTERS: dict[str, Callable[..., Any]] = {one.__name__: one for one in _NAMED} | {"bytes": size, "md": markdown}

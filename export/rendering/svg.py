@@ -6,7 +6,7 @@ Colours are CSS classes and custom properties of the page, so one drawing serves
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from markupsafe import Markup, escape
@@ -73,7 +73,10 @@ class Scale:
 
 @dataclass(frozen=True)
 class Plot:
-    """An area with two axes: horizontal grid lines, tick labels, axis titles."""
+    """An area with two axes: horizontal grid lines, tick labels, axis titles.
+
+    `x_labels` are labels by value, in place of round values.
+    """
 
     x: Scale
     y: Scale
@@ -81,6 +84,7 @@ class Plot:
     y_title: str
     x_count: int = 5
     y_count: int = 4
+    x_labels: Mapping[float, str] | None = None
 
     def axes(self) -> list[Markup]:
         """Draw grid, ticks and titles."""
@@ -90,9 +94,10 @@ class Plot:
             at = self.y(value)
             parts.append(tag("line", x1=left, x2=right, y1=at, y2=at, class_="grid"))
             parts.append(tag("text", label(value), x=left - 6, y=at + 3.5, class_="tick", text_anchor="end"))
-        for value in self.x.ticks(self.x_count):
+        labels = self.x_labels if self.x_labels is not None else {at: label(at) for at in self.x.ticks(self.x_count)}
+        for value, text in labels.items():
             parts.append(tag("line", x1=self.x(value), x2=self.x(value), y1=bottom, y2=bottom + 4, class_="axis"))
-            parts.append(tag("text", label(value), x=self.x(value), y=bottom + 15, class_="tick", text_anchor="middle"))
+            parts.append(tag("text", text, x=self.x(value), y=bottom + 15, class_="tick", text_anchor="middle"))
         middle = (left + right) / 2
         parts.append(tag("text", self.x_title, x=middle, y=bottom + 30, class_="name", text_anchor="middle"))
         parts.append(tag("text", self.y_title, x=left - 34, y=top - 8, class_="name"))

@@ -32,6 +32,7 @@ from lorkit.decompose.runs import Run, exports_of
 from lorkit.decompose.runs.locked_data import RunSplits
 from lorkit.decompose.tasks import headline_name
 from lorkit.export.gating.record import read_verdicts
+from lorkit.export.reporting.graphs import graphs_of
 from lorkit.export.reporting.measurements import answers_as_network, evaluations_of, latencies_of, scores_of
 from lorkit.export.reporting.pictures import pictures_of
 from lorkit.export.reporting.provenance import chain_of, commands_for, commands_of, orphans
@@ -68,6 +69,7 @@ def report_document(run_splits: RunSplits, *, on_event: Listener) -> ReportDocum
     exports = [one for one in found if one.info.mixture is None]
     latencies = latencies_of(run, found, warnings, on_event)
     scores = scores_of(run_splits, exports, warnings, on_event)
+    graphs = graphs_of(run_splits, warnings, on_event)
     table = _Measured(run, metrics, evaluations, latencies, scores).rows(exports)
     if not found:
         warnings.append("Nothing is exported yet: sizes and latencies are missing. Run `decompose export`.")
@@ -88,6 +90,7 @@ def report_document(run_splits: RunSplits, *, on_event: Listener) -> ReportDocum
         mixtures=[_mixture_row(run, one, latencies) for one in found if one.info.mixture is not None],
         summary=savings_of(table),
         evaluations=Evaluations(**{model: _tables(found) for model, found in evaluations.items()}),
+        graphs=graphs,
         pictures=pictures_of(exports),
         training=run.metrics,
         gate=gate,

@@ -148,8 +148,12 @@ def test_it_is_timed_judged_and_reported(run: Run) -> None:
     assert document.regions["fraud"].accuracy is not None
     assert document.regions["fraud"].accuracy.drop == 0.0
     written = report(run.path)
-    text = written.files[0].read_text(encoding="utf-8")
-    assert "AP" in text
+    html, markdown = (path.read_text(encoding="utf-8") for path in written.files[:2])
+    for title in ("Precision and recall", "ROC", "Recall at k", "Calibration", "Scores of the expert"):
+        assert f"<h4>{title}</h4>" in html
+    assert "the split of this run" in html
+    assert "| stated, of this run |" in markdown
+    assert report(run.path).up_to_date
 
 
 def test_another_graph_is_scored_whole(run: Run, tmp_path: Path) -> None:

@@ -12,10 +12,10 @@ from lorkit.decompose.documents.gate import Accuracy, GateDocument, Latency
 from lorkit.decompose.documents.measured import Subject
 from lorkit.decompose.documents.report import Evaluations, RegionTables, ReportDocument
 from lorkit.decompose.documents.report_row import ReportRow
-from lorkit.decompose.documents.scores import ClassScores
+from lorkit.decompose.documents.scores import ClassScores, PositiveScores
 from lorkit.decompose.events import EpochRow
 from lorkit.export.rendering.formatting import metric
-from lorkit.export.reporting.charts import heat_map, latency_samples, panels, roc, tradeoff
+from lorkit.export.reporting.charts import heat_map, latency_samples, panels, ranking, roc, score_histograms, tradeoff
 
 _TERMS = {
     "ce": "cross-entropy",
@@ -44,6 +44,10 @@ class Drawings:
     trade: dict[str, Markup]
     calibration: dict[str, Markup]
     roc: dict[str, Markup]
+    precision_recall: dict[str, Markup]
+    recall_by_number: dict[str, Markup]
+    histograms: dict[str, dict[str, Markup]]
+    """By region and positive class."""
     training: dict[str, dict[str, Markup]]
 
 
@@ -56,6 +60,15 @@ def draw(document: ReportDocument) -> Drawings:
         trade=draw_trade(document.table, document.headline),
         calibration={name: _calibration(index, name, tables[name]) for name, index in places.items()},
         roc={name: _roc(index, name, tables[name]) for name, index in places.items()},
+        precision_recall={
+            name: ranking.precision_recall_curves(f"pr-{index}", name, _positive(tables[name]))
+            for name, index in places.items()
+        },
+        recall_by_number={
+            name: ranking.recall_by_number(f"found-{index}", name, _positive(tables[name]))
+            for name, index in places.items()
+        },
+        histograms={name: _histograms(index, name, tables[name]) for name, index in places.items()},
         training=draw_training(document.training, places),
     )
 
@@ -220,6 +233,27 @@ def _roc(index: int, region: str, tables: Mapping[str, RegionTables]) -> Markup:
         if one.per_class or one.labels
     }
     return roc.roc_curves(f"roc-{index}", region, rows) if rows else _NOTHING
+
+
+def _positive(tables: Mapping[str, RegionTables]) -> dict[str, dict[str, PositiveScores]]:
+    """Return the scores of the positive classes of nodes by owner and class; those of other tasks are none."""
+    found = {
+        owner: {name: row for name, row in (one.labels or {}).items() if isinstance(row, PositiveScores)}
+        for owner, one in tables.items()
+    }
+    return {owner: rows for owner, rows in found.items() if rows}
+
+
+def _histograms(index: int, region: str, tables: Mapping[str, RegionTables]) -> dict[str, Markup]:
+    """Draw the scores of each positive class of nodes, by the first owner that was measured."""
+    rows = next(iter(_positive(tables).values()), {})
+    return {
+        name: score_histograms.histogram(
+            f"scores-{index}-{at}", f"{region}: scores of {name}", row.histogram, row.threshold
+        )
+        for at, (name, row) in enumerate(rows.items())
+        if row.histogram is not None
+    }
 
 
 def _labels(tables: RegionTables) -> list[ClassScores]:
