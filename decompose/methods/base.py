@@ -138,6 +138,7 @@ class Method(ABC):
         finds_region: Whether its network finds the region of an image.
         routed: Whether a router answers images of an unknown region.
         without_foundation: Whether its runs have no foundation, because its network could be one itself.
+        of_graphs: Whether it is for regions that are graphs.
     """
 
     name: str
@@ -147,6 +148,7 @@ class Method(ABC):
     finds_region: bool = False
     routed: bool = False
     without_foundation: bool = False
+    of_graphs: bool = False
 
     def phases(self, regions: RegionSet) -> list[RegionSet]:
         """Return the sets of regions that are trained together, one after another."""

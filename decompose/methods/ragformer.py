@@ -6,28 +6,29 @@ of further runs (`foundation.weights`), from which `rd` makes a small student an
 
 from __future__ import annotations
 
-from lorkit.decompose.config import Config
-from lorkit.decompose.errors import UsageError
-from lorkit.decompose.methods.baselines.students import SharedStudent
-from lorkit.decompose.models.regional import RegionalModel
-from lorkit.decompose.regions import RegionSet
+from lorkit.decompose.methods.graphs.base import NodeStudent
+from lorkit.decompose.models.backbones.graphs.ragformer import Sizes
+from lorkit.decompose.models.backbones.graphs.variants import changed_ragformer
+
+ABLATIONS: dict[str, Sizes] = {
+    "ragformer-no-mixing": {"mixing": False},
+    "ragformer-no-topology": {"topology": False},
+    "ragformer-no-fusion": {"fusion": False},
+    "ragformer-no-group-sizes": {"group_sizes": False},
+    "ragformer-no-label-dropout": {"label_dropout": 0.0},
+}
+"""Names in a comparison of RAGFormers that lack one part."""
 
 
-class RagformerMethod(SharedStudent):
+class RagformerMethod(NodeStudent):
     """`ragformer`: cross-entropy of every graph on one network."""
 
     name = "ragformer"
-    without_foundation = True
 
-    def network(self, config: Config, regions: RegionSet) -> RegionalModel:
-        """Build the network with a head for each graph; raise UsageError for regions of images."""
-        if not config.image.nodes:
-            raise UsageError(
-                f"method {self.name} for images",
-                required="regions that are graphs",
-                fix="choose another method, such as lorkd, or name a graph as data",
-            )
-        return super().network(config, regions)
+
+def ablation_settings(name: str, backbone: str) -> tuple[str, ...]:
+    """Return the `a.b=c` settings of an ablation of the RAGFormer `backbone`, or of the default one."""
+    return (f"student.backbone={changed_ragformer(backbone, **ABLATIONS[name])}",)
 
 
 METHOD = RagformerMethod()

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from lorkit.decompose.errors import UsageError, unknown
 from lorkit.decompose.models.backbones.densenet import densenet121
 from lorkit.decompose.models.backbones.gated_encoders import Encoders, GatedEncoders, new_gate, parse_gated
-from lorkit.decompose.models.backbones.graphs.mlp import node_mlp
+from lorkit.decompose.models.backbones.graphs.mlp import node_mlp, node_mlp_own
 from lorkit.decompose.models.backbones.graphs.ragformer import ragformer
 from lorkit.decompose.models.backbones.graphs.variants import parse_ragformer
 from lorkit.decompose.models.backbones.outputs import feature_width, image_shape_of, stacked_width
@@ -60,6 +60,7 @@ class Known(NamedTuple):
 BACKBONES: dict[str, Known] = {
     "densenet121": Known(densenet121, (2, 3)),
     "node_mlp": Known(node_mlp, (3,), nodes=True),
+    "node_mlp_own": Known(node_mlp_own, (3,), nodes=True),
     "ragformer": Known(ragformer, (3,), nodes=True),
     "resnet18": Known(lambda channels, image_size: resnet18(channels)),
     "resnet18_3d": Known(lambda channels, image_size: resnet18_3d(channels), (3,)),

@@ -29,7 +29,7 @@ SMALL = (
 )
 
 
-OF_IMAGES = [name for name in METHODS if name != "ragformer"]
+OF_IMAGES = [name for name, method in METHODS.items() if not method.of_graphs]
 
 
 def config_of(method: str, *overrides: str) -> tuple[Config, RegionSet]:

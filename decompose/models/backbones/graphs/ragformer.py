@@ -89,6 +89,7 @@ class Sizes(TypedDict, total=False):
     mixing: bool
     topology: bool
     fusion: bool
+    group_sizes: bool
 
 
 class Ragformer(nn.Module):
@@ -108,6 +109,7 @@ class Ragformer(nn.Module):
         mixing: Whether own tokens are mixed across relations.
         topology: Whether there are topology networks.
         fusion: Whether there is attention over the tokens of both encoders; else the features are their sum.
+        group_sizes: Whether it sees the number of neighbours, and not their mean features alone.
 
     Attributes:
         feature_dim: R*E.
@@ -133,6 +135,7 @@ class Ragformer(nn.Module):
         mixing: bool = True,
         topology: bool = True,
         fusion: bool = True,
+        group_sizes: bool = True,
     ) -> None:
         if min(width, feedforward, layers, heads) < 1 or width % heads:
             raise UsageError(
@@ -149,6 +152,7 @@ class Ragformer(nn.Module):
         super().__init__()
         self.feature_dim = shape.relations * width
         self.hide_labels = LabelDropout(label_dropout)
+        self.group_sizes = group_sizes
         self.embedding = TokenEmbedding(shape, width, dropout)
         sizes = (shape.relations, width, feedforward, heads, dropout)
         self.layers = nn.Sequential(
@@ -167,6 +171,8 @@ class Ragformer(nn.Module):
     def embed(self, x: Tensor) -> tuple[Tensor, Tensor | None]:
         """Return the tokens (N, R, T, E) before the first layer, and the topology of each relation (N, R, E)."""
         x = self.hide_labels(x)
+        if not self.group_sizes:
+            x = torch.cat((x[..., :-1], torch.zeros_like(x[..., -1:])), -1)
         return self.embedding(group_tokens(x)), None if self.topology is None else self.topology(x)
 
     def pooled(self, own_NR1E: Tensor, topology_NRE: Tensor | None) -> Tensor:

@@ -24,6 +24,11 @@ def ragformer_name(**sizes: Unpack[Sizes]) -> str:
     return f"{NAME}:{','.join(texts)}" if texts else NAME
 
 
+def changed_ragformer(name: str, **sizes: Unpack[Sizes]) -> str:
+    """Return the name of a RAGFormer with some sizes changed; of another backbone that of the default one."""
+    return ragformer_name(**cast(Sizes, {**(parse_ragformer(name) or {}), **sizes}))
+
+
 def parse_ragformer(name: str) -> Sizes | None:
     """Return the sizes that a name states; None for the name of another backbone.
 

@@ -115,6 +115,16 @@ def test_labels_are_hidden_in_training_only() -> None:
     assert not torch.allclose(model(x), model(hidden))
 
 
+def test_the_number_of_neighbours_is_hidden_on_request() -> None:
+    x = nodes(4)
+    changed = x.clone()
+    changed[..., -1] += 1
+    for hidden in (True, False):
+        model = of(x, group_sizes=not hidden).eval()
+        assert torch.equal(model(x), model(changed)) is hidden
+    assert torch.equal(model(x), model(x.clone()))
+
+
 @pytest.mark.parametrize("shape", SHAPES)
 def test_a_node_has_one_score_in_any_batch_and_order(shape: tuple[int, int, int]) -> None:
     x = nodes(9, *shape)

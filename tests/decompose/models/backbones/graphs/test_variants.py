@@ -9,14 +9,14 @@ from hypothesis import strategies as st
 
 from lorkit.decompose.errors import UsageError
 from lorkit.decompose.models.backbones.graphs.ragformer import Ragformer, ragformer
-from lorkit.decompose.models.backbones.graphs.variants import parse_ragformer, ragformer_name
+from lorkit.decompose.models.backbones.graphs.variants import changed_ragformer, parse_ragformer, ragformer_name
 from lorkit.decompose.models.backbones.registry import build_backbone
 
 WHOLE, PROBABILITY = st.integers(1, 10**6), st.floats(0, 1, exclude_max=True)
 SIZES = {
     **dict.fromkeys(("width", "feedforward", "layers", "heads"), WHOLE),
     **dict.fromkeys(("dropout", "topology_dropout", "label_dropout"), PROBABILITY),
-    **dict.fromkeys(("mixing", "topology", "fusion"), st.booleans()),
+    **dict.fromkeys(("mixing", "topology", "fusion", "group_sizes"), st.booleans()),
 }
 DEFAULTS = Ragformer.__init__.__kwdefaults__
 
@@ -31,6 +31,13 @@ def test_names_are_short_and_in_one_order() -> None:
     assert ragformer_name(topology=False, width=32) == "ragformer:width=32,topology=false"
     assert parse_ragformer("ragformer") == {}
     assert parse_ragformer("ragformers") is None
+
+
+def test_a_change_keeps_the_other_sizes() -> None:
+    assert changed_ragformer("ragformer:width=32,topology=false", mixing=False) == (
+        "ragformer:width=32,mixing=false,topology=false"
+    )
+    assert changed_ragformer("resnet18", fusion=False) == "ragformer:fusion=false"
 
 
 def test_a_network_is_built_from_its_name() -> None:

@@ -1,0 +1,1 @@
+"""Baselines of RAGFormer on graphs: one file for each."""
