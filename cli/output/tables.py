@@ -67,12 +67,12 @@ def interval(value: Any, bounds: Sequence[Any] | None) -> str:
     return number(value) if not bounds else f"{number(value)} [{number(bounds[0])}, {number(bounds[1])}]"
 
 
-def warnings(texts: Iterable[str], *, synthetic: bool = False) -> None:
-    """Print the warnings of a document, one line each."""
+def warnings(texts: Iterable[str], *, synthetic: bool = False, nodes: bool = False) -> None:
+    """Print the warnings of a document, one line each; `nodes` says that its cases are nodes of graphs."""
     for text in dict.fromkeys(texts):
         line(f"warning: {text}")
     if synthetic:
-        line("SYNTHETIC: made from phantom images; not for use on patients")
+        line(f"SYNTHETIC: made from {'simulated data' if nodes else 'phantom images; not for use on patients'}")
 
 
 def comparison(document: CompareDocument) -> None:
@@ -80,7 +80,8 @@ def comparison(document: CompareDocument) -> None:
     teacher = document.foundation
     regions = list(document.rows[0].regions)
     metric = document.metric
-    columns = ("method", "fraction", "seeds", "mean", "sd", *regions, "parameters", "MACs", "bytes", "seconds")
+    beside = ("auroc",) if document.nodes else ()
+    columns = ("method", "fraction", "seeds", "mean", "sd", *beside, *regions, "parameters", "MACs", "bytes", "seconds")
     rows = [
         [
             row.label,
@@ -88,6 +89,7 @@ def comparison(document: CompareDocument) -> None:
             row.seeds,
             interval(row.value(metric), row.ci),
             row.sd,
+            *(getattr(row, key) for key in beside),
             *row.regions.values(),
             *(getattr(row, key) for key in ("parameters", "macs", "deployed_bytes", "train_seconds")),
         ]
@@ -97,7 +99,8 @@ def comparison(document: CompareDocument) -> None:
         scores = [teacher.regions[name].value(metric) for name in regions]
         costs = [getattr(teacher, key) for key in ("parameters", "macs", "deployed_bytes")]
         mean = interval(teacher.value(metric), teacher.ci)
-        rows.append(["foundation", None, None, mean, None, *scores, *costs, None])
+        others = (getattr(teacher, key) for key in beside)
+        rows.append(["foundation", None, None, mean, None, *others, *scores, *costs, None])
     table(f"{document.metric_in_words} on the {document.split} split; costs as deployed", columns, rows)
     exposed = [
         [row.label, row.fraction, *(f"{one.steps:,} / {one.images:,}" for one in map(row.exposure.get, regions) if one)]
@@ -106,7 +109,7 @@ def comparison(document: CompareDocument) -> None:
     ]
     if exposed:
         table(
-            "training of each region: optimiser steps that held it / its images",
+            f"training of each region: optimiser steps that held it / its {'nodes' if document.nodes else 'images'}",
             ("method", "fraction", *regions),
             exposed,
         )
@@ -126,7 +129,7 @@ def comparison(document: CompareDocument) -> None:
     if pairs:
         columns = ("baseline", "candidate", "fraction", "drop", "regions won", "regions lost")
         table("drop from baseline to candidate, mean over regions", columns, pairs)
-    warnings(document.warnings, synthetic=document.synthetic)
+    warnings(document.warnings, synthetic=document.synthetic, nodes=document.nodes)
 
 
 def inspection(document: Inspection) -> None:

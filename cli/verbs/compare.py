@@ -12,7 +12,13 @@ from lorkit.cli import options
 
 def compare(
     config: options.ConfigPath = None,
-    methods: Annotated[str, typer.Option(metavar="NAME,NAME", help="Methods to compare.")] = "stl,mtl,lorkd",
+    methods: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME,NAME",
+            help="Methods to compare. Default: stl, mtl, lorkd; of graphs RAGFormer and its baselines.",
+        ),
+    ] = None,
     variant: Annotated[
         list[str] | None,
         typer.Option(
@@ -53,7 +59,7 @@ def compare(
     with ProgressLine() as progress:
         document = run_all(
             loaded,
-            methods=options.comma_separated(methods),
+            methods=None if methods is None else options.comma_separated(methods),
             variants=variant or (),
             seeds=options.whole_numbers("--seeds", seeds),
             fractions=options.fractions("--fractions", fractions),

@@ -25,7 +25,9 @@ class DeployedCosts(Part):
     """Costs of the largest of the regions' deployed networks."""
 
     parameters: int
+    """Of trees the number of their nodes."""
     macs: int
+    """Of one image or node; of trees the most comparisons."""
     deployed_bytes: int
 
 
@@ -47,7 +49,7 @@ class Headline(Part):
 
     balanced_accuracy: Share | None = None
     auroc: Share | None = None
-    """Of multilabel regions."""
+    """Of multilabel regions, and beside `ap`."""
     ap: Share | None = None
     """Of regions of nodes."""
     dice: Share | None = None
@@ -226,4 +228,9 @@ class CompareDocument(Document):
     @property
     def metric_in_words(self) -> str:
         """The metric without its underscore."""
-        return self.metric.replace("_", " ")
+        return {"ap": "AP"}.get(self.metric, self.metric.replace("_", " "))
+
+    @property
+    def nodes(self) -> bool:
+        """Whether the compared cases are nodes of graphs."""
+        return self.metric == "ap"

@@ -179,9 +179,9 @@ def sheet(title: str, said: str, body: Sequence[Markup], *, height: float = HEIG
     return drawn.replace("<svg ", '<svg xmlns="http://www.w3.org/2000/svg" ', 1) + "\n"
 
 
-def watermark(synthetic: bool) -> list[Markup]:
-    """Return the watermark of phantom results."""
-    text = "SYNTHETIC: drawn phantoms, not patients"
+def watermark(synthetic: bool, *, nodes: bool = False) -> list[Markup]:
+    """Return the watermark of results on phantoms, or on simulated nodes of graphs."""
+    text = "SYNTHETIC: simulated data" if nodes else "SYNTHETIC: drawn phantoms, not patients"
     return [tag("text", text, x=WIDTH - RIGHT, y=TOP - 8, class_="mark", text_anchor="end")] if synthetic else []
 
 

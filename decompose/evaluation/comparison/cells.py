@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -25,16 +25,20 @@ from lorkit.decompose.artifacts.arrays import Ints
 from lorkit.decompose.config import Config
 from lorkit.decompose.data import PreparedRegion
 from lorkit.decompose.data.fractions import take_fraction
-from lorkit.decompose.documents.compare import CellDocument, CellHead, CellRow, Exposure, TrainedCosts
-from lorkit.decompose.documents.scores import TaskFigures
+from lorkit.decompose.documents.compare import CellDocument, CellHead, CellRow, Exposure
 from lorkit.decompose.evaluation.comparison.compared_methods import ComparedMethod, settings_digest
 from lorkit.decompose.evaluation.comparison.comparison_data import ComparisonData
-from lorkit.decompose.evaluation.comparison.costs import deployed_cost
-from lorkit.decompose.evaluation.comparison.unknown_region import score_without_regions
-from lorkit.decompose.evaluation.inference import collect_score_inputs
-from lorkit.decompose.evaluation.scoring import task_scores
+from lorkit.decompose.evaluation.comparison.measuring import (
+    PREDICTED,
+    UNKNOWN,
+    Evidence,
+    Measured,
+    measure_fitted,
+    measure_trained,
+)
 from lorkit.decompose.events import Listener
 from lorkit.decompose.methods import get_method, needs_foundation
+from lorkit.decompose.methods.graphs.base import FittedBaseline
 from lorkit.decompose.runs.live_model import deploys_foundation
 from lorkit.decompose.tasks import ScoreInputs, get_task
 from lorkit.decompose.training.exposure import exposure_of, with_joint_steps
@@ -46,10 +50,6 @@ if TYPE_CHECKING:
     from lightning_fabric import Fabric
 
 ScoreInputsByRegion = Mapping[str, ScoreInputs]
-Evidence = dict[str, dict[str, NDArray[Any]]]
-"""By part of the data: score inputs by region, those where the region is unknown, and the predicted regions."""
-# before the name of a region, which has no slash
-_UNKNOWN, _PREDICTED = "unknown/", "predicted/"
 # Increment when the same cell would have other results: stored ones are then repeated.
 _REVISION = 6
 
@@ -109,10 +109,11 @@ def run_cell(
     directory = root / inputs[:16]
     with open_work_directory(directory, fabric, resume=True) as work:
         if not work.finished_elsewhere("cell", inputs):
-            trained, exposure = _train(config, fraction, data, work.checkpoints, fabric, on_event)
+            measured = _measured(config, fraction, data, work.checkpoints, fabric, on_event)
             head = CellHead(method=config.method, seed=seed, fraction=fraction)
-            measured = _measure(trained, exposure, data, head, compared)
-            work.finish(lambda staging: _write(staging, *measured, inputs, data.training_data.regions.synthetic))
+            document = _document(measured, data, head, compared)
+            synthetic = data.training_data.regions.synthetic
+            work.finish(lambda staging: _write(staging, document, measured.evidence, inputs, synthetic))
     return _read(directory, data.split)
 
 
@@ -134,11 +135,6 @@ def stored_cells(root: Path, data: ComparisonData) -> Iterator[Cell]:
             if key not in cells or (path.parent / _file("test")).is_file():
                 cells[key] = cell
     yield from cells.values()
-
-
-def score_block(prepared: PreparedRegion, score_inputs: ScoreInputs) -> TaskFigures:
-    """Score a prepared part: the results of an `evaluate` block without its tables."""
-    return task_scores(prepared, score_inputs).figures
 
 
 def scores_by_case(prepared: PreparedRegion, score_inputs: ScoreInputs) -> NDArray[np.float64]:
@@ -169,10 +165,20 @@ def _read(directory: Path, split: str) -> Cell:
     unknown = Cell(
         method_digest=document.arm,
         row=row.with_changes(**results, **dict(without.costs)),
-        score_inputs={name: tensors[f"{_UNKNOWN}{name}"] for name in without.regions},
-        predicted={name: tensors[f"{_PREDICTED}{name}"] for name in without.regions},
+        score_inputs={name: tensors[f"{UNKNOWN}{name}"] for name in without.regions},
+        predicted={name: tensors[f"{PREDICTED}{name}"] for name in without.regions},
     )
     return replace(cell, unknown=unknown)
+
+
+def _measured(
+    config: Config, fraction: float, data: ComparisonData, checkpoints: Path, fabric: Fabric, on_event: Listener
+) -> Measured:
+    method = get_method(config.method)
+    if isinstance(method, FittedBaseline):  # without checkpoints: an interrupted fit is repeated
+        return measure_fitted(method, config, data, on_event)
+    trained, exposure = _train(config, fraction, data, checkpoints, fabric, on_event)
+    return measure_trained(trained, exposure, data, config)
 
 
 def _train(
@@ -205,43 +211,19 @@ def _train(
     return trained, exposure_of(method, config, training_data.regions, counts)
 
 
-def _measure(
-    trained: Trained, exposure: dict[str, Exposure], data: ComparisonData, head: CellHead, compared: ComparedMethod
-) -> tuple[CellDocument, Evidence]:
-    networks = {name: trained.live.deployable(name) for name in data.training_data.regions.names}
-    parts = {"val": data.training_data.val} | ({"test": data.test} if data.test is not None else {})
-    evidence: Evidence = {
-        split: {name: collect_score_inputs(network, part[name]) for name, network in networks.items()}
-        for split, part in parts.items()
-    }
-    blocks = {
-        split: {name: score_block(part[name], evidence[split][name]) for name in networks}
-        for split, part in parts.items()
-    }
-    costs = TrainedCosts(
-        **dict(deployed_cost((one.network for one in networks.values()), data.shape)),
-        training_parameters=trained.parameters,
-        training_macs=trained.macs,
-        train_seconds=trained.seconds,
-    )
-    history = [row for end in trained.ends for row in end.history]
+def _document(measured: Measured, data: ComparisonData, head: CellHead, compared: ComparedMethod) -> CellDocument:
     document = CellDocument(
         head=head,
-        regions=blocks,
-        costs=costs,
-        exposure=exposure,
-        history=history,
+        regions=measured.regions,
+        costs=measured.costs,
+        exposure=measured.exposure,
+        history=measured.history,
         arm=compared.digest,
         bench=data.digest,
     )
-    if statistics := trained.cache_statistics:
-        document = document.with_changes(teacher_cache=statistics)
-    unknown = score_without_regions(trained.live, parts, compared.config.mola.heads)
-    for split, found in unknown.items():
-        evidence[split] |= {f"{_UNKNOWN}{name}": value for name, value in found.score_inputs.items()}
-        evidence[split] |= {f"{_PREDICTED}{name}": value for name, value in found.predicted.items()}
-    described = {split: found.document for split, found in unknown.items()}
-    return document.with_changes(unknown=described) if described else document, evidence
+    if measured.statistics:
+        document = document.with_changes(teacher_cache=measured.statistics)
+    return document.with_changes(unknown=dict(measured.unknown)) if measured.unknown else document
 
 
 def _write(staging: Path, document: CellDocument, evidence: Evidence, inputs: str, synthetic: bool) -> None:

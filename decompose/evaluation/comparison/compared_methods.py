@@ -5,25 +5,33 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from lorkit.decompose.artifacts import digest_json
 from lorkit.decompose.config import Config, config_digest, with_overrides
 from lorkit.decompose.config.schema import Balancer
-from lorkit.decompose.documents.compare import MethodRow
-from lorkit.decompose.errors import MissingRuntimeError, UsageError
+from lorkit.decompose.data.node_samples import NODE
+from lorkit.decompose.data.readers.registry import expected_task
+from lorkit.decompose.documents.compare import CompareDocument, MethodRow
+from lorkit.decompose.errors import MissingRuntimeError, UsageError, unknown
 from lorkit.decompose.methods import METHODS, get_method
 from lorkit.decompose.methods.base import SetsBalancer
 from lorkit.decompose.methods.baselines.balancers import check_balancer
+from lorkit.decompose.methods.graphs.base import refuse_images
+from lorkit.decompose.methods.ragformer import ABLATIONS, ablation_settings
 from lorkit.decompose.training.gradients.balancing import balancer_settings
 from lorkit.decompose.training.loop.compiling import check_compiler
 from lorkit.decompose.training.loop.devices import device_of
 
 FOUNDATION = "foundation"
+OF_IMAGES = ("stl", "mtl", "lorkd")
+OF_GRAPHS = ("trees-tokens", "trees-own", "mlp-own", "gaga", "ragformer")
+"""Methods that are compared unless others are named; the first one is the baseline of the printed differences."""
 _LABEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 # a comma inside brackets belongs to the value
 _COMMA = re.compile(r",(?![^{\[]*[}\]])")
 # shared by all methods: data, split, teacher, seeds and the machine
-_SHARED = ("name", "method", "seed", "image", "regions", "split", "foundation", "cache", "privacy")
+_SHARED = ("name", "method", "seed", "image", "graph", "regions", "split", "foundation", "cache", "privacy")
 _SHARED_TRAIN = ("precision", "accelerator", "devices", "num_nodes", "strategy")
 
 
@@ -89,24 +97,68 @@ def check_available(methods: Sequence[ComparedMethod]) -> list[str]:
     return list(dict.fromkeys(notices))
 
 
-def compared_methods(config: Config, names: Sequence[str], variants: Sequence[str]) -> list[ComparedMethod]:
+def of_graphs(config: Config) -> bool:
+    """Return whether the regions of a configuration are graphs."""
+    return expected_task(config) == NODE
+
+
+def compared_methods(config: Config, names: Sequence[str] | None, variants: Sequence[str] = ()) -> list[ComparedMethod]:
     """Return the methods of a comparison, plain `names` first.
 
-    `variants` are `LABEL:METHOD:key=value,key=value`; `config` has the settings that all methods share.
+    `variants` are `LABEL:METHOD:key=value,key=value`; `config` has the settings that all methods share. Without names
+    the methods are `OF_IMAGES` or, of graphs, `OF_GRAPHS`.
 
     Raises:
-        UsageError: An unknown method, a repeated label, a malformed variant, or one that changes a setting that all
-            methods must share.
+        UsageError: An unknown method, one for graphs where regions are images, a repeated label, a malformed variant,
+            or one that changes a setting that all methods must share.
     """
-    methods = [
-        ComparedMethod(label=get_method(name).name, config=with_overrides(config, method=name)) for name in names
-    ]
-    methods += [_variant(config, text) for text in variants]
+    graphs = of_graphs(config)
+    names = (OF_GRAPHS if graphs else OF_IMAGES) if names is None else names
+    methods = [_named(config, name) for name in names] + [_variant(config, text) for text in variants]
+    for compared in methods:
+        method = get_method(compared.config.method)
+        if method.of_graphs and not graphs:
+            raise refuse_images(method)
     labels = [compared.label for compared in methods]
     if not labels or len(set(labels)) != len(labels):
         given = f"--methods {','.join(names)}" + "".join(f" --variant {text}" for text in variants)
         raise UsageError(given, required="one or more distinct values", fix="correct the list")
     return methods
+
+
+def earlier_methods(document: Path, methods: Sequence[ComparedMethod]) -> list[MethodRow]:
+    """Return the methods of earlier calls that are not in this one.
+
+    Raises:
+        UsageError: One of them has a label of this call with other settings.
+    """
+    stored = CompareDocument.read(document).arms if document.is_file() else []
+    asked = {compared.label: compared for compared in methods}
+    for earlier in stored:
+        compared = asked.get(earlier.label)
+        # equal settings with another digest: the method's constants have changed since, so old cells are ignored
+        same = compared is not None and (compared.config.method, list(compared.settings)) == (
+            earlier.method,
+            earlier.settings,
+        )
+        if compared is not None and compared.digest != earlier.digest and not same:
+            settings = ",".join(earlier.settings) or "no settings"
+            raise UsageError(
+                f"label '{compared.label}' is {earlier.method} with {settings} in {document.parent}",
+                required="one method and settings per label",
+                fix="give the variant another label",
+            )
+    return [earlier for earlier in stored if earlier.label not in asked]
+
+
+def _named(config: Config, name: str) -> ComparedMethod:
+    if name in ABLATIONS:
+        settings = ablation_settings(name, config.student.backbone)
+        config = with_overrides(config, settings, method="ragformer")
+        return ComparedMethod(label=name, config=config, settings=settings)
+    if name not in METHODS:
+        raise unknown("method", name, [*METHODS, *ABLATIONS])
+    return ComparedMethod(label=name, config=with_overrides(config, method=name))
 
 
 def _variant(config: Config, text: str) -> ComparedMethod:
@@ -119,7 +171,7 @@ def _variant(config: Config, text: str) -> ComparedMethod:
             fix="as in --variant rank4:lorkd:lorkd.rank=4",
         )
     get_method(method)
-    if label in METHODS:
+    if label in METHODS or label in ABLATIONS:
         raise UsageError(
             f"--variant {text}: '{label}' is the name of a method",
             required="another label: the name of a method is the method as configured",

@@ -14,17 +14,27 @@ from lorkit.decompose.artifacts import digest_json, exclusive, write_manifest, w
 from lorkit.decompose.config import Config, config_digest
 from lorkit.decompose.data import RegionSamples, read_regions, split_regions
 from lorkit.decompose.data.fractions import check_fraction
+from lorkit.decompose.data.node_samples import nodes_of
 from lorkit.decompose.data.samples.pseudonyms import Pseudonyms
 from lorkit.decompose.documents.compare import CompareDocument, MethodRow
-from lorkit.decompose.errors import BusyError, UsageError, unknown
+from lorkit.decompose.errors import BusyError, unknown
 from lorkit.decompose.evaluation.comparison.cells import Cell, run_cell, stored_cells
-from lorkit.decompose.evaluation.comparison.compared_methods import ComparedMethod, check_available, compared_methods
+from lorkit.decompose.evaluation.comparison.compared_methods import (
+    OF_IMAGES,
+    ComparedMethod,
+    check_available,
+    compared_methods,
+    earlier_methods,
+    of_graphs,
+)
 from lorkit.decompose.evaluation.comparison.comparison_data import BUDGETS, Budget, prepare_comparison
+from lorkit.decompose.evaluation.comparison.graphs import check_fractions, resolve_comparison
 from lorkit.decompose.evaluation.comparison.grid import CellKey, Grid, check_grid
 from lorkit.decompose.evaluation.comparison.paired_differences import PairedDifferences
 from lorkit.decompose.evaluation.comparison.results import ComparisonDocument, EvaluatedFoundation, evaluate_foundation
 from lorkit.decompose.events import Listener, Notice, ignore
 from lorkit.decompose.methods import get_method, needs_foundation
+from lorkit.decompose.methods.graphs.base import FittedBaseline
 from lorkit.decompose.models.foundation.model import Foundation
 from lorkit.decompose.models.foundation.teacher import Teacher
 from lorkit.decompose.regions import RegionSet
@@ -34,7 +44,8 @@ from lorkit.decompose.training.foundation.resolving import resolve_foundation
 from lorkit.decompose.training.gradient_check import resolve_for_data
 from lorkit.decompose.training.loop.devices import launch
 
-METHODS = ("stl", "mtl", "lorkd")
+SHARED = OF_IMAGES[0]
+"""The method in the settings that all methods share; it decides nothing."""
 # Seconds between two checks on another process.
 POLL_SECONDS = 1.0
 
@@ -46,7 +57,7 @@ T = TypeVar("T")
 def compare(
     config: Config,
     *,
-    methods: Sequence[str] = METHODS,
+    methods: Sequence[str] | None = None,
     variants: Sequence[str] = (),
     seeds: Sequence[int] = (0,),
     fractions: Sequence[float] = (1.0,),
@@ -67,7 +78,8 @@ def compare(
 
     Args:
         config: Settings that all methods share.
-        methods: Methods as configured.
+        methods: Methods as configured, or an ablation of RAGFormer (`methods.ragformer.ABLATIONS`). By default
+            `compared_methods.OF_IMAGES` or, of graphs, `OF_GRAPHS`.
         variants: `LABEL:METHOD:key=value,key=value`: methods with their own settings.
         seeds: Repetitions.
         fractions: Of the training groups.
@@ -93,11 +105,15 @@ def compare(
             fraction outside (0, 1].
         MissingRuntimeError: A method needs a library that is not installed.
     """
-    for method in methods if teacher is not None else ():
-        resolve_foundation(config.model_copy(update={"method": method}), teacher)  # raises for an unsuitable foundation
-    config = resolve_foundation(config.model_copy(update={"method": METHODS[0]}), teacher)
+    config, graphs = config.model_copy(update={"method": SHARED}), of_graphs(config)
+    if not graphs:  # of graphs once their data are read
+        for method in (methods or OF_IMAGES) if teacher is not None else ():
+            resolve_foundation(config.model_copy(update={"method": method}), teacher)  # raises if it is unsuitable
+        config = resolve_foundation(config, teacher)
     grid = Grid(methods=compared_methods(config, methods, variants), seeds=seeds, fractions=fractions)
     check_grid(grid, split)
+    if graphs:
+        check_fractions(grid.fractions)
     chosen: Budget | None = next((one for one in BUDGETS if one == budget), None)
     if chosen is None:
         raise unknown("budget", budget, BUDGETS)
@@ -112,35 +128,13 @@ def compare(
 
 def _identity(config: Config, samples: Mapping[str, RegionSamples], budget: Budget) -> str:
     """Digest what all cells share, so that a longer list of methods reuses the cells of a shorter one."""
-    settings = config_digest(config.model_copy(update={"method": METHODS[0]}))
     return digest_json(
-        {"settings": settings, "budget": budget, "data": {name: one.digest for name, one in samples.items()}}
+        {
+            "settings": config_digest(config),
+            "budget": budget,
+            "data": {name: one.digest for name, one in samples.items()},
+        }
     )
-
-
-def _earlier_methods(document: Path, grid: Grid) -> list[MethodRow]:
-    """Return the methods of earlier calls that are not in this one.
-
-    Raises:
-        UsageError: One of them has a label of this call with other settings.
-    """
-    stored = CompareDocument.read(document).arms if document.is_file() else []
-    asked = {compared.label: compared for compared in grid.methods}
-    for earlier in stored:
-        compared = asked.get(earlier.label)
-        # equal settings with another digest: the method's constants have changed since, so old cells are ignored
-        same = compared is not None and (compared.config.method, list(compared.settings)) == (
-            earlier.method,
-            earlier.settings,
-        )
-        if compared is not None and compared.digest != earlier.digest and not same:
-            settings = ",".join(earlier.settings) or "no settings"
-            raise UsageError(
-                f"label '{compared.label}' is {earlier.method} with {settings} in {document.parent}",
-                required="one method and settings per label",
-                fix="give the variant another label",
-            )
-    return [earlier for earlier in stored if earlier.label not in asked]
 
 
 def _resolved(compared: ComparedMethod, regions: RegionSet, counts: Mapping[str, int]) -> ComparedMethod:
@@ -167,14 +161,20 @@ class _Comparison:
         self.directory = out / f"{config.name}-{_identity(config, samples, budget)[:8]}"
         self.path = self.directory / ("comparison.json" if split == "test" else f"comparison-{split}.json")
         self.foundations = out.parent / "foundations"
+        if nodes_of(samples):
+            found = resolve_comparison(config, grid.methods, samples, splits, teacher, on_event)
+            self.config, config, samples = found.config, found.config, found.samples
+            grid = replace(grid, methods=found.methods)
         regions = RegionSet(one.region for one in samples.values())
         counts = {name: len(splits.parts(name)["train"]) for name in regions.names}
         digests = {name: one.digest for name, one in samples.items()}
         self.grid = grid = replace(grid, methods=[_resolved(one, regions, counts) for one in grid.methods])
-        earlier = _earlier_methods(self.path, grid)  # before anything is trained
+        earlier = earlier_methods(self.path, grid.methods)  # before anything is trained
         self._open = cache(partial(open_foundation, config, regions, digests, self.foundations, teacher=teacher))
         for compared in grid.methods:
             method = get_method(compared.config.method)
+            if isinstance(method, FittedBaseline):
+                continue
             foundation = self._open().foundation if needs_foundation(method) else None
             # refuse what cannot be trained
             build_first_phase(compared.config, method, foundation, regions, counts, self.foundations)
@@ -198,7 +198,10 @@ class _Comparison:
     def store(self, pages: ExtraFiles | None) -> None:
         """Write the document of all finished cells: of this call, of earlier and of concurrent ones."""
         with exclusive(self.directory):
-            methods = [*_earlier_methods(self.path, self.grid), *(compared.row for compared in self.grid.methods)]
+            methods = [
+                *earlier_methods(self.path, self.grid.methods),
+                *(compared.row for compared in self.grid.methods),
+            ]
             self._evaluate_foundation(methods)
             entries = [
                 (compared.label, cell)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
@@ -11,6 +11,7 @@ from lorkit.decompose.artifacts import digest_json
 from lorkit.decompose.config import Config
 from lorkit.decompose.data import PreparedRegion, RegionSamples, Splits
 from lorkit.decompose.events import Listener
+from lorkit.decompose.metrics.thresholds import Policy
 from lorkit.decompose.models.foundation.model import Foundation
 from lorkit.decompose.models.foundation.teacher import Teacher
 from lorkit.decompose.regions import RegionSet
@@ -30,6 +31,7 @@ class ComparisonData:
         test: Whole test parts; None while settings are chosen, so that they cannot be read.
         foundation: The teacher; None if no method needs one.
         teacher_test: `test` prepared for the foundation; None if that is the same.
+        policies: By region, how validation chooses thresholds.
         digest: Digest of data, splits and foundation.
         foundations: Directory of foundations and of cached features.
         budget: `steps` gives networks per region the optimiser steps of the joint training.
@@ -42,6 +44,7 @@ class ComparisonData:
     foundations: Path = Path("foundations")
     budget: Budget = "steps"
     teacher_test: Mapping[str, PreparedRegion] | None = None
+    policies: Mapping[str, Policy | None] = field(default_factory=dict)
 
     @property
     def for_teacher(self) -> ComparisonData:
@@ -93,4 +96,5 @@ def prepare_comparison(
         digest=digest,
         teacher_test=unseen,
         budget=budget,
+        policies={name: config.regions[name].threshold for name in samples},
     )

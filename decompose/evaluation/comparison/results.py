@@ -11,6 +11,7 @@ import numpy as np
 from lorkit.decompose.artifacts.arrays import Ints
 from lorkit.decompose.documents.base import combine, narrow
 from lorkit.decompose.documents.compare import (
+    CellRow,
     ComparedFoundation,
     CompareDocument,
     ComparedPair,
@@ -23,14 +24,15 @@ from lorkit.decompose.documents.compare import (
 from lorkit.decompose.evaluation.comparison.cells import (
     Cell,
     ScoreInputsByRegion,
-    score_block,
     scores_by_case,
 )
 from lorkit.decompose.evaluation.comparison.chance import unproven
 from lorkit.decompose.evaluation.comparison.compared_methods import FOUNDATION
 from lorkit.decompose.evaluation.comparison.comparison_data import ComparisonData
 from lorkit.decompose.evaluation.comparison.costs import deployed_cost
+from lorkit.decompose.evaluation.comparison.measuring import scored_parts
 from lorkit.decompose.evaluation.comparison.paired_differences import CaseScores, PairedDifferences
+from lorkit.decompose.evaluation.comparison.score_blocks import Parts, needs_validation, score_blocks
 from lorkit.decompose.evaluation.comparison.unknown_region import same_recipe
 from lorkit.decompose.evaluation.inference import collect_score_inputs
 from lorkit.decompose.machine import fingerprint
@@ -59,15 +61,21 @@ def evaluate_foundation(foundation: Foundation, data: ComparisonData) -> Evaluat
     """Score the foundation, with its own heads or linear probes."""
     data = data.for_teacher
     networks = {name: foundation.model.deployable(name) for name in data.training_data.regions.names}
-    found = {name: collect_score_inputs(network, data.scored_part[name]) for name, network in networks.items()}
+    parts: Parts = {data.split: data.scored_part}
+    if any(needs_validation(one) for one in data.scored_part.values()):
+        parts = scored_parts(data)
+    found = {
+        split: {name: collect_score_inputs(network, part[name]) for name, network in networks.items()}
+        for split, part in parts.items()
+    }
     document = ComparedFoundation(
         backbone=foundation.backbone,
         heads=dict(foundation.heads),
-        regions={name: score_block(data.scored_part[name], score_inputs) for name, score_inputs in found.items()},
+        regions=score_blocks(found, parts, data.policies)[data.split],
         **_costs_of(foundation, networks, data.shape),
         ci=None,
     )
-    return EvaluatedFoundation(document=document, score_inputs=found)
+    return EvaluatedFoundation(document=document, score_inputs=found[data.split])
 
 
 def _costs_of(
@@ -161,7 +169,9 @@ class ComparisonDocument:
         if self.foundation is None:
             return None
         value, ci = self.differences.mean(self.differences.rates(self._cases([self.foundation.score_inputs])))
-        return self.foundation.document.with_changes(**{self.differences.metric: _number(value)}, ci=ci)
+        document = self.foundation.document
+        found = {**self._beside([document]), self.differences.metric: _number(value)}
+        return document.with_changes(**found, ci=ci)
 
     def _against_the_foundation(
         self, groups: Mapping[MethodFraction, Mapping[int, Cell]], keys: Sequence[MethodFraction]
@@ -204,10 +214,17 @@ class ComparisonDocument:
             exposure=rows[0].exposure,
             **dict(narrow(Costs, rows[0])),
             train_seconds=float(np.mean([row.train_seconds for row in rows])),
-        ).with_changes(**{metric: _number(means.mean())})
+        ).with_changes(**self._beside(rows), **{metric: _number(means.mean())})
         if not all(cell.predicted for cell in cells.values()):
             return summary
         return summary.with_changes(prediction=self._prediction([cells[seed].predicted for seed in sorted(cells)]))
+
+    def _beside(self, rows: Sequence[CellRow | ComparedFoundation]) -> dict[str, float | None]:
+        """Return the AUROC of nodes, whose headline metric is the average precision."""
+        if self.differences.metric != "ap":
+            return {}
+        values = np.array([[one.value("auroc") for one in row.regions.values()] for row in rows], dtype=np.float64)
+        return {"auroc": _number(values.mean())}
 
     def _prediction(self, models: Sequence[Mapping[str, Ints]]) -> PredictedRegions:
         names = self.data.training_data.regions.names

@@ -7,19 +7,17 @@ from dataclasses import dataclass
 
 from lorkit.decompose.artifacts.arrays import Ints
 from lorkit.decompose.data.prepared import PreparedRegion
-from lorkit.decompose.documents.compare import DeployedCosts, UnknownRegion
+from lorkit.decompose.documents.compare import UnknownRegion
 from lorkit.decompose.documents.heads import HeadPolicy
 from lorkit.decompose.evaluation.comparison.costs import deployed_cost
+from lorkit.decompose.evaluation.comparison.score_blocks import Parts, Policies, score_blocks
 from lorkit.decompose.evaluation.region_calibration import fit_region_predictor
 from lorkit.decompose.evaluation.routed_evaluation import live_router
-from lorkit.decompose.evaluation.scoring import task_scores
 from lorkit.decompose.evaluation.unknown_regions import RunRouter, region_prediction, score_unknown
 from lorkit.decompose.models.deployed_mixtures import router_network
 from lorkit.decompose.models.regional import RegionalModel, SeparateModels
 from lorkit.decompose.models.routed import RoutedModel
 from lorkit.decompose.tasks import ScoreInputs
-
-Parts = Mapping[str, PreparedRegion]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,14 +35,14 @@ class UnknownScores:
     predicted: Mapping[str, Ints]
 
 
-def same_recipe(parts: Parts) -> bool:
+def same_recipe(parts: Mapping[str, PreparedRegion]) -> bool:
     """Return whether images of all regions are prepared alike, as they must be where the region is unknown."""
     first, *others = parts.values()
     return all(one.recipe == first.recipe for one in others)
 
 
 def score_without_regions(
-    live: RegionalModel | SeparateModels, parts: Mapping[str, Parts], policy: HeadPolicy
+    live: RegionalModel | SeparateModels, parts: Parts, policy: HeadPolicy, thresholds: Policies
 ) -> dict[str, UnknownScores]:
     """Score a trained model on each part without telling it the regions; it always answers.
 
@@ -52,6 +50,7 @@ def score_without_regions(
         live: The model.
         parts: Samples by part and region; `val` is one of them.
         policy: What its answer is.
+        thresholds: By region, how validation chooses them.
 
     Returns:
         By part; empty if the model has no router or one region, or its regions are prepared differently.
@@ -63,15 +62,16 @@ def score_without_regions(
     predictor = fit_region_predictor(live, parts["val"], parts["val"])
     router = RunRouter(live_router(live, predictor, policy), live.regions.names, first.recipe, policy, 0.0, "live")
     costs = deployed_cost([router_network(live, predictor, policy)], tuple(first.images.shape[1:]))
-    return {split: _score(router, part, costs) for split, part in parts.items()}
-
-
-def _score(router: RunRouter, part: Parts, costs: DeployedCosts) -> UnknownScores:
-    found = score_unknown(router, part)
-    regions = {name: task_scores(part[name], scores.inputs).figures for name, scores in found.items()}
-    prediction = region_prediction(router, part, found)
-    return UnknownScores(
-        document=UnknownRegion(regions=regions, prediction=prediction, costs=costs),
-        score_inputs={name: scores.inputs for name, scores in found.items()},
-        predicted={name: scores.region_N for name, scores in found.items()},
-    )
+    found = {split: score_unknown(router, part) for split, part in parts.items()}
+    inputs = {split: {name: one.inputs for name, one in scores.items()} for split, scores in found.items()}
+    blocks = score_blocks(inputs, parts, thresholds)
+    return {
+        split: UnknownScores(
+            document=UnknownRegion(
+                regions=blocks[split], prediction=region_prediction(router, parts[split], scores), costs=costs
+            ),
+            score_inputs=inputs[split],
+            predicted={name: one.region_N for name, one in scores.items()},
+        )
+        for split, scores in found.items()
+    }

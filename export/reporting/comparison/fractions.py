@@ -61,7 +61,11 @@ def fraction_curves(document: CompareDocument) -> str | None:
         shift = 3.0 * (index - (len(methods) - 1) / 2)  # separates intervals of equal fractions
         body += _curve(line, index, shift, (x, y), (height, gap))
     said = "; ".join(f"{label}: {line[0].value:.3f} to {line[-1].value:.3f}" for label, line in methods.items())
-    return svg.sheet("Accuracy against the share of training groups", said, [*body, *svg.watermark(document.synthetic)])
+    return svg.sheet(
+        "Accuracy against the share of training groups",
+        said,
+        [*body, *svg.watermark(document.synthetic, nodes=document.nodes)],
+    )
 
 
 def _curve(

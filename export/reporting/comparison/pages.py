@@ -40,13 +40,15 @@ def comparison_chart(document: CompareDocument) -> str:
     for index in sorted(range(len(points)), key=lambda index: -points[index].value):
         body += _mark(points[index], index, places[index], y, (heights[index], gap))
     said = "; ".join(f"{one.label}: {one.macs / 1e6:.1f} million MACs, {one.value:.3f}" for one in points)
-    return svg.sheet(_TITLE, said, [*body, *svg.watermark(document.synthetic)])
+    return svg.sheet(_TITLE, said, [*body, *svg.watermark(document.synthetic, nodes=document.nodes)])
 
 
 def comparison_markdown(document: CompareDocument) -> str:
     """Return the table of a `compare` document, and the differences of each two methods, as Markdown."""
     template = environment(Path(__file__).parent).get_template("comparison.md.jinja")
-    return template.render(**dict(document), words=document.metric_in_words, number=_number, interval=_interval)
+    return template.render(
+        **dict(document), words=document.metric_in_words, nodes=document.nodes, number=_number, interval=_interval
+    )
 
 
 def _points(document: CompareDocument) -> list[MethodPoint]:

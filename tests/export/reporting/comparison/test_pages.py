@@ -182,3 +182,17 @@ def test_predicted_regions_are_a_share_and_a_table_of_true_and_predicted_ones() 
     assert "of the one network for all regions" in text
     assert text.count("| 264 steps") == 1, "the same training is not shown twice"
     assert "predicted" not in comparison_markdown(document())
+
+
+def test_nodes_are_called_nodes_and_have_auroc_beside_ap() -> None:
+    table = [{**row("trees-tokens", None, 10), "ap": 0.61, "auroc": 0.83}, {**row("gaga", None, 20), "ap": 0.5}]
+    found = document(metric="ap", foundation=None, table=table, pairs=[], synthetic=True)
+    text = comparison_markdown(found)
+    assert "AP, test split" in text
+    assert "| mean | sd | auroc | chest |" in text
+    assert "| 0.610 | - | 0.830 |" in text
+    assert "3,168 nodes" in text
+    assert "simulated data" in text
+    assert "entities" in text
+    assert not {"image", "images", "patient", "patients"} & set(text.replace("(", " ").replace(",", " ").split())
+    assert "simulated" in comparison_chart(found)
