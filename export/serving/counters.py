@@ -110,7 +110,7 @@ def _short(value: object) -> str:
     return text if len(text) <= 80 else f"{text[:77]}..."
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
+@dataclass(slots=True, kw_only=True, eq=False)
 class Row:
     """A row that was counted.
 
@@ -137,11 +137,15 @@ class Ledger(Protocol):
         ...
 
     def counters(self, places: Sequence[Place]) -> Floats:
-        """Return the sums (P, C+1, F+1) at some places, zeros where nothing was counted."""
+        """Return the sums (P, C+1, F+1) at some places, each named once, zeros where nothing was counted."""
         ...
 
-    def write(self, counters: Mapping[Place, Floats], rows: Mapping[str, Row]) -> None:
-        """Replace the sums (C+1, F+1) at some places, and add or replace rows by id."""
+    def write_counters(self, places: Sequence[Place], sums: Floats) -> None:
+        """Replace the sums (P, C+1, F+1) at some places, each named once."""
+        ...
+
+    def write_rows(self, rows: Mapping[str, Row]) -> None:
+        """Add rows by id; of a row that is known only the label changes."""
         ...
 
 

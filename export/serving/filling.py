@@ -16,7 +16,7 @@ from lorkit.decompose.data.graphs.scaling import FeatureScaling
 from lorkit.decompose.data.graphs.shared_keys import key_sums
 from lorkit.decompose.errors import DataError, UsageError, plural
 from lorkit.decompose.events import Listener, Working, ignore
-from lorkit.export.serving.counters import CounterStore, Ledger, Place, Row
+from lorkit.export.serving.counters import CounterStore, Ledger, Row
 from lorkit.export.serving.inputs import with_count
 
 _CHUNK = 2000
@@ -56,11 +56,10 @@ def fill(store: CounterStore, nodes: NodeInput, graph: Graph, visible_N: Ints, *
             assert isinstance(relation, Keys)  # of a network by shared keys
             sums_KGF = _sums(relation, values_NF, visible_N, nodes.classes)
             for keys in _chunks(len(relation.names), f"counters of '{name}'", on_event):
-                counters: dict[Place, Floats] = {(at, relation.names[key]): sums_KGF[key] for key in keys}
-                ledger.write(counters, {})
+                ledger.write_counters([(at, relation.names[key]) for key in keys], sums_KGF[keys])
         order_N = np.arange(len(graph)) if graph.times_N is None else np.argsort(graph.times_N, kind="stable")
         for places in _chunks(len(graph), "rows", on_event):
-            ledger.write({}, {graph.ids[row]: _row(graph, values_NF, visible_N, row) for row in order_N[places]})
+            ledger.write_rows({graph.ids[row]: _row(graph, values_NF, visible_N, row) for row in order_N[places]})
 
     store.transact(work)
 

@@ -5,49 +5,45 @@ Shapes: N rows, C classes, R relations, F features, P places.
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Self, TypeAlias
+from typing import Self
 
 import numpy as np
-from scipy.special import softmax
 
-from lorkit.decompose.artifacts.arrays import Float32Array, Floats
+from lorkit.decompose.artifacts.arrays import Float32Array
 from lorkit.decompose.config.graphs import NodeInput
 from lorkit.decompose.data.graphs.scaling import FeatureScaling
 from lorkit.decompose.documents.network import Decision
 from lorkit.decompose.documents.recipe import Recipe
 from lorkit.decompose.errors import DataError, UsageError
 from lorkit.decompose.events import Listener, Notice, ignore
-from lorkit.decompose.metrics import node
 from lorkit.export.runtime.engine import load_engine
-from lorkit.export.serving.counters import CounterStore, Layout, Ledger, Place, Row
+from lorkit.export.serving.arrivals import arrive
+from lorkit.export.serving.counters import CounterStore, Layout, Ledger, Row, damaged
 from lorkit.export.serving.inputs import inputs_of, with_count
+from lorkit.export.serving.scores import Score, decide
 from lorkit.export.serving.sqlite import SqliteStore
 from lorkit.export.serving.transactions import Event, Transaction, is_label, read_id, read_transaction, text_of
 
 Run = Callable[[Float32Array], Float32Array]
 """Inputs to logits (N, C)."""
-_Scaled: TypeAlias = tuple[Transaction, Float32Array]
-"""A row with its scaled features (F,)."""
 
 
-@dataclass(frozen=True)
-class Score:
-    """The answer for a row.
+@dataclass(slots=True)
+class _Batch:
+    """Rows that can be used, and why the others cannot.
 
     Attributes:
-        score: Calibrated probability of the second of two classes minus that of the first; of more classes, the
-            largest probability minus the next.
-        probabilities: Calibrated probability by class.
-        answer: The class, by the threshold of the network.
+        rows: N of them, in order.
+        values_NF: Their scaled features.
+        answers: Of each object: the place of its row in `rows`, or its error.
     """
 
-    score: float
-    probabilities: dict[str, float]
-    answer: str
+    rows: list[Transaction]
+    values_NF: Float32Array
+    answers: list[int | DataError]
 
 
 def streamed_input(recipe: Recipe, where: str) -> NodeInput:
@@ -122,10 +118,10 @@ class Scorer:
             StorageError: The store cannot be written; no row is counted.
             ArtifactError: The store is damaged.
         """
-        rows = self._read(transactions)
-        scores, counted = self.store.transact(lambda ledger: self._score(ledger, rows))
+        batch = self._read(transactions)
+        scores, counted = self.store.transact(lambda ledger: self._score(ledger, batch))
         self._watch_time(counted)
-        return scores
+        return [one if isinstance(one, DataError) else scores[one] for one in batch.answers]
 
     def label(self, name: object, label: object) -> None:
         """Record the class of an earlier row; one that is told again corrects it.
@@ -142,23 +138,40 @@ class Scorer:
             )
         self.store.transact(lambda ledger: self._label(ledger, text, group))
 
-    def _read(self, events: Sequence[Event]) -> list[_Scaled | DataError]:
-        """Return each row with its scaled features, or why it cannot be used."""
-        read = [_row_or_fault(event, self.nodes) for event in events]
-        rows = [one for one in read if not isinstance(one, DataError)]
-        if not rows:
-            return [one for one in read if isinstance(one, DataError)]
+    def _read(self, events: Sequence[Event]) -> _Batch:
+        """Return the rows with their scaled features."""
+        rows: list[Transaction] = []
+        answers: list[int | DataError] = []
+        for event in events:
+            try:
+                rows.append(read_transaction(event, self.nodes.relations, self.nodes.features))
+                answers.append(len(rows) - 1)
+            except DataError as error:
+                answers.append(error)
         try:
-            scaled = iter(self._scaling.apply(np.stack([row.features_F for row in rows])))
+            return _Batch(rows, self._scaled(rows), answers)
         except DataError:  # some become infinite; find them one by one
-            return [one if isinstance(one, DataError) else self._scaled(one) for one in read]
-        return [one if isinstance(one, DataError) else (one, next(scaled)) for one in read]
+            return self._read_scaled(rows, answers)
 
-    def _scaled(self, row: Transaction) -> _Scaled | DataError:
-        try:
-            return row, self._scaling.apply(row.features_F[None])[0]
-        except DataError as error:
-            return error
+    def _read_scaled(self, rows: Sequence[Transaction], answers: Sequence[int | DataError]) -> _Batch:
+        """Return those of the rows that can be scaled."""
+        kept: list[Transaction] = []
+        found: list[int | DataError] = []
+        for answer in answers:
+            if not isinstance(answer, DataError):
+                try:
+                    self._scaled([rows[answer]])
+                    kept.append(rows[answer])
+                    answer = len(kept) - 1
+                except DataError as error:
+                    answer = error
+            found.append(answer)
+        return _Batch(kept, self._scaled(kept), found)
+
+    def _scaled(self, rows: Sequence[Transaction]) -> Float32Array:
+        """Return the scaled features (N, F), from the precision in which a graph holds them."""
+        values_NF = np.array([row.features for row in rows], dtype=np.float64).astype(np.float32)
+        return self._scaling.apply(values_NF.reshape(-1, len(self.nodes.features)))
 
     def _watch_time(self, rows: Sequence[Transaction]) -> None:
         """Tell once that a row came before an earlier one in time."""
@@ -171,44 +184,53 @@ class Scorer:
                 self._on_event(Notice(text=f"{text}; rows are taken in the order in which they arrive"))
             self._last = row.time
 
-    def _score(
-        self, ledger: Ledger, rows: Sequence[_Scaled | DataError]
-    ) -> tuple[list[Score | DataError], list[Transaction]]:
-        """Return the answers, and the rows that were counted."""
-        first: dict[str, _Scaled] = {}
-        for one in rows:
-            if not isinstance(one, DataError):
-                first.setdefault(one[0].id, one)
+    def _score(self, ledger: Ledger, batch: _Batch) -> tuple[list[Score | DataError], list[Transaction]]:
+        """Return the answers to the rows, and the rows that were counted."""
+        first: dict[str, int] = {}
+        for at, row in enumerate(batch.rows):
+            first.setdefault(row.id, at)
         known = ledger.rows(list(first))
-        fresh = [one for name, one in first.items() if name not in known]
-        counted = [one for one, _ in fresh]
-        scored = self._count(ledger, counted, np.stack([values for _, values in fresh])) if fresh else {}
-        return [one if isinstance(one, DataError) else _answer(one, known, scored, first) for one in rows], counted
+        fresh = [at for name, at in first.items() if name not in known]
+        counted = [batch.rows[at] for at in fresh]
+        scored = self._count(ledger, counted, batch.values_NF[fresh]) if fresh else {}
+        answers: list[Score | DataError] = []
+        for at, row in enumerate(batch.rows):
+            if row.id in known:
+                answers.append(self._stored(row, batch.values_NF[at], known[row.id]))
+            elif first[row.id] == at or _same(batch, at, first[row.id]):
+                answers.append(scored[row.id])
+            else:
+                answers.append(_another(row))
+        return answers, counted
 
     def _count(self, ledger: Ledger, rows: Sequence[Transaction], values_NF: Float32Array) -> dict[str, Score]:
         """Score rows that are new, and write them and the sums of their keys."""
-        before, sums = arrive(ledger, [row.keys for row in rows], values_NF)
-        scores = self._scores(self._run(inputs_of(self.nodes, values_NF, before)))
-        written = {
-            row.id: Row(keys=row.keys, values_F=values, time=row.time, score=json.dumps(vars(score)))
-            for row, values, score in zip(rows, values_NF, scores, strict=True)
-        }
-        ledger.write(sums, written)
-        return {row.id: score for row, score in zip(rows, scores, strict=True)}
+        before, places, sums = arrive(ledger, [row.keys for row in rows], values_NF)
+        scores = decide(self._run(inputs_of(self.nodes, values_NF, before)), self.classes, self._decision)
+        ledger.write_counters(places, sums)
+        found = {row.id: score for row, score in zip(rows, scores, strict=True)}
+        ledger.write_rows(
+            {
+                row.id: Row(keys=row.keys, values_F=values_F, time=row.time, score=score.to_json())
+                for row, values_F, score in zip(rows, values_NF, scores, strict=True)
+            }
+        )
+        return found
 
-    def _scores(self, logits: Float32Array) -> list[Score]:
-        """Return the answers from logits (N, C)."""
-        temperature = self._decision.temperature or 1.0
-        answers_N = node.answers(logits, self._decision.positive_from(self.classes), temperature)
-        probability_NC = softmax(np.asarray(logits, dtype=np.float64) / temperature, axis=1)
-        ordered_NC = probability_NC if len(self.classes) == 2 else np.sort(probability_NC, axis=1)
-        margin_N = ordered_NC[:, -1] - ordered_NC[:, -2]
-        return [
-            Score(margin, dict(zip(self.classes, shares, strict=True)), self.classes[answer])
-            for margin, shares, answer in zip(
-                margin_N.tolist(), probability_NC.tolist(), answers_N.tolist(), strict=True
+    def _stored(self, row: Transaction, values_F: Float32Array, stored: Row) -> Score | DataError:
+        """Return the score of a row that was counted before, unless its id is that of another row."""
+        if stored.keys != row.keys or not np.array_equal(stored.values_F, values_F):
+            return _another(row)
+        if stored.score is None:
+            return DataError(
+                f"'{row.id}' is a row of the data that the store was filled with, which has no score",
+                required="a new row",
+                fix="leave it out",
             )
-        ]
+        try:
+            return Score.from_json(stored.score)
+        except ValueError:
+            raise damaged("the store", f"its answer to '{row.id}' cannot be read") from None
 
     def _label(self, ledger: Ledger, name: str, group: int) -> None:
         row = ledger.rows([name]).get(name)
@@ -222,56 +244,18 @@ class Scorer:
         sums[:, row.label] -= own  # the last group is that of rows without a label, whose label is -1
         sums[:, group] += own
         sums[sums[:, :, -1] == 0] = 0  # the sum of an empty group may be left with rounding
-        ledger.write(dict(zip(places, sums, strict=True)), {name: replace(row, label=group)})
+        ledger.write_counters(places, sums)
+        ledger.write_rows({name: replace(row, label=group)})
 
 
-def arrive(
-    ledger: Ledger, keys: Sequence[tuple[str | None, ...]], values_NF: Float32Array
-) -> tuple[Floats, Mapping[Place, Floats]]:
-    """Count rows one after the other.
-
-    Returns:
-        (N, R, C+1, F+1) sums of the keys of each row before it, and the sums (C+1, F+1) of all their keys after all.
-    """
-    places = list(dict.fromkeys((at, key) for row in keys for at, key in enumerate(row) if key is not None))
-    slots = {place: slot for slot, place in enumerate(places)}
-    sums = ledger.counters(places)
-    before = np.zeros((len(keys), len(keys[0]), *sums.shape[1:]))
-    for index, (row, own) in enumerate(zip(keys, with_count(values_NF), strict=True)):
-        for relation, key in enumerate(row):
-            if key is not None:
-                counted = sums[slots[relation, key]]
-                before[index, relation] = counted
-                counted[-1] += own
-    return before, dict(zip(places, sums, strict=True))
+def _same(batch: _Batch, one: int, other: int) -> bool:
+    keys = batch.rows[one].keys == batch.rows[other].keys
+    return keys and np.array_equal(batch.values_NF[one], batch.values_NF[other])
 
 
-def _row_or_fault(event: Event, nodes: NodeInput) -> Transaction | DataError:
-    try:
-        return read_transaction(event, nodes.relations, nodes.features)
-    except DataError as error:
-        return error
-
-
-def _answer(
-    given: _Scaled, known: Mapping[str, Row], scored: Mapping[str, Score], first: Mapping[str, _Scaled]
-) -> Score | DataError:
-    """Return the score of a row that is new or stored, unless its id is that of another row."""
-    row, values_F = given
-    stored = known.get(row.id)
-    keys, values = (stored.keys, stored.values_F) if stored else (first[row.id][0].keys, first[row.id][1])
-    if keys != row.keys or not (values is values_F or np.array_equal(values, values_F)):
-        return DataError(
-            f"another row than the earlier one with the id '{row.id}'",
-            required="an id for each row",
-            fix="give it an id of its own",
-        )
-    if stored is None:
-        return scored[row.id]
-    if stored.score is None:
-        return DataError(
-            f"'{row.id}' is a row of the data that the store was filled with, which has no score",
-            required="a new row",
-            fix="leave it out",
-        )
-    return Score(**json.loads(stored.score))
+def _another(row: Transaction) -> DataError:
+    return DataError(
+        f"another row than the earlier one with the id '{row.id}'",
+        required="an id for each row",
+        fix="give it an id of its own",
+    )

@@ -7,32 +7,29 @@ Shapes: C classes, F features, P places.
 
 from __future__ import annotations
 
-import json
 import sqlite3
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, TypeVar
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import TypeVar
 
 from lorkit.decompose.artifacts.arrays import Floats
 from lorkit.decompose.errors import BusyError, StorageError, first_line
+from lorkit.export.serving.cache import CounterCache
 from lorkit.export.serving.counters import Layout, Ledger, Place, Row, check_header, damaged
+from lorkit.export.serving.entries import cells_of, keys_text, row_of, sums_of, values_cell
 
 T = TypeVar("T")
 WAIT_S = 30.0
 """How long a process waits for another one that writes."""
-_SUMS, _VALUES = np.dtype("<f8"), np.dtype("<f4")
 _SCHEMA = (
     "CREATE TABLE header (content TEXT NOT NULL)",
     "CREATE TABLE counters (relation INTEGER, key TEXT, sums BLOB NOT NULL, PRIMARY KEY (relation, key))",
     "CREATE TABLE rows (number INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, keys TEXT NOT NULL,"
     " features BLOB NOT NULL, time REAL, label INTEGER NOT NULL, score TEXT)",
 )
-_READ_COUNTER = "SELECT sums FROM counters WHERE relation = ? AND key = ?"
-_READ_ROW = "SELECT keys, features, time, label, score FROM rows WHERE id = ?"
+_READ_COUNTERS = "SELECT key, sums FROM counters WHERE relation = ? AND key IN "
+_READ_ROWS = "SELECT id, keys, features, time, label, score FROM rows WHERE id IN "
 _WRITE_COUNTER = (
     "INSERT INTO counters (relation, key, sums) VALUES (?, ?, ?)"
     " ON CONFLICT (relation, key) DO UPDATE SET sums = excluded.sums"
@@ -41,6 +38,8 @@ _WRITE_ROW = (
     "INSERT INTO rows (id, keys, features, time, label, score) VALUES (?, ?, ?, ?, ?, ?)"
     " ON CONFLICT (id) DO UPDATE SET label = excluded.label"
 )
+_LISTS = (1, 8, 64, 256)
+"""Lengths of lists in a statement, so that few statements are compiled."""
 _BUSY = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
 _DISK = (
     sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_PERM, sqlite3.SQLITE_READONLY
@@ -65,6 +64,7 @@ class SqliteStore:
         self.path, self._layout = path, layout
         with _explained(path):
             self._connection = sqlite3.connect(path, timeout=wait_s, isolation_level=None)
+        self._ledger = _SqliteLedger(self._connection, layout, path)
         try:
             with _explained(path):
                 self._open()
@@ -78,9 +78,11 @@ class SqliteStore:
         with _explained(self.path):
             run("BEGIN IMMEDIATE")
             try:
-                found = work(_SqliteLedger(self._connection, self._layout, self.path))
+                self._ledger.begin()
+                found = work(self._ledger)
                 run("COMMIT")
             except BaseException:
+                self._ledger.forget()  # what it wrote is not kept
                 if self._connection.in_transaction:
                     run("ROLLBACK")
                 raise
@@ -130,53 +132,64 @@ class _SqliteLedger:
 
     def __init__(self, connection: sqlite3.Connection, layout: Layout, path: Path) -> None:
         self._connection, self._layout, self._path = connection, layout, path
+        self._cache, self._version = CounterCache(layout), -1
+
+    def begin(self) -> None:
+        """Keep nothing in memory that another connection may have changed."""
+        (version,) = self._connection.execute("PRAGMA data_version").fetchone()
+        if version != self._version:
+            self.forget()
+        self._version = version
+
+    def forget(self) -> None:
+        """Keep nothing in memory."""
+        self._cache.clear()
 
     def rows(self, ids: Sequence[str]) -> dict[str, Row]:
         """Return the rows with some ids that are known."""
         found: dict[str, Row] = {}
-        for name in ids:
-            cells = self._connection.execute(_READ_ROW, (name,)).fetchone()
-            if cells is None:
-                continue
-            values = self._array(cells[1], _VALUES, (len(self._layout.features),))
-            keys = tuple(json.loads(cells[0]))
-            found[name] = Row(keys=keys, values_F=values, time=cells[2], label=cells[3], score=cells[4])
+        for names, texts in _lists(ids):
+            for name, *cells in self._connection.execute(_READ_ROWS + texts, names):
+                found[name] = row_of(self._layout, str(self._path), *cells)
         return found
 
     def counters(self, places: Sequence[Place]) -> Floats:
         """Return the sums (P, C+1, F+1) at some places."""
-        found = np.zeros((len(places), *self._layout.shape))
-        for at, place in enumerate(places):
-            cells = self._connection.execute(_READ_COUNTER, place).fetchone()
-            if cells is not None:
-                found[at] = self._array(cells[0], _SUMS, self._layout.shape)
-        return found
+        return self._cache.read(places, self._read)
 
-    def write(self, counters: Mapping[Place, Floats], rows: Mapping[str, Row]) -> None:
-        """Replace the sums at some places, and add rows; of a known row only the label changes."""
-        self._connection.executemany(
-            _WRITE_COUNTER,
-            ((*place, np.ascontiguousarray(sums, dtype=_SUMS).tobytes()) for place, sums in counters.items()),
-        )
-        self._connection.executemany(
-            _WRITE_ROW,
-            (
-                (
-                    name,
-                    json.dumps(row.keys, ensure_ascii=False),
-                    row.values_F.astype(_VALUES).tobytes(),
-                    row.time,
-                    row.label,
-                    row.score,
-                )
-                for name, row in rows.items()
-            ),
-        )
+    def write_counters(self, places: Sequence[Place], sums: Floats) -> None:
+        """Replace the sums (P, C+1, F+1) at some places."""
+        cells = zip(places, cells_of(sums), strict=True)
+        # a statement for each: one for many writes a journal of its own, which takes longer
+        self._connection.executemany(_WRITE_COUNTER, [(relation, key, cell) for (relation, key), cell in cells])
+        self._cache.write(places, sums)
 
-    def _array(self, data: Any, kind: np.dtype[Any], shape: tuple[int, ...]) -> NDArray[Any]:
-        if not isinstance(data, bytes) or len(data) != kind.itemsize * int(np.prod(shape)):
-            raise damaged(str(self._path), f"an entry of another size than {shape}")
-        return np.frombuffer(data, dtype=kind).reshape(shape)
+    def write_rows(self, rows: Mapping[str, Row]) -> None:
+        """Add rows by id; of a row that is known only the label changes."""
+        entries = [
+            (name, keys_text(row.keys), values_cell(row.values_F), row.time, row.label, row.score)
+            for name, row in rows.items()
+        ]
+        self._connection.executemany(_WRITE_ROW, entries)
+
+    def _read(self, places: Sequence[Place]) -> Floats:
+        keys: dict[int, list[str]] = {}
+        for relation, key in places:
+            keys.setdefault(relation, []).append(key)
+        cells: dict[Place, bytes] = {}
+        for relation, some in keys.items():
+            for names, texts in _lists(some):
+                for key, cell in self._connection.execute(_READ_COUNTERS + texts, (relation, *names)):
+                    cells[relation, key] = cell
+        return sums_of([cells.get(place) for place in places], self._layout, str(self._path))
+
+
+def _lists(names: Sequence[str]) -> Iterator[tuple[list[str], str]]:
+    """Yield parts of a list of names, filled up with their last one to the length of a statement, and its text."""
+    for start in range(0, len(names), _LISTS[-1]):
+        some = list(names[start : start + _LISTS[-1]])
+        length = next(one for one in _LISTS if one >= len(some))
+        yield some + some[-1:] * (length - len(some)), f"({', '.join('?' * length)})"
 
 
 @contextmanager

@@ -7,7 +7,8 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from lorkit.decompose.errors import DataError
-from lorkit.export.serving.scoring import Score, Scorer
+from lorkit.export.serving.scores import Score
+from lorkit.export.serving.scoring import Scorer
 from lorkit.export.serving.transactions import ID, LABEL, Event, text_of
 
 BATCH = 256
@@ -64,7 +65,7 @@ def _scored(scorer: Scorer, events: list[Event]) -> Iterator[str]:
         return
     for event, found in zip(events, scorer.score(events), strict=True):
         if isinstance(found, Score):
-            yield _line(event[ID], **vars(found))
+            yield f'{{"{ID}": {json.dumps(event[ID])}, {found.to_json()[1:]}'
         else:
             yield _line(_echo(event), error=str(found))
 

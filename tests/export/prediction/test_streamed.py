@@ -17,7 +17,8 @@ from lorkit.decompose.errors import ArtifactError, UsageError
 from lorkit.decompose.runs import Run, open_run
 from lorkit.decompose.runs.locked_data import RunSplits
 from lorkit.export import export, load_engine, stream
-from lorkit.export.serving.scoring import Score, Scorer
+from lorkit.export.serving.scores import Score
+from lorkit.export.serving.scoring import Scorer
 
 
 @pytest.fixture(scope="module")

@@ -11,7 +11,8 @@ from streams import node_input, open_scorer, open_store, transactions, whole_gra
 
 from lorkit.decompose.errors import DataError, UsageError
 from lorkit.decompose.events import Event, Notice
-from lorkit.export.serving.scoring import Score, streamed_input
+from lorkit.export.serving.scores import Score
+from lorkit.export.serving.scoring import streamed_input
 
 
 def test_a_batch_scores_as_one_by_one(tmp_path: Path) -> None:

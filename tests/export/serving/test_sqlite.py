@@ -14,6 +14,7 @@ import pytest
 from streams import node_input, open_scorer, open_store, transactions
 
 from lorkit.decompose.errors import ArtifactError, BusyError, StorageError
+from lorkit.export.serving.counters import Ledger
 from lorkit.export.serving.sqlite import SqliteStore
 from lorkit.export.serving.stream import answer_lines
 
@@ -68,6 +69,22 @@ def test_a_network_that_fails_counts_nothing(tmp_path: Path) -> None:
     after = content(tmp_path / "s.db")
     assert after[1] == before[1]
     assert all((after[0][place] == values).all() for place, values in before[0].items())
+
+
+def test_what_was_written_before_a_failure_is_forgotten(tmp_path: Path) -> None:
+    scorer, _ = open_scorer(open_store(tmp_path / "s.db"))
+    scorer.score([{**row, "card": "a"} for row in transactions(5)])
+    place = [(0, "a")]
+
+    def fail(ledger: Ledger) -> None:
+        ledger.write_counters(place, ledger.counters(place) + 1)
+        raise RuntimeError("stopped")
+
+    wanted = scorer.store.transact(lambda ledger: ledger.counters(place))
+    with pytest.raises(RuntimeError):
+        scorer.store.transact(fail)
+    np.testing.assert_array_equal(scorer.store.transact(lambda ledger: ledger.counters(place)), wanted)
+    assert wanted[0, -1, -1] == 5
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ import pytest
 from streams import open_scorer, open_store, transactions
 
 from lorkit.decompose.errors import DataError
-from lorkit.export.serving.scoring import Score
+from lorkit.export.serving.scores import Score
 
 
 @pytest.mark.parametrize(
