@@ -96,6 +96,11 @@ def without_labels(x: Tensor) -> Tensor:
     return torch.cat((torch.zeros_like(groups[:, :-1]), joint, propagated), 1)
 
 
+# 0.02, as of word embeddings, left groups alike for many steps: AP of 0.29 in place of 0.41 on the payments of `init
+# --graph` after 8 epochs, and the same on the real graphs
+_ENCODING = 0.1
+
+
 class TokenEmbedding(nn.Module):
     """Linear layer, ReLU, encodings of hop, relation and group, and dropout.
 
@@ -110,7 +115,7 @@ class TokenEmbedding(nn.Module):
         self.relations = nn.Parameter(torch.empty(shape.relations, 1, width))
         self.groups = nn.Parameter(torch.empty(groups, width))
         for table in (self.hops, self.relations, self.groups):
-            nn.init.normal_(table, std=0.02)
+            nn.init.normal_(table, std=_ENCODING)
         self.dropout = nn.Dropout(dropout)
 
     def forward(self, tokens_NRTV: Tensor) -> Tensor:
