@@ -70,6 +70,23 @@ class NodeSamples(RegionSamples):
         return labels_N
 
 
+@dataclass(frozen=True, kw_only=True, eq=False)
+class GraphPlaces:
+    """Where some nodes are in their graph, for networks that read it as a whole.
+
+    Attributes:
+        graph: The whole graph.
+        rows: (n,) the node of each sample.
+    """
+
+    graph: Graph
+    rows: Ints
+
+    def take(self, indices: Ints) -> GraphPlaces:
+        """Return the places of the samples at `indices`, in that order."""
+        return replace(self, rows=self.rows[indices])
+
+
 def node_samples(name: str, config: RegionConfig, graph: Graph, *, complete: bool = True) -> NodeSamples:
     """Return the labelled nodes of a graph as samples.
 

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from lorkit.decompose.artifacts.arrays import Float32Array
 from lorkit.decompose.config import RegionAugment
-from lorkit.decompose.data.node_samples import NodeSamples
+from lorkit.decompose.data.node_samples import GraphPlaces, NodeSamples
 from lorkit.decompose.data.preprocessing.nodes import prepared_nodes
 from lorkit.decompose.data.preprocessing.recipe import apply_recipe, range_notice, resize_mask
 from lorkit.decompose.data.samples.columns import Columns, take_columns
@@ -41,6 +41,7 @@ class PreparedRegion:
         originals: The same masks at the size of their images, read when asked for; None without masks.
         target_names: Name of each sample's class, or digest of its mask.
         columns: Further columns of the source.
+        places: Of nodes, where they are in their graph; else None.
         notices: Notices for the user on the mapping of pixels to [0, 1].
     """
 
@@ -57,6 +58,7 @@ class PreparedRegion:
     masks: NDArray[np.uint8] | None = None
     originals: OriginalMasks | None = None
     augment: RegionAugment | Literal[False] | None = None
+    places: GraphPlaces | None = None
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -86,6 +88,7 @@ class PreparedRegion:
             columns=take_columns(self.columns, chosen.tolist()),
             masks=None if self.masks is None else self.masks[chosen],
             originals=None if self.originals is None else self.originals.take(chosen),
+            places=None if self.places is None else self.places.take(chosen),
         )
 
 
@@ -141,7 +144,9 @@ def prepare(
         StorageError: No room for the temporary file.
     """
     chosen = np.arange(len(samples), dtype=np.int64) if indices is None else np.asarray(indices, dtype=np.int64)
+    places = None
     if isinstance(samples, NodeSamples):
+        places = GraphPlaces(graph=samples.graph, rows=samples.rows[chosen])
         stored, brightest = prepared_nodes(samples, recipe, chosen, folds=folds, on_event=on_event), -1.0
     else:
         known = shared or PreparedImages()
@@ -164,6 +169,7 @@ def prepare(
         masks=_masks(samples, chosen, recipe),
         originals=_originals(samples, chosen),
         augment=samples.augment,
+        places=places,
     )
 
 

@@ -7,7 +7,7 @@ from lorkit.decompose.methods import lorkd, ragformer
 from lorkit.decompose.methods.base import FitsInOneGo, HasAdapter, Method, TrainingModule, needs_foundation
 from lorkit.decompose.methods.baselines import balanced, finetune, linear_probe, lora, mmoe, students
 from lorkit.decompose.methods.distillation import cka, dist, feature_and_logit, fitnet, kd, rkd, sp
-from lorkit.decompose.methods.graphs import gaga, own_mlp, trees
+from lorkit.decompose.methods.graphs import convolutions, gaga, own_mlp, trees
 from lorkit.decompose.methods.mola import grad, hard_router, router
 from lorkit.decompose.methods.reprogramming import drd, rd
 
@@ -37,6 +37,7 @@ _ALL: tuple[Method, ...] = (
     gaga.METHOD,
     own_mlp.METHOD,
     *trees.METHODS,
+    *convolutions.METHODS,
 )
 METHODS: dict[str, Method] = {method.name: method for method in _ALL}
 

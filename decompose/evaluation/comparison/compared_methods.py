@@ -25,7 +25,7 @@ from lorkit.decompose.training.loop.devices import device_of
 
 FOUNDATION = "foundation"
 OF_IMAGES = ("stl", "mtl", "lorkd")
-OF_GRAPHS = ("trees-tokens", "trees-own", "mlp-own", "gaga", "ragformer")
+OF_GRAPHS = ("trees-tokens", "trees-own", "mlp-own", "gcn", "rgcn", "gaga", "ragformer")
 """Methods that are compared unless others are named; the first one is the baseline of the printed differences."""
 _LABEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 # a comma inside brackets belongs to the value

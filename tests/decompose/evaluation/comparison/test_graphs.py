@@ -16,11 +16,12 @@ from lorkit.decompose.config import Config
 from lorkit.decompose.errors import UsageError
 from lorkit.decompose.evaluation.comparison.comparison import compare
 from lorkit.decompose.events import Event, Notice, Started
-from lorkit.decompose.methods.graphs import trees
+from lorkit.decompose.methods.graphs import convolutions, trees
 from lorkit.decompose.metrics import node
 
 pytest.importorskip("sklearn")
-METHODS = ("trees-tokens", "mlp-own", "gaga", "ragformer", "ragformer-no-mixing")
+pytest.importorskip("torch_geometric")
+METHODS = ("trees-tokens", "mlp-own", "gcn", "rgcn", "gaga", "ragformer", "ragformer-no-mixing")
 
 
 @pytest.fixture(scope="module")
@@ -37,6 +38,7 @@ def config(root: Path) -> Config:
 def document(root: Path, config: Config) -> dict[str, Any]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(trees, "ITERATIONS", 5)
+        patch.setattr(convolutions, "STEPS", 10)
         return compare(config, methods=METHODS, seeds=[0, 1], out=root / "comparisons").to_json()
 
 
