@@ -28,7 +28,7 @@ import yaml
 
 METHODS = (
     "ragformer,ragformer-no-mixing,ragformer-no-topology,ragformer-no-fusion,ragformer-no-group-sizes,"
-    "ragformer-no-label-dropout,gaga,trees-tokens,trees-own,mlp-own"
+    "ragformer-no-label-dropout,gaga,trees-tokens,trees-own,mlp-own,gcn,rgcn"
 )
 DEFAULT = "ragformer-default:ragformer:student.backbone=ragformer,train.epochs=20,train.lr=0.001"
 SMALL = "ragformer:width=32,feedforward=128,layers=2"
