@@ -17,7 +17,7 @@ from lorkit.decompose.errors import MissingRuntimeError, UsageError, unknown
 from lorkit.decompose.methods import METHODS, get_method
 from lorkit.decompose.methods.base import SetsBalancer
 from lorkit.decompose.methods.baselines.balancers import check_balancer
-from lorkit.decompose.methods.graphs.base import refuse_images
+from lorkit.decompose.methods.graphs.base import FittedBaseline, refuse_images
 from lorkit.decompose.methods.ragformer import ABLATIONS, ablation_settings
 from lorkit.decompose.training.gradients.balancing import balancer_settings
 from lorkit.decompose.training.loop.compiling import check_compiler
@@ -62,9 +62,11 @@ class ComparedMethod:
 
 
 def settings_digest(config: Config) -> str:
-    """Return the digest of the settings of a training and of the constants of its gradient balancer."""
+    """Return the digest of the settings of a training, and of the constants of its gradient balancer or of its fit."""
+    method, settings = get_method(config.method), config_digest(config)
+    if isinstance(method, FittedBaseline):
+        return digest_json({"settings": settings, "constants": method.constants()})
     balancer = balancer_settings(_balancer(config))
-    settings = config_digest(config)
     return digest_json({"settings": settings, "balancer": balancer}) if balancer else settings
 
 

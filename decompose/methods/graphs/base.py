@@ -8,7 +8,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from lorkit.decompose.artifacts.arrays import Float32Array
 from lorkit.decompose.config import Config
@@ -76,6 +76,10 @@ class FittedBaseline(Method):
     separate = True
     without_foundation = True
     of_graphs = True
+
+    @abstractmethod
+    def constants(self) -> dict[str, Any]:
+        """Return the settings of the fit, as plain data: finished fits with other ones are repeated."""
 
     @abstractmethod
     def fit(self, config: Config, train: PreparedRegion, val: PreparedRegion, on_event: Listener) -> FittedNodes:

@@ -25,7 +25,7 @@ from torch.nn.functional import cross_entropy, dropout
 
 from lorkit.decompose.artifacts.arrays import Float32Array
 from lorkit.decompose.config import Config
-from lorkit.decompose.data.graphs.links import graph_links
+from lorkit.decompose.data.graphs.links import LINKS, graph_links
 from lorkit.decompose.data.graphs.scaling import FeatureScaling
 from lorkit.decompose.data.prepared import PreparedRegion
 from lorkit.decompose.documents.compare import Exposure
@@ -78,6 +78,17 @@ class Convolutions(FittedBaseline):
         """Return nothing; raise MissingRuntimeError if torch-geometric is not installed."""
         load_layers()
         return []
+
+    def constants(self) -> dict[str, Any]:
+        """Return the sizes, the optimiser and the number of steps."""
+        return {
+            "width": WIDTH,
+            "dropout": DROPOUT,
+            "learning_rate": LEARNING_RATE,
+            "weight_decay": WEIGHT_DECAY,
+            "steps": (STEPS, EVERY, PATIENCE),
+            "links": LINKS,
+        }
 
     def fit(self, config: Config, train: PreparedRegion, val: PreparedRegion, on_event: Listener) -> FittedNodes:
         """Fit the network to the labels of the training nodes on the whole graph."""

@@ -59,6 +59,16 @@ class Trees(FittedBaseline):
         load_boosting()
         return []
 
+    def constants(self) -> dict[str, Any]:
+        """Return the sizes, the number and the learning rate of the trees."""
+        return {
+            "leaves": LEAVES,
+            "iterations": ITERATIONS,
+            "patience": PATIENCE,
+            "learning_rate": LEARNING_RATE,
+            "columns": COLUMNS,
+        }
+
     def fit(self, config: Config, train: PreparedRegion, val: PreparedRegion, on_event: Listener) -> FittedNodes:
         """Fit trees of each size, and return those that are best on validation."""
         fitted = []

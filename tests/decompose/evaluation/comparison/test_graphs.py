@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from small_runs import small_config
 from lorkit.decompose.artifacts import load_tensors, read_json
 from lorkit.decompose.config import Config
 from lorkit.decompose.errors import UsageError
+from lorkit.decompose.evaluation.comparison.compared_methods import OF_GRAPHS, compared_methods
 from lorkit.decompose.evaluation.comparison.comparison import compare
 from lorkit.decompose.events import Event, Notice, Started
 from lorkit.decompose.methods.graphs import convolutions, trees
@@ -22,6 +24,14 @@ from lorkit.decompose.metrics import node
 pytest.importorskip("sklearn")
 pytest.importorskip("torch_geometric")
 METHODS = ("trees-tokens", "mlp-own", "gcn", "rgcn", "gaga", "ragformer", "ragformer-no-mixing")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def short() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(trees, "ITERATIONS", 5)
+        patch.setattr(convolutions, "STEPS", 10)
+        yield
 
 
 @pytest.fixture(scope="module")
@@ -36,10 +46,7 @@ def config(root: Path) -> Config:
 
 @pytest.fixture(scope="module")
 def document(root: Path, config: Config) -> dict[str, Any]:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(trees, "ITERATIONS", 5)
-        patch.setattr(convolutions, "STEPS", 10)
-        return compare(config, methods=METHODS, seeds=[0, 1], out=root / "comparisons").to_json()
+    return compare(config, methods=METHODS, seeds=[0, 1], out=root / "comparisons").to_json()
 
 
 def test_every_method_is_a_row_with_a_drop_from_the_trees(document: dict[str, Any]) -> None:
@@ -104,3 +111,13 @@ def test_what_graphs_do_not_have_is_refused(root: Path, config: Config, tmp_path
         with pytest.raises(UsageError, match="for images; required: regions that are graphs"):
             compare(small_config(tmp_path, backbone="resnet18"), methods=[name], out=tmp_path)
     assert not list(tmp_path.glob("*/cells"))
+
+
+def test_a_fit_with_other_constants_is_another_cell(config: Config, monkeypatch: pytest.MonkeyPatch) -> None:
+    names = ("trees-own", "gcn", "ragformer")
+    before = [one.digest for one in compared_methods(config, names)]
+    monkeypatch.setattr(trees, "LEARNING_RATE", 0.5)
+    monkeypatch.setattr(convolutions, "WIDTH", 8)
+    after = [one.digest for one in compared_methods(config, names)]
+    assert [one == two for one, two in zip(before, after, strict=True)] == [False, False, True]
+    assert [one.label for one in compared_methods(config, None)] == list(OF_GRAPHS)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 from fitted_nodes import nodes_of
@@ -22,6 +24,9 @@ class Ranked(FittedBaseline):
     """Scores a node by its first feature."""
 
     name = "ranked"
+
+    def constants(self) -> dict[str, Any]:
+        return {}
 
     def fit(self, config: Config, train: PreparedRegion, val: PreparedRegion, on_event: Listener) -> FittedNodes:
         self.seen = (train, val)
