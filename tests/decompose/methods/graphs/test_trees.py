@@ -50,6 +50,7 @@ def test_the_logits_are_those_of_the_best_iteration(monkeypatch: pytest.MonkeyPa
 
     monkeypatch.setattr(trees, "LEAVES", (5,))
     monkeypatch.setattr(trees, "ITERATIONS", 12)
+    monkeypatch.setattr(trees, "LEARNING_RATE", 1.0)  # so that more trees are worse
     train, val, test = part(0), part(1), part(2)
     found = get_method("trees-own").fit(CONFIG, train, val, ignore)
     own = trees.own_features
@@ -62,6 +63,7 @@ def test_the_logits_are_those_of_the_best_iteration(monkeypatch: pytest.MonkeyPa
         raw = model.decision_function(own(val))
         scores.append((score_of(val, np.stack([-raw, raw], 1) / 2), model))
     best = max(scores, key=lambda one: one[0])
+    assert best is not scores[-1]
     logits = found.logits(test)
     assert logits.dtype == np.float32
     np.testing.assert_allclose(logits[:, 1] - logits[:, 0], best[1].decision_function(own(test)), rtol=1e-5, atol=1e-6)
