@@ -170,13 +170,18 @@ def _graph(name: str, graph: GraphInspection) -> None:
     title = f"{name}: {graph['nodes']:,} nodes, {graph['labelled']:,} with a label"
     table(title, ("relation", "by", "edges or keys", "nodes alone"), relations)
     rows = []
+    columns = [
+        relation if hop == 1 else f"{relation}, {hop} hops"
+        for relation, row in graph["relations"].items()
+        for hop in range(1, (graph["hops"] if row["keys"] is None else 1) + 1)
+    ]
     for kind, split in graph["splits"].items():
         told = [_exposure(row["exposed"], row["right"]) for row in split["leakage"]]
         counts = "/".join(str(count) for count in split["parts"].values()) or "-"
-        rows.append([f"{kind} *" if split["chosen"] else kind, counts, *(told or ["-"] * len(relations))])
+        rows.append([f"{kind} *" if split["chosen"] else kind, counts, *(told or ["-"] * len(columns))])
     table(
         "splits: test nodes with a training neighbour, and how often its label is right (* chosen)",
-        ("split", "train/val/test", *graph["relations"]),
+        ("split", "train/val/test", *columns),
         rows,
     )
     for kind, split in graph["splits"].items():

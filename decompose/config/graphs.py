@@ -8,6 +8,7 @@ from pydantic import Field, model_validator
 
 from lorkit.decompose.config.base import Count, NonNegative, Section
 
+HOPS_OF_EDGES, HOPS_OF_KEYS = 2, 1
 Scaling = Literal["quantile", "log-standard", "standard", "none"]
 
 
@@ -31,6 +32,10 @@ class GraphConfig(Section):
     scaling: Scaling = "quantile"  # AP of 0.51 in place of 0.35 on validation of FDCompCN (docs/benchmarks.md)
     label_delay: NonNegative = 0.0
     folds: Annotated[int, Field(ge=0, le=100)] = 0
+
+    def hops_of(self, keys: bool) -> int:
+        """Return the number of hops of relations by shared keys, or by edges."""
+        return self.hops or (HOPS_OF_KEYS if keys else HOPS_OF_EDGES)
 
     @model_validator(mode="after")
     def _folds_that_hide(self) -> GraphConfig:

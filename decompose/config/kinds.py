@@ -13,7 +13,7 @@ REGION_OF_IMAGES = (
 )  # fmt: skip
 REGION_OF_GRAPHS = ("relations", "time", "label", "id", "features", "simulated", "recall_at", "nodes")
 CONFIG_OF_IMAGES = ("image", "foundation.image", "train.augment", "split.val", "split.test")
-CONFIG_OF_GRAPHS = ("graph", "split.by", "split.entities")
+CONFIG_OF_GRAPHS = ("graph", "split.by", "split.entities", "split.hops")
 
 
 def stated_keys(section: Section, keys: Sequence[str]) -> list[str]:

@@ -81,13 +81,15 @@ class SplitConfig(Section):
     Nodes of graphs are split as their file states, else at random into 40 % for training, 10 % for validation and 50 %
     for test, as published results are. `by` chooses what a deployed model meets: new entities (`entity`: no key of
     `entities`, by default the first relation, is in two parts), later rows (`temporal`), or new neighbourhoods
-    (`neighbour`: no test node has a training node as a neighbour). `random` ignores the parts that a file states.
+    (`neighbour`: no test node has a training node within `hops` of it, by default those of `graph.hops`, so that it
+    sees no training label). `random` ignores the parts that a file states.
     """
 
     val: Annotated[float, Field(gt=0, lt=1)] = 0.15
     test: Annotated[float, Field(gt=0, lt=1)] = 0.15
     by: Literal["group", "random", "entity", "temporal", "neighbour"] = "group"
     entities: Annotated[tuple[str, ...], BeforeValidator(as_list)] = ()
+    hops: Count | None = None
 
     @model_validator(mode="after")
     def _something_to_train_on(self) -> SplitConfig:
@@ -95,6 +97,8 @@ class SplitConfig(Section):
             raise ValueError("val + test below 0.9, so that training data are left")
         if self.entities and self.by != "entity":
             raise ValueError(f"split.by entity with split.entities, not {self.by}")
+        if self.hops is not None and self.by != "neighbour":
+            raise ValueError(f"split.by neighbour with split.hops, not {self.by}")
         return self
 
 
@@ -238,6 +242,14 @@ class Config(Section):
         for name in regions:
             check_region_name(name)
         return regions
+
+    @model_validator(mode="after")
+    def _neighbours_that_nodes_see(self) -> Config:
+        """State how far apart a split by neighbours is: as far as nodes see labels of each other."""
+        if self.split.by == "neighbour" and self.split.hops is None:
+            hops = self.graph.hops_of(keys=False)
+            self.__dict__["split"] = self.split.model_copy(update={"hops": hops})
+        return self
 
     @model_validator(mode="after")
     def _views_to_keep(self) -> Config:

@@ -11,6 +11,7 @@ from typing import TypedDict
 import numpy as np
 
 from lorkit.decompose.config import SplitConfig
+from lorkit.decompose.config.graphs import GraphConfig
 from lorkit.decompose.data.graphs.graph import NO_KEY, Edges, Graph, Relation
 from lorkit.decompose.data.graphs.leakage import measure_leakage
 from lorkit.decompose.data.graphs.splits import possible_splits, split_graph
@@ -28,13 +29,14 @@ class RelationInspection(TypedDict):
 
 
 class LeakageRow(TypedDict):
-    """What training neighbours say about the test part by one relation; see `data.graphs.leakage`.
+    """What training nodes within some hops by one relation say about the test part; see `data.graphs.leakage`.
 
     `exposed` is the share of test nodes with a training neighbour, `right` how often the most frequent label of these
     is the node's own; null where no node is exposed.
     """
 
     relation: str
+    hops: int
     exposed: float | None
     right: float | None
 
@@ -49,34 +51,44 @@ class SplitInspection(TypedDict):
 
 
 class GraphInspection(TypedDict):
-    """The graph of a region."""
+    """The graph of a region; a node sees the labels of training nodes within `hops`."""
 
     nodes: int
     labelled: int
     features: list[str]
     timed: bool
+    hops: int
     relations: dict[str, RelationInspection]
     splits: dict[str, SplitInspection]
 
 
-def inspect_graph(samples: NodeSamples, split: SplitConfig) -> GraphInspection:
-    """Describe the graph of a region and all splits that it allows."""
+def inspect_graph(samples: NodeSamples, split: SplitConfig, settings: GraphConfig) -> GraphInspection:
+    """Describe the graph of a region and all splits that it allows; `settings` has the hops within which nodes see."""
     graph, chosen = samples.graph, split_kind(samples, split)
+    hops = settings.hops_of(not any(isinstance(one, Edges) for one in graph.relations.values()))
     return {
         "nodes": len(graph),
         "labelled": len(samples),
         "features": list(graph.feature_names),
         "timed": graph.times_N is not None,
+        "hops": hops,
         "relations": {name: _relation(one) for name, one in graph.relations.items()},
-        "splits": {kind: _split(graph, kind, split, chosen=kind == chosen) for kind in possible_splits(graph)},
+        "splits": {kind: _split(graph, kind, split, hops, chosen=kind == chosen) for kind in possible_splits(graph)},
     }
 
 
-def leakage_rows(graph: Graph, parts: Sequence[str | None]) -> list[LeakageRow]:
-    """Return by relation what training neighbours say about the test nodes; `parts` has the part of each node."""
-    return [
-        {"relation": row.relation, "exposed": row.share, "right": row.right} for row in measure_leakage(graph, parts)
-    ]
+def leakage_rows(graph: Graph, parts: Sequence[str | None], hops: int) -> list[LeakageRow]:
+    """Return by relation, and by edges within 1 to `hops` hops, what training neighbours say about the test nodes.
+
+    Args:
+        graph: The graph.
+        parts: (N,) the part of each node.
+        hops: Hops within which a node sees labels.
+    """
+    measured = [row for within in range(1, hops + 1) for row in measure_leakage(graph, parts, hops=within)]
+    order = {name: place for place, name in enumerate(graph.relations)}
+    rows = dict.fromkeys(sorted(measured, key=lambda row: (order[row.relation], row.hops)))
+    return [{"relation": row.relation, "hops": row.hops, "exposed": row.share, "right": row.right} for row in rows]
 
 
 def _relation(relation: Relation) -> RelationInspection:
@@ -90,12 +102,12 @@ def _relation(relation: Relation) -> RelationInspection:
     return {"kind": "keys", "edges": None, "keys": int((sizes > 0).sum()), "alone": alone}
 
 
-def _split(graph: Graph, kind: str, split: SplitConfig, *, chosen: bool) -> SplitInspection:
+def _split(graph: Graph, kind: str, split: SplitConfig, hops: int, *, chosen: bool) -> SplitInspection:
     entities = split.entities if kind == "entity" else ()
     try:
-        found = split_graph(graph, kind, entities=entities)
+        found = split_graph(graph, kind, entities=entities, hops=split.hops or hops)
     except DataError as error:
         return {"chosen": chosen, "parts": {}, "leakage": [], "refused": str(error)}
-    rows = leakage_rows(graph, found.parts)
+    rows = leakage_rows(graph, found.parts, hops)
     parts = {part: len(found.nodes(part)) for part in ("train", "val", "test")}
     return {"chosen": chosen, "parts": parts, "leakage": rows, "refused": None}

@@ -119,7 +119,7 @@ def inspect(
     graphs = nodes_of(samples)
     for index, (name, one) in enumerate(graphs.items()):
         on_event(Working(f"splits of {name}", index, len(graphs)))
-        documents[name]["graph"] = inspect_graph(one, config.split)
+        documents[name]["graph"] = inspect_graph(one, config.split, config.graph)
         documents[name]["split"] = split_kind(one, config.split)
     loader: LoaderSpeed = {"images_per_second": None, "prepared_per_second": None}
     if not any(region["leaks"] for region in documents.values()):

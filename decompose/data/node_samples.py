@@ -14,6 +14,7 @@ import numpy as np
 
 from lorkit.decompose.artifacts.arrays import Ints
 from lorkit.decompose.config import RegionConfig, SplitConfig
+from lorkit.decompose.config.graphs import HOPS_OF_EDGES
 from lorkit.decompose.config.kinds import refuse_region_keys
 from lorkit.decompose.data.graphs.graph import NO_KEY, PARTS, UNLABELLED, Graph, Keys, relation_of
 from lorkit.decompose.data.graphs.splits import NodeSplit, split_graph
@@ -187,12 +188,12 @@ def split_kind(samples: NodeSamples, split: SplitConfig) -> str:
 
 
 def _split_of(samples: NodeSamples, split: SplitConfig) -> NodeSplit:
-    return _split_once(samples.graph, split_kind(samples, split), split.entities)
+    return _split_once(samples.graph, split_kind(samples, split), split.entities, split.hops or HOPS_OF_EDGES)
 
 
 @lru_cache(maxsize=4)  # of a graph itself, for the parts and then for what to say about them
-def _split_once(graph: Graph, kind: str, entities: tuple[str, ...]) -> NodeSplit:
-    return split_graph(graph, kind, entities=entities)
+def _split_once(graph: Graph, kind: str, entities: tuple[str, ...], hops: int) -> NodeSplit:
+    return split_graph(graph, kind, entities=entities, hops=hops)
 
 
 def _first_keys(graph: Graph) -> list[str]:

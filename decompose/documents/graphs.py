@@ -21,6 +21,8 @@ class Exposure(Part):
     """What training neighbours by one relation say about the test part."""
 
     relation: str
+    hops: int
+    """Neighbours are within so many hops."""
     exposed: Share | None
     """Share of the test nodes with a training neighbour."""
     right: Share | None
@@ -45,6 +47,8 @@ class GraphFacts(Part):
     labelled: int
     features: list[str]
     timed: bool
+    hops: int
+    """A node sees the labels of training nodes within so many hops."""
     relations: dict[str, RelationFacts]
     splits: dict[str, SplitFacts]
 

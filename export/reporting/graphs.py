@@ -55,9 +55,10 @@ def _measure(run_splits: RunSplits, name: str) -> GraphFacts:
     for part, indices in places.items():
         for row in samples.rows[indices].tolist():
             parts[row] = part
-    found = inspect_graph(samples, run_splits.run.config.split)
+    config = run_splits.run.config
+    found = inspect_graph(samples, config.split, config.graph)
     for one in found["splits"].values():
         if one["chosen"]:  # the locked parts are those of the run, whatever a new split would give
             counts = {part: len(places[part]) for part in PARTS}
-            one.update({"parts": counts, "leakage": leakage_rows(samples.graph, parts), "refused": None})
+            one.update({"parts": counts, "leakage": leakage_rows(samples.graph, parts, found["hops"]), "refused": None})
     return GraphFacts.model_validate(found)

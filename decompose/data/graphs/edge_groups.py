@@ -59,6 +59,24 @@ def group_sums(
                 yield block, hop, group, sums, counts
 
 
+def near_nodes(neighbours: csr_array, hops: int, nodes_M: Ints) -> Iterator[csr_array]:
+    """Yield blocks of rows, (rows, N) of booleans: the nodes within some hops of each, itself among them if hops > 1.
+
+    Args:
+        neighbours: As for `group_sums`.
+        hops: Number of hops.
+        nodes_M: (M,) nodes to find them for.
+    """
+    twins = _Twins.of(neighbours) if hops > 1 else None
+    reach_N = np.diff(neighbours.indptr) if twins is None else twins.reach(hops)
+    for block in row_blocks(reach_N[nodes_M], 0, ENTRY_BYTES):
+        near = csr_array((neighbours if twins is None else twins.closed)[nodes_M[block]], dtype=np.bool_)
+        for _ in range(hops - 1):
+            assert twins is not None
+            near = twins.step(near)
+        yield near
+
+
 def _sums(
     near: csr_array, rows: Ints, features_NF: Floats, codes_N: Ints, classes: int
 ) -> Iterator[tuple[int, Floats, Ints]]:

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lorkit.decompose.artifacts.arrays import Floats, Ints
+from lorkit.decompose.data.graphs.edge_groups import near_nodes
 from lorkit.decompose.data.graphs.graph import NO_KEY, Edges, Graph, Keys
 
 
@@ -21,6 +22,7 @@ class Leakage:
 
     Attributes:
         relation: Name of the relation.
+        hops: Neighbours are within so many hops; of shared keys all are within one.
         nodes: Labelled nodes of the part.
         exposed: Those of them with a training neighbour.
         share: `exposed` of `nodes`; None for a part without nodes.
@@ -29,22 +31,26 @@ class Leakage:
     """
 
     relation: str
+    hops: int
     nodes: int
     exposed: int
     share: float | None
     right: float | None
 
 
-def measure_leakage(graph: Graph, parts: Sequence[str | None], *, part: str = "test") -> tuple[Leakage, ...]:
+def measure_leakage(
+    graph: Graph, parts: Sequence[str | None], *, part: str = "test", hops: int = 1
+) -> tuple[Leakage, ...]:
     """Measure, for each relation, what training neighbours say about the nodes of a part.
 
-    Neighbours by edges are those from which an edge comes. By keys they share the key, and with times come before the
-    node: by time, then in the order of the data.
+    Neighbours by edges are those from which a path of so many edges or fewer comes. By keys they share the key, and
+    with times come before the node: by time, then in the order of the data.
 
     Args:
         graph: The graph.
         parts: (N,) "train", "val", "test" or None.
         part: The part whose nodes are judged.
+        hops: Hops by edges within which a node sees labels.
     """
     named = np.array([name or "" for name in parts])
     train_N = (named == "train") & graph.labelled_N
@@ -54,11 +60,18 @@ def measure_leakage(graph: Graph, parts: Sequence[str | None], *, part: str = "t
     rows = []
     for name, relation in graph.relations.items():
         if isinstance(relation, Edges):
-            counts = relation.neighbours[nodes].astype(np.int64) @ onehot_NC
+            counts, within = _by_edges(relation, onehot_NC, nodes, hops), hops
         else:
-            counts = _by_key(relation, onehot_NC, graph.times_N)[nodes]
-        rows.append(_row(name, counts, graph.labels_N[nodes]))
+            counts, within = _by_key(relation, onehot_NC, graph.times_N)[nodes], 1
+        rows.append(_row(name, within, counts, graph.labels_N[nodes]))
     return tuple(rows)
+
+
+def _by_edges(relation: Edges, onehot_NC: NDArray[np.int64], nodes: Ints, hops: int) -> NDArray[np.int64]:
+    """Return (n, C) the training nodes of each class within some hops of nodes, without the node itself."""
+    blocks = [near.astype(np.int64) @ onehot_NC for near in near_nodes(relation.neighbours, hops, nodes)]
+    counts: NDArray[np.int64] = np.concatenate([np.zeros((0, onehot_NC.shape[1]), dtype=np.int64), *blocks])
+    return counts if hops == 1 else counts - onehot_NC[nodes]
 
 
 def _by_key(relation: Keys, onehot_NC: NDArray[np.int64], times_N: Floats | None) -> NDArray[np.int64]:
@@ -78,13 +91,14 @@ def _by_key(relation: Keys, onehot_NC: NDArray[np.int64], times_N: Floats | None
     return counts
 
 
-def _row(name: str, counts: NDArray[np.int64], labels: Ints) -> Leakage:
+def _row(name: str, hops: int, counts: NDArray[np.int64], labels: Ints) -> Leakage:
     exposed = counts.sum(axis=1) > 0
     seen, own = counts[exposed], labels[exposed]
     most = seen == seen.max(axis=1, keepdims=True, initial=0)
     right = most[np.arange(len(own)), own] / most.sum(axis=1)
     return Leakage(
         relation=name,
+        hops=hops,
         nodes=len(labels),
         exposed=len(own),
         share=len(own) / len(labels) if len(labels) else None,

@@ -15,7 +15,7 @@ from scipy.sparse.csgraph import connected_components
 
 from lorkit.decompose.artifacts.arrays import Ints
 from lorkit.decompose.data.graphs.graph import NO_KEY, PARTS, Edges, Graph, Keys, relation_of
-from lorkit.decompose.data.graphs.separation import nodes_between, order_by_community
+from lorkit.decompose.data.graphs.separation import grow_apart, nodes_between, order_by_community, pairs_within
 from lorkit.decompose.errors import DataError, UsageError, plural, unknown
 
 SHARES = {"train": 0.4, "val": 0.1, "test": 0.5}
@@ -24,6 +24,8 @@ SEED = 717
 KINDS = ("stated", "random", "entity", "temporal", "neighbour")
 _LARGE = 0.05
 """Share of the labelled nodes from which a component is cut instead of kept whole."""
+_LEAST = 0.05
+"""Share of the labelled nodes that each side of a split by neighbours must have."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,13 +47,16 @@ class NodeSplit:
         return np.array([node for node, own in enumerate(self.parts) if own == part], dtype=np.int64)
 
 
-def split_graph(graph: Graph, kind: str | None = None, *, entities: Sequence[str] = (), seed: int = SEED) -> NodeSplit:
+def split_graph(
+    graph: Graph, kind: str | None = None, *, entities: Sequence[str] = (), hops: int = 1, seed: int = SEED
+) -> NodeSplit:
     """Split a graph.
 
     Args:
         graph: The graph.
         kind: One of `KINDS`; None takes the parts that the source states, else the official random split.
         entities: Relations whose keys `entity` keeps together; by default the first one by key.
+        hops: Hops within which `neighbour` leaves no training node around a node of another part.
         seed: Seed of the splits that draw.
 
     Raises:
@@ -68,7 +73,7 @@ def split_graph(graph: Graph, kind: str | None = None, *, entities: Sequence[str
     elif chosen == "temporal":
         split = _by_time(graph)
     elif chosen == "neighbour":
-        split = _by_neighbour(graph, seed)
+        split = _by_neighbour(graph, hops, seed)
     else:
         raise unknown("split", chosen, KINDS)
     _check_classes(graph, split)
@@ -186,12 +191,11 @@ def _by_time(graph: Graph) -> NodeSplit:
     return NodeSplit(kind="temporal", parts=parts)
 
 
-def _by_neighbour(graph: Graph, seed: int) -> NodeSplit:
-    """Leave no edge between a training node and another labelled one, in any relation and direction.
+def _by_neighbour(graph: Graph, hops: int, seed: int) -> NodeSplit:
+    """Leave no training node within some hops of another labelled one, in any relation and direction.
 
-    Small components stay whole. A large one is cut along an order in which neighbours are near; the end that becomes
-    the training side is the one with class shares nearer to the rest's, and the fewest nodes that separate the sides
-    are left out. Val is drawn from the other side, so that it is as far from training as test is.
+    Small components stay whole, a large one is cut. Val is drawn from the other side, so that it is as far from
+    training as test is.
     """
     relations = [relation for relation in graph.relations.values() if isinstance(relation, Edges)]
     if len(relations) < len(graph.relations):
@@ -199,8 +203,8 @@ def _by_neighbour(graph: Graph, seed: int) -> NodeSplit:
             f"{graph.origin} has relations by key", required="edges", fix="choose the split `entity` or `temporal`"
         )
     nodes = np.flatnonzero(graph.labelled_N)
-    adjacency = _union(relations, nodes)
-    component = connected_components(adjacency, directed=False)[1]
+    pairs = pairs_within(relations, nodes, hops)
+    component = connected_components(pairs, directed=False)[1]
     sizes = np.bincount(component, minlength=1)
     rng = np.random.default_rng(seed)
     side, left_out = np.zeros(len(nodes), dtype=bool), np.zeros(len(nodes), dtype=bool)
@@ -210,28 +214,47 @@ def _by_neighbour(graph: Graph, seed: int) -> NodeSplit:
     side[np.isin(component, small[np.cumsum(sizes[small]) <= goal])] = True
     for number in large.tolist():
         members = np.flatnonzero(component == number)
-        cut = csr_array(adjacency[members][:, members])
-        side[members], left_out[members] = _cut(cut, graph.labels_N[nodes[members]], len(graph.classes), seed)
+        own = csr_array(pairs[members][:, members])
+        if hops == 1:
+            side[members], left_out[members] = _cut(own, graph.labels_N[nodes[members]], len(graph.classes), seed)
+        else:
+            side[members], left_out[members] = grow_apart(own, SHARES["train"])
     others = rng.permutation(np.flatnonzero(~side & ~left_out))
     val = round(len(others) * SHARES["val"] / (1 - SHARES["train"]))
     train = np.flatnonzero(side & ~left_out)
+    notices = _about_sides(graph, (nodes[train], nodes[others]), int(left_out.sum()), hops)
     parts = _parts(graph, train=nodes[train], val=nodes[others[:val]], test=nodes[others[val:]])
-    text = f"{plural(int(left_out.sum()), 'labelled node')} left out, so that no edge joins train with val or test"
-    return NodeSplit(kind="neighbour", parts=parts, notices=(text,))
+    return NodeSplit(kind="neighbour", parts=parts, notices=notices)
 
 
-def _union(relations: Sequence[Edges], nodes: Ints) -> csr_array:
-    """Return the edges of all relations between some nodes, in both directions, as ones."""
-    total = csr_array((len(nodes), len(nodes)), dtype=np.int32)
-    for relation in relations:
-        own = csr_array(relation.neighbours[nodes][:, nodes], dtype=np.int32)
-        total = total + own + own.T
-    total.data[:] = 1
-    return csr_array(total)
+def _about_sides(graph: Graph, sides: tuple[Ints, Ints], left_out: int, hops: int) -> tuple[str, ...]:
+    """Return what the user should know about the training nodes and the others; raise DataError for too few of them."""
+    train, others = sides
+    total = len(train) + len(others) + left_out
+    if min(len(train), len(others)) < _LEAST * total:
+        fewer = "keep fewer hops apart with split.hops, or " if hops > 1 else ""
+        raise DataError(
+            f"{graph.origin}, split neighbour: of {total} labelled nodes {len(train)} for training and {len(others)}"
+            f" for val and test are more than {plural(hops, 'hop')} apart",
+            required=f"{_LEAST:.0%} for each",
+            fix=f"{fewer}choose another split",
+        )
+    counts = [np.bincount(graph.labels_N[side], minlength=len(graph.classes)) for side in sides]
+    rarest = int((counts[0] + counts[1]).argmin())
+    one, other = (f"{each[rarest] / each.sum():.1%}" for each in counts)
+    return (
+        f"{plural(left_out, 'labelled node')} ({left_out / total:.0%}) left out, so that no node of val or test is"
+        f" within {plural(hops, 'hop')} of train",
+        f"class '{graph.classes[rarest]}' is {one} of train, and {other} of val and test",
+    )
 
 
 def _cut(adjacency: csr_array, labels: Ints, classes: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return which nodes of a connected graph are on the training side, and which are left out."""
+    """Return which nodes of a connected graph are on the training side, and which are left out.
+
+    It is cut along an order in which neighbours are near; the end that becomes the training side is the one with class
+    shares nearer to the rest's, and the fewest nodes that separate the sides are left out.
+    """
     order = order_by_community(adjacency, seed=seed)
     count = round(SHARES["train"] * len(order))
     found = []

@@ -19,8 +19,6 @@ from lorkit.decompose.documents.recipe import Recipe
 from lorkit.decompose.errors import DataError, plural
 from lorkit.decompose.events import Listener, ignore
 
-_HOPS_OF_EDGES, _HOPS_OF_KEYS = 2, 1
-
 
 def resolve_nodes(samples: NodeSamples, settings: GraphConfig, training: Ints) -> NodeInput:
     """Return the input of a region's nodes; its scaling is fitted on the training samples.
@@ -37,7 +35,7 @@ def resolve_nodes(samples: NodeSamples, settings: GraphConfig, training: Ints) -
         relations=tuple(graph.relations),
         features=graph.feature_names,
         classes=len(graph.classes),
-        hops=settings.hops or (_HOPS_OF_KEYS if keys else _HOPS_OF_EDGES),
+        hops=settings.hops_of(keys),
         group_sizes=settings.group_sizes,
         keys=keys,
         timed=keys and graph.times_N is not None,

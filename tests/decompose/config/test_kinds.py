@@ -109,6 +109,7 @@ def test_sections_of_images_are_refused_for_graphs(tmp_path: Path, text: str, na
         ("graph: {hops: 1}", "graph"),
         ("split: {by: random}", "split.by"),
         ("split: {by: entity, entities: a}", "split.by, split.entities"),
+        ("split: {by: neighbour}", "split.by, split.hops"),
     ],
 )
 def test_sections_of_graphs_are_refused_for_images(tmp_path: Path, text: str, named: str) -> None:

@@ -11,16 +11,18 @@ from small_graphs import graph_config, small_graph
 
 from lorkit.cli.main import run_command_line
 from lorkit.decompose.config import RegionConfig, SplitConfig
+from lorkit.decompose.config.graphs import GraphConfig
 from lorkit.decompose.data.contact_sheet import contact_sheet
 from lorkit.decompose.data.graph_inspection import inspect_graph
-from lorkit.decompose.data.graphs.graph import Graph, Keys
+from lorkit.decompose.data.graphs.graph import Graph, Keys, build_edges
 from lorkit.decompose.data.inspection import inspect
 from lorkit.decompose.data.node_samples import node_samples
 from lorkit.decompose.errors import UsageError
 
 
 def inspected(graph: Graph, split: SplitConfig | None = None):  # type: ignore[no-untyped-def]
-    return inspect_graph(node_samples("fraud", RegionConfig(data=("here",)), graph), split or SplitConfig())
+    samples = node_samples("fraud", RegionConfig(data=("here",)), graph)
+    return inspect_graph(samples, split or SplitConfig(), GraphConfig())
 
 
 def test_relations_are_counted() -> None:
@@ -42,8 +44,24 @@ def test_every_possible_split_states_its_leakage() -> None:
     splits = inspected(graph, SplitConfig(by="temporal"))["splits"]
     assert {kind: row["chosen"] for kind, row in splits.items()} == {"random": False, "entity": False, "temporal": True}
     assert splits["temporal"]["parts"] == {"train": 48, "val": 11, "test": 60}
-    assert splits["entity"]["leakage"][0] == {"relation": "user", "exposed": 0.0, "right": None}
+    assert splits["entity"]["leakage"][0] == {"relation": "user", "hops": 1, "exposed": 0.0, "right": None}
     assert splits["random"]["leakage"][0]["exposed"] > 0  # type: ignore[operator]
+
+
+def test_edges_have_a_row_for_every_hop_that_nodes_see() -> None:
+    graph = small_graph(nodes=120)
+    near = build_edges(np.arange(119), np.arange(1, 120), 120, where="g", undirected=True)[0]
+    found = inspected(replace(graph, relations={"next": near}))
+    assert found["hops"] == 2
+    splits = found["splits"]
+    assert [(row["relation"], row["hops"]) for row in splits["random"]["leakage"]] == [("next", 1), ("next", 2)]
+    one, two = (row["exposed"] for row in splits["random"]["leakage"])
+    assert 0 < one < two
+    assert [row["exposed"] for row in splits["neighbour"]["leakage"]] == [0.0, 0.0]
+    (apart,) = (
+        inspected(replace(graph, relations={"next": near}), SplitConfig(by="neighbour", hops=1))["splits"]["neighbour"],
+    )
+    assert [row["exposed"] for row in apart["leakage"]] == [0.0, pytest.approx(2 / apart["parts"]["test"], abs=0.03)]
 
 
 def test_a_split_that_lacks_a_class_says_so() -> None:

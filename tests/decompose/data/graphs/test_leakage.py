@@ -64,7 +64,8 @@ def test_rows_equal_a_loop(data: st.DataObject) -> None:
     }
     parts = [("train", "test", None)[number] for number in rng.integers(0, 3, count)]
     part = data.draw(st.sampled_from(["test", "train"]))
-    for row in measure_leakage(make(labels, relations, times), parts, part=part):
+    hops = data.draw(st.sampled_from([1, 2, 3]))
+    for row in measure_leakage(make(labels, relations, times), parts, part=part, hops=hops):
         relation = relations[row.relation]
         exposed, right = 0, 0.0
         nodes = [v for v in range(count) if parts[v] == part and labels[v] >= 0]
@@ -72,7 +73,7 @@ def test_rows_equal_a_loop(data: st.DataObject) -> None:
             seen = [
                 int(labels[u])
                 for u in range(count)
-                if u != v and parts[u] == "train" and labels[u] >= 0 and related(relation, v, u, times)
+                if u != v and parts[u] == "train" and labels[u] >= 0 and related(relation, v, u, times, hops)
             ]
             if seen:
                 exposed += 1
@@ -80,11 +81,16 @@ def test_rows_equal_a_loop(data: st.DataObject) -> None:
                 modes = {label for label in seen if seen.count(label) == most}
                 right += (int(labels[v]) in modes) / len(modes)
         assert (row.nodes, row.exposed) == (len(nodes), exposed)
+        assert row.hops == (hops if isinstance(relation, Edges) else 1)
         assert row.right == (pytest.approx(right / exposed) if exposed else None)
 
 
-def related(relation: Relation, v: int, u: int, times: Any) -> bool:
+def related(relation: Relation, v: int, u: int, times: Any, hops: int) -> bool:
     if isinstance(relation, Edges):
-        return bool(relation.neighbours.toarray()[v, u])
+        dense = relation.neighbours.toarray()
+        front = {v}
+        for _ in range(hops):
+            front |= {int(near) for node in front for near in np.flatnonzero(dense[node])}
+        return u in front
     same = relation.keys_N[v] == relation.keys_N[u] != -1
     return bool(same and (times is None or (times[u], u) < (times[v], v)))

@@ -10,7 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.sparse import csr_array
 
-from lorkit.decompose.data.graphs.separation import nodes_between, order_by_community
+from lorkit.decompose.data.graphs import separation
+from lorkit.decompose.data.graphs.graph import build_edges
+from lorkit.decompose.data.graphs.separation import grow_apart, nodes_between, order_by_community, pairs_within
+from lorkit.decompose.errors import DataError
 
 
 def symmetric(pairs: list[tuple[int, int]], nodes: int) -> csr_array:
@@ -46,6 +49,47 @@ def test_a_path_is_ordered_from_end_to_end() -> None:
 def test_the_smallest_graphs_have_an_order(nodes: int) -> None:
     adjacency = symmetric([(0, node) for node in range(1, nodes)], nodes)
     assert sorted(order_by_community(adjacency, seed=0).tolist()) == list(range(nodes))
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.lists(st.tuples(st.integers(0, 19), st.integers(0, 19)), max_size=40), st.sampled_from([0.3, 0.4, 0.6]))
+def test_no_pair_is_between_a_grown_side_and_the_rest(pairs: list[tuple[int, int]], share: float) -> None:
+    matrix = symmetric(pairs, 20)
+    side, out = grow_apart(matrix, share)
+    assert side.any()
+    assert not (side & out).any()
+    dense = matrix.toarray()
+    assert not dense[side][:, ~side & ~out].any()
+    assert all(dense[node][side].any() for node in np.flatnonzero(out))  # none is left out for nothing
+
+
+def test_a_side_grows_to_its_share() -> None:
+    path = symmetric([(node, node + 1) for node in range(99)], 100)
+    side, out = grow_apart(path, 0.4)
+    assert (int(side.sum()), int(out.sum())) == (40, 1)
+
+
+def test_many_nodes_grow_several_at_a_time() -> None:
+    path = symmetric([(node, node + 1) for node in range(2499)], 2500)
+    side, out = grow_apart(path, 0.4)
+    assert abs(side.sum() - 1000) < 20
+    assert out.sum() < 200
+
+
+def test_pairs_are_within_the_hops_of_one_relation_over_any_node() -> None:
+    one, two = (build_edges(np.array(a), np.array(b), 6, where="g")[0] for a, b in (([0, 1], [1, 2]), ([2, 5], [3, 4])))
+    nodes = np.array([0, 2, 3, 4, 5])  # not 1, over which 0 comes before 2
+    found = pairs_within([one, two], nodes, 2).toarray()
+    assert {(int(nodes[u]), int(nodes[v])) for u, v in zip(*np.nonzero(found), strict=True)} == {
+        (0, 2), (2, 0), (2, 3), (3, 2), (4, 5), (5, 4)
+    }  # fmt: skip
+
+
+def test_too_many_pairs_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(separation, "MOST_PAIRS", 5)
+    edges = build_edges(np.array([0, 0, 0]), np.array([1, 2, 3]), 4, where="g", undirected=True)[0]
+    with pytest.raises(DataError, match="more than 5 pairs of nodes are within 2 hops"):
+        pairs_within([edges], np.arange(4), 2)
 
 
 @settings(max_examples=30, deadline=None)

@@ -11,7 +11,8 @@ from hypothesis import given, reject, settings
 from hypothesis import strategies as st
 
 from lorkit.decompose.config import GraphSource
-from lorkit.decompose.data.graphs.graph import Graph, Keys, Relation, build_edges, build_keys
+from lorkit.decompose.data.graphs.graph import Edges, Graph, Keys, Relation, build_edges, build_keys
+from lorkit.decompose.data.graphs.leakage import measure_leakage
 from lorkit.decompose.data.graphs.reading import read_graph
 from lorkit.decompose.data.graphs.splits import SHARES, NodeSplit, possible_splits, split_graph
 from lorkit.decompose.errors import DataError, UsageError
@@ -48,7 +49,7 @@ def drawn(graph: Graph, kind: str, **options: Any) -> NodeSplit:
     try:
         return split_graph(graph, kind, **options)
     except DataError as error:
-        if "has no node in the" in error.given:
+        if "has no node in the" in error.given or "for training and" in error.given:
             reject()
         raise
 
@@ -148,26 +149,67 @@ def test_no_training_node_is_a_neighbour_of_another_part(data: st.DataObject) ->
     count = data.draw(st.integers(80, 160))
     rng = np.random.default_rng(data.draw(st.integers(0, 2**20)))
     factor = data.draw(st.sampled_from([0.3, 0.6, 1.0]))
+    hops = data.draw(st.sampled_from([1, 2, 3]))
     relations: dict[str, Relation] = {}
     for name in "ab":
         near = rng.integers(0, count, int(factor * count))
         target = (near + rng.integers(1, 4, len(near))) % count
         relations[name] = build_edges(near, target, count, where="g")[0]
     labels = rng.permutation(alternating(count, 6))
-    split = drawn(make(labels, relations), "neighbour", seed=data.draw(st.integers(0, 9)))
+    graph = make(labels, relations)
+    split = drawn(graph, "neighbour", hops=hops, seed=data.draw(st.integers(0, 9)))
     kept = np.isin(np.array([part or "" for part in split.parts]), list(SHARES))
     assert not kept[labels == -1].any()
     for relation in relations.values():
-        for v, u in zip(*np.nonzero(relation.neighbours.toarray()), strict=True):  # type: ignore[union-attr]
+        near = reached(relation, hops)
+        for v, u in zip(*np.nonzero(near), strict=True):
             pair = {split.parts[v], split.parts[u]} - {None}
             assert "train" not in pair or pair == {"train"}
+    for part in ("val", "test"):
+        assert {row.share for row in measure_leakage(graph, split.parts, part=part, hops=hops)} == {0.0}
+
+
+def reached(relation: Relation, hops: int) -> np.ndarray:
+    """Which nodes are within some hops before each, by walking from node to node."""
+    assert isinstance(relation, Edges)
+    sources = [np.flatnonzero(row).tolist() for row in relation.neighbours.toarray()]
+    near = np.zeros(relation.neighbours.shape, dtype=bool)
+    for v in range(len(sources)):
+        front = {v}
+        for _ in range(hops):
+            front |= {u for w in front for u in sources[w]}
+        near[v, sorted(front - {v})] = True
+    return near
+
+
+def test_a_node_that_is_left_out_still_joins_its_neighbours() -> None:
+    # nodes of the hub are within two hops of each other, whether the hub is in a part or not
+    spokes, chain = np.arange(1, 40), np.arange(40, 100)
+    sources, targets = np.concatenate([0 * spokes, chain - 1]), np.concatenate([spokes, chain])
+    graph = make(alternating(100), {"e": build_edges(sources, targets, 100, where="g", undirected=True)[0]})
+    split = split_graph(graph, "neighbour", hops=2)
+    sides = {"train" if split.parts[node] == "train" else "other" for node in spokes.tolist() if split.parts[node]}
+    assert len(sides) == 1
+
+
+@pytest.mark.parametrize(("hops", "fix"), [(1, "choose another split"), (2, "keep fewer hops apart with split.hops")])
+def test_a_graph_in_which_all_are_near_has_no_such_split(hops: int, fix: str) -> None:
+    ends = np.arange(1, 60)
+    edges = np.nonzero(np.triu(np.ones((60, 60)), 1)) if hops == 1 else (0 * ends, ends)
+    graph = make(alternating(60), {"e": build_edges(*edges, 60, where="g", undirected=True)[0]})
+    with pytest.raises(DataError, match="of 60 labelled nodes") as caught:
+        split_graph(graph, "neighbour", hops=hops)
+    assert caught.value.fix.startswith(fix)
 
 
 def test_without_edges_nothing_is_left_out() -> None:
     empty = build_edges(np.zeros(0, int), np.zeros(0, int), 100, where="g")[0]
     split = split_graph(make(alternating(100), {"e": empty}), "neighbour")
     assert sizes(split) == [40, 10, 50]
-    assert split.notices == ("0 labelled nodes left out, so that no edge joins train with val or test",)
+    assert split.notices == (
+        "0 labelled nodes (0%) left out, so that no node of val or test is within 1 hop of train",
+        "class 'no' is 45.0% of train, and 53.3% of val and test",
+    )
 
 
 def test_what_a_graph_lacks_is_said() -> None:
@@ -215,6 +257,8 @@ def edges_of(count: int) -> Relation:
 
 def test_a_real_graph_keeps_most_nodes_apart(data_root: Path) -> None:
     graph = read_graph([data_root / "second" / "fraud" / "fdcompcn.npz"], GraphSource())
-    split = split_graph(graph, "neighbour")
-    assert sum(sizes(split)) > 0.97 * len(graph)
-    assert abs(len(split.nodes("train")) / len(graph) - 0.4) < 0.02
+    for hops, kept in ((1, 0.97), (2, 0.9)):
+        split = split_graph(graph, "neighbour", hops=hops)
+        assert sum(sizes(split)) > kept * len(graph)
+        assert abs(len(split.nodes("train")) / sum(sizes(split)) - 0.4) < 0.02
+        assert {row.exposed for row in measure_leakage(graph, split.parts, hops=hops)} == {0}
