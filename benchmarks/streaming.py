@@ -1,10 +1,10 @@
-"""Time of scoring a stream: one row at a time, and in batches, with look-ups in a SQLite store and an exported network.
+"""Time of scoring a stream: one row at a time, and in batches, with look-ups in a store and an exported network.
 
     python benchmarks/streaming.py EXPORT --markdown stream.md
 
 EXPORT is an export of a network of rows with shared keys. Rows are drawn with keys of uneven popularity; a share of
 them gets a label later. The store is filled with the first rows before anything is timed, and is in a temporary
-directory unless --store names a place: the disk counts.
+directory unless --store names another file, since the disk counts, or a new database of a Redis server.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from lorkit.decompose.machine import fingerprint, tool_versions
 from lorkit.export.runtime.engine import CheckedEngine, load_engine
 from lorkit.export.serving.counters import Layout
 from lorkit.export.serving.scoring import Scorer, streamed_input
-from lorkit.export.serving.sqlite import SqliteStore
+from lorkit.export.serving.stores import open_store
 from lorkit.export.serving.stream import answer_lines
 
 GOALS = {"p50_ms": 1.0, "p99_ms": 3.0, "scores_per_second": 20_000}
@@ -43,12 +43,12 @@ def main() -> None:
     arguments.add_argument("--batches", type=int, default=50, help="batches that are timed")
     arguments.add_argument("--batch", type=int, default=256)
     arguments.add_argument("--keys", type=int, default=5_000, help="keys by relation")
-    arguments.add_argument("--store", type=Path, help="a new file; default: in a temporary directory")
+    arguments.add_argument("--store", help="a new file, or redis://HOST:PORT/DATABASE; default: a temporary file")
     arguments.add_argument("--out", type=Path, help="write the JSON document to this file")
     arguments.add_argument("--markdown", type=Path, help="write the table to this file")
     options = arguments.parse_args()
     with tempfile.TemporaryDirectory() as folder, load_engine(options.export, threads=1) as engine:
-        found = measure(engine, options.store or Path(folder) / "store.db", options)
+        found = measure(engine, options.store or str(Path(folder) / "store.db"), options)
     document: dict[str, Any] = {
         "benchmark": "streaming",
         "date": datetime.date.today().isoformat(),
@@ -81,12 +81,12 @@ class TimedNetwork:
         return logits
 
 
-def measure(engine: CheckedEngine, path: Path, options: argparse.Namespace) -> dict[str, Any]:
+def measure(engine: CheckedEngine, place: str, options: argparse.Namespace) -> dict[str, Any]:
     """Return times of single rows, of labels and of batches."""
     exported = engine.exported
     nodes = streamed_input(exported.recipe, str(exported.path))
     network = TimedNetwork(engine)
-    store = SqliteStore(path, Layout.of(nodes, exported.classes))
+    store = open_store(place, Layout.of(nodes, exported.classes))
     scorer = Scorer(nodes, exported.classes, exported.info.decision, network, store)
     rows = draw_rows(nodes.relations, nodes.features, options.keys)
     for _ in range(0, options.before, options.batch):
@@ -115,7 +115,7 @@ def measure(engine: CheckedEngine, path: Path, options: argparse.Namespace) -> d
         "features": len(nodes.features),
         "rows_before": options.before,
         "keys": options.keys,
-        "bytes": path.stat().st_size,
+        "store": type(store).__name__,
         "requests": summary(single),
         "requests_network": summary(own),
         "labels": summary(labels) if labels else None,

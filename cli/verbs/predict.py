@@ -39,7 +39,8 @@ def predict(
         typer.Option(metavar="FILE|-", help="Score rows instead of images: a JSON object per line, - for stdin."),
     ] = None,
     store: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="SQLite file with the counters of a stream, new or used.")
+        str | None,
+        typer.Option(metavar="FILE|URL", help="Counters of a stream: a SQLite file, or redis://HOST:PORT/DATABASE."),
     ] = None,
     fill: Annotated[
         bool, typer.Option("--fill", help="Count the rows of the run in a new store before the stream.")
@@ -99,17 +100,17 @@ def _refuse(given: dict[str, object], where: str) -> None:
     """Raise UsageError for an option that has no meaning here."""
     name = next((name for name, value in given.items() if value), None)
     if name is not None:
-        raise UsageError(f"{name} {where}", required="--stream FILE|- --store FILE for a stream", fix="leave it out")
+        raise UsageError(f"{name} {where}", required="--stream FILE|- --store STORE for a stream", fix="leave it out")
 
 
-def _stream(path: Path | None, source: str, store: Path | None, fill: bool, network: dict[str, Any]) -> None:
+def _stream(path: Path | None, source: str, store: str | None, fill: bool, network: dict[str, Any]) -> None:
     """Answer each line of a file, or of stdin one by one."""
     from lorkit.cli.output.progress import ProgressLine
     from lorkit.cli.output.streams import print_result
     from lorkit.export import stream
 
     if store is None:
-        raise UsageError("--stream without --store", required="a file for the counters", fix="name one, new or used")
+        raise UsageError("--stream without --store", required="a file or redis:// URL", fix="name one, new or used")
     if source == "-":
         network = {**network, "batch": 1}
     with _lines(source) as lines, ProgressLine("predict") as progress:

@@ -16,14 +16,14 @@ from lorkit.export.prediction.network import LoadedNetwork, open_network
 from lorkit.export.serving.counters import Layout
 from lorkit.export.serving.filling import fill as fill_store
 from lorkit.export.serving.scoring import Scorer, streamed_input
-from lorkit.export.serving.sqlite import SqliteStore
+from lorkit.export.serving.stores import open_store
 from lorkit.export.serving.stream import BATCH, answer_lines
 
 
 def stream(
     path: Path | str | None,
     lines: Iterable[bytes],
-    store: Path,
+    store: Path | str,
     *,
     run: Path | str | None = None,
     region: str | None = None,
@@ -42,7 +42,7 @@ def stream(
         path: An export or an expert directory; without one, `region` of a run, as for `predict`.
         lines: UTF-8, a JSON object each: a row with `id`, the columns of the network and perhaps `time`, or the label
             of an earlier row with `id` and `label`.
-        store: A SQLite file with the counters and rows; it is created if there is none.
+        store: A SQLite file with the counters and rows, or a database of a Redis server as a URL; a new one is made.
         run: A run by id or path; the newest by default.
         region: Region of the run.
         target: Selects among the exports of the run.
@@ -55,10 +55,11 @@ def stream(
         on_event: Receives progress of filling, and notices.
 
     Raises:
-        UsageError: No network, one that cannot be streamed, or `fill` of a store that has rows.
+        UsageError: No network, one that cannot be streamed, `fill` of a store that has rows, or a wrong URL.
+        MissingRuntimeError: The runtime of the network, or the client of a Redis server, is missing.
         ArtifactError: The network or store is damaged, was made for another network, or is synthetic and not allowed.
         BusyError: Another process held the store for too long.
-        StorageError: The store cannot be written.
+        StorageError: The store cannot be reached or written, or would forget what it holds.
     """
     selection = ExportSelection(region=region, target=target, profile=profile, precision=precision)
     network = open_network(path, run, selection, threads)
@@ -70,7 +71,7 @@ def stream(
         )
     nodes = streamed_input(network.recipe, str(network.path))
     assert not isinstance(network.info, MixtureInfo)  # of images
-    opened = SqliteStore(Path(store), Layout.of(nodes, network.classes))
+    opened = open_store(store, Layout.of(nodes, network.classes))
     try:
         if fill:
             samples = _samples(network)

@@ -19,6 +19,8 @@ from lorkit.decompose.errors import ArtifactError
 
 T = TypeVar("T")
 FORMAT = 1
+WAIT_S = 30.0
+"""How long a process waits for another one that writes."""
 Place: TypeAlias = tuple[int, str]
 """Index of a relation, and a key of it."""
 

@@ -24,7 +24,7 @@ from lorkit.export.serving.arrivals import arrive
 from lorkit.export.serving.counters import CounterStore, Layout, Ledger, Row, damaged
 from lorkit.export.serving.inputs import inputs_of, with_count
 from lorkit.export.serving.scores import Score, decide
-from lorkit.export.serving.sqlite import SqliteStore
+from lorkit.export.serving.stores import open_store
 from lorkit.export.serving.transactions import Event, Transaction, is_label, read_id, read_transaction, text_of
 
 Run = Callable[[Float32Array], Float32Array]
@@ -86,18 +86,19 @@ class Scorer:
         self._last, self._told = store.last_time(), False
 
     @classmethod
-    def open(cls, directory: Path, store: Path, *, threads: int | None = 1, on_event: Listener = ignore) -> Self:
-        """Open an export and a SQLite store, which is created if there is none.
+    def open(cls, directory: Path, store: Path | str, *, threads: int | None = 1, on_event: Listener = ignore) -> Self:
+        """Open an export and a store, as `open_store` does.
 
         Raises:
-            UsageError: The network cannot be streamed.
+            UsageError: The network cannot be streamed, or the address of the store is none.
             ArtifactError: The export or the store is damaged, or the store was made for another network.
-            MissingRuntimeError: The runtime of the export is missing.
+            MissingRuntimeError: The runtime of the export, or the client of the store, is missing.
+            StorageError: The store cannot be reached or written.
         """
         engine = load_engine(directory, threads=threads)
         exported = engine.exported
         nodes = streamed_input(exported.recipe, str(directory))
-        opened = SqliteStore(store, Layout.of(nodes, exported.classes))
+        opened = open_store(store, Layout.of(nodes, exported.classes))
         return cls(nodes, exported.classes, exported.info.decision, engine.run, opened, on_event)
 
     def is_label(self, event: Event) -> bool:

@@ -16,12 +16,10 @@ from typing import TypeVar
 from lorkit.decompose.artifacts.arrays import Floats
 from lorkit.decompose.errors import BusyError, StorageError, first_line
 from lorkit.export.serving.cache import CounterCache
-from lorkit.export.serving.counters import Layout, Ledger, Place, Row, check_header, damaged
+from lorkit.export.serving.counters import WAIT_S, Layout, Ledger, Place, Row, check_header, damaged
 from lorkit.export.serving.entries import cells_of, keys_text, row_of, sums_of, values_cell
 
 T = TypeVar("T")
-WAIT_S = 30.0
-"""How long a process waits for another one that writes."""
 _SCHEMA = (
     "CREATE TABLE header (content TEXT NOT NULL)",
     "CREATE TABLE counters (relation INTEGER, key TEXT, sums BLOB NOT NULL, PRIMARY KEY (relation, key))",

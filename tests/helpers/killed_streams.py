@@ -10,7 +10,6 @@ import os
 import signal
 import sys
 import time
-from pathlib import Path
 
 import numpy as np
 from streams import open_scorer, open_store
@@ -18,13 +17,14 @@ from streams import open_scorer, open_store
 from lorkit.export.serving.stream import answer_lines
 
 
-def stream(store: Path, lines: list[bytes], kill: tuple[int, float] | None = None) -> list[bytes]:
+def stream(store: str, lines: list[bytes], kill: tuple[int, float] | None = None) -> list[bytes]:
     """Return the answers of a process; it is killed some seconds after it gave a number of them."""
     reading, writing = os.pipe()
     process = os.fork()
     if not process:
         os.close(reading)
-        scorer, _ = open_scorer(open_store(store))
+        # a killed process holds a Redis store for its lease
+        scorer, _ = open_scorer(open_store(store, **{"lease_s": 0.02} if "://" in store else {}))
         for line in answer_lines(scorer, lines, batch=1):
             os.write(writing, line.encode() + b"\n")
         os._exit(0)
@@ -41,7 +41,7 @@ def stream(store: Path, lines: list[bytes], kill: tuple[int, float] | None = Non
     return [line for line in told if line.endswith(b"\n")]  # a line that was cut is no answer
 
 
-def main(store: Path, kills: int) -> None:
+def main(store: str, kills: int) -> None:
     """Print the answers to all lines of stdin."""
     lines = sys.stdin.buffer.readlines()
     random = np.random.default_rng(0)
@@ -56,4 +56,4 @@ def main(store: Path, kills: int) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), int(sys.argv[2]))
+    main(sys.argv[1], int(sys.argv[2]))

@@ -6,8 +6,9 @@ from pathlib import Path
 
 import numpy as np
 
+from lorkit.decompose.artifacts.arrays import Ints
 from lorkit.decompose.config import Config, load_config
-from lorkit.decompose.data.graphs.graph import Graph, Keys, Relation, build_edges
+from lorkit.decompose.data.graphs.graph import NO_KEY, Graph, Keys, Relation, build_edges
 
 RELATIONS = ("user", "shop")
 
@@ -65,3 +66,14 @@ def small_graph(*, nodes: int = 24, seed: int = 0, keys: bool = False) -> Graph:
 def _pairs(nodes: int, step: int) -> np.ndarray:
     first = np.arange(0, nodes - step)
     return np.stack([first, first + step])
+
+
+def keyed_graph() -> tuple[Graph, Ints]:
+    """Return a graph by shared keys, one node of which has no user, and the labels (N,) that are visible."""
+    graph = small_graph(keys=True)
+    keys = graph.relations["user"]
+    assert isinstance(keys, Keys)
+    keys.keys_N[3] = NO_KEY
+    visible = graph.labels_N.copy()
+    visible[::5] = -1
+    return graph, visible

@@ -12,9 +12,9 @@ from lorkit.decompose.data.graphs.graph import build_keys
 from lorkit.decompose.data.graphs.scaling import FeatureScaling
 from lorkit.decompose.data.graphs.tokens import node_inputs
 from lorkit.decompose.documents.network import Decision
+from lorkit.export.serving import stores
 from lorkit.export.serving.counters import CounterStore, Layout
 from lorkit.export.serving.scoring import Scorer
-from lorkit.export.serving.sqlite import SqliteStore
 
 CLASSES = ("no", "yes")
 
@@ -43,9 +43,11 @@ class Network:
         return np.stack([np.zeros(len(batch)), margin], axis=1).astype(np.float32)
 
 
-def open_store(path: Path, nodes: NodeInput | None = None, classes: tuple[str, ...] = CLASSES, **settings: Any) -> Any:
-    """Open a SQLite store for the input."""
-    return SqliteStore(path, Layout.of(nodes or node_input(), classes), **settings)
+def open_store(
+    place: Path | str, nodes: NodeInput | None = None, classes: tuple[str, ...] = CLASSES, **settings: Any
+) -> Any:
+    """Open a store for the input."""
+    return stores.open_store(place, Layout.of(nodes or node_input(), classes), **settings)
 
 
 def open_scorer(store: CounterStore, nodes: NodeInput | None = None, **settings: Any) -> tuple[Scorer, Network]:

@@ -59,10 +59,11 @@ def test_a_stream_is_answered_line_by_line(
     words = ["predict", "--region", "fraud", "--stream", str(tmp_path / "rows.jsonl"), "--store", "s.db", "--fill"]
     outcome = decompose(*words)
     assert (outcome.code, outcome.stdout) == (0, '{"id": 1}\n{"id": 2}\n')
-    assert (recorder.args[0], recorder.args[2]) == (None, Path("s.db"))
+    assert (recorder.args[0], recorder.args[2]) == (None, "s.db")
     assert {"region": "fraud", "fill": True, "allow_synthetic": False}.items() <= recorder.options.items()
-    decompose("predict", "export/dir", "--stream", str(tmp_path / "rows.jsonl"), "--store", "s.db")
-    assert recorder.args[0] == Path("export/dir")
+    url = "redis://:secret@host:6379/1"  # a path would have one / less
+    decompose("predict", "export/dir", "--stream", str(tmp_path / "rows.jsonl"), "--store", url)
+    assert (recorder.args[0], recorder.args[2]) == (Path("export/dir"), url)
 
 
 def test_options_of_streams_and_images_do_not_mix(decompose: Callable[..., Any], tmp_path: Path) -> None:

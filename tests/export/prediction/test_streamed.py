@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from redis_servers import RedisServer
 
 from lorkit.decompose import extract, train
 from lorkit.decompose.config import load_config
@@ -91,6 +92,28 @@ def test_a_stream_scores_as_the_table(run: Run, tmp_path: Path) -> None:
     assert filled.keys() == streamed.keys()
     for place, values in streamed.items():
         np.testing.assert_allclose(filled[place], values, rtol=1e-9, atol=1e-9)
+
+
+def test_a_redis_server_holds_what_a_file_holds(run: Run, tmp_path: Path) -> None:
+    samples = RunSplits(run, "fraud").samples("fraud")
+    assert isinstance(samples, NodeSamples)
+    lines = [json.dumps({**line, "id": f"new-{line['id']}"}).encode() for line in lines_of(samples)]
+    with RedisServer(tmp_path) as server:
+        told = [
+            list(stream(exported(run), lines, store, fill=True, allow_synthetic=True))
+            for store in (tmp_path / "s.db", server.url(3))
+        ]
+        assert told[0] == told[1]
+        assert not any("error" in json.loads(line) for line in told[0])
+        with server.client(3) as client:
+            found = {
+                (at, key.decode()): np.frombuffer(cell)
+                for at in range(2)
+                for key, cell in client.hgetall(f"lorkit:counters:{at}").items()
+            }
+    wanted = sums(tmp_path / "s.db")
+    assert found.keys() == wanted.keys()
+    assert all(np.array_equal(found[place], wanted[place]) for place in wanted)
 
 
 def test_a_filled_store_is_not_filled_again(run: Run, tmp_path: Path) -> None:

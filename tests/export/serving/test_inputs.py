@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from stores import Places
 from streams import CLASSES, node_input, open_scorer, open_store, transactions, whole_graph
 
 ROW = st.tuples(
@@ -44,9 +44,9 @@ def test_the_inputs_of_a_stream_are_those_of_the_graph(drawn: list[Any], delay: 
 
 
 @pytest.mark.parametrize("changes", [{}, {"hops": 2}, {"group_sizes": False}])
-def test_without_times_a_row_is_in_the_graph_of_the_rows_so_far(tmp_path: Path, changes: dict[str, Any]) -> None:
+def test_without_times_a_row_is_in_the_graph_of_the_rows_so_far(places: Places, changes: dict[str, Any]) -> None:
     nodes = node_input(timed=False, **changes)
-    scorer, network = open_scorer(open_store(tmp_path / "s.db"), nodes)
+    scorer, network = open_scorer(open_store(places("s")), nodes)
     rows, labels = transactions(9), [0, 1, -1, 1, 0, -1, 1, 0, -1]
     for at, row in enumerate(rows):
         scorer.score([row])

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import math
-from pathlib import Path
 
 import numpy as np
 import pytest
+from stores import Places
 from streams import node_input, open_scorer, open_store, transactions, whole_graph
 
 from lorkit.decompose.errors import DataError, UsageError
@@ -15,15 +15,15 @@ from lorkit.export.serving.scores import Score
 from lorkit.export.serving.scoring import streamed_input
 
 
-def test_a_batch_scores_as_one_by_one(tmp_path: Path) -> None:
+def test_a_batch_scores_as_one_by_one(places: Places) -> None:
     rows = transactions(40)
-    one, _ = open_scorer(open_store(tmp_path / "one.db"))
-    whole, _ = open_scorer(open_store(tmp_path / "whole.db"))
+    one, _ = open_scorer(open_store(places("one")))
+    whole, _ = open_scorer(open_store(places("whole")))
     assert whole.score(rows) == [found for row in rows for found in one.score([row])]
 
 
-def test_scores_are_calibrated_and_decided_by_the_threshold(tmp_path: Path) -> None:
-    scorer, network = open_scorer(open_store(tmp_path / "s.db"))
+def test_scores_are_calibrated_and_decided_by_the_threshold(places: Places) -> None:
+    scorer, network = open_scorer(open_store(places("s")))
     found = scorer.score(transactions(30))
     logits = network(np.stack(network.seen))
     for one, (_, logit) in zip(found, logits.tolist(), strict=True):
@@ -35,13 +35,13 @@ def test_scores_are_calibrated_and_decided_by_the_threshold(tmp_path: Path) -> N
     assert {one.answer for one in found if isinstance(one, Score)} == {"yes", "no"}
 
 
-def test_a_repeated_row_is_counted_once_and_gets_its_score(tmp_path: Path) -> None:
+def test_a_repeated_row_is_counted_once_and_gets_its_score(places: Places) -> None:
     rows = transactions(12, keys=1)
-    scorer, _ = open_scorer(open_store(tmp_path / "s.db"))
+    scorer, _ = open_scorer(open_store(places("s")))
     scores = scorer.score([*rows[:6], rows[2]])
     assert scores[6] == scores[2]
     scorer.label("t2", "yes")
-    again, calls = open_scorer(open_store(tmp_path / "s.db"))
+    again, calls = open_scorer(open_store(places("s")))
     assert again.score(rows[:6]) == scores[:6]
     assert not calls.seen
     again.score(rows[6:])
@@ -53,9 +53,9 @@ def test_a_repeated_row_is_counted_once_and_gets_its_score(tmp_path: Path) -> No
     assert "another row than the earlier one with the id 't0'" in str(other)
 
 
-def test_late_and_corrected_labels_move_a_row(tmp_path: Path) -> None:
+def test_late_and_corrected_labels_move_a_row(places: Places) -> None:
     rows = [{**row, "card": "a", "shop": None} for row in transactions(4)]
-    scorer, network = open_scorer(open_store(tmp_path / "s.db"))
+    scorer, network = open_scorer(open_store(places("s")))
     for at, label in enumerate(["yes", "yes", "no"]):
         scorer.score([rows[at]])
         scorer.label("t0", label)
@@ -68,25 +68,25 @@ def test_late_and_corrected_labels_move_a_row(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "label", "said"), [("t9", "yes", "label of 't9'"), ("t0", "maybe", "'maybe'"), ("t0", None, "None")]
 )
-def test_a_wrong_label_is_refused(tmp_path: Path, name: str, label: object, said: str) -> None:
-    scorer, _ = open_scorer(open_store(tmp_path / "s.db"))
+def test_a_wrong_label_is_refused(places: Places, name: str, label: object, said: str) -> None:
+    scorer, _ = open_scorer(open_store(places("s")))
     scorer.score(transactions(1))
     with pytest.raises(DataError, match=said):
         scorer.label(name, label)
 
 
-def test_time_that_runs_backwards_is_told_once(tmp_path: Path) -> None:
+def test_time_that_runs_backwards_is_told_once(places: Places) -> None:
     told: list[Event] = []
     rows = [{**row, "time": time} for row, time in zip(transactions(5), [3, 5, 4, 1, "2024-01-31"], strict=True)]
-    scorer, _ = open_scorer(open_store(tmp_path / "s.db"), on_event=told.append)
+    scorer, _ = open_scorer(open_store(places("s")), on_event=told.append)
     assert all(isinstance(one, Score) for one in scorer.score(rows))
     assert [type(one) for one in told] == [Notice]
     assert "time runs backwards at 't2' (4 after 5)" in str(told[0])
 
 
-def test_nothing_is_left_of_a_group_that_becomes_empty(tmp_path: Path) -> None:
+def test_nothing_is_left_of_a_group_that_becomes_empty(places: Places) -> None:
     nodes = node_input(scaling="none", mean=(0.0, 0.0), std=(1.0, 1.0))
-    scorer, _ = open_scorer(open_store(tmp_path / "s.db", nodes), nodes)
+    scorer, _ = open_scorer(open_store(places("s"), nodes), nodes)
     rows = [{"id": amount, "card": "a", "shop": None, "amount": amount, "age": 0} for amount in (0.1, 1e12)]
     scorer.score(rows)
     for row in rows[::-1]:

@@ -7,12 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from stores import Places
 from streams import open_scorer, open_store, transactions
 
 from lorkit.export.serving.stream import answer_lines
 
 
-def ask(store: Path, *lines: Any, batch: int = 256) -> list[Any]:
+def ask(store: Path | str, *lines: Any, batch: int = 256) -> list[Any]:
     """Return the answers to lines; objects are written as JSON."""
     scorer, _ = open_scorer(open_store(store))
     written = [line if isinstance(line, bytes) else json.dumps(line).encode() for line in lines]
@@ -22,10 +23,10 @@ def ask(store: Path, *lines: Any, batch: int = 256) -> list[Any]:
     return [json.loads(line, parse_constant=pytest.fail) for line in answers]
 
 
-def test_rows_and_labels_are_answered_in_order(tmp_path: Path) -> None:
+def test_rows_and_labels_are_answered_in_order(places: Places) -> None:
     first, second, third = transactions(3)
     second["id"] = 17
-    found = ask(tmp_path / "s.db", first, second, {"id": 17, "label": "yes"}, third)
+    found = ask(places("s"), first, second, {"id": 17, "label": "yes"}, third)
     assert [one["id"] for one in found] == ["t0", 17, 17, "t2"]
     assert found[2] == {"id": 17, "label": "yes", "recorded": True}
     for one in (found[0], found[1], found[3]):
@@ -33,10 +34,10 @@ def test_rows_and_labels_are_answered_in_order(tmp_path: Path) -> None:
         assert one["score"] == pytest.approx(one["probabilities"]["yes"] - one["probabilities"]["no"])
 
 
-def test_batches_answer_as_single_lines(tmp_path: Path) -> None:
+def test_batches_answer_as_single_lines(places: Places) -> None:
     rows: list[Any] = list(transactions(20))
     rows[5:5] = [{"id": "t1", "label": "yes"}, b"{", {"id": "t3", "label": "no"}]
-    assert ask(tmp_path / "a.db", *rows, batch=1) == ask(tmp_path / "b.db", *rows, batch=7)
+    assert ask(places("a"), *rows, batch=1) == ask(places("b"), *rows, batch=7)
 
 
 @pytest.mark.parametrize(
@@ -47,9 +48,9 @@ def test_batches_answer_as_single_lines(tmp_path: Path) -> None:
         b'{"id": "t0", "label": ["yes"]}', b'{"id": "t0", "label": "maybe"}', b'{"id": "new"}',
     ],
 )  # fmt: skip
-def test_a_wrong_line_is_answered_and_the_stream_goes_on(tmp_path: Path, line: bytes) -> None:
+def test_a_wrong_line_is_answered_and_the_stream_goes_on(places: Places, line: bytes) -> None:
     first, last = transactions(2)
-    found = ask(tmp_path / "s.db", first, line, last)
+    found = ask(places("s"), first, line, last)
     assert set(found[1]) == {"id", "error"}
     assert "required: " in found[1]["error"]
     assert ["score" in one for one in found] == [True, False, True]
