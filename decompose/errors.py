@@ -7,6 +7,7 @@ into text and an exit code.
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Iterable
 
 
@@ -73,8 +74,13 @@ def first_line(error: BaseException) -> str:
 
 
 def plural(count: int, noun: str, *, plural: str = "") -> str:
-    """Return a number with its noun, such as `1 case`, `1200 cases` and `2 classes`; `plural` defaults to noun + s."""
-    return f"{count} {noun if count == 1 else plural or noun + 's'}"
+    """Return a number with its noun, such as `1 case`, `1200 cases` and `2 classes`; `plural` as in `plural_of`."""
+    return f"{count} {noun if count == 1 else plural or plural_of(noun)}"
+
+
+def plural_of(noun: str) -> str:
+    """Return `cases` of `case` and `entities` of `entity`."""
+    return f"{noun[:-1]}ies" if re.search(r"[^aeiou]y$", noun) else f"{noun}s"
 
 
 def unknown(kind: str, name: str, known: Iterable[str], *, fix: str | None = None) -> UsageError:

@@ -106,7 +106,7 @@ class Started(Event):
 
 @dataclass(frozen=True, kw_only=True)
 class Step(Event):
-    """One optimiser step; losses are the terms' means over the batch, rates in images per second.
+    """One optimiser step; losses are the terms' means over the batch, rates in images (or nodes, `case`) per second.
 
     `memory_mib` is the current resident set of the process, `cuda_mib` the peak memory on its GPU.
     """
@@ -122,6 +122,7 @@ class Step(Event):
     eta_s: float
     memory_mib: float
     lr: float = 0.0
+    case: str = "image"
     cuda_mib: float | None = None
 
 
@@ -139,6 +140,7 @@ class Validated(Event):
     losses: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     images_per_second: float = 0.0
     loader_images_per_second: float = 0.0
+    case: str = "image"
 
 
 @dataclass(frozen=True, kw_only=True)

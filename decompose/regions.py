@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any, overload
+from typing import Any, Literal, overload
 
-from lorkit.decompose.errors import DataError, UsageError, plural, unknown
+from lorkit.decompose.errors import DataError, UsageError, plural, plural_of, unknown
 
 # attributes of torch's modules and dictionaries of modules, which would hide a region of this name
 _OF_TORCH = (
@@ -23,6 +23,12 @@ _OF_TORCH = (
 RESERVED = ("foundation", "student", "all", "router", "region-id", *_OF_TORCH.split())
 MIXTURE = "mixture"
 """The `task` of a network with heads for several regions."""
+NODE = "node"
+"""The task of a region that is a graph."""
+Case = Literal["image", "node"]
+"""A sample of a region."""
+Group = Literal["patient", "image", "group", "node", "entity"]
+"""What samples are grouped by: they are independent only between groups."""
 _NAME = re.compile(r"[a-z][a-z0-9_-]{0,63}")
 _LEAST = {"segmentation": (1, "structure", "structures"), "multilabel": (1, "label", "labels")}
 
@@ -47,12 +53,82 @@ def check_region_name(name: str) -> str:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Words:
+    """What people call the samples of a region, and what it may be used for.
+
+    Attributes:
+        case: One sample.
+        group: One of what samples are grouped by.
+        resampled: What intervals resample, in the plural.
+        made: Of samples that a program made, as in "made samples".
+        synthetic: Where a program made all samples.
+        not_for: What results on made samples are not for.
+        caution: What the networks are not for.
+    """
+
+    case: Case
+    group: Group
+    resampled: str
+    made: str
+    synthetic: str
+    not_for: str
+    caution: str
+
+    @property
+    def cases(self) -> str:
+        """Samples."""
+        return plural_of(self.case)
+
+    @property
+    def groups(self) -> str:
+        """What samples are grouped by, in the plural."""
+        return plural_of(self.group)
+
+    @property
+    def counted(self) -> str:
+        """Samples where they are counted: images may be of several kinds."""
+        return "cases" if self.case == "image" else self.cases
+
+
+def words_of(case: Case, grouped: bool | None = None) -> Words:
+    """Return the words for samples whose groups are known (`grouped`), unknown (False) or not stated (None)."""
+    if case == "node":
+        return Words(
+            case=case,
+            group="entity" if grouped else "node",
+            resampled="entities" if grouped else "nodes",
+            made="simulated",
+            synthetic="A program made all nodes. The results do not apply to real ones.",
+            not_for="real ones",
+            caution="Scores, not decisions. These networks are research software. A person decides about every node.",
+        )
+    return Words(
+        case=case,
+        group="group" if grouped is None else "patient" if grouped else "image",
+        resampled="images (patients unknown)" if grouped is False else "patients",
+        made="phantom",
+        synthetic="All images were drawn by a program. The results do not apply to patients.",
+        not_for="patients",
+        caution="Not a diagnostic device. These networks are research software. They have not been cleared or "
+        "certified for any clinical use, and must not be used for decisions about patients.",
+    )
+
+
+def shared_words(regions: Iterable[tuple[str, bool | None]]) -> Words:
+    """Return the words for the samples of all regions, by task and whether groups are known; images or nodes."""
+    (first, *_), known = zip(*regions, strict=True)
+    grouped = False if False in known else None if None in known else True
+    return words_of("node" if first == NODE else "image", grouped)
+
+
+@dataclass(frozen=True, kw_only=True)
 class Region:
     """One region of a decomposition: its name, task, modality, and classes in output order.
 
     The classes of a segmentation are its structures, values 1..n of a mask; 0 is the background, which has no name. The
     classes of a multilabel region are its labels, any number of which apply to an image.
-    `grouped` says whether patients are known, so that no patient is in two parts of the split; None: not stated.
+    `grouped` says whether patients (of nodes: entities) are known, so that none is in two parts of the split; None: not
+    stated.
     `recall_at` are the numbers, or as floats shares, of nodes among which positive ones are counted.
     """
 
@@ -68,6 +144,11 @@ class Region:
     def each(self) -> tuple[Region, ...]:
         """The region, or those of a group."""
         return (self,)
+
+    @property
+    def words(self) -> Words:
+        """What its samples are called."""
+        return words_of("node" if self.task == NODE else "image", self.grouped)
 
     def __post_init__(self) -> None:
         check_region_name(self.name)
@@ -146,6 +227,11 @@ class RegionSet(Sequence[Region]):
     def synthetic(self) -> bool:
         """Whether any region was drawn by a program."""
         return any(region.synthetic for region in self)
+
+    @property
+    def words(self) -> Words:
+        """What the samples of all regions, which are images or nodes, are called, with the groups that all know."""
+        return shared_words((region.task, region.grouped) for region in self)
 
     def index(self, name: Any, *_: Any) -> int:
         """Return the routing index of a region; raise UsageError with the known names."""

@@ -8,6 +8,7 @@ from lorkit.cli.output.tables import interval, line, table, warnings
 from lorkit.decompose.documents.evaluate import EvaluateDocument, NodeEvaluation, SegmentationEvaluation
 from lorkit.decompose.documents.scores import RecallAt
 from lorkit.decompose.errors import plural
+from lorkit.decompose.regions import NODE, Case
 
 _MEASURES = (
     "dice", "nsd", "hd95", "dice_network_grid", "accuracy", "balanced_accuracy", "auroc", "ap", "recall_at_k",
@@ -15,15 +16,20 @@ _MEASURES = (
 )  # fmt: skip
 
 
+_OF_NODES = ("ap", "auroc", "recall_at_k", "f1_macro", "gmean", "ece")
+"""Of nodes, of which few are positive: accuracies say little."""
+
+
 def evaluation(document: EvaluateDocument) -> None:
     """Print an evaluation: one row per region (and structure) with 95% intervals, and the mean."""
     _evaluated(document)
     _predicted(document)
-    warnings(document.warnings, synthetic=document.synthetic)
+    case: Case = "node" if any(row.task == NODE for row in document.regions.values()) else "image"
+    warnings(document.warnings, synthetic=document.synthetic, case=case)
 
 
 def _evaluated(document: EvaluateDocument) -> None:
-    measures = [name for name in _MEASURES if name in document.mean]
+    measures = [name for name in _measures(document) if name in document.mean]
     rows: list[list[object]] = [
         [name, row.n, *(interval(row.value(m), row.ci.get(m)) for m in measures)]
         for name, row in document.regions.items()
@@ -51,6 +57,10 @@ def _evaluated(document: EvaluateDocument) -> None:
             line(_about_surfaces(name, row))
         elif row.task == "node":
             line(_about_recall(name, row))
+
+
+def _measures(document: EvaluateDocument) -> tuple[str, ...]:
+    return _OF_NODES if all(row.task == NODE for row in document.regions.values()) else _MEASURES
 
 
 def _about_surfaces(name: str, found: SegmentationEvaluation) -> str:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
 from lorkit.cli.output.tables import interval, line, table, warnings
 from lorkit.decompose.documents.bench import BenchDocument
 from lorkit.decompose.documents.export import PrecisionChoice
 from lorkit.decompose.documents.gate import Accuracy, GateDocument, Subset
+from lorkit.decompose.documents.measured import Subject
 from lorkit.decompose.documents.verify import Bisection, VerifyDocument
 from lorkit.decompose.errors import plural
+from lorkit.decompose.regions import Case, words_of
 
 _FLIPS = 5
 
@@ -18,7 +20,7 @@ def benchmark(document: BenchDocument) -> None:
     """Print a bench: one row per export and setting, then the paired ratios."""
     on_gpu = any(row.device_median_ms is not None for row in document.exports)
     medians = ("median ms", "GPU median ms") if on_gpu else ("median ms",)
-    timed = (*medians, "p90 ms", "p99 ms", "file to answer, ms", "first ms", "images/s", "MiB")
+    timed = (*medians, "p90 ms", "p99 ms", "file to answer, ms", "first ms", f"{cases_of(document.exports)}/s", "MiB")
     columns = ("region", "owner", "target", "batch", "threads", *timed)
     rows = [
         [
@@ -75,7 +77,13 @@ def verdicts(document: GateDocument) -> None:
     for name, row in document.regions.items():
         for reason in row.reasons:
             line(f"{name}: {reason}")
-    warnings(document.warnings, synthetic=document.synthetic)
+    case: Case = next((row.candidate.case for row in document.regions.values()), "image")
+    warnings(document.warnings, synthetic=document.synthetic, case=case)
+
+
+def cases_of(exports: Sequence[Subject]) -> str:
+    """Return what the networks of some exports take, in the plural."""
+    return " or ".join(dict.fromkeys(words_of(row.case).cases for row in exports)) or "images"
 
 
 def _change(block: Accuracy | Subset) -> str:
@@ -187,7 +195,7 @@ def parity(document: VerifyDocument) -> None:
             _difference(row.tolerance),
             row.label_flips if row.dice is None else f"{row.flip_rate:.1e} of pixels",
             row.dice,
-            f"{row.n} {row.inputs}",
+            f"{row.n} {words_of(row.case).made if row.inputs == 'phantom' else row.inputs}",
         ]
         for row in document.exports
     ]

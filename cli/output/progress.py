@@ -15,7 +15,7 @@ from rich.table import Column
 from rich.text import Text
 
 from lorkit.decompose import events
-from lorkit.decompose.errors import plural
+from lorkit.decompose.errors import plural, plural_of
 from lorkit.decompose.machine import cuda_peak_mib, resident_mib
 
 if TYPE_CHECKING:
@@ -134,6 +134,7 @@ class ProgressLine:
                     kind=event.phase,
                     losses=event.losses,
                     rate=event.images_per_second,
+                    case=event.case,
                     left=event.eta_s,
                 )
             case events.Validated():
@@ -165,11 +166,12 @@ class ProgressLine:
         losses: Mapping[str, float] | None = None,
         rate: float | None = None,
         left: float | None = None,
+        case: str = "image",
     ) -> None:
         """Show this from the next frame on, on a terminal; only the `item` of the text if the line is too long.
 
-        Another `kind` of items, or a new list, restarts the estimate of time. None derives `rate`, in images per
-        second, and the remaining seconds `left` from the items done.
+        Another `kind` of items, or a new list, restarts the estimate of time. None derives `rate`, in images (or
+        nodes, `case`) per second, and the remaining seconds `left` from the items done.
         """
         (task,) = self.progress.tasks
         again = (kind, total) != self._items or done < task.completed
@@ -189,7 +191,7 @@ class ProgressLine:
             ends=None if left is None else self.progress.get_time() + left,
             terms=" ".join(f"{term} {value:.3f}" for term, value in (losses or {}).items()),
             loss=f"loss {sum(losses.values()):.3f}" if losses else "",
-            rate="" if rate is None else f"{rate:>3.0f} images/s",
+            rate="" if rate is None else f"{rate:>3.0f} {plural_of(case)}/s",
         )
 
     def _hide(self) -> None:
@@ -210,7 +212,7 @@ def _started(event: events.Started) -> str:
 
 def _validated(event: events.Validated) -> str:
     regions = "  ".join(f"{name} {_number(value)}" for name, value in event.scores.items())
-    rates = f"{event.images_per_second:.0f} images/s (loader {event.loader_images_per_second:.0f})"
+    rates = f"{event.images_per_second:.0f} {plural_of(event.case)}/s (loader {event.loader_images_per_second:.0f})"
     best = "  best" if event.best else ""
     head = f"{event.phase} {event.epoch + 1}/{event.epochs}: {event.metric.replace('_', ' ')} {_number(event.mean)}"
     return f"{head}  {regions}  {rates}{best}"

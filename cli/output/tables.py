@@ -11,6 +11,7 @@ from rich.text import Text
 
 from lorkit.decompose.documents.compare import CompareDocument
 from lorkit.decompose.errors import plural
+from lorkit.decompose.regions import Case, words_of
 
 if TYPE_CHECKING:  # they import torch and image readers
     from lorkit.decompose.data.graph_inspection import GraphInspection
@@ -67,12 +68,13 @@ def interval(value: Any, bounds: Sequence[Any] | None) -> str:
     return number(value) if not bounds else f"{number(value)} [{number(bounds[0])}, {number(bounds[1])}]"
 
 
-def warnings(texts: Iterable[str], *, synthetic: bool = False, nodes: bool = False) -> None:
-    """Print the warnings of a document, one line each; `nodes` says that its cases are nodes of graphs."""
+def warnings(texts: Iterable[str], *, synthetic: bool = False, case: Case = "image") -> None:
+    """Print the warnings of a document, one line each, and whether a program made its images or nodes."""
     for text in dict.fromkeys(texts):
         line(f"warning: {text}")
     if synthetic:
-        line(f"SYNTHETIC: made from {'simulated data' if nodes else 'phantom images; not for use on patients'}")
+        words = words_of(case)
+        line(f"SYNTHETIC: made from {words.made} {words.cases}; not for use on {words.not_for}")
 
 
 def comparison(document: CompareDocument) -> None:
@@ -129,7 +131,7 @@ def comparison(document: CompareDocument) -> None:
     if pairs:
         columns = ("baseline", "candidate", "fraction", "drop", "regions won", "regions lost")
         table("drop from baseline to candidate, mean over regions", columns, pairs)
-    warnings(document.warnings, synthetic=document.synthetic, nodes=document.nodes)
+    warnings(document.warnings, synthetic=document.synthetic, case="node" if document.nodes else "image")
 
 
 def inspection(document: Inspection) -> None:
@@ -158,7 +160,9 @@ def inspection(document: Inspection) -> None:
     speed = document["loader"]["images_per_second"]
     if speed is not None:
         line(f"loader: {speed:,.0f} images/s")
-    warnings(document.get("warnings", ()), synthetic=bool(document.get("synthetic")))
+    warnings(
+        document.get("warnings", ()), synthetic=bool(document.get("synthetic")), case="node" if graphs else "image"
+    )
 
 
 def _graph(name: str, graph: GraphInspection) -> None:

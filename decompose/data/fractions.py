@@ -33,8 +33,8 @@ def check_fraction(prepared: PreparedRegion, fraction: float, *, seed: int) -> N
         lost = np.setdiff1d(np.unique(masks), np.append(np.unique(masks[chosen]), 0)) - 1
     if len(lost):
         raise UsageError(
-            f"--fractions {fraction:g} with seed {seed} leaves region '{region.name}' without training images of "
-            f"{word} '{region.classes[int(lost[0])]}'",
+            f"--fractions {fraction:g} with seed {seed} leaves region '{region.name}' without training "
+            f"{region.words.cases} of {word} '{region.classes[int(lost[0])]}'",
             required=f"every {word} in every training part",
             fix="use a larger fraction, or another seed",
         )

@@ -20,11 +20,8 @@ from lorkit.decompose.data.graphs.graph import NO_KEY, PARTS, UNLABELLED, Graph,
 from lorkit.decompose.data.graphs.splits import NodeSplit, split_graph
 from lorkit.decompose.data.samples.samples import RegionSamples
 from lorkit.decompose.errors import DataError, UsageError
-from lorkit.decompose.regions import Region
+from lorkit.decompose.regions import NODE, Region
 from lorkit.decompose.tasks import get_task
-
-NODE = "node"
-"""The task of a region of nodes."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -56,7 +53,8 @@ class NodeSamples(RegionSamples):
         if split is None or split.by != "entity":
             return seen
         keys = [_key_texts(self.graph, name) for name in split.entities or _first_keys(self.graph)]
-        return replace(seen, groups=tuple("\t".join(key[row] for key in keys) for row in self.rows))
+        region = replace(self.region, grouped=True)
+        return replace(seen, region=region, groups=tuple("\t".join(key[row] for key in keys) for row in self.rows))
 
     def visible(self) -> Ints:
         """Return (N,) the labels that neighbours see: those of training nodes, -1 for all others.

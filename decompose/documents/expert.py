@@ -75,7 +75,8 @@ class ExpertSource(Part):
     run: str
     run_manifest: Digest
     method: str
-    foundation: str
+    foundation: str | None
+    """Null if the run has none."""
     lorkit: str
 
 

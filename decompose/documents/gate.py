@@ -13,6 +13,7 @@ from lorkit.decompose.documents.gate_costs import Budget, Deterministic
 from lorkit.decompose.documents.heads import MIXTURES
 from lorkit.decompose.documents.measured import Medians, Ratio, Subject, Timings
 from lorkit.decompose.machine import Machine
+from lorkit.decompose.regions import Group
 
 Change = Literal["improved", "worsened", "wrong either way"]
 Side = Literal["baseline", "candidate"]
@@ -133,8 +134,8 @@ class Accuracy(Part):
     baseline_ci: Interval | None = None
     n: int | None
     groups: int | None = None
-    unit: Literal["patient", "image", "group"] = "group"
-    """What is resampled: images where patients are unknown."""
+    unit: Group = "group"
+    """What is resampled: images where patients are unknown, nodes or their entities of graphs."""
     identical: Literal["file", "outputs"] | None = None
     """Both sides are the same file, or their outputs are equal in every case: the drop is 0 by construction."""
     chance: Share | None = None
@@ -156,7 +157,7 @@ class Accuracy(Part):
     unseen_loss: Share | None = None
     """Loss of the one patient that the interval assumes to be unseen: 1 is everything."""
     needed_groups: int | None = None
-    """Approximate number of patients (of `unit`) that would decide an inconclusive verdict; null if no number does."""
+    """Approximate number of groups (of `unit`) that would decide an inconclusive verdict; null if no number does."""
     allowed: float
     strict: bool = False
     """PASS needs every structure and subgroup shown to be within the allowed drop."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from lorkit.decompose.documents.base import Digest, Interval, Owner, Part
+from lorkit.decompose.regions import Case
 
 
 class Subject(Part):
@@ -15,6 +16,8 @@ class Subject(Part):
     target: str
     profile: str
     precision: str
+    case: Case = "image"
+    """What the network takes."""
 
 
 class Ratio(Part):

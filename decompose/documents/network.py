@@ -12,7 +12,7 @@ from pydantic import model_validator
 from lorkit.decompose.documents.base import Part, Places, Share
 from lorkit.decompose.documents.recipe import Recipe
 from lorkit.decompose.errors import plural
-from lorkit.decompose.regions import Region
+from lorkit.decompose.regions import NODE, Region, Words, words_of
 
 if TYPE_CHECKING:
     from lorkit.decompose.metrics.thresholds import Chosen
@@ -166,6 +166,11 @@ class RegionInfo(Part):
         if self.decision is None or self.temperature is None:
             return None
         return self.decision.cuts(self.classes)
+
+    @property
+    def words(self) -> Words:
+        """What the samples of the region are called."""
+        return words_of("node" if self.task == NODE else "image", self.grouped)
 
     def as_region(self) -> Region:
         """Return the region as described by the network."""

@@ -26,6 +26,7 @@ from lorkit.decompose.documents.scores import (
 )
 from lorkit.decompose.events import EpochRow
 from lorkit.decompose.machine import Machine
+from lorkit.decompose.regions import Words, shared_words
 
 
 class ReportedRun(Part):
@@ -37,6 +38,8 @@ class ReportedRun(Part):
     seed: int
     digest: Digest
     created: str
+    foundation: bool = True
+    """Whether it has a foundation model."""
     settings: dict[str, JsonValue]
     """Its configuration."""
 
@@ -184,6 +187,11 @@ class ReportDocument(Document):
     commands: list[str]
     """Commands to repeat all of this."""
     against: Changes | None = None
+
+    @property
+    def words(self) -> Words:
+        """What the samples of the regions are called."""
+        return shared_words((region.task, region.grouped) for region in self.regions)
 
 
 class ReportFiles(Document):

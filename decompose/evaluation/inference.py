@@ -49,7 +49,9 @@ def collect_score_inputs(
     """
     if not len(prepared):
         raise DataError(
-            f"no image of region '{prepared.region.name}' to measure on", required="at least one", fix="check the data"
+            f"no {prepared.region.words.case} of region '{prepared.region.name}' to measure on",
+            required="at least one",
+            fix="check the data",
         )
     rows = [score_inputs(prepared, at, outputs) for at, outputs in _outputs(network, prepared, batch_size)]
     return np.concatenate(rows)

@@ -13,6 +13,6 @@ def source_of(run: Run) -> ExpertSource:
         run=run.id,
         run_manifest=run.manifest.digest,
         method=run.config.method,
-        foundation=run.config.foundation.backbone,
+        foundation=run.config.foundation.backbone if run.has_foundation else None,
         lorkit=__version__,
     )

@@ -7,6 +7,7 @@ import yaml
 from lorkit.decompose.documents.expert import ExpertInfo, Reduction
 from lorkit.decompose.documents.network import MeasuredCheck
 from lorkit.decompose.documents.scores import MultilabelScores, NodeScores, SegmentationScores
+from lorkit.decompose.errors import plural
 from lorkit.decompose.extraction.card_example import example, segments
 
 _NAMES = {
@@ -73,16 +74,17 @@ def _front_matter(info: ExpertInfo) -> str:
 def _title(info: ExpertInfo) -> str:
     source = info.source
     mark = (
-        f"\n\n> **Synthetic.** Trained on {_case(info)}s that a program made. It demonstrates the tool only."
+        f"\n\n> **Synthetic.** Trained on {info.words.cases} that a program made. It demonstrates the tool only."
         if info.synthetic
         else ""
     )
+    taught = f"foundation {source.foundation}" if source.foundation else "without a foundation"
     return (
         f"# Expert for {info.region}{mark}\n\n"
-        f"A {info.backbone} that {_does(info)}"
+        f"{_network(info)} that {_does(info)}"
         f"{' (' + info.modality + ')' if info.modality else ''}. Extracted from run `{source.run}`"
-        f" (method {source.method}, foundation {source.foundation}) as {_kind(info)}:"
-        f" {info.parameters:,} parameters, {info.macs:,} multiply-accumulates per {_case(info)}."
+        f" (method {source.method}, {taught})"
+        f" as {_kind(info)}: {info.parameters:,} parameters, {info.macs:,} multiply-accumulates per {info.words.case}."
     )
 
 
@@ -90,8 +92,8 @@ def _kind(info: ExpertInfo) -> str:
     return "a plain network" if info.layers is None else "a network with its router and adapters"
 
 
-def _case(info: ExpertInfo) -> str:
-    return "image" if info.recipe.nodes is None else "node"
+def _network(info: ExpertInfo) -> str:
+    return f"A {info.backbone}" if info.recipe.nodes is None else f"A network `{info.backbone}`"
 
 
 def _pipeline(info: ExpertInfo) -> str:
@@ -126,9 +128,9 @@ def _use(info: ExpertInfo) -> str:
 
 
 def _data(info: ExpertInfo) -> str:
-    kind = "drawn by a program" if info.synthetic else "of the run's data"
+    kind = "made by a program" if info.synthetic else "of the run's data"
     counts = ", ".join(f"{part} {count}" for part, count in info.data.items())
-    case = _case(info)
+    case = info.words.case
     return (
         f"## Data\n\n{case.capitalize()}s {kind}: {counts} ({_split(info)}). No {case} is in this package."
         " The license of the data, and so of these weights, is unknown: ask the people who trained it."
@@ -137,7 +139,7 @@ def _data(info: ExpertInfo) -> str:
 
 def _split(info: ExpertInfo) -> str:
     if info.recipe.nodes is not None:
-        return "parts share no node; neighbours may be in another part"
+        return f"parts share no {info.words.group}; neighbours may be in another part"
     if info.grouped is False:
         return "split by image: patients unknown, so images of one patient may be in several parts"
     return "parts share no patient or group"
@@ -145,16 +147,16 @@ def _split(info: ExpertInfo) -> str:
 
 def _names(info: ExpertInfo) -> dict[str, str]:
     """Return the names of the metrics; k of the recall is the number of positive nodes, or the first one stated."""
-    stated = info.validation.recall_at if isinstance(info.validation, NodeScores) else []
-    return _NAMES | ({"recall_at_k": f"Recall among the first {stated[0].k} nodes"} if stated else {})
+    if not isinstance(found := info.validation, NodeScores):
+        return _NAMES
+    first = {"recall_at_k": f"Recall among the first {found.recall_at[0].k} nodes"} if found.recall_at else {}
+    return _NAMES | {"ap": f"Average precision ({_list(list(found.labels))})"} | first
 
 
 def _metrics(info: ExpertInfo) -> str:
     found, equal = info.validation, info.equality
     lines = ["| metric | value | 95 % interval |", "|---|---|---|"]
     names = _names(info) | ({"auroc": "AUROC (mean over labels)"} if isinstance(found, MultilabelScores) else {})
-    if isinstance(found, NodeScores):
-        names |= {"ap": f"Average precision ({_list(list(found.labels))})"}
     if isinstance(found, SegmentationScores):
         names |= {"hd95": f"{names['hd95']}, {found.unit}"}
     rows = [(label, found.value(name), found.ci[name]) for name, label in names.items() if name in found.ci]
@@ -168,17 +170,27 @@ def _metrics(info: ExpertInfo) -> str:
         span = f"{interval[0]:.3f} to {interval[1]:.3f}" if interval else "undefined"
         lines.append(f"| {label} | {'undefined' if value is None else format(value, '.3f')} | {span} |")
     unit = "pixels" if segments(info) else "labels"
+    kind = info.words.made if equal.inputs == "phantom" else equal.inputs
     cut = _cut(info.reduction)
     after = " Its batch norms were recalibrated on the training split afterwards." if info.recalibrated else ""
     return (
-        f"## Measured\n\nOn the validation split ({found.n} {_case(info)}s of {found.groups} groups; the best epoch was"
+        f"## Measured\n\nOn the validation split ({_counted(info)}; the best epoch was"
         " chosen on it, so expect lower values on new data; `decompose evaluate` measures the test "
         "split). Intervals come"
-        " from resampling whole groups.\n\n"
+        f" from resampling {'whole groups' if info.recipe.nodes is None else info.words.groups}.\n\n"
         + "\n".join(lines)
-        + f"\n\nEqual to the trained model on {equal.n} {equal.inputs} {_case(info)}s within"
+        + f"\n\nEqual to the trained model on {equal.n} {kind} {info.words.cases} within"
         f" {equal.max_abs_difference:.1e} ({equal.label_flips} {unit} differ).{cut}{after}{_thresholds(info)}"
     )
+
+
+def _counted(info: ExpertInfo) -> str:
+    """Say the cases and their groups, unless each case is its own."""
+    found, words = info.validation, info.words
+    cases = plural(found.n, words.case)
+    if info.recipe.nodes is None:
+        return f"{cases} of {plural(found.groups, 'group')}"
+    return cases if words.group == words.case else f"{cases} of {plural(found.groups, words.group)}"
 
 
 def _thresholds(info: ExpertInfo) -> str:
@@ -194,7 +206,12 @@ def _thresholds(info: ExpertInfo) -> str:
     unknown = f" None could be chosen for {_list(missing)}: its answer is uncertain." if missing else ""
     if (temperature := info.decision.temperature) is not None:
         about = f"\n\nThe probability is the softmax of the logits divided by {temperature:.3f}, fitted on validation."
-        return about + (f" The answer from this probability on ({info.decision.policy}): {stated}." if found else "")
+        policy = info.decision.policy
+        chosen = "".join(
+            f" The answer is {name} from a probability of {limit:.3f} on, chosen on validation ({policy})."
+            for name, limit in found.items()
+        )
+        return about + (chosen or " The answer is the most probable class.")
     return (
         f"\n\nA label counts as positive from this probability on, chosen on the validation split ({why}): "
         f"{stated}.{unknown}"
@@ -229,12 +246,13 @@ def _loading(info: ExpertInfo) -> str:
 
 
 def _limits(info: ExpertInfo) -> str:
+    whose = "those of the network" if info.temperature is None else "calibrated on validation"
     lines = [
         "## Limits",
         "",
-        f"- It predicts {'' if info.task in _SEVERAL else 'one of '}{_list(info.classes)} for every {_case(info)}, "
+        f"- It predicts {'' if info.task in _SEVERAL else 'one of '}{_list(info.classes)} for every {info.words.case}, "
         "also of another kind.",
-        "- Probabilities are those of the network; check the calibration error before use.",
+        f"- Probabilities are {whose}; check the calibration error before use.",
     ]
     if isinstance(check := info.in_region, MeasuredCheck):
         lines.append(
@@ -244,7 +262,10 @@ def _limits(info: ExpertInfo) -> str:
             " large differences only."
         )
     rare = {name: n for name, n in info.validation.cases.items() if n < 20}
-    lines += [f"- Only {n} validation images of {name}: its metrics are not reliable." for name, n in rare.items()]
+    lines += [
+        f"- Only {plural(n, f'validation {info.words.case}')} of {name}: its metrics are not reliable."
+        for name, n in rare.items()
+    ]
     lines += [f"- Warning: {text}." for text in info.warnings]
     return "\n".join(lines)
 

@@ -124,7 +124,7 @@ def check_scores(labels: ArrayLike, logits: ArrayLike, groups: ArrayLike) -> tup
             fix="match the classes of the data to those of the model",
         )
     if not np.isfinite(logit_NC).all():
-        raise DataError("logits with NaN or infinite values", required="finite logits", fix="check model and images")
+        raise DataError("logits with NaN or infinite values", required="finite logits", fix="check model and data")
     return label_N, logit_NC, group_N
 
 

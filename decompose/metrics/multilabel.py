@@ -52,7 +52,7 @@ def check_table(labels: ArrayLike, logits: ArrayLike) -> tuple[Ints, Floats]:
             fix="correct the labels",
         )
     if not np.isfinite(logit_NL).all():
-        raise DataError("logits with NaN or infinite values", required="finite logits", fix="check model and images")
+        raise DataError("logits with NaN or infinite values", required="finite logits", fix="check model and data")
     return label_NL, logit_NL
 
 

@@ -57,7 +57,7 @@ def overlap_counts(logits: ArrayLike, masks: ArrayLike) -> Ints:
             fix="score the same samples at the same size",
         )
     if not np.isfinite(logit).all():
-        raise DataError("logits with NaN or infinite values", required="finite logits", fix="check model and images")
+        raise DataError("logits with NaN or infinite values", required="finite logits", fix="check model and data")
     structures, found = logit.shape[1] - 1, logit.argmax(1)
     rows = [mask_counts(one, two.astype(np.int64), structures) for one, two in zip(found, mask, strict=True)]
     return np.stack(rows) if rows else np.zeros((0, structures, 3), dtype=np.int64)

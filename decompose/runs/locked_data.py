@@ -106,7 +106,7 @@ def locked_splits(document: Mapping[str, Any], samples: Mapping[str, RegionSampl
     ):
         raise ArtifactError(
             "the locked split is damaged, or of an earlier version",
-            required="splits.json with images and labels",
+            required="splits.json with digests and labels",
             fix="train again",
         )
     regions = {}
@@ -205,6 +205,7 @@ def _find(
     name: str, samples: RegionSamples, parts: Mapping[str, list[str]], labels: Mapping[str, str]
 ) -> dict[str, Indices]:
     places: dict[str, list[int]] = defaultdict(list)
+    cases = samples.region.words.cases
     for index, digest in enumerate(samples.digests):
         places[digest].append(index)
     found = {}
@@ -212,7 +213,7 @@ def _find(
         missing = [digest for digest in digests if not places[digest]]
         if missing:
             raise DataError(
-                f"region '{name}': {len(missing)} of {len(digests)} images of the locked {part} split are not in"
+                f"region '{name}': {len(missing)} of {len(digests)} {cases} of the locked {part} split are not in"
                 f" {samples.origin} (first digest {missing[0][:16]})",
                 required="the data that the run was trained on",
                 fix="restore the data, or train again",
@@ -220,7 +221,7 @@ def _find(
         indices = [places[digest].pop(0) for digest in digests if places[digest]]
         if len(indices) != len(digests):
             raise DataError(
-                f"region '{name}': {len(digests) - len(indices)} repeated images of the locked {part} split are gone",
+                f"region '{name}': {len(digests) - len(indices)} repeated {cases} of the locked {part} split are gone",
                 required="the data that the run was trained on",
                 fix="restore the data, or train again",
             )

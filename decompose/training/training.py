@@ -12,7 +12,7 @@ import torch
 from lorkit.decompose.artifacts import digest_json
 from lorkit.decompose.config import Config, config_digest
 from lorkit.decompose.data import RegionSamples, Splits, read_regions, split_regions
-from lorkit.decompose.data.node_samples import NODE, split_notices, visible_labels
+from lorkit.decompose.data.node_samples import split_notices, visible_labels
 from lorkit.decompose.data.readers.registry import expected_task
 from lorkit.decompose.data.samples.pseudonyms import RUNS, Pseudonyms
 from lorkit.decompose.data.splits import regions_of_same_images
@@ -21,7 +21,7 @@ from lorkit.decompose.methods import Method, get_method
 from lorkit.decompose.models.backbones.registry import build_backbone
 from lorkit.decompose.models.foundation.model import Foundation
 from lorkit.decompose.models.foundation.teacher import Teacher, TeacherBackbone
-from lorkit.decompose.regions import RegionSet
+from lorkit.decompose.regions import NODE, RegionSet
 from lorkit.decompose.runs.writing import RunContent
 from lorkit.decompose.tasks import get_task
 from lorkit.decompose.training.first_phase import build_first_phase

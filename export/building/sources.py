@@ -125,12 +125,13 @@ class ReferenceImageCache:
     def _read_region(self, source: ExportableNetwork, region: Region, count: int) -> ReferenceImages:
         seeded = ReferenceImages(images=seeded_inputs(source.shape, count), kind="seeded")
         if source.run is None:
-            self.notes.append(f"region '{region.name}': the run of the expert is missing, so its images are unknown")
+            missing = f"the run of the expert is missing, so its {region.words.cases} are unknown"
+            self.notes.append(f"region '{region.name}': {missing}")
             return seeded
         try:
             part = self.splits.of(source.run).part(region.name, self.part, recipe=source.recipe, most=count)
         except LorkitError as error:
-            self.notes.append(f"region '{region.name}': its images cannot be read ({error.given})")
+            self.notes.append(f"region '{region.name}': its {region.words.cases} cannot be read ({error.given})")
             return seeded
         kind: ImageKind = "phantom" if region.synthetic else "real"
         labels = part.labels if part.masks is None else None

@@ -247,7 +247,7 @@ class _References:
             return _stored(exported)
         raise UsageError(
             f"{exported.path} is not stored with the network it was made from",
-            required="that network, to run other images",
+            required="that network, to run other data",
             fix="leave --data out to use its own samples",
         )
 
@@ -272,7 +272,7 @@ class _References:
             whole = prepare_file(self.data, source.region, source.recipe).images
             count = fitting(source.region, source.shape, most=len(whole), total=HELD_BYTES)
             if count < len(whole):
-                notes = (f"{self.data}: the first {count} of {len(whole)} images were compared",)
+                notes = (f"{self.data}: the first {count} of {len(whole)} {source.region.words.cases} were compared",)
             images = ReferenceImages(images=whole[:count], kind="real")
         outputs = reference_outputs(source, exported.info, images.given(exported.info.inputs))
         return _Reference(images, outputs, "source", notes)

@@ -223,10 +223,14 @@ def _document(
 ) -> GateDocument:
     created = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
     judged = any(pair.candidate.synthetic or pair.baseline.synthetic for pair in pairs)
-    about = ["Judged on synthetic phantoms. The result does not apply to patients."] if judged else []
+    about = []
+    if judged:
+        words = pairs[0].candidate.region.words
+        kind = "synthetic phantoms" if words.case == "image" else f"{words.made} {words.cases}"
+        about = [f"Judged on {kind}. The result does not apply to {words.not_for}."]
     about += [
         f"region {name}: split by image: patients unknown. Images of one patient may be counted as independent cases."
-        for name in sorted({pair.region for pair in pairs if pair.candidate.region.grouped is False})
+        for name in sorted({pair.region for pair in pairs if pair.candidate.region.words.group == "image"})
     ]
     return GateDocument(
         warnings=[*about, *(_not_judged_text(pair) for pair in pairs if pair.not_judged), *warnings],

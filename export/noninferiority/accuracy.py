@@ -1,4 +1,4 @@
-"""Non-inferiority of a candidate's accuracy: both engines on the same cases, resampled by patient.
+"""Non-inferiority of a candidate's accuracy: both engines on the same cases, resampled by patient (or entity).
 
 The metric is balanced accuracy for a classifier, macro AUROC for a multilabel network, average precision for nodes, and
 mean Dice for segmentation.
@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -32,7 +32,6 @@ if TYPE_CHECKING:
     from lorkit.export.targets.base import Engine
 
 _ALL = slice(None)
-_UNITS: dict[bool | None, Literal["patient", "image", "group"]] = {True: "patient", False: "image", None: "group"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,7 +91,7 @@ def judge_accuracy(
     same_file = pair.baseline.manifest.digest == pair.candidate.manifest.digest
     block = judged_drop(found, test, metric=headline_metric(pair.candidate), case_set=about, source=cases.source)
     block = block.with_changes(
-        unit=_UNITS[baseline.region.grouped],
+        unit=baseline.region.words.group,
         identical="file" if same_file else "outputs" if evidence.equal else None,
         **evidence.sides.findings(),
         floors=evidence.sides.floors(test.min_accuracy, test.min_recall),

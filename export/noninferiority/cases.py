@@ -75,7 +75,7 @@ class EvaluationCases:
         kept = [index for index, group in enumerate(prepared.groups) if group not in tainted]
         if not kept:
             raise DataError(
-                f"baseline or candidate was trained on the patients of all "
+                f"baseline or candidate was trained on the {prepared.region.words.groups} of all "
                 f"{plural(len(prepared), 'case')} of {self.source}",
                 required="cases that neither was trained or tuned on",
                 fix="name others with --data",

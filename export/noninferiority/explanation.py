@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from lorkit.decompose.documents.gate import CaseSet, Floor, JudgedAccuracy
-from lorkit.decompose.errors import plural
+from lorkit.decompose.documents.gate import Floor, JudgedAccuracy
+from lorkit.decompose.errors import plural, plural_of
 from lorkit.decompose.metrics.intervals import ALPHA
 from lorkit.decompose.metrics.names import METRICS
+from lorkit.decompose.regions import words_of
 from lorkit.export.noninferiority.changed_answers import NO_ANSWER
 from lorkit.export.noninferiority.multiplicity import exceeds
 
@@ -29,7 +30,7 @@ def explain_accuracy(block: JudgedAccuracy) -> list[str]:
         cases = f"{len(silent)} of {plural(block.case_set.n, 'case')}"
         sentences.append(f"{cases} got no answer, or that of another region, which counts as wrong.")
     sentences += [_about_floor(block, floor) for floor in block.floors]
-    return sentences + _hidden_losses(block) + _cross_check(block) + _about_cases(block.case_set)
+    return sentences + _hidden_losses(block) + _cross_check(block) + _about_cases(block)
 
 
 def in_words(drop: float) -> str:
@@ -73,7 +74,7 @@ def _excluded(block: JudgedAccuracy) -> list[str]:
         return []
     rarest = 1.0 - (ALPHA / 2) ** (1.0 / block.groups)
     return [
-        f"This excludes that {block.allowed / loss:.1%} of the {block.unit}s lose {loss:.2f}. With "
+        f"This excludes that {block.allowed / loss:.1%} of the {plural_of(block.unit)} lose {loss:.2f}. With "
         f"{plural(block.groups, block.unit)}, a loss in fewer than {rarest:.1%} of them can be unseen."
     ]
 
@@ -154,17 +155,18 @@ def _cross_check(block: JudgedAccuracy) -> list[str]:
     if block.verdict == "pass" and seen and changes["worsened"] > changes["improved"]:
         return [f"Cross-check: the drop is allowed, but more cases worsened than improved (McNemar, p {p_value:.3f})."]
     if exceeds(block) and not seen:
-        ignored = "which ignores class balance and patients"
+        ignored = f"which ignores class balance and {plural_of(block.unit)}"
         return [f"Cross-check: McNemar's test, {ignored}, finds no difference (p {p_value:.3f})."]
     return []
 
 
-def _about_cases(about: CaseSet) -> list[str]:
-    said = []
+def _about_cases(block: JudgedAccuracy) -> list[str]:
+    said, about = [], block.case_set
+    words = words_of("node" if block.unit in ("node", "entity") else "image", block.unit not in ("node", "image"))
     excluded = {name: count for name, count in about.excluded.items() if count}
     if excluded:
-        words = {"same_patients": "other images of the same patients"}
-        counted = [f"{count} {words.get(name, f'that the {name} was trained on')}" for name, count in excluded.items()]
+        others = {"same_patients": f"other {words.cases} of the same {words.groups}"}
+        counted = [f"{count} {others.get(name, f'that the {name} was trained on')}" for name, count in excluded.items()]
         said.append(f"Excluded cases: {', '.join(counted)}.")
     for side in about.unknown:
         said.append(f"It is unknown whether the {side} was trained on these cases: its run is missing.")

@@ -224,7 +224,7 @@ def _frozen(given: str) -> ParityError:
     return ParityError(
         given,
         required="a free batch size",
-        fix="make the network independent of the number of images in a batch",
+        fix="make the network independent of the size of a batch",
     )
 
 

@@ -44,7 +44,7 @@ METRICS = {
     "classification": ("accuracy", "balanced_accuracy", "auroc", "ece"),
     "multilabel": ("auroc", "ap", "ece"),
     "segmentation": ("dice", "nsd", "hd95"),
-    "node": ("ap", "auroc", "recall_at_k", "f1_macro", "gmean", "ece"),
+    "node": ("ap", "auroc", "recall_at_k", "f1_macro", "gmean"),
 }
 """Columns of the table by task; further ones are in the tables of regions."""
 _COSTS = ("parameters", "macs", "size_bytes", "target", "profile", "precision", "opset", "nodes", "parity")
@@ -73,7 +73,9 @@ def report_document(run_splits: RunSplits, *, on_event: Listener) -> ReportDocum
     table = _Measured(run, metrics, evaluations, latencies, scores).rows(exports)
     if not found:
         warnings.append("Nothing is exported yet: sizes and latencies are missing. Run `decompose export`.")
-    warnings += [f"Region {one.name}: split by image: patients unknown." for one in run.regions if one.grouped is False]
+    warnings += [
+        f"Region {one.name}: split by image: patients unknown." for one in run.regions if one.words.group == "image"
+    ]
     chain, gate = chain_of(run, found), _gate(run)
     return ReportDocument(
         warnings=[*warnings, *orphans(chain)],
@@ -203,6 +205,7 @@ def _about(run: Run) -> ReportedRun:
         seed=run.config.seed,
         digest=run.manifest.digest,
         created=run.manifest.created,
+        foundation=run.has_foundation,
         settings=settings,
     )
 

@@ -52,9 +52,21 @@ def commands_of(run: Run, exports: Sequence[Exported], gate: GateDocument | None
         f"decompose extract {where} --region all",
         *(f"decompose extract {where} --{name}" for name in MIXTURES if name in {one.key[0] for one in exports}),
         *(f"decompose export {where} --target {t} --profile {p} --precision {q}" for t, p, q in ways),
-        f"decompose gate {where}{limits}",
+        *(f"decompose gate {where}{chosen}{limits}" for chosen in _baselines(run, gate)),
         f"decompose report {where}",
     ]
+
+
+def _baselines(run: Run, gate: GateDocument | None) -> list[str]:
+    """Return the options that name the baselines of a gate; without a foundation it has none of its own."""
+    if run.has_foundation:
+        return [""]
+    if gate is None:
+        return [" --baseline EXPORT"]
+    paths = {name: block.baseline.path for name, block in gate.regions.items() if block.baseline.path is not None}
+    if len(paths) == 1:
+        return [f" --baseline {shlex.quote(path)}" for path in paths.values()]
+    return [f" --region {name} --baseline {shlex.quote(path)}" for name, path in paths.items()]
 
 
 def _limits(gate: GateDocument) -> str:
@@ -72,10 +84,18 @@ def _limits(gate: GateDocument) -> str:
 def commands_for(one: Exported, run: Run) -> list[str]:
     """Return the commands that check, time and use one export."""
     path = f"runs/{run.id}/{one.path.relative_to(run.path).as_posix()}"
-    allowed, given = " --allow-synthetic" if one.synthetic else "", REGION in one.info.inputs
+    allowed = " --allow-synthetic" if one.synthetic else ""
     return [
         f"sha256sum {path}/manifest.json",
         f"decompose verify {path}",
         f"decompose bench {path}",
-        *([f"decompose predict {path} IMAGE{allowed}"] if one.owner == "expert" and not given else []),
+        *(f"decompose predict {path} {what}{allowed}" for what in _inputs(one) if one.owner == "expert"),
     ]
+
+
+def _inputs(one: Exported) -> list[str]:
+    """Return what `predict` is given for an export; nothing if it takes none."""
+    nodes = one.recipe.nodes
+    if nodes is not None:
+        return ["--stream ROWS --store FILE"] if nodes.keys else []
+    return [] if REGION in one.info.inputs else ["IMAGE"]

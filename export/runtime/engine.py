@@ -30,7 +30,7 @@ class CheckedEngine(Engine):
     def __init__(self, engine: Engine, exported: Exported) -> None:
         super().__init__(engine, engine.provider)
         self.exported, self._shape = exported, exported.shape
-        self.first_input = exported.info.inputs[0]
+        self.first_input, self._cases = exported.info.inputs[0], exported.region.words.cases
 
     @property
     def device_timer(self) -> BatchTimer | None:
@@ -70,7 +70,8 @@ class CheckedEngine(Engine):
             batch = np.ascontiguousarray(batch)
         # one pass over the memory: a sum is finite unless a value is not (or the values are beyond 1e38)
         if not np.isfinite(batch.sum()) and not np.isfinite(batch).all():
-            raise DataError("batch with NaN or infinite values", required="finite values", fix="repair the images")
+            fix = f"repair the {self._cases}"
+            raise DataError("batch with NaN or infinite values", required="finite values", fix=fix)
         return batch
 
     def _check_regions(self, region_N: NDArray[Any], count: int) -> None:
@@ -94,9 +95,11 @@ class CheckedEngine(Engine):
         given = f"batch of {batch.dtype} with shape {tuple(batch.shape)}"
         if batch.ndim == len(self._shape):
             return DataError(given, required=wanted, fix="add a leading axis for the batch")
-        if batch.ndim == len(self._shape) + 1 and batch.shape[1] != self._shape[0]:
-            return DataError(given, required=wanted, fix=f"prepare the images with {plural(self._shape[0], 'channel')}")
-        return DataError(given, required=wanted, fix="prepare the images with the export's recipe")
+        by_channel = self.exported.recipe.nodes is None and batch.ndim == len(self._shape) + 1
+        if by_channel and batch.shape[1] != self._shape[0]:
+            channels = plural(self._shape[0], "channel")
+            return DataError(given, required=wanted, fix=f"prepare the {self._cases} with {channels}")
+        return DataError(given, required=wanted, fix=f"prepare the {self._cases} with the export's recipe")
 
 
 def load_engine(directory: Path | str, *, threads: int | None = None) -> CheckedEngine:

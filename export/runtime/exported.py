@@ -78,6 +78,7 @@ class Exported(StoredNetwork):
             target=target,
             profile=profile,
             precision=precision,
+            case=self.region.words.case,
         )
 
 

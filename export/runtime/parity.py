@@ -184,8 +184,8 @@ def _each(infer: Callable[[Inputs], Outputs], inputs: Inputs, batch: int) -> Ite
         for values in found.values():
             if len(values) != count:
                 raise ParityError(
-                    f"the engine returned {plural(len(values), 'row')} for {plural(count, 'image')}",
-                    required="one row per image: a free batch size",
+                    f"the engine returned {plural(len(values), 'row')} for {plural(count, 'input')}",
+                    required="one row per input: a free batch size",
                     fix="export it again with --force",
                 )
         yield part, found

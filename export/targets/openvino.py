@@ -67,7 +67,7 @@ class OpenVinoEngine(Engine):
         except RuntimeError as error:
             raise ArtifactError(
                 f"OpenVINO refuses a batch of {shapes_of(inputs)} ({_reason(error)})",
-                required="images of the size that the network was exported for",
+                required="inputs of the shape that the network was exported for",
                 fix="prepare them with the export's recipe",
             ) from None
         return {name: found[port] for name, port in self._outputs.items()}
@@ -132,7 +132,7 @@ class OpenVinoTarget(HostTarget[OpenVinoRequirements]):
             raise UsageError(
                 f"{request.onnx_path.name} fixes the batch of '{fixed}'",
                 required="a free batch size",
-                fix="make the network independent of the number of images in a batch",
+                fix="make the network independent of the size of a batch",
             )
         self.write_note(request, openvino=_version(openvino), device=DEVICE)
         return directory / XML

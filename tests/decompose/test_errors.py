@@ -39,6 +39,12 @@ def test_one_is_singular(count: int, several: str, words: str) -> None:
     assert errors.plural(count, "case", plural=several) == words
 
 
+@pytest.mark.parametrize(("noun", "several"), [("entity", "entities"), ("key", "keys"), ("node", "nodes"), ("y", "ys")])
+def test_a_noun_in_the_plural(noun: str, several: str) -> None:
+    assert errors.plural_of(noun) == several
+    assert errors.plural(2, noun) == f"2 {several}"
+
+
 def test_the_first_line_of_another_librarys_message() -> None:
     assert errors.first_line(RuntimeError("\n  first \nsecond")) == "first"
     assert errors.first_line(RuntimeError("x" * 200)) == "x" * 160

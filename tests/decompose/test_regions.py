@@ -56,5 +56,28 @@ def test_a_name_twice_is_refused() -> None:
         RegionSet([*regions(), regions()[0]])
 
 
+@pytest.mark.parametrize(
+    ("task", "grouped", "words"),
+    [
+        ("classification", True, ("image", "patients", "patients")),
+        ("segmentation", False, ("image", "images", "images (patients unknown)")),
+        ("multilabel", None, ("image", "groups", "patients")),
+        ("node", None, ("node", "nodes", "nodes")),
+        ("node", True, ("node", "entities", "entities")),
+    ],
+)
+def test_samples_are_called_what_they_are(task: str, grouped: bool | None, words: tuple[str, str, str]) -> None:
+    found = Region(name="a", task=task, classes=("a", "b"), grouped=grouped).words
+    assert (found.case, found.groups, found.resampled) == words
+    assert ("patients" in found.synthetic, "patients" in found.caution) == (found.case == "image",) * 2
+
+
+def test_several_regions_have_the_groups_that_all_know() -> None:
+    known, unknown = (Region(name=name, classes=("a", "b"), grouped=name == "a") for name in ("a", "b"))
+    assert RegionSet([known, unknown]).words.group == "image"
+    assert RegionSet([known, Region(name="c", classes=("a", "b"))]).words.group == "group"
+    assert RegionSet([known]).words.group == "patient"
+
+
 def test_json_round_trip() -> None:
     assert list(RegionSet.from_json(regions().to_json())) == list(regions())

@@ -9,9 +9,10 @@ from lorkit.decompose.config import RegionConfig, resolve_path
 from lorkit.decompose.config.loading import PHANTOM
 from lorkit.decompose.data.formats.npz import keys_of
 from lorkit.decompose.data.graphs.reading import read_graph
-from lorkit.decompose.data.node_samples import NODE, NodeSamples, node_samples
+from lorkit.decompose.data.node_samples import NodeSamples, node_samples
 from lorkit.decompose.data.phantoms import payments
 from lorkit.decompose.data.samples.samples import PARTS
+from lorkit.decompose.regions import NODE
 
 _PHANTOM = f"{PHANTOM}{payments.NAME}"
 _FEATURES, _EDGES = ("features", "node_features"), "edge"

@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 from lorkit.decompose.config import Config, RegionConfig, resolve_path
 from lorkit.decompose.config.kinds import refuse_region_keys, refuse_sections
 from lorkit.decompose.data.formats.npz import keys_of
-from lorkit.decompose.data.node_samples import NODE
 from lorkit.decompose.data.phantoms import reader as phantom
 from lorkit.decompose.data.readers import class_folder, csv_manifest, graph_files, medmnist, nifti, npz
 from lorkit.decompose.data.samples.columns import join_columns
@@ -24,6 +23,7 @@ from lorkit.decompose.data.samples.samples import KNOWN_TASKS, PARTS, SEGMENTATI
 from lorkit.decompose.data.samples.source import Images, Source
 from lorkit.decompose.errors import DataError, UsageError
 from lorkit.decompose.events import Listener, ignore, with_progress
+from lorkit.decompose.regions import NODE
 
 
 class Reader(NamedTuple):

@@ -10,7 +10,6 @@ from pathlib import Path
 from lorkit.decompose.artifacts import digest_json
 from lorkit.decompose.config import Config, config_digest, with_overrides
 from lorkit.decompose.config.schema import Balancer
-from lorkit.decompose.data.node_samples import NODE
 from lorkit.decompose.data.readers.registry import expected_task
 from lorkit.decompose.documents.compare import CompareDocument, MethodRow
 from lorkit.decompose.errors import MissingRuntimeError, UsageError, unknown
@@ -19,6 +18,7 @@ from lorkit.decompose.methods.base import SetsBalancer
 from lorkit.decompose.methods.baselines.balancers import check_balancer
 from lorkit.decompose.methods.graphs.base import FittedBaseline, refuse_images
 from lorkit.decompose.methods.ragformer import ABLATIONS, ablation_settings
+from lorkit.decompose.regions import NODE
 from lorkit.decompose.training.gradients.balancing import balancer_settings
 from lorkit.decompose.training.loop.compiling import check_compiler
 from lorkit.decompose.training.loop.devices import device_of

@@ -210,6 +210,6 @@ def _size(names: tuple[str, ...], rows: Sequence[Sequence[Tensor | None]]) -> fl
         raise DataError(
             f"the gradient of region {', '.join(bad)} is not finite",
             required="finite gradients",
-            fix="lower train.lr, set train.clip_norm, or check the images of that region",
+            fix="lower train.lr, set train.clip_norm, or check the data of that region",
         )
     return math.hypot(*sizes)

@@ -215,6 +215,7 @@ class _Trainer:
             memory_mib=resident_mib(),
             lr=learning_rate(self.settings, pending.epoch * steps + pending.step, steps),
             cuda_mib=cuda_peak_mib(),
+            case=self.phase.regions.words.case,
         )
 
     def _validate(
@@ -258,6 +259,7 @@ class _Trainer:
             losses=losses,
             images_per_second=rate,
             loader_images_per_second=self.loader.images_per_second,
+            case=self.phase.regions.words.case,
         )
 
     def _conflict_due(self, epoch: int) -> bool:

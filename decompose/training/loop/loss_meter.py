@@ -86,5 +86,5 @@ def _not_finite(pending: PendingLosses, values: Mapping[tuple[str, str], float])
     return DataError(
         f"the loss is not finite in epoch {pending.epoch + 1}, step {pending.step + 1}: {', '.join(bad)}",
         required="finite losses",
-        fix="lower train.lr, set train.clip_norm, or check the images of that region",
+        fix="lower train.lr, set train.clip_norm, or check the data of that region",
     )

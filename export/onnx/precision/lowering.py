@@ -119,7 +119,7 @@ def region_layers(model: onnx.ModelProto) -> list[str]:
 def _calibrated(scheme: str, calibration: ReferenceImages) -> Lowering:
     if calibration.kind == "seeded":
         raise DataError(
-            "int8 has no image of the region to calibrate on",
+            "int8 has no input of the region to calibrate on",
             required="the training part of the expert's run",
             fix="export it where the run and its data are, or in another precision",
         )
@@ -145,7 +145,7 @@ def _retry_excluding_layers(
             return lowered, excluding
         count *= 2
     raise ParityError(
-        f"{precision} differs by {first.error:.3g} with {describe_flips(first)} on {plural(first.n, 'image')}, "
+        f"{precision} differs by {first.error:.3g} with {describe_flips(first)} on {plural(first.n, 'input')}, "
         f"and does not pass with {most} of {len(ranked)} layers in fp32",
         required=f"at most {first.tolerance:.3g}",
         fix="export it in a higher precision",

@@ -15,6 +15,7 @@ import jinja2
 from markupsafe import Markup
 
 from lorkit.decompose.documents.base import Owner
+from lorkit.decompose.documents.gate import GateRegion
 from lorkit.decompose.documents.measured import Subject
 from lorkit.decompose.documents.report import ReportDocument
 from lorkit.decompose.documents.report_row import ReportRow
@@ -36,6 +37,7 @@ def render_html(document: ReportDocument) -> str:
     by_region = {name: [row for row in document.table if row.region == name] for name in names}
     return _environment(autoescape=True).get_template("report.html.jinja").render(
         **dict(document),
+        words=document.words,
         css=Markup(css),  # files of this package, not data
         script=Markup(script),
         policy=_policy(css, script),
@@ -48,14 +50,15 @@ def render_html(document: ReportDocument) -> str:
 
 def render_markdown(document: ReportDocument) -> str:
     """Return a report's document as Markdown, for a comment on a pull request."""
-    return _environment(autoescape=False).get_template("report.md.jinja").render(**dict(document))
+    return _environment(autoescape=False).get_template("report.md.jinja").render(**dict(document), words=document.words)
 
 
 def _environment(*, autoescape: bool) -> jinja2.Environment:
     found = environment(_HERE, autoescape=autoescape)
     found.globals.update(
-        label_of=label_of, swatch=swatch, shown_classes=shown_classes, shade=_shade, chip=_chip, judged_row=_judged_row
-    )
+        label_of=label_of, swatch=swatch, shown_classes=shown_classes, shade=_shade, chip=_chip,
+        judged_sides=_judged_sides,
+    )  # fmt: skip
     return found
 
 
@@ -84,6 +87,21 @@ def _shade(share: float) -> str:
 
 def _chip(structure: int) -> str:
     return f"k{1 + (structure - 1) % _CHIPS}"
+
+
+def _judged_sides(
+    rows: Sequence[ReportRow], block: GateRegion | None, foundation: bool
+) -> dict[Owner, ReportRow | None]:
+    """Return the rows of the expert and of what it is compared with, by owner.
+
+    Without a foundation that is the baseline of the gate, if it is an export of the same run.
+    """
+    candidate, baseline = (None, None) if block is None else (block.candidate, block.baseline)
+    sides: dict[Owner, ReportRow | None] = {"expert": _judged_row(rows, "expert", candidate)}
+    if foundation:
+        return sides | {"foundation": _judged_row(rows, "foundation", baseline)}
+    known = [row for row in rows if baseline is not None and row.digest == baseline.digest and row.owner != "expert"]
+    return sides | {row.owner: row for row in known[:1]}
 
 
 def _judged_row(rows: Sequence[ReportRow], owner: Owner, judged: Subject | None) -> ReportRow | None:

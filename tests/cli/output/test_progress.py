@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import re
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -79,6 +80,17 @@ def test_training_without_a_terminal_is_a_line_an_epoch() -> None:
     assert lines[1] == "lorkd: 4 epochs of 10 steps, 2.5 M parameters, from epoch 2"
     assert lines[2].startswith("lorkd 2/4: balanced accuracy 0.750  chest 0.750  100 images/s")
     assert len(lines) == 3
+
+
+def test_the_rate_of_a_graph_is_of_nodes() -> None:
+    console, text = screen(terminal=False)
+    with ProgressLine(console=console) as progress:
+        progress(replace(VALIDATED, case="node"))
+    assert "100 nodes/s" in text.getvalue()
+    console, _ = screen()
+    with ProgressLine(console=console) as progress:
+        progress(replace(STEP, case="node"))
+        assert "100 nodes/s" in frame(progress)
 
 
 def test_training_on_a_terminal_shows_step_terms_rate_remaining_time_and_memory() -> None:

@@ -124,7 +124,9 @@ def test_entities_stay_together_and_are_the_groups_of_the_test() -> None:
     assert not keys["train"] & keys["val"]
     seen = samples.seen_from(np.array(found["train"]), split)
     assert seen.groups[:7] == ("0", "0", "0", "1", "1", "1", "2")
-    assert samples.seen_from(np.array(found["train"]), SplitConfig()).groups == samples.ids
+    apart = samples.seen_from(np.array(found["train"]), SplitConfig())
+    assert apart.groups == samples.ids
+    assert (seen.region.words.group, apart.region.words.group) == ("entity", "node")
     first = parts_of(samples, SplitConfig(by="entity"))
     assert (
         len({node // 2 for node in samples.rows[first["train"]]} & {node // 2 for node in samples.rows[first["test"]]})

@@ -48,7 +48,7 @@ def test_nan_never_passes() -> None:
 
 
 def test_a_frozen_batch_is_caught() -> None:
-    with pytest.raises(ParityError, match=r"returned 3 rows for 1 image"):
+    with pytest.raises(ParityError, match=r"returned 3 rows for 1 input"):
         infer_all(lambda given: {"logits": network(np.concatenate([given["image"]] * 3)[:3])}, {"image": IMAGES}, 1)
 
 
