@@ -145,7 +145,7 @@ def edges_of_matrix(matrix: Any, nodes: int, *, where: str) -> tuple[Edges, tupl
         where: File and relation, for messages.
 
     Raises:
-        DataError: It is no matrix of that size.
+        DataError: It is no matrix of numbers of that size.
     """
     if getattr(matrix, "shape", None) != (nodes, nodes):
         raise DataError(
@@ -153,6 +153,8 @@ def edges_of_matrix(matrix: Any, nodes: int, *, where: str) -> tuple[Edges, tupl
             required=f"({nodes}, {nodes}), a row and a column for each node",
             fix="repair the file",
         )
+    if matrix.dtype.kind not in "uifb":
+        raise DataError(f"{where}: a matrix of type {matrix.dtype}", required="numbers", fix="save it as numbers")
     stored = csr_array(matrix).tocoo()
     used = stored.data != 0
     return build_edges(stored.row[used], stored.col[used], nodes, where=where)

@@ -7,10 +7,12 @@ it is stated or the only one.
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy.io import loadmat
 from scipy.sparse import issparse
 
@@ -21,6 +23,8 @@ from lorkit.decompose.data.graphs.labels import encode_labels
 from lorkit.decompose.data.graphs.npz import UNION, as_features, choose, numbered, refuse_columns
 from lorkit.decompose.errors import DataError, first_line
 
+MOST_VALUES = 2**30
+"""Values of a sparse variable that is read as a dense one."""
 _PREFIX = "net_"
 # Of Amazon's 11,944 users the first 3,305 were not labelled; the file states 0 for them (CARE-GNN, DGL's FraudDataset).
 _AMAZON = ({"upu", "usu", "uvu"}, 11_944, 3_305)
@@ -35,10 +39,19 @@ def read(path: Path, source: GraphSource) -> Graph:
     """
     refuse_columns(path, source)
     variables = _load(path)
-    features = _required(path, variables, "features")
-    features_NF = as_features(path, features.toarray() if issparse(features) else np.asarray(features))
-    label = _required(path, variables, "label")
-    values = np.asarray(label.toarray() if issparse(label) else label).reshape(-1)
+    features_NF = as_features(path, _dense(path, variables, "features"))
+    count = math.prod(np.shape(_required(path, variables, "label")))
+    if count != len(features_NF):
+        raise DataError(
+            f"{path} has {len(features_NF)} rows of features and {count} labels",
+            required="one of each per node",
+            fix="repair the file",
+        )
+    values = _dense(path, variables, "label").reshape(-1)
+    if values.dtype.kind not in "uifbU":
+        raise DataError(
+            f"{path}: labels of type {values.dtype}", required="numbers or texts", fix="save them as one number each"
+        )
     labels_N, classes, notices = encode_labels(values, source.classes, where=str(path))
     found = [key.removeprefix(_PREFIX) for key in variables if key.startswith(_PREFIX)]
     unlabelled = _without_amazons_first(labels_N, set(found))
@@ -74,7 +87,38 @@ def _load(path: Path) -> dict[str, Any]:
             required="an intact .mat file of MATLAB 5 to 7.2",
             fix="save it with the option -v7" if new else "copy or download it again",
         ) from None
-    return {key: value for key, value in variables.items() if not key.startswith("__")}
+    found = {key: value for key, value in variables.items() if not key.startswith("__")}
+    for key, value in found.items():
+        if issparse(value):
+            _check_places(path, key, value)
+    return found
+
+
+def _check_places(path: Path, key: str, matrix: Any) -> None:
+    """Raise DataError for a sparse matrix with places outside it: scipy would use memory that is not its own."""
+    try:
+        matrix.check_format(full_check=True)
+    except ValueError as error:
+        raise DataError(
+            f"{path}: '{key}' is damaged ({first_line(error)})",
+            required="an intact sparse matrix",
+            fix="copy or download the file again",
+        ) from None
+
+
+def _dense(path: Path, variables: dict[str, Any], key: str) -> NDArray[Any]:
+    """Return a variable as an array; raise DataError for a sparse one that would not fit in memory."""
+    value = _required(path, variables, key)
+    if not issparse(value):
+        return np.asarray(value)
+    if math.prod(value.shape) > MOST_VALUES:
+        raise DataError(
+            f"{path}: '{key}' of shape {value.shape}",
+            required=f"at most {MOST_VALUES:,} values",
+            fix="leave out features that few nodes have",
+        )
+    dense: NDArray[Any] = value.toarray()
+    return dense
 
 
 def _required(path: Path, variables: dict[str, Any], key: str) -> Any:

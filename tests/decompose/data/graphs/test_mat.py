@@ -24,6 +24,7 @@ YELP = {
     "features": csc_matrix(FEATURES),
     "label": np.array([[0, 1, 0]]),
 }
+OUTSIDE = csc_matrix((np.ones(3), np.array([0, 1, 10**8]), np.array([0, 1, 2, 3])), shape=(3, 3), copy=True)
 
 
 def read(path: Path, variables: dict[str, Any], **source: Any) -> Graph:
@@ -73,6 +74,12 @@ def test_the_first_users_of_amazon_have_no_label(tmp_path: Path) -> None:
         ({"net_rur": csc_matrix((2, 2))}, r"relation 'rur': a matrix of shape \(2, 2\)"),
         ({"net_rur": None, "net_rsr": None, "homo": None}, "has no relation"),
         ({"features": np.full((3, 2), np.inf)}, "is inf"),
+        ({"features": OUTSIDE}, "'features' is damaged"),
+        ({"net_rur": OUTSIDE}, "'net_rur' is damaged"),
+        ({"features": csc_matrix((10**9, 3))}, r"'features' of shape \(1000000000, 3\); required: at most"),
+        ({"label": csc_matrix((2 * 10**8, 1))}, "3 rows of features and 200000000 labels"),
+        ({"net_rur": np.full((3, 3), "x", dtype=object)}, "a matrix of type object"),
+        ({"label": np.array([0, "spam", 1.5], dtype=object)}, "labels of type object"),
     ],
 )
 def test_bad_files_are_refused(tmp_path: Path, changes: dict[str, Any], message: str) -> None:
