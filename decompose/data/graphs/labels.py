@@ -15,7 +15,7 @@ from lorkit.decompose.errors import DataError, plural
 
 _WHOLE = re.compile(r"(-?\d+)\.0+")  # a column of whole numbers with empty cells can come as 1.0
 _TRUTH = {"false": "0", "true": "1"}
-_NONE = ("", "-1", "None", "nan")
+_NONE = ("", "-1", "None", "nan", "NaN", "NA", "N/A", "null", "NULL")
 
 
 def encode_labels(
@@ -23,8 +23,9 @@ def encode_labels(
 ) -> tuple[Ints, tuple[str, ...], tuple[str, ...]]:
     """Return the labels as indices, their classes, and notices about what counts as no label.
 
-    An empty text, -1 and a missing number are no label. Stated classes are matched by name; if no label has such a
-    name, whole numbers (and false, true) index them. What is none of the stated classes is no label.
+    An empty text, -1, a missing number, and texts such as NaN and NA are no label, unless a stated class has that name.
+    Stated classes are matched by name, of which 1.0 is the same as 1; if no label has such a name, whole numbers (and
+    false, true) index them. What is none of the stated classes is no label.
 
     Args:
         values_N: (N,) numbers or texts.
@@ -35,10 +36,11 @@ def encode_labels(
         DataError: No label is one of the stated classes.
     """
     distinct, inverse = np.unique(values_N.astype(str), return_inverse=True)
-    words = [_WHOLE.sub(r"\1", word.strip()) if _WHOLE.fullmatch(word.strip()) else word.strip() for word in distinct]
-    present = [word for word in words if word not in _NONE]
+    words = [_plain(word) for word in distinct]
+    named = () if stated is None else tuple(map(_plain, stated))
+    present = [word for word in words if word in named or word not in _NONE]
     classes = order_classes(present) if stated is None else stated
-    index = _index(present, classes, where)
+    index = _index(present, named or classes, where)
     codes = np.array([index.get(word, UNLABELLED) for word in words], dtype=np.int64)
     labels_N = codes[inverse]
     counts = np.bincount(inverse, minlength=len(words))
@@ -51,6 +53,13 @@ def encode_labels(
         shown = ", ".join(others[:5]) + (", ..." if len(others) > 5 else "")
         notices.append(f"{where}: labels that are none of {', '.join(classes)} count as no label: {shown}")
     return labels_N, classes, tuple(notices)
+
+
+def _plain(word: str) -> str:
+    """Return a label without spaces around it, and a whole number without its decimals."""
+    word = word.strip()
+    whole = _WHOLE.fullmatch(word)
+    return whole[1] if whole else word
 
 
 def _index(present: list[str], classes: tuple[str, ...], where: str) -> dict[str, int]:

@@ -25,6 +25,10 @@ CLASSES = ("honest", "fraud")
         (np.array(["1", "0"]), ("1", "0"), [0, 1], ("1", "0")),
         (np.array([-1, -1]), CLASSES, [-1, -1], CLASSES),
         (np.array([0, 1]), ("0", "1", "2"), [0, 1], ("0", "1", "2")),
+        (np.array(["1", "0", "NaN", "NA", "null"]), None, [1, 0, -1, -1, -1], ("0", "1")),
+        (np.array([-1, 1, -1]), ("-1", "1"), [0, 1, 0], ("-1", "1")),
+        (np.array(["None", "theft"]), ("None", "theft"), [0, 1], ("None", "theft")),
+        (np.array([1.0, 2.0]), ("1.0", "2.0"), [0, 1], ("1.0", "2.0")),
     ],
 )
 def test_labels_index_their_classes(
