@@ -8,6 +8,7 @@ Arrays: `features` (N, F), `labels` (N,), each also as `node_features` and `node
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -40,17 +41,17 @@ def read(path: Path, source: GraphSource) -> Graph:
     arrays = load_arrays(path)
     features_NF = as_features(path, _one_of(path, arrays, "features", "node_features"))
     values = _one_of(path, arrays, "labels", "node_labels")
-    stated = source.classes or texts(arrays.get("label_names"))
+    stated = source.classes or _names(path, arrays, "label_names")
     labels_N, classes, notices = encode_labels(values.reshape(-1), stated, where=str(path))
     relations, about = _relations(path, arrays, source, len(features_NF))
     parts, split = _parts(path, arrays, len(features_NF))
     return Graph(
         features_NF=features_NF,
-        feature_names=texts(arrays.get("feature_names")) or numbered(features_NF.shape[1]),
+        feature_names=_names(path, arrays, "feature_names") or numbered(features_NF.shape[1]),
         labels_N=labels_N,
         classes=classes,
         relations=relations,
-        ids=texts(arrays.get("ids")) or numbered(len(features_NF)),
+        ids=_names(path, arrays, "ids") or numbered(len(features_NF)),
         parts=parts,
         origin=str(path),
         synthetic=source.simulated,
@@ -106,7 +107,7 @@ def numbered(count: int) -> tuple[str, ...]:
 def _relations(
     path: Path, arrays: Arrays, source: GraphSource, nodes: int
 ) -> tuple[dict[str, Relation], tuple[str, ...]]:
-    named = texts(arrays.get("relation_names")) or ()
+    named = _names(path, arrays, "relation_names") or ()
     found = [key.removeprefix(_PREFIX) for key in arrays if key.startswith(_PREFIX)]
     order = [*(name for name in named if name in found), *(name for name in found if name not in named)]
     missing = next((name for name in named if name not in found), None)
@@ -142,7 +143,7 @@ def _parts(path: Path, arrays: Arrays, nodes: int) -> tuple[tuple[str | None, ..
         array = next((arrays[key] for name in keys for key in (name, f"{name}s") if key in arrays), None)
         if array is None:
             continue
-        if array.ndim == 2:
+        if array.ndim == 2 and len(array):
             splits = len(array)
             array = array[0]
         if array.shape != (nodes,) or array.dtype.kind not in "bui":
@@ -168,6 +169,19 @@ def _parts(path: Path, arrays: Arrays, nodes: int) -> tuple[tuple[str | None, ..
     parts = np.select(list(masks.values()), range(len(PARTS)), default=len(PARTS))
     notices = (f"{path} has {plural(splits, 'split')}: the first is used",) if splits > 1 else ()
     return tuple((*PARTS, None)[number] for number in parts.tolist()), notices
+
+
+def _names(path: Path, arrays: Arrays, key: str) -> tuple[str, ...] | None:
+    """Return an array of names, None if it is not there; raise DataError unless it is a list with each once."""
+    names = texts(arrays[key]) if key in arrays and arrays[key].ndim == 1 else None
+    twice = None if names is None else next((name for name, count in Counter(names).items() if count > 1), None)
+    if (names is None and key in arrays) or twice is not None:
+        raise DataError(
+            f"{path}: {key} of shape {arrays[key].shape}" if twice is None else f"{path}: '{twice}' twice in {key}",
+            required="a list of names, each once",
+            fix=f"correct {key}, or leave it out",
+        )
+    return names
 
 
 def _one_of(path: Path, arrays: Arrays, *keys: str) -> NDArray[Any]:

@@ -113,6 +113,11 @@ MASKS = {f"{part}_mask": np.eye(4, dtype=bool)[row] for row, part in enumerate((
         ({"train_mask": np.ones(4, bool)}, "has masks of train; required: of train, val and test"),
         ({**MASKS, "val_mask": np.ones(4, bool)}, "node 0 is in several parts"),
         ({**MASKS, "val_mask": np.ones(3, bool)}, "val_mask of shape"),
+        ({**MASKS, "val_mask": np.ones((0, 4), bool)}, "val_mask of shape"),
+        ({"ids": np.array(["a", "b", "a", "c"])}, "'a' twice in ids; required: a list of names, each once"),
+        ({"feature_names": np.array(["a", "a"])}, "'a' twice in feature_names"),
+        ({"label_names": np.array(5)}, r"label_names of shape \(\)"),
+        ({"ids": np.array([["a", "b"]] * 4)}, r"ids of shape \(4, 2\)"),
     ],
 )
 def test_bad_files_are_refused_in_one_line(tmp_path: Path, changes: dict[str, Any], message: str) -> None:
