@@ -117,7 +117,7 @@ def find_roles(columns: Sequence[str], source: GraphSource, where: str) -> Roles
 def _times(series: Series, origin: str) -> tuple[Floats, tuple[str, ...]]:
     """Return the times, and a notice if they are not in the order of the rows."""
     polars = load_polars()
-    if series.dtype.is_temporal():
+    if series.dtype in (polars.Date, polars.Datetime):
         times_N = series.dt.epoch("us").cast(polars.Float64).to_numpy() / 1e6
     else:
         times = []
@@ -183,7 +183,10 @@ def _ids(frame: DataFrame, roles: Roles, paths: Sequence[Path], lengths: Sequenc
     if roles.id is None:
         if len(paths) == 1:
             return numbered(len(frame))
-        return tuple(f"{path.stem}/{row}" for path, rows in zip(paths, lengths, strict=True) for row in range(rows))
+        names = [path.stem for path in paths]
+        if len(set(names)) < len(names):  # of several folders
+            names = [f"{number}/{name}" for number, name in enumerate(names, start=1)]
+        return tuple(f"{name}/{row}" for name, rows in zip(names, lengths, strict=True) for row in range(rows))
     first: dict[str, int] = {}
     for row, cell in enumerate(texts_of(frame[roles.id]), start=1):
         if cell is None or first.setdefault(cell, row) != row:

@@ -6,11 +6,14 @@ polars comes with the extra `graph` and is imported where it is used.
 from __future__ import annotations
 
 import csv
+import math
 import sys
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
+
+import numpy as np
 
 from lorkit.decompose.errors import DataError, MissingRuntimeError, first_line
 
@@ -67,12 +70,29 @@ def open_table(path: Path, texts: Sequence[str]) -> DataFrame:
 
 
 def texts_of(series: Series) -> list[str | None]:
-    """Return the cells of a column as text without spaces around it; whole floats as integers, empty cells as None."""
+    """Return the cells of a column as text without spaces around it; whole floats as integers, empty cells as None.
+
+    Raises:
+        DataError: Its cells are no texts, such as lists or bytes.
+    """
     polars = load_polars()
-    if series.dtype.is_float() and bool((series.is_null() | (series == series.round())).all()):
-        series = series.cast(polars.Int64)  # keys with an empty cell that another library made floats
-    cells = series.cast(polars.String).str.strip_chars()
+    if series.dtype.is_float():
+        # whole numbers that another library made floats because of an empty cell; each for itself, as in a stream
+        kind = np.float32 if series.dtype == polars.Float32 else float
+        return [None if cell is None or math.isnan(cell) else _number_text(kind(cell)) for cell in series.to_list()]
+    try:
+        cells = series.cast(polars.String).str.strip_chars()
+    except polars.exceptions.PolarsError as error:
+        raise DataError(
+            f"the column '{series.name}' of type {series.dtype} holds no texts ({first_line(error)})",
+            required="texts, numbers or dates",
+            fix="save it as text, or name another column",
+        ) from None
     return [cell or None for cell in cells.to_list()]
+
+
+def _number_text(value: float | np.float32) -> str:
+    return str(int(value)) if value.is_integer() else str(value)
 
 
 def seconds_of(text: str | None) -> float:

@@ -95,6 +95,16 @@ def test_parquet_dates_are_seconds(tmp_path: Path) -> None:
     assert keys(graph, "Source").names == ("7",)  # Parquet states the type itself
 
 
+def test_tables_of_one_name_in_several_folders_have_other_rows(tmp_path: Path) -> None:
+    paths = [tmp_path / year / "pay.csv" for year in ("2023", "2024")]
+    for path in paths:
+        path.parent.mkdir()
+        path.write_text(TEXT)
+    ids = read_graph(paths, GraphSource(**SOURCE)).ids  # type: ignore[arg-type]
+    assert ids[:2] == ("1/pay/0", "1/pay/1")
+    assert len(set(ids)) == len(ids)
+
+
 def test_rows_of_several_tables_follow_each_other_in_their_parts(tmp_path: Path) -> None:
     head, *rows = TEXT.splitlines()
     paths = [tmp_path / f"{part}.csv" for part in ("a", "b", "c")]

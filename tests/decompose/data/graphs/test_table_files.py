@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -13,6 +13,7 @@ polars = pytest.importorskip("polars", reason="the extra 'graph' is not installe
 
 from lorkit.decompose.data.graphs.table_files import columns_of, open_table, seconds_of, texts_of  # noqa: E402
 from lorkit.decompose.errors import DataError, MissingRuntimeError  # noqa: E402
+from lorkit.export.serving.transactions import text_of  # noqa: E402
 
 
 @pytest.mark.parametrize("separator", [",", ";", "\t", "|"])
@@ -31,7 +32,23 @@ def test_parquet_of_any_name(tmp_path: Path) -> None:
     assert columns_of(path) == ("card", "rate")
     frame = open_table(path, ["card"])
     assert texts_of(frame["card"]) == ["1", None, "3"]
-    assert texts_of(frame["rate"]) == ["0.5", "1.0", "2.0"]
+    assert texts_of(frame["rate"]) == ["0.5", "1", "2"]
+
+
+def test_numbers_are_the_texts_that_a_stream_has_for_them() -> None:
+    cells = [7.0, 0.5, 1e20, 1e-7, float("inf"), float("nan"), None]
+    shown = [text_of(cell) for cell in cells]
+    shown[4] = "inf"  # a stream refuses it, and no other key has this name
+    assert texts_of(polars.Series("card", cells)) == shown
+    assert texts_of(polars.Series("card", [0.1, 3.0], dtype=polars.Float32)) == ["0.1", "3"]
+    for numbers in ([7, 2**40], [True, False]):
+        assert texts_of(polars.Series("card", numbers)) == [text_of(one) for one in numbers]
+
+
+@pytest.mark.parametrize("cells", [[[1], [2]], [b"\xff\xfe", b"b"], [timedelta(seconds=1), None]])
+def test_cells_that_are_no_texts_are_refused(cells: list[object]) -> None:
+    with pytest.raises(DataError, match=r"the column 'card' of type .* holds no texts"):
+        texts_of(polars.Series("card", cells))
 
 
 def test_times_are_numbers_or_iso_dates_in_utc(monkeypatch: pytest.MonkeyPatch) -> None:
