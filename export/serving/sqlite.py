@@ -8,6 +8,7 @@ Shapes: C classes, F features, P places.
 from __future__ import annotations
 
 import sqlite3
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -65,7 +66,7 @@ class SqliteStore:
         self._ledger = _SqliteLedger(self._connection, layout, path)
         try:
             with _explained(path):
-                self._open()
+                self._open_patiently(wait_s)
         except BaseException:
             self._connection.close()
             raise
@@ -99,6 +100,17 @@ class SqliteStore:
     def close(self) -> None:
         """Close the file."""
         self._connection.close()
+
+    def _open_patiently(self, wait_s: float) -> None:
+        """Open the file, also if others open, close or recover it, for which SQLite itself does not always wait."""
+        deadline = time.monotonic() + wait_s
+        while True:
+            try:
+                return self._open()
+            except sqlite3.OperationalError as error:
+                if _code(error) not in _BUSY or time.monotonic() > deadline:
+                    raise
+            time.sleep(0.01)
 
     def _open(self) -> None:
         run = self._connection.execute
@@ -190,13 +202,18 @@ def _lists(names: Sequence[str]) -> Iterator[tuple[list[str], str]]:
         yield some + some[-1:] * (length - len(some)), f"({', '.join('?' * length)})"
 
 
+def _code(error: sqlite3.Error) -> int:
+    """Return the code of an error without its details."""
+    return getattr(error, "sqlite_errorcode", 0) & 0xFF
+
+
 @contextmanager
 def _explained(path: Path) -> Iterator[None]:
     """Raise what SQLite reports as an error of one line."""
     try:
         yield
     except sqlite3.Error as error:
-        code = getattr(error, "sqlite_errorcode", 0) & 0xFF  # without the details of extended codes
+        code = _code(error)
         if code in _BUSY:
             raise BusyError(
                 f"another process writes {path}",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+import threading
 from pathlib import Path
 
 import pytest
@@ -64,3 +65,15 @@ def test_a_store_that_is_held_is_refused_after_waiting(tmp_path: Path) -> None:
     store.transact(hold)
     other.score(transactions(1))
     assert len(store) == 1
+
+
+def test_a_file_that_another_process_is_making_is_waited_for(tmp_path: Path) -> None:
+    other = sqlite3.connect(tmp_path / "s.db", check_same_thread=False)
+    other.execute("BEGIN IMMEDIATE")  # SQLite does not wait for it to change the mode of the file
+    with pytest.raises(BusyError, match=r"another process writes \S+s\.db"):
+        open_store(tmp_path / "s.db", wait_s=0.02)
+    ending = threading.Timer(0.2, other.rollback)
+    ending.start()
+    assert not len(open_store(tmp_path / "s.db"))
+    ending.join(timeout=60)
+    other.close()
