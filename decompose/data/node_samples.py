@@ -6,7 +6,7 @@ Shapes: N nodes of the graph, n samples, F features.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
 
@@ -17,7 +17,7 @@ from lorkit.decompose.config import RegionConfig, SplitConfig
 from lorkit.decompose.config.graphs import HOPS_OF_EDGES
 from lorkit.decompose.config.kinds import refuse_region_keys
 from lorkit.decompose.data.graphs.graph import NO_KEY, PARTS, UNLABELLED, Graph, Keys, relation_of
-from lorkit.decompose.data.graphs.splits import NodeSplit, split_graph
+from lorkit.decompose.data.graphs.splits import NodeSplit, join_keys, split_graph
 from lorkit.decompose.data.samples.samples import RegionSamples
 from lorkit.decompose.errors import DataError, UsageError
 from lorkit.decompose.regions import NODE, Region
@@ -47,14 +47,12 @@ class NodeSamples(RegionSamples):
     def seen_from(self, training: Ints, split: SplitConfig | None = None) -> NodeSamples:
         """Return the samples after a split: neighbours see the labels of the samples `training`, and no others.
 
-        After a split by entity the groups of the samples are the keys that it kept together.
+        After a split by entity the groups of the samples are the entities that it kept together.
         """
         seen = replace(self, training=self.rows[training])
         if split is None or split.by != "entity":
             return seen
-        keys = [_key_texts(self.graph, name) for name in split.entities or _first_keys(self.graph)]
-        region = replace(self.region, grouped=True)
-        return replace(seen, region=region, groups=tuple("\t".join(key[row] for key in keys) for row in self.rows))
+        return replace(seen, region=replace(self.region, grouped=True), groups=_entities(self, split.entities))
 
     def visible(self) -> Ints:
         """Return (N,) the labels that neighbours see: those of training nodes, -1 for all others.
@@ -194,19 +192,23 @@ def _split_once(graph: Graph, kind: str, entities: tuple[str, ...], hops: int) -
     return split_graph(graph, kind, entities=entities, hops=hops)
 
 
-def _first_keys(graph: Graph) -> list[str]:
-    """Return the first relation by key, which a split by entity keeps together by default."""
-    return [name for name, relation in graph.relations.items() if isinstance(relation, Keys)][:1]
+def _entities(samples: NodeSamples, names: Sequence[str]) -> tuple[str, ...]:
+    """Return the entity of each sample, named by the keys of its first one; one without a key is its own.
 
-
-def _key_texts(graph: Graph, name: str) -> list[str]:
-    """Return the key of each node in a relation; of a node without one its own id."""
-    relation = relation_of(graph, name)
-    assert isinstance(relation, Keys)  # a split by entity has refused edges
-    return [
-        relation.names[key] if key != NO_KEY else own
-        for key, own in zip(relation.keys_N.tolist(), graph.ids, strict=True)
-    ]
+    Args:
+        samples: The nodes.
+        names: Relations by key that the split keeps together; without any the first one.
+    """
+    graph, rows = samples.graph, samples.rows
+    by_key = [one for one in graph.relations.values() if isinstance(one, Keys)]
+    chosen = [relation_of(graph, name) for name in names] or by_key[:1]
+    kept = [one for one in chosen if isinstance(one, Keys)]  # a split by entity has refused edges
+    entity_n = join_keys([one.keys_N[rows] for one in kept])
+    texts = []
+    for row in rows[np.unique(entity_n, return_index=True)[1]].tolist():
+        keys = [one.names[one.keys_N[row]] if one.keys_N[row] != NO_KEY else "" for one in kept]
+        texts.append("\t".join(keys if any(keys) else (*keys, graph.ids[row])))  # no key is empty
+    return tuple(texts[entity] for entity in entity_n.tolist())
 
 
 def _node_digest(graph: Graph, row: int) -> str:

@@ -127,7 +127,7 @@ def _by_entity(graph: Graph, entities: Sequence[str], seed: int) -> NodeSplit:
             fix="name one of them" if by_key else "choose the split `neighbour`",
         )
     nodes = np.flatnonzero(graph.labelled_N)
-    component = _entities([key_N[nodes] for key_N in keys.values()])
+    component = join_keys([key_N[nodes] for key_N in keys.values()])
     part = _fill(component, seed)
     largest = np.bincount(component).max(initial=0) / max(len(nodes), 1)
     if largest > SHARES["test"]:
@@ -140,8 +140,11 @@ def _by_entity(graph: Graph, entities: Sequence[str], seed: int) -> NodeSplit:
     return NodeSplit(kind="entity", parts=parts, notices=(f"the entities kept together are {', '.join(names)}",))
 
 
-def _entities(keys: Sequence[Ints]) -> Ints:
-    """Return the component of each node, given its keys in some relations; a missing key joins nothing."""
+def join_keys(keys: Sequence[Ints]) -> Ints:
+    """Return the entity of each node from 0, given its keys in some relations.
+
+    Nodes that share a key are of one entity, also through others; a missing key joins nothing.
+    """
     count = len(keys[0])
     ends, offset = [], count
     for key_N in keys:

@@ -10,7 +10,7 @@ from pydantic import ValidationError
 from small_graphs import small_graph
 
 from lorkit.decompose.config import RegionConfig, SplitConfig
-from lorkit.decompose.data.graphs.graph import Edges, Graph, Keys
+from lorkit.decompose.data.graphs.graph import NO_KEY, Edges, Graph, Keys
 from lorkit.decompose.data.node_samples import NodeSamples, node_samples, nodes_of, split_notices, visible_labels
 from lorkit.decompose.data.splits import split_regions
 from lorkit.decompose.errors import DataError, UsageError
@@ -132,6 +132,21 @@ def test_entities_stay_together_and_are_the_groups_of_the_test() -> None:
         len({node // 2 for node in samples.rows[first["train"]]} & {node // 2 for node in samples.rows[first["test"]]})
         == 0
     )
+
+
+def test_the_groups_are_the_entities_that_several_keys_join() -> None:
+    graph = small_graph(nodes=24, keys=True)
+    users = np.array([0, 0, 1, 2, NO_KEY, 3, *range(4, 22)])
+    shops = np.array([0, 1, 1, NO_KEY, NO_KEY, NO_KEY, *range(2, 20)])
+    names = tuple(str(number) for number in range(24))  # the node 4 has no key, and there is a key 4
+    graph = replace(graph, relations={"user": Keys(users, names), "shop": Keys(shops, names)}, ids=names)
+    samples = samples_of(graph)
+    both = samples.seen_from(np.arange(12), SplitConfig(by="entity", entities=("user", "shop"))).groups
+    assert len(set(both[:3])) == 1  # 0 and 1 share a user, 1 and 2 a shop
+    assert len(set(both)) == 23 - 2
+    one = samples.seen_from(np.arange(12), SplitConfig(by="entity")).groups
+    assert one[:4] == ("0", "0", "1", "2")
+    assert len(set(one)) == 23 - 1
 
 
 def test_a_split_that_a_graph_does_not_allow_is_refused() -> None:
