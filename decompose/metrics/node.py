@@ -151,13 +151,14 @@ def scores(
     for name in DECIDED:  # resampling answers that are all right has no width
         if found[name] is not None:
             found["ci"][name] = widen_if_degenerate(found["ci"][name], found[name], hidden)
+    calibrated_NK = margins(logit_NC / temperature)  # of more than two classes not the margins over the temperature
     for column, row in enumerate(table["labels"].values()):
         own_N = members_NK[:, column]
         row["recall_at_k"] = number(float(recalls[0][0, column]))
         row["k"] = rows[0]["k"] if rows else int(own_N.sum())
         row["ci"]["recall_at_k"] = None if row["recall_at_k"] is None else interval(recalls[1][:, column])
         row["pr"] = precision_recall(own_N, margin_NK[:, column], classification.CORNERS)
-        row["histogram"] = score_histogram(own_N, margin_NK[:, column] / temperature)
+        row["histogram"] = score_histogram(own_N, calibrated_NK[:, column])
     return found | {"labels": table["labels"]} | ({"recall_at": rows} if rows else {})
 
 

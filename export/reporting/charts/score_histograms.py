@@ -12,7 +12,9 @@ from lorkit.export.rendering.svg import Plot, Scale, figure, path, tag
 
 WIDTH, HEIGHT = 340.0, 250.0
 _X, _Y = (44.0, WIDTH - 14.0), (HEIGHT - 40.0, 26.0)
-_TICKS = (0.0001, 0.001, 0.01, 0.05, 0.2, 0.5, 0.8, 0.95, 0.99, 0.999, 0.9999)
+_ROUND = (0.5, 0.1, 0.9, 0.01, 0.99, 0.2, 0.8, 0.05, 0.95, 0.3, 0.7, 0.4, 0.6, 0.02, 0.98, 0.001, 0.999, 0.0001, 0.9999)
+"""Probabilities of ticks, the most important first."""
+_APART = 30.0
 OWN, OTHERS = "c1", "c7"
 """Colours of the class and of all others."""
 
@@ -32,8 +34,7 @@ def histogram(key: str, title: str, found: ScoreHistogram, threshold: float | No
     if highest == 0.0:
         return Markup("")
     x, y = Scale((edges[0], edges[-1]), _X), Scale((0.0, 1.05 * highest), _Y)
-    labels = {_log_odds(tick): f"{tick:g}" for tick in _TICKS if edges[0] <= _log_odds(tick) <= edges[-1]}
-    body = Plot(x, y, "probability", "share of the nodes of each kind", x_labels=labels).axes()
+    body = Plot(x, y, "probability", "share of the nodes of each kind", x_labels=_ticks(x)).axes()
     for colour, values in shares.items():
         body.append(path(_outline(edges, values, x, y), class_=f"area {colour}"))
     if threshold is not None and 0.0 < threshold < 1.0:
@@ -42,6 +43,16 @@ def histogram(key: str, title: str, found: ScoreHistogram, threshold: float | No
     said = f"{sum(found.positive)} of the class and {sum(found.negative)} others; threshold: "
     said += "none" if threshold is None else f"{threshold:.3f}"
     return figure(key, title, said, (WIDTH, HEIGHT), body)
+
+
+def _ticks(x: Scale) -> dict[float, str]:
+    """Return round probabilities within the axis, with room for their labels."""
+    found: dict[float, str] = {}
+    for tick in _ROUND:
+        at = _log_odds(tick)
+        if x.domain[0] <= at <= x.domain[1] and all(abs(x(at) - x(other)) >= _APART for other in found):
+            found[at] = f"{tick:g}"
+    return found
 
 
 def _log_odds(share: float) -> float:

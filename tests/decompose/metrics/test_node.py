@@ -46,6 +46,20 @@ def test_scores_are_those_of_the_margin() -> None:
         assert low <= found[name] <= high or name in ("ece", "brier")
 
 
+@pytest.mark.parametrize("classes", [2, 3])
+def test_histograms_are_of_the_probabilities_at_the_temperature(classes: int) -> None:
+    rng = np.random.default_rng(1)
+    label_N, logit_NC = rng.integers(classes, size=200), rng.normal(size=(200, classes))
+    names = ("a", "b", "c")[:classes]
+    found = node.scores(label_N, logit_NC, np.arange(200), classes=names, temperature=2.5, replicates=2)
+    share_NC = softmax(logit_NC / 2.5, axis=1)
+    for name in node.positive_classes(names):
+        own_N, row = label_N == names.index(name), found["labels"][name]["histogram"]
+        for kind, counts in ((own_N, row["positive"]), (~own_N, row["negative"])):
+            share_N = np.clip(share_NC[kind, names.index(name)], row["edges"][0], row["edges"][-1])  # up to rounding
+            assert counts == np.histogram(share_N, row["edges"])[0].tolist()
+
+
 def test_average_precision_is_that_of_scikit_learn() -> None:
     metrics = pytest.importorskip("sklearn.metrics")
     label_N, logit_N2 = drawn()

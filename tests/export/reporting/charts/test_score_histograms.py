@@ -34,6 +34,18 @@ def test_the_threshold_is_a_line_in_the_middle(threshold: float | None, lines: i
     assert all(float(one.attrib["x1"]) == pytest.approx((44 + 326) / 2) for one in limits)  # log-odds 0
 
 
+@pytest.mark.parametrize(
+    ("low", "high", "few"), [(0.02, 0.4, {"0.1"}), (0.3, 0.45, {"0.4"}), (0.0001, 0.9999, {"0.01", "0.5", "0.99"})]
+)
+def test_ticks_are_round_and_apart(low: float, high: float, few: set[str]) -> None:
+    drawn = ElementTree.fromstring(
+        histogram("k", "scores", FOUND.with_changes(edges=[low, (low + high) / 2, high]), None)
+    )
+    ticks = {float(one.attrib["x"]): str(one.text) for one in drawn.iter("text") if one.attrib["y"] == "225"}
+    assert few <= set(ticks.values())
+    assert all(two - one >= 30 for one, two in zip(sorted(ticks), sorted(ticks)[1:], strict=False))
+
+
 def test_no_node_draws_nothing() -> None:
     assert histogram("k", "scores", FOUND.with_changes(positive=[0, 0], negative=[0, 0]), None) == ""
 
