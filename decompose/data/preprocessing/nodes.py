@@ -60,7 +60,7 @@ def prepared_nodes(
         on_event: Receives progress.
 
     Raises:
-        DataError: The graph has other relations or features than the recipe.
+        DataError: The graph has other relations or features than the recipe, or lacks the times that it needs.
     """
     nodes = recipe.nodes
     graph = samples.graph
@@ -68,8 +68,14 @@ def prepared_nodes(
         wanted = None if nodes is None else _describe(nodes.relations, nodes.features)
         raise DataError(
             f"{samples.origin} has {_describe(tuple(graph.relations), graph.feature_names)}",
-            required=f"those of the network: {wanted or 'images'}",
-            fix="use data with the columns of the training data",
+            required=f"those of the network, in this order: {wanted or 'images'}",
+            fix="use data with the columns of the training data, or state `relations` and `features`",
+        )
+    if nodes.timed and graph.times_N is None:  # without them a node would see later ones
+        raise DataError(
+            f"{samples.origin} has no times, and the network was trained on nodes that see earlier ones only",
+            required="a time for each node",
+            fix="state the column of times as the region's `time`",
         )
     scaling = FeatureScaling.of(nodes)
     return node_inputs(
@@ -88,7 +94,8 @@ def prepared_nodes(
 
 
 def _describe(relations: tuple[str, ...], features: tuple[str, ...]) -> str:
-    return f"relations {', '.join(relations)} and {plural(len(features), 'feature')}"
+    shown = ", ".join(features[:8]) + (", ..." if len(features) > 8 else "")
+    return f"relations {', '.join(relations)} and {plural(len(features), 'feature')} ({shown})"
 
 
 def _folds(samples: NodeSamples, folds: int) -> Ints:

@@ -74,8 +74,17 @@ def test_another_graph_is_refused() -> None:
     samples = samples_of()
     recipe = recipe_of(samples)
     other = replace(samples, graph=replace(samples.graph, feature_names=("a", "b", "x")))
-    with pytest.raises(DataError, match="required: those of the network: relations user, shop"):
+    with pytest.raises(DataError, match=r"required: .* in this order: relations user, shop and 3 features \(a, b, c\)"):
         prepare(other, recipe)
     image = build_recipe(ImageConfig(), CONFIG)
     with pytest.raises(DataError, match="images"):
         prepare(samples, image)
+
+
+def test_a_network_of_earlier_nodes_needs_times() -> None:
+    samples = samples_of(keys=True, timed=True)
+    recipe = recipe_of(samples)
+    prepare(samples, recipe)
+    untimed = replace(samples, graph=replace(samples.graph, times_N=None))
+    with pytest.raises(DataError, match="has no times, and the network was trained on nodes that see earlier ones"):
+        prepare(untimed, recipe)
