@@ -158,7 +158,7 @@ def _labels(
 def _features(
     frame: DataFrame, roles: Roles, source: GraphSource, origin: str
 ) -> tuple[Float32Array, tuple[str, ...], tuple[str, ...]]:
-    """Return (N, F) features, their names, and a notice about the columns that are no numbers."""
+    """Return (N, F) features, their names, and notices: columns that are no numbers, and further labels."""
     polars = load_polars()
     others = [name for name in frame.columns if name not in roles.texts]
     numeric = [name for name in others if frame[name].dtype.is_numeric() or frame[name].dtype == polars.Boolean]
@@ -175,8 +175,17 @@ def _features(
         columns.append(column.fill_null(float("nan")).to_numpy())
     with np.errstate(over="ignore"):  # the graph refuses infinite features by name
         features_NF = np.array(columns, dtype=np.float64).reshape(len(names), len(frame)).T.astype(np.float32)
-    text = f"{origin}: {plural(len(left_out), 'column')} without numbers left out: {', '.join(left_out)}"
-    return np.ascontiguousarray(features_NF), tuple(names), (text,) if left_out else ()
+    notices = []
+    if left_out:
+        notices.append(f"{origin}: {plural(len(left_out), 'column')} without numbers left out: {', '.join(left_out)}")
+    if source.features is None:
+        notices += [
+            f"{origin}: the column '{name}' is a feature, though it is named like a label; state `features` without it"
+            " if it says the answer"
+            for name in names
+            if name.lower() in LABEL_NAMES
+        ]
+    return np.ascontiguousarray(features_NF), tuple(names), tuple(notices)
 
 
 def _ids(frame: DataFrame, roles: Roles, paths: Sequence[Path], lengths: Sequence[int]) -> tuple[str, ...]:

@@ -95,6 +95,16 @@ def test_parquet_dates_are_seconds(tmp_path: Path) -> None:
     assert keys(graph, "Source").names == ("7",)  # Parquet states the type itself
 
 
+def test_a_further_column_of_labels_is_told(tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_text("user,sum,fraud,chargeback\na,1,0,0\nb,2,1,1\n")
+    source = {"relations": ("user",), "label": "chargeback"}
+    graph = read_graph([tmp_path / "t.csv"], GraphSource.model_validate(source))
+    assert graph.feature_names == ("sum", "fraud")
+    assert "the column 'fraud' is a feature, though it is named like a label" in "; ".join(graph.notices)
+    stated = GraphSource.model_validate({**source, "features": ("sum",)})
+    assert "named like a label" not in "; ".join(read_graph([tmp_path / "t.csv"], stated).notices)
+
+
 def test_tables_of_one_name_in_several_folders_have_other_rows(tmp_path: Path) -> None:
     paths = [tmp_path / year / "pay.csv" for year in ("2023", "2024")]
     for path in paths:
