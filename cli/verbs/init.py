@@ -12,6 +12,7 @@ import typer
 from lorkit.cli import options
 
 if TYPE_CHECKING:
+    from lorkit.cli.output.found_graphs import GraphsFound
     from lorkit.decompose.data.readers.discovery import FoundSource
 
 FILE = Path("decompose.yaml")
@@ -19,7 +20,11 @@ FILE = Path("decompose.yaml")
 
 def init(
     from_data: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="Fill in the regions from the data in this directory.")
+        Path | None,
+        typer.Option(metavar="PATH", help="Fill in the regions from the data in this directory, or from this file."),
+    ] = None,
+    label: Annotated[
+        str | None, typer.Option("--label", metavar="COLUMN", help="Column of the label of tables in --from-data.")
     ] = None,
     graph: Annotated[bool, typer.Option("--graph", help="Write one for graphs, such as payments.")] = False,
     out: Annotated[Path, typer.Option("--out", metavar="FILE", help="The file to write.")] = FILE,
@@ -27,6 +32,7 @@ def init(
     as_json: options.Json = False,
 ) -> None:
     """Write a commented decompose.yaml."""
+    from lorkit.cli.output.found_graphs import GraphsFound
     from lorkit.cli.output.streams import print_json, print_result, print_status
     from lorkit.decompose import load_config
     from lorkit.decompose.artifacts import write_text
@@ -36,19 +42,26 @@ def init(
         raise UsageError(f"{out} exists", required="a new file", fix="choose another with --out, or use --force")
     if graph and from_data is not None:
         raise UsageError("--graph with --from-data", required="one of them", fix="leave one out")
+    if label is not None and from_data is None:
+        raise UsageError("--label without --from-data", required="a table", fix="name it with --from-data")
     found: Sequence[FoundSource] = ()
     if from_data is not None:
         from lorkit.decompose.data.readers.discovery import discover
 
-        found = discover(from_data)
-    write_text(out, graph_template() if graph else template(found, base=out.resolve().parent))
+        found = discover(from_data, label=label)
+    base, about = out.resolve().parent, GraphsFound.of(found)
+    text = graph_template(found, about, base=base) if graph or about.graphs else template(found, base=base)
+    write_text(out, text)
     config = load_config(out)
     skipped = {str(entry.path): entry.problem for entry in found if entry.problem}
     if as_json:
-        print_json({"config": out, "regions": list(config.regions), "skipped": skipped}, kind="init")
+        document = {"config": out, "regions": list(config.regions), "skipped": skipped, **about.to_json()}
+        print_json(document, kind="init")
         return
     for path, problem in skipped.items():
         print_status(f"left out {path}: {problem}")
+    for line in about.lines():
+        print_status(line)
     print_status(f"regions: {', '.join(config.regions)}; next: `decompose data`, then `decompose train`")
     print_result(str(out))
 
@@ -66,20 +79,29 @@ def template(found: Sequence[FoundSource], *, base: Path) -> str:
     return page.render(default=default, regions=regions, real=bool(found))
 
 
-def graph_template() -> str:
-    """Return the text of a configuration for graphs, with the built-in one."""
+def graph_template(found: Sequence[FoundSource], about: GraphsFound, *, base: Path) -> str:
+    """Return the text of a configuration for graphs: those that were found, or the built-in one."""
     from lorkit.export.rendering.templates import environment
 
-    return environment(Path(__file__).parent).get_template("graph.yaml.jinja").render(epochs=10, batch_size=64)
+    page = environment(Path(__file__).parent).get_template("graph.yaml.jinja")
+    regions = about.settings({name: relative(path, base) for name, path in about.paths.items()})
+    left_out = [_region(entry, base) for entry in found if entry.problem]
+    name = next(iter(about.graphs)) if len(about.graphs) == 1 else "mine"
+    return page.render(epochs=10, batch_size=64, about=about, name=name, regions="\n".join([regions, *left_out]))
+
+
+def relative(path: Path, base: Path) -> str:
+    """Return a path as a configuration in `base` names it."""
+    return Path(os.path.relpath(path.resolve(), base)).as_posix()
 
 
 def _region(entry: FoundSource, base: Path) -> str:
     if entry.problem:
-        return f"  # {entry.path.name}: {entry.problem}"
+        return "  # " + " ".join(f"{entry.path.name}: {entry.problem}".split())
     import yaml
 
     paths = [entry.path] if entry.root is None else [entry.path, entry.root]
-    data = [Path(os.path.relpath(path.resolve(), base)).as_posix() for path in paths]
+    data = [relative(path, base) for path in paths]
     value: dict[str, object] = {"data": data[0] if len(data) == 1 else data}
     if entry.labels:
         value |= {"task": "multilabel", "classes": list(entry.labels)}

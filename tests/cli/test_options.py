@@ -11,7 +11,7 @@ from lorkit.cli.reference import list_commands
 from lorkit.decompose.errors import UsageError
 
 FROZEN = {
-    "init": "--from-data --graph --out --force --json",
+    "init": "--from-data --label --graph --out --force --json",
     "data": "CONFIG --set --sheet --json",
     "pretrain": "CONFIG --set --resume --out --force --json",
     "train": "CONFIG --method --set --from --add-region --remove-region --resume --dry-run "

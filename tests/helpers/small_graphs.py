@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -24,6 +25,22 @@ def write_graph(path: Path, *, nodes: int = 120, seed: int = 0, parts: bool = Tr
         part = np.arange(nodes) // 4 // 2 % 3
         arrays |= {f"{key}_mask": part == index for index, key in enumerate(("train", "valid", "test"))}
     np.savez(path, features=features, labels=labels, relation_names=np.array(RELATIONS), **arrays)
+    return path
+
+
+def write_payments(path: Path, *, rows: int = 200, seed: int = 0, timed: bool = True, **columns: Any) -> Path:
+    """Write a table of payments as CSV, with further columns or without those that are None."""
+    rng = np.random.default_rng(seed)
+    cells: dict[str, Any] = {
+        "time": range(rows) if timed else None,
+        "user": [f"u{number}" for number in rng.integers(0, 40, rows)],
+        "shop": [f"s{number}" for number in rng.integers(0, 12, rows)],
+        "amount": np.round(rng.lognormal(size=rows), 3),
+        "is_fraud": np.arange(rows) % 3 // 2,
+    }
+    cells = {name: values for name, values in {**cells, **columns}.items() if values is not None}
+    lines = [",".join(cells), *(",".join(map(str, row)) for row in zip(*cells.values(), strict=True))]
+    path.write_text("\n".join(lines), encoding="utf-8")
     return path
 
 

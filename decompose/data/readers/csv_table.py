@@ -54,6 +54,15 @@ def read_table(path: Path) -> Table:
                                 for line, cells in rows))  # fmt: skip
 
 
+def in_header(path: Path, word: str) -> bool:
+    """Return whether a word is in the first two lines of a file, in any spelling; the first may be Excel's `sep=;`."""
+    try:
+        with path.open(encoding=_encoding(path), errors="replace", newline="") as stream:
+            return any(word in stream.readline(1 << 20).lower() for _ in range(2))
+    except OSError:
+        return False
+
+
 def _delimiter(header: str) -> str:
     """Return the letter that parts the titles: one that sets `path` apart, since a title can hold commas."""
     outside = re.sub(r'"[^"]*"', lambda quoted: re.sub(f"[{_DELIMITERS}]", " ", quoted.group()), header.lower())

@@ -1,10 +1,10 @@
-"""Find data below a directory that the readers take, one region per source, to draft a configuration."""
+"""Find data in a file or below a directory that the readers take, one region per source, to draft a configuration."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -13,11 +13,14 @@ from lorkit.decompose.data.formats.npz import keys_of
 from lorkit.decompose.data.formats.registry import is_image
 from lorkit.decompose.data.readers import nifti
 from lorkit.decompose.data.readers.class_folder import part_folders
-from lorkit.decompose.data.readers.csv_table import Table, local_path, read_table
-from lorkit.decompose.errors import DataError
+from lorkit.decompose.data.readers.csv_table import Table, in_header, local_path, read_table
+from lorkit.decompose.data.readers.graph_discovery import FoundGraph, find_graph
+from lorkit.decompose.data.readers.graph_files import is_graph
+from lorkit.decompose.errors import DataError, LorkitError, UsageError
 from lorkit.decompose.regions import RESERVED
 
 _DEPTH = 4
+_TABLES = (".csv", ".tsv", ".parquet", ".pq")
 _MASKS = "has masks: segmentation needs its own configuration (see docs/data.md)"
 
 
@@ -26,7 +29,7 @@ class FoundSource:
     """One data source; `problem` is the reason why it cannot become a region, else empty.
 
     `root` is the directory that the paths of a manifest start at, where it is not the manifest's own. `labels` are its
-    columns of 1, 0, -1 or nothing: those of a multilabel region.
+    columns of 1, 0, -1 or nothing: those of a multilabel region. `graph` is set if it is a graph.
     """
 
     name: str
@@ -34,6 +37,7 @@ class FoundSource:
     problem: str = ""
     root: Path | None = None
     labels: tuple[str, ...] = ()
+    graph: FoundGraph | None = None
 
 
 class _Source(NamedTuple):
@@ -42,28 +46,79 @@ class _Source(NamedTuple):
     root: Path | None = None
     listed: frozenset[Path] = frozenset()  # folders of the images that a manifest lists
     labels: tuple[str, ...] = ()
+    graph: bool = False  # may be one
+    sure: bool = True  # a table may also be notes beside images
 
 
-def discover(root: Path) -> list[FoundSource]:
-    """Return the data sources below a directory, in the order of their paths.
+def discover(root: Path, *, label: str | None = None) -> list[FoundSource]:
+    """Return the data sources of a file or below a directory, in the order of their paths.
 
     These are `.npz` files with images and labels, CSV manifests with path and label or columns of labels, and folders
-    of class folders. A region is named after the directory of its only source, else after the source itself.
+    of class folders; where there are none, graphs: `.npz` and `.mat` files with edges, and tables with columns of
+    entities. A region is named after the directory of its only source, else after the source itself.
+
+    Args:
+        root: File or directory.
+        label: Column of the label of tables, if the user names it.
 
     Raises:
-        DataError: There is no such directory, or it has nothing that could become a region.
+        DataError: There is no such path, or it has nothing that could become a region.
+        UsageError: A label is named for images, or is no column of the only table.
+        MissingRuntimeError: The only source is a table, and the extra `graph` is not installed.
     """
-    if not root.is_dir():
-        raise DataError(f"no directory at {root}", required="a directory with data", fix="check the path")
-    sources = _without_twins(list(_walk(root, _DEPTH)))
-    if all(source.problem for source in sources):
-        reason = "".join(f" ({source.path}: {source.problem})" for source in sources[:1])
+    if not root.exists():
+        raise DataError(f"no file or directory at {root}", required="data", fix="check the path")
+    base = root if root.is_dir() else root.parent
+    beside = [] if root.is_dir() else sorted(child for child in base.iterdir() if child.is_dir())
+    sources = _without_twins(list(_walk(root, _DEPTH) if root.is_dir() else _sources([root], beside)))
+    if any(not source.problem and not source.graph for source in sources):
+        if label is not None:
+            raise UsageError(
+                f"--label {label} with {root}", required="tables of a graph", fix="leave --label out for images"
+            )
+        return _named(base, [_beside_images(source) for source in sources if source.sure])
+    entries = [_as_graph(entry, source, label) for entry, source in zip(_named(base, sources), sources, strict=True)]
+    entries = _of_one_form(entries)
+    if all(entry.problem for entry in entries):
+        if root.is_file() and len(sources) == 1 and sources[0].graph:
+            find_graph(entries[0].name, root, label=label)  # raises what the problem was
+        reason = "".join(f" ({entry.path}: {entry.problem})" for entry in entries[:1])
         raise DataError(
             f"nothing to train on in {root}{reason}",
-            required=".npz with images and labels, CSV with path and label, or <class>/<image> folders",
-            fix="see docs/data.md for the layouts",
+            required=".npz with images and labels, CSV with path and label, <class>/<image> folders, or graphs",
+            fix="see docs/data.md and docs/graphs.md for the layouts",
         )
-    return _named(root, sources)
+    return entries
+
+
+def _beside_images(source: _Source) -> _Source:
+    if not source.graph:
+        return source
+    return source._replace(problem="a graph, which needs a configuration of its own: --from-data with this file")
+
+
+def _as_graph(entry: FoundSource, source: _Source, label: str | None) -> FoundSource:
+    """Return a source with the graph that it is, or why it is none."""
+    if not source.graph:
+        return entry
+    try:
+        return replace(entry, graph=find_graph(entry.name, source.path, label=label))
+    except LorkitError as error:
+        return replace(entry, problem=f"{error.given}; {error.fix}" if error.fix else error.given)
+
+
+def _of_one_form(entries: list[FoundSource]) -> list[FoundSource]:
+    """Keep the graphs that one network can read: those of the form that most have."""
+    forms = [entry.graph.form for entry in entries if entry.graph is not None]
+    if not forms:
+        return entries
+    form = max(forms, key=forms.count)
+    first = next(entry for entry in entries if entry.graph is not None and entry.graph.form == form)
+    problem = f"has other relations, features or classes than {first.path.name}: it needs a configuration of its own"
+    return [
+        replace(entry, graph=None, problem=problem) if entry.graph is not None and entry.graph.form != form else entry
+        for entry in entries
+    ]
 
 
 def _without_twins(sources: list[_Source]) -> list[_Source]:
@@ -83,16 +138,31 @@ def _walk(directory: Path, depth: int) -> Iterator[_Source]:
     if nifti.accepts([str(directory)]):
         yield _Source(directory, _MASKS)
         return
-    for child in children:
-        if child.suffix.lower() == ".npz":
-            yield _Source(child, _npz_problem(child))
-        elif child.suffix.lower() == ".csv" and (table := _manifest(child)) is not None:
-            yield _listed(child, table, folders)
+    yield from _sources(children, folders)
     if sum(_holds_images(folder) for folder in folders) >= 2 or _holds_parts(folders):
         yield _Source(directory)
         return
     for folder in folders if depth else ():
         yield from _walk(folder, depth - 1)
+
+
+def _sources(files: Sequence[Path], folders: list[Path]) -> Iterator[_Source]:
+    """Yield the sources among files; `folders` beside them may hold the images of a manifest."""
+    for path in files:
+        suffix = path.suffix.lower()
+        if suffix == ".npz" or suffix == ".mat":
+            yield _Source(path, graph=True) if _is_graph(path) else _Source(path, _npz_problem(path))
+        elif suffix == ".csv" and (table := _manifest(path)) is not None:
+            yield _listed(path, table, folders)
+        elif suffix in _TABLES:
+            yield _Source(path, graph=True, sure=False)
+
+
+def _is_graph(path: Path) -> bool:
+    try:
+        return is_graph(str(path))
+    except DataError:  # damaged, which its problem says
+        return False
 
 
 def _holds_images(folder: Path) -> bool:
@@ -108,6 +178,8 @@ def _holds_parts(folders: list[Path]) -> bool:
 
 
 def _manifest(path: Path) -> Table | None:
+    if not in_header(path, "path"):  # a large table of a graph is not read for nothing
+        return None
     try:
         table = read_table(path)
     except DataError:

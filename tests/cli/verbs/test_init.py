@@ -8,12 +8,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 import yaml
 from PIL import Image
+from small_graphs import write_graph, write_payments
 
 from lorkit.decompose import default_config, load_config
 from lorkit.decompose.config import RegionConfig
-from lorkit.decompose.data import read_region, read_regions
+from lorkit.decompose.data import read_region, read_regions, split_regions
 
 
 def test_the_template_is_the_built_in_configuration(decompose: Callable[..., Any], tmp_path: Path) -> None:
@@ -94,3 +96,54 @@ def test_a_configuration_of_graphs_is_complete(decompose: Callable[..., Any], tm
     done = decompose("init", "--graph", "--from-data", ".", "--force")
     assert done.code == 2
     assert "--graph with --from-data" in done.stderr
+
+
+def test_a_table_with_entities_runs_as_it_was_found(decompose: Callable[..., Any], tmp_path: Path) -> None:
+    pytest.importorskip("polars", reason="the extra 'graph' is not installed")
+    (tmp_path / "data").mkdir()
+    write_payments(tmp_path / "data" / "north.csv", rows=120)
+    told = decompose("init", "--from-data", "data/north.csv")
+    assert told.code == 0
+    assert "north: user is a relation: text, 38 values in 120 rows" in told.stderr
+    assert "north: is_fraud is the label: by its name; classes 0 (80), 1 (40), 1 is the positive one" in told.stderr
+    assert "split: the latest rows are for test" in told.stderr
+    config = load_config(tmp_path / "decompose.yaml")
+    region = config.regions["north"]
+    assert (config.name, config.method, config.split.by) == ("north", "ragformer", "temporal")
+    assert (region.relations, region.time, region.label) == (("user", "shop"), "time", "is_fraud")
+    assert decompose("data").code == 0
+    assert decompose("train", "--dry-run").code == 0
+
+
+def test_graphs_of_one_form_share_a_configuration(decompose: Callable[..., Any], tmp_path: Path) -> None:
+    pytest.importorskip("polars", reason="the extra 'graph' is not installed")
+    (tmp_path / "data").mkdir()
+    for seed, name in enumerate(("a: b", "south")):
+        write_payments(tmp_path / "data" / f"{name}.csv", seed=seed, timed=False, user=None, **{"user: id": _users()})
+    write_graph(tmp_path / "data" / "other.npz")
+    document = decompose("init", "--from-data", "data", "--json").document
+    assert document["regions"] == ["a-b", "south"]
+    assert list(document["skipped"]) == ["data/other.npz"]
+    assert document["split"] == {"by": "entity", "entities": ["user: id"]}
+    assert {row["name"]: row["role"] for row in document["columns"]["south"]}["user: id"] == "relation"
+    config = load_config(tmp_path / "decompose.yaml")
+    assert config.split.entities == ("user: id",)
+    assert set(split_regions(read_regions(config), config.split, seed=0).parts("south")) == {"train", "val", "test"}
+
+
+def _users() -> list[str]:
+    return [f"u{number}" for number in np.random.default_rng(3).integers(0, 60, 200)]
+
+
+def test_a_label_without_a_usual_name_is_stated(decompose: Callable[..., Any], tmp_path: Path) -> None:
+    pytest.importorskip("polars", reason="the extra 'graph' is not installed")
+    write_payments(tmp_path / "p.csv", is_fraud=None, bad=[0, 1] * 100, late=[1, 0] * 100)
+    told = decompose("init", "--from-data", "p.csv")
+    assert told.code == 4
+    assert "several have two values: bad, late" in told.stderr
+    assert "name it with --label" in told.stderr
+    assert not (tmp_path / "decompose.yaml").exists()
+    assert decompose("init", "--from-data", "p.csv", "--label", "bad").code == 0
+    assert load_config(tmp_path / "decompose.yaml").regions["p"].label == "bad"
+    told = decompose("init", "--label", "bad", "--force")
+    assert (told.code, "--label without --from-data" in told.stderr) == (2, True)

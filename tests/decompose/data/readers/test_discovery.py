@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
+from small_graphs import write_graph, write_payments
 
 from lorkit.decompose.config import load_config
 from lorkit.decompose.data import read_region
 from lorkit.decompose.data.formats.pictures import SUFFIXES
 from lorkit.decompose.data.readers.discovery import discover
-from lorkit.decompose.errors import DataError
+from lorkit.decompose.errors import DataError, MissingRuntimeError, UsageError
 
 
 def write_npz(path: Path, **arrays: object) -> None:
@@ -115,7 +117,7 @@ def test_what_is_found_can_be_read(tmp_path: Path) -> None:
 
 
 def test_nothing_to_find(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="no directory at"):
+    with pytest.raises(DataError, match="no file or directory at"):
         discover(tmp_path / "absent")
     with pytest.raises(DataError, match="nothing to train on in"):
         discover(tmp_path)
@@ -130,3 +132,65 @@ def test_a_table_of_findings_names_its_labels(tmp_path: Path) -> None:
     touch(*(tmp_path / f"{name}.png" for name in "abc"))
     (entry,) = discover(tmp_path)
     assert (entry.name, entry.labels) == ("chest", ("sex", "edema", "effusion"))
+
+
+def test_graphs_are_found_where_there_are_no_images(tmp_path: Path) -> None:
+    pytest.importorskip("polars", reason="the extra 'graph' is not installed")
+    write_payments(tmp_path / "north.csv", seed=1)
+    write_payments(tmp_path / "south.csv", seed=2)
+    write_payments(tmp_path / "west.csv", more=[0.5] * 200)
+    (tmp_path / "z").mkdir()
+    write_graph(tmp_path / "z" / "companies.npz")
+    (tmp_path / "notes.csv").write_text("a,b\n1,2\n", encoding="utf-8")
+    found = {entry.path.name: entry for entry in discover(tmp_path)}
+    assert [name for name, entry in found.items() if entry.graph] == ["north.csv", "south.csv"]
+    assert found["north.csv"].name == "north"
+    for name in ("west.csv", "companies.npz"):
+        assert found[name].problem.startswith("has other relations, features or classes than north.csv")
+    assert found["notes.csv"].problem.startswith("no column is named as a label among a, b; name it with --label")
+
+
+def test_tables_beside_images_are_notes_and_graphs_are_named(tmp_path: Path) -> None:
+    write_npz(tmp_path / "brain.npz")
+    write_payments(tmp_path / "people.csv")
+    write_graph(tmp_path / "companies.npz")
+    found = {entry.path.name: entry.problem for entry in discover(tmp_path)}
+    assert found == {
+        "brain.npz": "",
+        "companies.npz": "a graph, which needs a configuration of its own: --from-data with this file",
+    }
+    with pytest.raises(UsageError, match="--label x with"):
+        discover(tmp_path, label="x")
+
+
+def test_one_file_is_a_source(tmp_path: Path) -> None:
+    write_npz(tmp_path / "brain.npz")
+    write_npz(tmp_path / "eye.npz")
+    assert [(entry.name, entry.path.name) for entry in discover(tmp_path / "brain.npz")] == [("brain", "brain.npz")]
+    touch(tmp_path / "pics" / "1.png", tmp_path / "pics" / "2.png")
+    (tmp_path / "pics.csv").write_text("path,label\n1.png,a\n2.png,b\n")
+    (entry,) = discover(tmp_path / "pics.csv")
+    assert (entry.name, entry.root) == ("pics", tmp_path / "pics")
+    touch(tmp_path / "note.txt")
+    with pytest.raises(DataError, match="nothing to train on"):
+        discover(tmp_path / "note.txt")
+
+
+def test_one_table_says_itself_why_it_is_no_graph(tmp_path: Path) -> None:
+    pytest.importorskip("polars", reason="the extra 'graph' is not installed")
+    table = write_payments(tmp_path / "p.csv", is_fraud=None, odd=range(200))
+    with pytest.raises(DataError, match="no column is named as a label among time, user, shop, amount, odd"):
+        discover(table)
+    with pytest.raises(UsageError, match="unknown column 'lable'"):
+        discover(table, label="lable")
+
+
+def test_tables_need_an_extra(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "polars", None)
+    table = write_payments(tmp_path / "p.csv")
+    with pytest.raises(MissingRuntimeError, match=r"lorkit\[graph\]"):
+        discover(table)
+    with pytest.raises(DataError, match=r"nothing to train on in .*tables of a graph need polars"):
+        discover(tmp_path)
+    write_graph(tmp_path / "g.npz")
+    assert [entry.path.name for entry in discover(tmp_path) if not entry.problem] == ["g.npz"]
