@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from lorkit.decompose.config import Config
+from lorkit.decompose.config.graphs import NodeInput
 from lorkit.decompose.config.schema import ImageConfig
 from lorkit.decompose.data import RegionSamples, Splits
 from lorkit.decompose.data.node_samples import nodes_of
@@ -40,12 +41,25 @@ def resolve_graphs(config: Config, method: Method, samples: Mapping[str, RegionS
                 required="as many classes, relations and features in all regions, which share a network",
                 fix="choose the same `relations` and `features`, or train them apart",
             )
+        _check_order(first, inputs[first], name, inputs[name])
     regions = {name: one.model_copy(update={"nodes": inputs[name]}) for name, one in config.regions.items()}
     changed = config.model_copy(
         update={"image": ImageConfig.of_nodes(shapes[first]), "regions": regions, **_networks(config, method)}
     )
     changed._base = config.base
     return changed
+
+
+def _check_order(first: str, wanted: NodeInput, name: str, found: NodeInput) -> None:
+    """Raise UsageError if a region has the columns of the first one in another order: they share weights by place."""
+    for key in ("relations", "features"):
+        one, other = getattr(wanted, key), getattr(found, key)
+        if one != other and sorted(one) == sorted(other):
+            raise UsageError(
+                f"'{name}' has the {key} {', '.join(other)}, and '{first}' the same as {', '.join(one)}",
+                required="one order in all regions, which share a network",
+                fix=f"state `{key}` of '{name}' in the order of '{first}'",
+            )
 
 
 def _networks(config: Config, method: Method) -> dict[str, object]:

@@ -67,3 +67,15 @@ def test_graphs_of_other_shapes_are_refused(tmp_path: Path) -> None:
     np.savez(tmp_path / "b.npz", **{**arrays, "features": arrays["features"][:, :2]})
     with pytest.raises(UsageError, match=r"nodes of 'a' are .* 3 features, those of 'b' .* 2 features"):
         resolved(config)
+
+
+def test_the_same_columns_in_another_order_are_refused(tmp_path: Path) -> None:
+    config = graph_config(tmp_path, "a", "b")
+    with pytest.raises(UsageError, match="'b' has the relations shop, user, and 'a' the same as user, shop"):
+        resolved(with_overrides(config, ["regions.b.relations=[shop,user]"]))
+    for name, order in (("a", ["x", "y", "z"]), ("b", ["y", "x", "z"])):
+        with np.load(tmp_path / f"{name}.npz") as known:
+            arrays = dict(known)
+        np.savez(tmp_path / f"{name}.npz", **arrays, feature_names=np.array(order))
+    with pytest.raises(UsageError, match="'b' has the features y, x, z, and 'a' the same as x, y, z"):
+        resolved(config)
