@@ -63,9 +63,9 @@ def open_closed_streams() -> None:
             setattr(sys, name, open(descriptor, mode, encoding="utf-8", closefd=False))  # noqa: SIM115 - for as long as the process lives
 
 
-def print_result(line: str) -> None:
-    """Print a line of the result (the path of what was made, a prediction) on stdout."""
-    _write(line)
+def print_result(line: str) -> bool:
+    """Print a line of the result (the path of what was made, a prediction) on stdout; False if nobody reads it."""
+    return _write(line)
 
 
 def print_json(document: Mapping[str, object], *, kind: str = "") -> None:
@@ -85,13 +85,15 @@ def print_status(line: str) -> None:
     print(line, file=sys.stderr, flush=True)
 
 
-def _write(text: str) -> None:
+def _write(text: str) -> bool:
     stream = _results[-1] if _results else sys.stdout
     try:
         print(text, file=stream, flush=True)
+        return True
     except BrokenPipeError:
         # the reader has closed the pipe (`| head`): discard later writes, also at exit
         os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+        return False
 
 
 def _descriptor(stream: Any) -> int | None:

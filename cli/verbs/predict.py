@@ -5,15 +5,16 @@ from __future__ import annotations
 import sys
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, BinaryIO
+from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
 from lorkit.cli import options
-from lorkit.decompose.errors import DataError, UsageError
+from lorkit.decompose.errors import DataError, StorageError, UsageError
 
 if TYPE_CHECKING:
     from lorkit.decompose.documents.predict import PredictedImage, StructureSize
+    from lorkit.export.serving.lines import Source
 
 
 def predict(
@@ -104,23 +105,28 @@ def _refuse(given: dict[str, object], where: str) -> None:
 
 
 def _stream(path: Path | None, source: str, store: str | None, fill: bool, network: dict[str, Any]) -> None:
-    """Answer each line of a file, or of stdin one by one."""
+    """Answer each line of a file or of stdin, at the latest before waiting for the next one."""
     from lorkit.cli.output.progress import ProgressLine
     from lorkit.cli.output.streams import print_result
     from lorkit.export import stream
+    from lorkit.export.serving.lines import read_lines
 
     if store is None:
         raise UsageError("--stream without --store", required="a file or redis:// URL", fix="name one, new or used")
-    if source == "-":
-        network = {**network, "batch": 1}
-    with _lines(source) as lines, ProgressLine("predict") as progress:
-        for line in stream(path, lines, store, fill=fill, **network, on_event=progress):
-            print_result(line)
+    with _opened(source) as lines, ProgressLine("predict") as progress:
+        answers = stream(path, read_lines(lines), store, fill=fill, **network, on_event=progress)
+        for answer in answers:
+            if not print_result(answer):
+                raise StorageError(
+                    "nobody reads the answers any more",
+                    required="a reader until the end of the stream",
+                    fix="send the lines that got no answer again: none is counted twice",
+                )
 
 
-def _lines(source: str) -> AbstractContextManager[BinaryIO]:
+def _opened(source: str) -> AbstractContextManager[Source]:
     if source == "-":
-        return nullcontext(sys.stdin.buffer)
+        return nullcontext(cast("Source", sys.stdin.buffer))
     try:
         return open(source, "rb")
     except OSError as error:

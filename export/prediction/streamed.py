@@ -22,7 +22,7 @@ from lorkit.export.serving.stream import BATCH, answer_lines
 
 def stream(
     path: Path | str | None,
-    lines: Iterable[bytes],
+    lines: Iterable[bytes | None],
     store: Path | str,
     *,
     run: Path | str | None = None,
@@ -41,7 +41,7 @@ def stream(
     Args:
         path: An export or an expert directory; without one, `region` of a run, as for `predict`.
         lines: UTF-8, a JSON object each: a row with `id`, the columns of the network and perhaps `time`, or the label
-            of an earlier row with `id` and `label`.
+            of an earlier row with `id` and `label`. None asks for the answers to all lines before it.
         store: A SQLite file with the counters and rows, or a database of a Redis server as a URL; a new one is made.
         run: A run by id or path; the newest by default.
         region: Region of the run.
@@ -50,7 +50,7 @@ def stream(
         precision: Selects among the exports of the run.
         fill: Count the rows of the run's data first, with the labels of its training part; the store must be empty.
         allow_synthetic: Allow a network that was trained on phantoms only.
-        batch: Most rows that are scored at once; 1 answers each line before the next one is read.
+        batch: Most lines that wait for an answer; 1 answers each line before the next one is read.
         threads: CPU threads.
         on_event: Receives progress of filling, and notices.
 

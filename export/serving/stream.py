@@ -3,46 +3,57 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator
-from typing import Any
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import groupby
+from typing import Any, TypeAlias
 
 from lorkit.decompose.errors import DataError
+from lorkit.export.serving.lines import LONGEST
 from lorkit.export.serving.scores import Score
 from lorkit.export.serving.scoring import Scorer
 from lorkit.export.serving.transactions import ID, LABEL, Event, text_of
 
+_Read: TypeAlias = tuple[int, Event | DataError]
+"""The number of a line from 1, and what it holds."""
 BATCH = 256
-"""Rows that are scored at once where the next line does not wait for an answer."""
+"""Most rows that are scored at once."""
 
 
-def answer_lines(scorer: Scorer, lines: Iterable[bytes], *, batch: int = BATCH) -> Iterator[str]:
+def answer_lines(scorer: Scorer, lines: Iterable[bytes | None], *, batch: int = BATCH) -> Iterator[str]:
     """Yield the answer to each line: a score, a recorded label, or an error, after which the stream goes on.
 
-    Rows are scored in batches that end at a label or a line that is wrong. An answer comes when what it says is
-    stored; a line without one may be sent again.
+    Rows that come one after another are scored as a batch. An answer comes when what it says is stored; a line without
+    one may be sent again.
 
     Args:
         scorer: The network with its store.
-        lines: UTF-8, one object each.
-        batch: Most rows at once; 1 answers each line before the next one is read.
+        lines: UTF-8, one object each; None asks for the answers to all lines before it.
+        batch: Most lines that wait for an answer.
     """
-    waiting: list[Event] = []
+    waiting: list[_Read] = []
+    number = 0
     for line in lines:
-        event = _read(line)
-        if not isinstance(event, DataError) and not scorer.is_label(event):
-            waiting.append(event)
-            if len(waiting) < batch:
-                continue
-        yield from _scored(scorer, waiting)
-        if isinstance(event, DataError):
-            yield _line(None, error=str(event))
-        elif scorer.is_label(event):
-            yield _labelled(scorer, event)
-        waiting = []
-    yield from _scored(scorer, waiting)
+        if line is not None:
+            number += 1
+            waiting.append((number, _read(line)))
+        if line is None or len(waiting) >= batch:
+            yield from _answered(scorer, waiting)
+            waiting = []
+    yield from _answered(scorer, waiting)
+
+
+def _answered(scorer: Scorer, lines: Sequence[_Read]) -> Iterator[str]:
+    """Yield the answers to lines: rows and wrong lines until the next label at once."""
+    for labels, some in groupby(lines, lambda one: not isinstance(one[1], DataError) and scorer.is_label(one[1])):
+        if labels:
+            yield from (_labelled(scorer, *one) for one in some)
+        else:
+            yield from _scored(scorer, list(some))
 
 
 def _read(line: bytes) -> Event | DataError:
+    if len(line) > LONGEST:
+        return DataError(f"a line of more than {LONGEST} bytes", required="a shorter one", fix="leave columns out")
     fault: object
     try:
         found = json.loads(line.decode("utf-8"))
@@ -60,28 +71,29 @@ def _read(line: bytes) -> Event | DataError:
     )
 
 
-def _scored(scorer: Scorer, events: list[Event]) -> Iterator[str]:
-    if not events:
-        return
-    for event, found in zip(events, scorer.score(events), strict=True):
+def _scored(scorer: Scorer, lines: Sequence[_Read]) -> Iterator[str]:
+    rows = [event for _, event in lines if not isinstance(event, DataError)]
+    scores = iter(scorer.score(rows) if rows else [])
+    for number, event in lines:
+        if isinstance(event, DataError):
+            yield _error(number, None, event)
+            continue
+        found = next(scores)
         if isinstance(found, Score):
             yield f'{{"{ID}": {json.dumps(event[ID])}, {found.to_json()[1:]}'
         else:
-            yield _line(_echo(event), error=str(found))
+            yield _error(number, event, found)
 
 
-def _labelled(scorer: Scorer, event: Event) -> str:
+def _labelled(scorer: Scorer, number: int, event: Any) -> str:
     try:
         scorer.label(event.get(ID), event[LABEL])
     except DataError as error:
-        return _line(_echo(event), error=str(error))
-    return _line(event[ID], label=event[LABEL], recorded=True)
+        return _error(number, event, error)
+    return json.dumps({ID: event[ID], LABEL: event[LABEL], "recorded": True})
 
 
-def _echo(event: Event) -> object:
-    """Return the id of an object as it was given, None if it is none."""
-    return None if text_of(event.get(ID)) is None else event[ID]
-
-
-def _line(name: Any, **content: object) -> str:
-    return json.dumps({ID: name, **content}, ensure_ascii=True)
+def _error(number: int, event: Event | None, error: DataError) -> str:
+    """Return the answer to a line that is wrong, with the id as it was given, null if it is none."""
+    name = None if event is None or text_of(event.get(ID)) is None else event[ID]
+    return json.dumps({ID: name, "line": number, "error": str(error)})

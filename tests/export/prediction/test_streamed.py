@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import json
 import sqlite3
+import subprocess
+import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -130,3 +133,30 @@ def test_a_simulated_network_is_refused_unless_allowed(run: Run, tmp_path: Path)
     with pytest.raises(ArtifactError, match="--allow-synthetic"):
         list(stream(exported(run), [], tmp_path / "s.db"))
     assert not (tmp_path / "s.db").exists()
+
+
+def test_stdin_is_answered_before_the_wait_and_a_reader_that_leaves_ends_the_stream(run: Run, tmp_path: Path) -> None:
+    row = {"card": "003", "shop": None, "amount": 1.0, "age": 0.5}
+    command = [sys.executable, "-m", "lorkit", "predict", str(exported(run)), "--allow-synthetic", "--stream", "-"]
+    command += ["--store", str(tmp_path / "s.db")]
+    pipe = subprocess.PIPE
+    with subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe, bufsize=0) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        assert process.stderr is not None
+        for name in "abc":
+            process.stdin.write(json.dumps({"id": name, **row}).encode() + b"\n")
+            assert json.loads(process.stdout.readline())["id"] == name
+        process.stdout.close()
+        with suppress(BrokenPipeError):
+            process.stdin.write(json.dumps({"id": "d", **row}).encode() + b"\n")
+        assert process.wait(timeout=120) == 6
+        said = process.stderr.read().decode().splitlines()[-1]
+    assert said.startswith("error: nobody reads the answers any more; required: ")
+    done = subprocess.run(command, input=b"", capture_output=True, check=True, timeout=120)
+    assert done.stdout == b""
+    scorer = Scorer.open(exported(run), tmp_path / "s.db")
+    assert len(scorer.store) == 4
+    assert isinstance(scorer.score([{"id": "d", **row}])[0], Score)
+    assert len(scorer.store) == 4
+    scorer.store.close()
