@@ -202,7 +202,8 @@ def _exposure(exposed: float | None, right: float | None) -> str:
 def plan(document: TrainingPlan) -> None:
     """Print the plan of a dry run."""
     rows = [[name, *(parts[part] for part in ("train", "val", "test"))] for name, parts in document["regions"].items()]
-    table("nodes" if document["nodes"] else "images", ("region", "train", "val", "test"), rows)
+    words = words_of("node" if document["nodes"] else "image")
+    table(words.cases, ("region", "train", "val", "test"), rows)
     networks = [
         [name, network["backbone"], network["parameters"], network["macs"]]
         for name, network in (("foundation", document["foundation"]), ("student", document["student"]))
@@ -212,19 +213,19 @@ def plan(document: TrainingPlan) -> None:
     if (foundation := document["foundation"]) is not None and (match := foundation.get("match")) is not None:
         line(f"{foundation['weights']}: {match}")
     if (checked := document["rehearsal"]) is not None:
-        _rehearsal(checked)
+        _rehearsal(checked, words.case)
     if document["expert_layers"]:
         _expert_layers(document["expert_layers"])
         line(f"experts add {document['expert_mac_overhead']:.1%} to the multiply-accumulates of these layers")
     if (kept := document.get("teacher_cache")) is not None:
         line(
-            f"teacher cache: at most {kept['images']:,} images x {kept['views']} views x "
+            f"teacher cache: at most {kept['images']:,} {words.cases} x {kept['views']} views x "
             f"{kept['bytes_per_view'] / 1024:,.1f} KiB = {kept['mib']:,.1f} MiB of {kept['dtype']} features in "
             f"{kept['directory']} (cache.budget {kept['budget_mib']:g} MiB)"
         )
     routing = document["routing"]
     if routing is not None:
-        what, size = ("the first stage" if routing["router"] == "features" else "the image"), routing["reads"]
+        what, size = ("the first stage" if routing["router"] == "features" else f"the {words.case}"), routing["reads"]
         line(
             f"router '{routing['router']}' reads {what} ({' x '.join(map(str, size))}): {routing['macs']:,} MACs, "
             f"{routing['share_of_backbone']:.2%} of the backbone; it mixes {plural(routing['adapters'], 'adapter')} in "
@@ -239,7 +240,7 @@ def plan(document: TrainingPlan) -> None:
     )
 
 
-def _rehearsal(found: GradientCheck) -> None:
+def _rehearsal(found: GradientCheck, case: str) -> None:
     rows = [
         [
             f"{stage}",
@@ -254,7 +255,7 @@ def _rehearsal(found: GradientCheck) -> None:
         f"{found['cka_view']}"
     )
     line(
-        f"MACs per image, forward: student {found['student_macs']:,}, reprogramming {found['extra_macs']:,} more, "
+        f"MACs per {case}, forward: student {found['student_macs']:,}, reprogramming {found['extra_macs']:,} more, "
         f"teacher {found['teacher_macs']:,}"
     )
     checked = found["gradient_paths"]

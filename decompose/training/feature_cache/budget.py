@@ -47,6 +47,7 @@ class Estimate:
         view_bytes: Bytes of the features of one version of all of them.
         settings: Budget, precision and directory.
         directory: Directory of the features.
+        cases: What samples are called.
     """
 
     samples: int
@@ -54,6 +55,7 @@ class Estimate:
     view_bytes: int
     settings: CacheConfig
     directory: Path
+    cases: str = "images"
 
     @property
     def mib(self) -> float:
@@ -61,7 +63,7 @@ class Estimate:
         return self.views * self.view_bytes / _MIB
 
     def __str__(self) -> str:
-        each = f"{self.samples} images x {self.views} view{'s' * (self.views > 1)} x {self._mean / 1024:.1f} KiB"
+        each = f"{self.samples} {self.cases} x {self.views} view{'s' * (self.views > 1)} x {self._mean / 1024:.1f} KiB"
         return f"{each} in {self.settings.dtype} = {self.mib:.1f} MiB"
 
     @property
@@ -130,6 +132,7 @@ def plan_features(
         view_bytes=sum(counts[name] * size for name, size in sizes.items()),
         settings=config.cache,
         directory=directory,
+        cases=foundation.regions.words.cases,
     )
     estimate.check()
     return estimate.to_json()

@@ -13,6 +13,7 @@ from lorkit.decompose.data.batches.loader import Batch
 from lorkit.decompose.data.prepared import PreparedRegion
 from lorkit.decompose.events import Listener, Notice
 from lorkit.decompose.models.foundation.model import Foundation
+from lorkit.decompose.regions import shared_words
 from lorkit.decompose.training.feature_cache.budget import Estimate, make_room, views_of
 from lorkit.decompose.training.feature_cache.cache import FeatureCache
 from lorkit.decompose.training.feature_cache.namespaces import namespace_of, teacher_digest
@@ -134,4 +135,5 @@ class FeatureCacheFactory:
             view_bytes=sum(size for _, size, _ in kinds),
             settings=self.config.cache,
             directory=self.root,
+            cases=shared_words((one.region.task, one.region.grouped) for one in self.train.values()).cases,
         )

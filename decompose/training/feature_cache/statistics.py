@@ -38,7 +38,7 @@ def describe_statistics(row: CacheStatistics) -> str:
     if row["speed_up"] is not None:
         return f"{head}: {asking}, {reading}: {row['speed_up']:.2f} times as fast"
     if row["read_epochs"]:
-        return f"{head}: {reading}; no epoch of this run used the teacher for all images, so the speed-up is unknown"
+        return f"{head}: {reading}; no epoch of this run used the teacher throughout, so the speed-up is unknown"
     return f"{head}: {asking}; no epoch found all features, so no time was saved yet"
 
 
