@@ -30,7 +30,7 @@ from lorkit.export.targets import MODEL, Target
 from lorkit.export.targets.base import Availability, BuildRequest, Inputs, Outputs
 
 # Increment when the content of an export changes for the same inputs, so that older ones are rebuilt.
-FORMAT = 5
+FORMAT = 6
 _CALIBRATION, _TRIED = 128, 48
 # Instruction sets that add products of bytes in 32 bits.
 _WIDE = frozenset({"avx512_vnni", "avx_vnni", "amx_int8", "asimd"})

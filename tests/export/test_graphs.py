@@ -99,6 +99,7 @@ def test_the_example_scores_nodes_without_lorkit(run: Run, tmp_path: Path) -> No
     text = (export_dir / "README.md").read_text(encoding="utf-8")
     assert "relations: user, shop" in text
     assert "neighbours within 2 hops" in text
+    assert "Features are scaled before the mean: the normal score of the rank among the training nodes" in text
 
 
 @pytest.mark.parametrize("target", ["onnx", "openvino"])
