@@ -1,7 +1,7 @@
 """Streams that are killed: `python killed_streams.py STORE KILLS`, the lines on stdin, all answers on stdout.
 
 Each stream is a process of its own that is forked from this one, which imports everything once. After every kill, the
-lines that got no answer are sent again; the last stream is not killed.
+lines that got no answer are sent again, one by one or in batches; the last stream is not killed.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from streams import open_scorer, open_store
 from lorkit.export.serving.stream import answer_lines
 
 
-def stream(store: str, lines: list[bytes], kill: tuple[int, float] | None = None) -> list[bytes]:
+def stream(store: str, lines: list[bytes], batch: int, kill: tuple[int, float] | None = None) -> list[bytes]:
     """Return the answers of a process; it is killed some seconds after it gave a number of them."""
     reading, writing = os.pipe()
     process = os.fork()
@@ -25,7 +25,7 @@ def stream(store: str, lines: list[bytes], kill: tuple[int, float] | None = None
         os.close(reading)
         # a killed process holds a Redis store for its lease
         scorer, _ = open_scorer(open_store(store, **{"lease_s": 0.02} if "://" in store else {}))
-        for line in answer_lines(scorer, lines, batch=1):
+        for line in answer_lines(scorer, lines, batch=batch):
             os.write(writing, line.encode() + b"\n")
         os._exit(0)
     os.close(writing)
@@ -49,9 +49,9 @@ def main(store: str, kills: int) -> None:
     for left in range(kills, 0, -1):
         most = (len(lines) - len(answers)) // (left + 1)
         moment = int(random.integers(0, most)), float(random.uniform(0, 0.001))
-        answers += stream(store, lines[len(answers) :], moment)
+        answers += stream(store, lines[len(answers) :], int(random.choice([1, 6])), moment)
         assert len(answers) < len(lines), "not killed within the stream"
-    answers += stream(store, lines[len(answers) :])
+    answers += stream(store, lines[len(answers) :], 6)
     sys.stdout.buffer.writelines(answers)
 
 

@@ -91,7 +91,7 @@ def test_two_processes_take_turns(places: Places) -> None:
 
 
 def test_kill_at_50_random_moments_loses_and_doubles_nothing(places: Places) -> None:
-    lines = lines_of(600)
+    lines = lines_of(900)
     command = [sys.executable, str(KILLED), str(places("killed")), "50"]
     done = subprocess.run(command, input="\n".join(lines), capture_output=True, text=True, check=True, timeout=600)
     scorer, _ = open_scorer(open_store(places("whole")))
