@@ -82,7 +82,7 @@ def test_weights_have_as_many_bits_as_the_hardware_adds_without_saturating(
 
 def test_an_expert_away_from_its_run_has_nothing_to_calibrate_on(extracted: Path, tmp_path: Path) -> None:
     expert = shutil.copytree(extracted / "experts" / "chest", tmp_path / "elsewhere")
-    with pytest.raises(DataError, match="no image of the region to calibrate on"):
+    with pytest.raises(DataError, match="no input of the region to calibrate on"):
         export(expert, **OPTIONS)  # type: ignore[arg-type]
     assert not (expert / "exports").exists() or not any((expert / "exports").iterdir())
 

@@ -217,7 +217,7 @@ def test_what_nothing_helps_is_refused(tmp_path: Path, monkeypatch: pytest.Monke
 
 
 def test_int8_is_never_calibrated_on_patterns(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="no image of the region to calibrate on"):
+    with pytest.raises(DataError, match="no input of the region to calibrate on"):
         lowered(network(), tmp_path / "m.onnx", "int8", kind="seeded")
 
 
