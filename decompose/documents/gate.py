@@ -156,6 +156,9 @@ class Accuracy(Part):
     """Approximate number of cases that decide whether a drop as large as this one is allowed; null if far too many."""
     unseen_loss: Share | None = None
     """Loss of the one patient that the interval assumes to be unseen: 1 is everything."""
+    effective_groups: float | None = None
+    """Of average precision: groups (of `unit`) of equal weight that would say as much, where some weigh more than
+    others: 1 over what would be lost if the one that weighs most were all wrong."""
     needed_groups: int | None = None
     """Approximate number of groups (of `unit`) that would decide an inconclusive verdict; null if no number does."""
     allowed: float

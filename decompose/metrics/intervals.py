@@ -52,6 +52,11 @@ class UnseenPatient:
             return 0.0
         return self.reach * float(-np.expm1(math.log(alpha / 2) * self.share / (self.reach * times)))
 
+    @property
+    def effective(self) -> float | None:
+        """How many patients of equal weight would have one that contributes as much; None if it contributes nothing."""
+        return 1.0 / self.share if self.share > 0.0 else None
+
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class DropUncertainty:

@@ -119,7 +119,7 @@ def judged_drop(
     """Return the gate's `accuracy` block of a drop, before its verdict, without structures, subgroups and changes."""
     worse, within = _spread(found).p_values(test.allowed)
     needed = _spread(found).needed(test.allowed, found.n)
-    return JudgedAccuracy(
+    block = JudgedAccuracy(
         verdict="inconclusive",
         metric=metric,
         **{name: value for name, value in vars(found).items() if name != "uncertainty"},
@@ -133,6 +133,7 @@ def judged_drop(
         case_set=case_set,
         source=source,
     )
+    return block.with_changes(effective_groups=_spread(found).unseen.effective) if metric == "ap" else block
 
 
 def _without_drop(block: JudgedAccuracy) -> JudgedAccuracy:

@@ -16,7 +16,7 @@ _CROSS_CHECK = 0.05
 def explain_accuracy(block: JudgedAccuracy) -> list[str]:
     """Describe an adjusted block in sentences, the first on the whole region."""
     sentences = [f"{_change(block)}. {_end(block)}."]
-    sentences += _excluded(block)
+    sentences += [*_excluded(block), *_weights(block)]
     sentences += [_about_parts(block)] if block.subsets else []
     if block.flips:
         changes = ", ".join(f"{count} {change}" for change, count in block.changes.items() if count)
@@ -77,6 +77,16 @@ def _excluded(block: JudgedAccuracy) -> list[str]:
         f"This excludes that {block.allowed / loss:.1%} of the {plural_of(block.unit)} lose {loss:.2f}. With "
         f"{plural(block.groups, block.unit)}, a loss in fewer than {rarest:.1%} of them can be unseen."
     ]
+
+
+def _weights(block: JudgedAccuracy) -> list[str]:
+    """Say how many groups of equal weight the cases are worth, where that leaves a drop open."""
+    effective = block.effective_groups
+    if effective is None or block.identical is not None or not block.ci[0] <= block.allowed <= block.ci[1]:
+        return []
+    counted = f"{plural(block.groups, block.unit)} count like {max(1, round(effective))} of equal weight"
+    lost = f"{METRICS[block.metric]} would lose {1 / effective:.3f} if the one that weighs most were all wrong"
+    return [f"{counted}: {lost}, and the next one may be."]
 
 
 def _end(block: JudgedAccuracy) -> str:

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from scipy.stats import beta
 
 from lorkit.decompose.metrics import paired_difference, paired_drop
-from lorkit.decompose.metrics.intervals import DropUncertainty, holm
+from lorkit.decompose.metrics.intervals import DropUncertainty, UnseenPatient, holm
 from lorkit.decompose.metrics.paired import paired_means, unseen_bound
 
 
@@ -25,6 +25,13 @@ def spread_of(n: int, lost: float) -> DropUncertainty:
     found = paired_drop(labels, one, two, np.arange(n)).uncertainty
     assert found is not None
     return found
+
+
+def test_the_effective_number_is_that_of_equal_patients() -> None:
+    assert UnseenPatient(share=1 / 40, reach=1.0).effective == pytest.approx(40)
+    assert UnseenPatient(share=0.0, reach=1.0).effective is None
+    unseen = spread_of(300, 0.1).unseen
+    assert unseen.effective == pytest.approx(300)  # all weigh the same
 
 
 def test_a_p_value_is_the_error_at_which_the_interval_touches_the_allowed_drop() -> None:

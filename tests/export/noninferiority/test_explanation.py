@@ -84,6 +84,19 @@ def test_an_undecided_least_value_says_what_would_decide_it(value: float | None,
     assert explain_accuracy(open_)[-1].endswith(said)
 
 
+def test_an_open_drop_of_nodes_states_the_effective_number_of_entities() -> None:
+    about = {"metric": "ap", "groups": 2231, "unit": "entity", "effective_groups": 4.8, "high": 0.4}
+    (found,) = adjust_judged([block(**about)])
+    (said,) = [text for text in explain_accuracy(found) if "count like" in text]
+    assert said == (
+        "2231 entities count like 5 of equal weight: AP would lose 0.208 if the one that weighs most were all wrong,"
+        " and the next one may be."
+    )
+    for other in ({"high": 0.01}, {"identical": "file"}, {"effective_groups": None}):
+        (settled,) = adjust_judged([block(**about | other)])
+        assert not any("count like" in text for text in explain_accuracy(settled))
+
+
 def test_a_pass_on_dice_says_what_it_excludes() -> None:
     (found,) = adjust_judged([block(metric="dice", unseen_loss=0.2, groups=36, unit="patient")])
     said = explain_accuracy(found)
