@@ -12,7 +12,8 @@ from lorkit.decompose.config.loading import (
 )
 from lorkit.decompose.config.methods import ExpertConfig, LoraConfig, LorkdConfig, MolaConfig, RdConfig
 from lorkit.decompose.config.regions import GraphSource, RegionAugment, RegionConfig
-from lorkit.decompose.config.schema import AugmentConfig, CacheConfig, Config, ImageConfig, SplitConfig, TrainConfig
+from lorkit.decompose.config.schema import CacheConfig, Config, ImageConfig, SplitConfig
+from lorkit.decompose.config.training import AugmentConfig, TrainConfig
 
 __all__ = [
     "AugmentConfig",

@@ -12,7 +12,7 @@ from typing import Any, Protocol, runtime_checkable
 from torch import Tensor, nn
 
 from lorkit.decompose.config import Config, TrainConfig
-from lorkit.decompose.config.schema import Balancer
+from lorkit.decompose.config.training import Balancer
 from lorkit.decompose.data.batches.loader import Batch
 from lorkit.decompose.data.prepared import PreparedRegion
 from lorkit.decompose.events import GateFigures

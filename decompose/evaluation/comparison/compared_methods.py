@@ -9,7 +9,7 @@ from pathlib import Path
 
 from lorkit.decompose.artifacts import digest_json
 from lorkit.decompose.config import Config, config_digest, with_overrides
-from lorkit.decompose.config.schema import Balancer
+from lorkit.decompose.config.training import Balancer
 from lorkit.decompose.data.readers.registry import expected_task
 from lorkit.decompose.documents.compare import CompareDocument, MethodRow
 from lorkit.decompose.errors import MissingRuntimeError, UsageError, unknown

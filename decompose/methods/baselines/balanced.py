@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from lorkit.decompose.config import Config
-from lorkit.decompose.config.schema import Balancer
+from lorkit.decompose.config.training import Balancer
 from lorkit.decompose.methods.base import TrainingModule
 from lorkit.decompose.methods.baselines.balancers import check_balancer
 from lorkit.decompose.methods.baselines.students import SharedStudent

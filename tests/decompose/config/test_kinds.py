@@ -19,7 +19,8 @@ from lorkit.decompose.config.kinds import (
     REGION_OF_IMAGES,
     stated_keys,
 )
-from lorkit.decompose.config.schema import Config, TrainConfig
+from lorkit.decompose.config.schema import Config
+from lorkit.decompose.config.training import TrainConfig
 from lorkit.decompose.data import read_regions
 from lorkit.decompose.data.node_samples import node_samples
 from lorkit.decompose.data.readers.registry import read_region

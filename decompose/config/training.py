@@ -1,0 +1,72 @@
+"""The section of `decompose.yaml` for the training loop and the changes of training images."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field, model_validator
+
+from lorkit.decompose.config.base import Count, Fraction, NonNegative, Positive, Section
+
+Balancer = Literal["sum", "pcgrad", "cagrad", "aligned-mtl", "upgrad", "nash-mtl"]
+
+
+class AugmentConfig(Section):
+    """Random changes of training images: mirror, shift (fraction), rotate (degrees), scale, intensity (fractions).
+
+    Resampling blurs, so only a `share` of the images is shifted, rotated and scaled: a network trained only on
+    resampled images is less accurate on original ones. `views` is the number of augmented versions of an image, used in
+    turn; without it every pass draws a new one.
+    """
+
+    flip: bool = True
+    share: Annotated[float, Field(ge=0, le=1)] = 0.5
+    shift: Fraction = 0.06
+    rotate: Annotated[float, Field(ge=0, le=180)] = 8.0
+    scale: Fraction = 0.08
+    intensity: Fraction = 0.1
+    views: Count | None = None
+
+
+class TrainConfig(Section):
+    """The training loop: budget, optimiser, schedule, precision, devices, and options that save memory or time.
+
+    `min_steps` lengthens the epochs of little data until the training has this number of optimiser steps; schedule,
+    warm-up, validation and checkpoints still follow epochs. `accumulate` splits a batch into micro-batches, `ema`
+    validates and saves averaged weights, `balancer` combines the regions' gradients on shared weights, `log_conflict`
+    is the interval in epochs at which their cosines are measured.
+    """
+
+    epochs: Count = 20
+    min_steps: Count | None = None
+    batch_size: Annotated[int, Field(ge=2)] = 64
+    # after two epochs on five real regions: AdamW 0.001 0.746, SGD 0.05 0.683 (docs/benchmarks.md)
+    optimizer: Literal["sgd", "adamw"] = "adamw"
+    lr: Positive = 0.001
+    momentum: Fraction = 0.9
+    weight_decay: NonNegative = 0.05
+    schedule: Literal["cosine", "constant"] = "cosine"
+    warmup_epochs: NonNegative = 1.0
+    clip_norm: Positive | None = None
+    accumulate: Count = 1
+    ema: Annotated[float, Field(gt=0, lt=1)] | None = None
+    balancer: Balancer = "sum"
+    log_conflict: Annotated[int, Field(ge=0)] = 0
+    label_smoothing: Fraction = 0.0
+    sampling: Literal["balanced", "sqrt", "proportional"] = "sqrt"
+    augment: AugmentConfig | None = AugmentConfig()
+    precision: Literal["fp32", "bf16", "fp16"] = "fp32"
+    compile: bool = False
+    checkpointing: bool = False
+    accelerator: Literal["auto", "cpu", "cuda"] = "auto"
+    devices: Count = 1
+    num_nodes: Count = 1
+    strategy: Literal["auto", "ddp"] = "auto"
+
+    @model_validator(mode="after")
+    def _fitting(self) -> TrainConfig:
+        if self.batch_size < 2 * self.accumulate:
+            raise ValueError(f"train.batch_size {2 * self.accumulate} or more for train.accumulate {self.accumulate}")
+        if self.compile and self.checkpointing:
+            raise ValueError("train.compile or train.checkpointing, not both")
+        return self
