@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import json
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import groupby
@@ -27,7 +28,8 @@ def answer_lines(scorer: Scorer, lines: Iterable[bytes | None], *, batch: int = 
 
     Args:
         scorer: The network with its store.
-        lines: UTF-8, one object each; None asks for the answers to all lines before it.
+        lines: UTF-8, one object each, the first one perhaps after a byte order mark; None asks for the answers to all
+            lines before it.
         batch: Most lines that wait for an answer.
     """
     waiting: list[_Read] = []
@@ -35,7 +37,8 @@ def answer_lines(scorer: Scorer, lines: Iterable[bytes | None], *, batch: int = 
     for line in lines:
         if line is not None:
             number += 1
-            waiting.append((number, _read(line)))
+            first = number == 1
+            waiting.append((number, _read(line.removeprefix(codecs.BOM_UTF8) if first else line)))
         if line is None or len(waiting) >= batch:
             yield from _answered(scorer, waiting)
             waiting = []

@@ -139,7 +139,7 @@ def _labels(path: Path, config: RegionConfig) -> MaskLabels:
     if not path.is_file():
         return MaskLabels()
     try:
-        labels = json.loads(path.read_text(encoding="utf-8"))["labels"]
+        labels = json.loads(path.read_text(encoding="utf-8-sig"))["labels"]
         several = next((name for name, number in labels.items() if isinstance(number, list)), None)
         # MSD maps numbers to names, nnU-Net names to numbers
         numbers = {} if several else _numbers(labels)

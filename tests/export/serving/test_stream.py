@@ -59,6 +59,13 @@ def test_a_pause_asks_for_the_answers_so_far(places: Places) -> None:
     assert counts == [("t0", 3), (None, 3), ("t1", 7), ("t1", 7), ("t2", 8)]
 
 
+def test_a_byte_order_mark_before_the_first_line_is_no_part_of_it(places: Places) -> None:
+    rows = [json.dumps(row).encode() for row in transactions(3)]
+    marked = b"\xef\xbb\xbf" + rows[0]
+    assert ask(places("a"), marked, *rows[1:]) == ask(places("b"), *rows)
+    assert ask(places("c"), rows[0], b"\xef\xbb\xbf" + rows[1])[1]["error"]  # a mark is at the start only
+
+
 @pytest.mark.parametrize("batch", [1, 4, 256])
 def test_wrong_lines_do_not_part_a_batch_and_are_numbered(places: Places, batch: int) -> None:
     lines: list[Any] = list(transactions(9))

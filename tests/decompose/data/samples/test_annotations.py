@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from pathlib import Path
 from typing import Any
 
@@ -96,8 +97,9 @@ def test_the_decathlons_and_nnunets_layouts_name_their_structures(tmp_path: Path
     (tmp_path / "images").rename(tmp_path / "imagesTr")
     (tmp_path / "labels").rename(tmp_path / "labelsTr")
     (tmp_path / "imagesTr" / "one.nii.gz").rename(tmp_path / "imagesTr" / "one_0000.nii.gz")
-    for text in ('{"labels": {"0": "background", "1": "liver"}}', '{"labels": {"background": 0, "liver": 1}}'):
-        (tmp_path / "dataset.json").write_text(text, encoding="utf-8")
+    texts = ('{"labels": {"0": "background", "1": "liver"}}', '{"labels": {"background": 0, "liver": 1}}')
+    for text, encoding in itertools.product(texts, ("utf-8", "utf-8-sig")):
+        (tmp_path / "dataset.json").write_text(text, encoding=encoding)
         samples = read_region("r", RegionConfig(data=(str(tmp_path),)), base=tmp_path, dims=3)
         assert samples.region.classes == ("liver",)
 
