@@ -65,6 +65,19 @@ def refuse_sections(config: Config, *, graphs: bool) -> None:
         )
 
 
+def check_views(config: Config) -> None:
+    """Raise UsageError for a cache of the features of images that change in every pass; graphs never change."""
+    augment = config.train.augment
+    if not config.cache.enabled or all(one.augment is False for one in config.regions.values()):
+        return
+    if augment is not None and augment.views is None:
+        raise UsageError(
+            "cache.enabled with images that change at random in every pass, whose features are never used again",
+            required="train.augment.views (so many changed versions of an image) or train.augment null",
+            fix="state one of them, or set cache.enabled to false",
+        )
+
+
 def _is_changed(section: Section, key: str) -> bool:
     head, _, rest = key.partition(".")
     value = getattr(section, head)

@@ -191,15 +191,6 @@ class Config(Section):
         return self
 
     @model_validator(mode="after")
-    def _views_to_keep(self) -> Config:
-        if self.cache.enabled and self.train.augment is not None and self.train.augment.views is None:
-            raise ValueError(
-                "train.augment.views (so many changed versions of an image) or train.augment null with cache.enabled, "
-                "because features of randomly changed images are never used again"
-            )
-        return self
-
-    @model_validator(mode="after")
     def _known_regions(self) -> Config:
         named = {"lorkd.ranks": tuple(self.lorkd.ranks), "mola.ranks": tuple(self.mola.ranks)}
         if self.foundation.regions != "all":

@@ -196,7 +196,8 @@ class BatchLoader:
         return keys(self._seed, self._epoch, region_key(name), draw.passes, draw.indices)
 
     def _view(self, draws: Mapping[str, DrawnSamples]) -> Tensor | None:
-        views = 1 if self._augment is None else self._augment.views
+        changed = any(one is not None for one in self._augments.values())  # nodes of graphs never are
+        views = self._augment.views if self._augment is not None and changed else 1
         if views is None:
             return None
         return torch.from_numpy(np.concatenate([draw.passes % views for draw in draws.values()]))

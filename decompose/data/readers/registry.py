@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lorkit.decompose.config import Config, RegionConfig, resolve_path
-from lorkit.decompose.config.kinds import refuse_region_keys, refuse_sections
+from lorkit.decompose.config.kinds import check_views, refuse_region_keys, refuse_sections
 from lorkit.decompose.data.formats.npz import keys_of
 from lorkit.decompose.data.phantoms import reader as phantom
 from lorkit.decompose.data.readers import class_folder, csv_manifest, graph_files, medmnist, nifti, npz
@@ -96,6 +96,8 @@ def read_regions(
     kinds = {graph_files.accepts(region, config.base) for region in config.regions.values()}
     if len(kinds) == 1:  # of both kinds there is no network, and training says so
         refuse_sections(config, graphs=kinds == {True})
+        if kinds == {False}:
+            check_views(config)
     dims = len(config.image.size)
     regions = with_progress(list(config.regions.items()), "reading data", on_event)
     files = OpenFiles.of(config)

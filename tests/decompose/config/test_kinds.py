@@ -127,3 +127,24 @@ def test_what_holds_for_graphs_may_be_said(tmp_path: Path) -> None:
     config = load_config(path)
     assert stated_keys(config, CONFIG_OF_IMAGES) == ["train.augment"]
     assert "fraud" in read_regions(config)
+
+
+@pytest.mark.parametrize(
+    ("text", "refused"),
+    [
+        ("{data: 'phantom:chest'}}\ncache: {enabled: true}", True),
+        ("{data: 'phantom:chest'}}\ncache: {enabled: true}\ntrain: {augment: {views: 2}}", False),
+        ("{data: 'phantom:chest'}}\ncache: {enabled: true}\ntrain: {augment: null}", False),
+        ("{data: 'phantom:chest', augment: false}}\ncache: {enabled: true}", False),
+        ("{data: 'phantom:payments'}}\ncache: {enabled: true}", False),
+    ],
+)
+def test_a_cache_needs_images_that_come_again(tmp_path: Path, text: str, refused: bool) -> None:
+    path = tmp_path / "decompose.yaml"
+    path.write_text(f"regions: {{one: {text}\n", encoding="utf-8")
+    config = load_config(path)
+    if refused:
+        with pytest.raises(UsageError, match=r"train\.augment\.views .* or train\.augment null"):
+            read_regions(config)
+    else:
+        assert "one" in read_regions(config)

@@ -12,7 +12,9 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load, save
+from small_graphs import graph_config
 
+from lorkit.decompose import train as train_run
 from lorkit.decompose.artifacts import digest_bytes, read_json
 from lorkit.decompose.config import Config, default_config
 from lorkit.decompose.data import PreparedRegion
@@ -241,3 +243,14 @@ def test_the_speed_up_is_told_as_it_was_measured(train: Train) -> None:
     assert "8 images x 1 view" in texts[0]
     assert "1 epoch with the teacher" in texts[-1]
     assert "2 epochs with stored features" in texts[-1]
+
+
+def test_nodes_of_graphs_never_change_so_their_features_are_kept_without_views(tmp_path: Path) -> None:
+    weights = []
+    for name, cached in (("plain", False), ("cached", True)):
+        config = graph_config(tmp_path, **{"method": "kd", "train.epochs": 5, "cache.enabled": cached})
+        assert config.train.augment is not None  # the default, which images have
+        found = train_run(config, out=tmp_path / name, foundations=tmp_path / "foundations")
+        assert [row["read_epochs"] >= 2 for row in found.teacher_cache] == [True] * cached
+        weights.append(load((found.run / "model.safetensors").read_bytes()))
+    assert all(torch.equal(weights[0][name], weights[1][name]) for name in weights[0].keys() | weights[1].keys())

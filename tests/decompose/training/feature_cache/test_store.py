@@ -281,11 +281,6 @@ def test_an_estimate_above_the_budget_names_the_ways_out(tmp_path: Path) -> None
     replace(estimate, samples=2, view_bytes=2 * 2**20).check()
 
 
-def test_random_changes_without_views_are_refused_with_a_cache() -> None:
-    with pytest.raises(UsageError, match=r"train\.augment\.views .* or train\.augment null"):
-        default_config(overrides=["cache.enabled=true"])
-
-
 def test_a_cache_of_exact_features_makes_no_other_run() -> None:
     base = config_digest(configured("cache.enabled=false"))
     assert config_digest(configured("cache.budget=3")) == base
