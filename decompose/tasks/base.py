@@ -49,6 +49,8 @@ class Task(Protocol):
         dense: Whether outputs are maps of the image's size.
         unseen: Loss in each score of the worst patient that cases cannot exclude; see `metrics.intervals`.
         exclusive: Whether one softmax is over all outputs; else each is a sigmoid of its own.
+        graded: Whether scores differ by degree, so that nearly every case differs between two networks and the cases
+            show how much differences vary. Hits do not: a loss in few patients may be in none of them.
         decides: Whether `decide` chooses thresholds on validation; else the largest output is the answer.
     """
 
@@ -60,6 +62,7 @@ class Task(Protocol):
     dense: bool
     unseen: float = 1.0
     exclusive: bool = True
+    graded: bool = False
     decides: bool = False
 
     def outputs(self, region: Region) -> int:

@@ -35,7 +35,7 @@ class Node(Classification):
     name = "node"
     headline = validation = "ap"
     metrics: tuple[str, ...] = node.HEADLINE
-    decides = True
+    decides = graded = True
 
     def scores_by_case(self, region: Region, targets: ArrayLike, score_inputs: ArrayLike) -> NDArray[np.float64]:
         """Return (N, K) whose mean of means is the average precision; see `metrics.node.scores_by_case`."""

@@ -34,6 +34,7 @@ class Segmentation(Task):
     validation = "dice_network_grid"
     dense = True
     unseen = UNSEEN_DICE
+    graded = True
 
     def outputs(self, region: Region) -> int:
         """Return the number of structures plus one for the background."""

@@ -27,6 +27,8 @@ from lorkit.decompose.tasks import get_task, headline_name
 
 CaseScores = Mapping[str, Floats]
 """By region, (S, N, C): scores by case for the model of each seed; S is 1 for the foundation."""
+_EQUAL = 1e-12
+"""Largest range of differences that are equal but for rounding."""
 
 
 class Rate(NamedTuple):
@@ -44,14 +46,18 @@ class _Region:
     group_N: Ints
     groups: int
     bound: float
+    graded: bool
 
     @classmethod
     def of(cls, prepared: PreparedRegion) -> _Region:
         names, group_N = np.unique(np.asarray(prepared.groups), return_inverse=True)
         task = get_task(prepared.region.task)
-        # Dice differs slightly in every case, so the cases show its variance; hits do not
-        bound = 0.0 if task.dense else task.unseen_bound(prepared.region, prepared.targets, prepared.groups)
-        return cls(group_N.astype(np.int64), len(names), bound)
+        bound = task.unseen_bound(prepared.region, prepared.targets, prepared.groups)
+        return cls(group_N.astype(np.int64), len(names), bound, task.graded)
+
+    def minimum(self, differences_SG: Floats) -> float:
+        """Return the least half-width of a difference: 0 where the cases show how much it varies."""
+        return 0.0 if self.graded and np.ptp(differences_SG) > _EQUAL else self.bound
 
     def rate(self, case_SNC: Floats) -> Rate:
         known_SNC = np.isfinite(case_SNC)
@@ -71,8 +77,7 @@ class PairedDifferences:
     def __init__(self, scored: Mapping[str, PreparedRegion]) -> None:
         self._regions = {name: _Region.of(one) for name, one in scored.items()}
         self.metric = headline_name(one.region for one in scored.values())
-        # regions have different patients, so bounds on unseen differences add like independent errors
-        self._bound = math.hypot(*(region.bound for region in self._regions.values())) / len(scored)
+        self._bound = _joint([region.bound for region in self._regions.values()])
 
     def rates(self, cases: CaseScores) -> dict[str, Rate]:
         """Score a method on every region."""
@@ -93,7 +98,7 @@ class PairedDifferences:
         """
         rates = {name: region.rate(right[name][:, :, None]) for name, region in self._regions.items()}
         bounds = [unseen_bound(np.ones((len(one.group_N), 1), bool), one.group_N) for one in self._regions.values()]
-        return _mean(rates, math.hypot(*bounds) / len(bounds))
+        return _mean(rates, _joint(bounds))
 
     def pair(self, baseline: CaseScores, candidate: CaseScores) -> PairedDifference:
         """Return the drop from baseline to candidate by region and on average, with wins and losses.
@@ -102,10 +107,11 @@ class PairedDifferences:
         """
         one, two = self.rates(baseline), self.rates(candidate)
         differences = {name: one[name].values_SG - two[name].values_SG for name in self._regions}
+        least = {name: region.minimum(differences[name]) for name, region in self._regions.items()}
         drops = {}
         for name, region in self._regions.items():
             drop = one[name].point - two[name].point
-            low, high = _interval(drop, [differences[name]], region.bound)
+            low, high = _interval(drop, [differences[name]], least[name])
             drops[name] = RegionDrop(
                 drop=drop,
                 ci=(low, high),
@@ -117,13 +123,18 @@ class PairedDifferences:
                 mcnemar_p=_mcnemar(baseline[name], candidate[name]),
             )
         drop = sum(row.drop for row in drops.values()) / len(drops)
-        low, high = _interval(drop, list(differences.values()), self._bound)
+        low, high = _interval(drop, list(differences.values()), _joint(list(least.values())))
         return PairedDifference(
             regions=drops,
             mean=MeanDrop(drop=drop, ci=(low, high), decidable=(high - low) / 2),
             wins=sum(row.ci[1] < 0 for row in drops.values()),
             losses=sum(row.ci[0] > 0 for row in drops.values()),
         )
+
+
+def _joint(bounds: Sequence[float]) -> float:
+    """Return the bound of a mean over regions, whose patients differ, so that bounds add like independent errors."""
+    return math.hypot(*bounds) / len(bounds)
 
 
 def _mean(rates: Mapping[str, Rate], bound: float) -> tuple[float, Interval]:

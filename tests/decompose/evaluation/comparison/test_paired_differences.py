@@ -7,13 +7,16 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from scipy.stats import t as student
 from scipy.stats import ttest_1samp
+from sklearn.metrics import average_precision_score
 
 from lorkit.decompose.data.prepared import PreparedRegion
 from lorkit.decompose.documents.compare import RegionDrop
 from lorkit.decompose.evaluation.comparison.paired_differences import PairedDifferences
 from lorkit.decompose.metrics.paired import paired_difference, unseen_bound
 from lorkit.decompose.regions import Region
+from lorkit.decompose.tasks import get_task
 
 Floats = NDArray[np.float64]
 
@@ -158,3 +161,52 @@ def test_dice_has_no_minimum_width_because_every_case_shows_variance() -> None:
     one = {"a": rng.uniform(0.7, 0.9, (2, 30, 1))}
     two = {"a": one["a"] - rng.normal(0.01, 0.001, (2, 30, 1))}
     assert PairedDifferences(judged).pair(one, two).regions["a"].decidable < 0.005
+
+
+def accounts(entities: int, seed: int = 0) -> tuple[PreparedRegion, list[Floats]]:
+    """A region of nodes with entities of about five, positive ones clustered, and the margins of two networks."""
+    rng = np.random.default_rng(seed)
+    group_N = np.repeat(np.arange(entities), rng.geometric(0.2, entities))
+    label_N = (rng.random(len(group_N)) < np.where(rng.random(entities) < 0.2, 0.6, 0.05)[group_N]).astype(np.int64)
+    shared_N = rng.normal(size=entities)[group_N] + rng.normal(size=len(group_N))
+    sides = [shared_N + gap * label_N + 0.7 * rng.normal(size=len(group_N)) for gap in (2.0, 1.5)]
+    hits = region("a", label_N)
+    nodes = Region(name="a", classes=("honest", "fraud"), task="node")
+    return replace(hits, region=nodes, groups=tuple(map(str, group_N))), sides
+
+
+def node_cases(prepared: PreparedRegion, margin_N: Floats) -> dict[str, Floats]:
+    logit_N2 = np.stack([np.zeros_like(margin_N), margin_N], axis=1)
+    return {"a": get_task("node").scores_by_case(prepared.region, prepared.labels, logit_N2)[None]}
+
+
+def test_the_interval_of_average_precision_is_that_of_a_jackknife_over_entities() -> None:
+    prepared, sides = accounts(600)
+    found = PairedDifferences({"a": prepared}).pair(*(node_cases(prepared, side) for side in sides)).regions["a"]
+    names, group_N = np.unique(np.asarray(prepared.groups), return_inverse=True)
+
+    def drop(kept_N: NDArray[np.bool_]) -> float:
+        one, two = (average_precision_score(prepared.labels[kept_N], side[kept_N]) for side in sides)
+        return float(one - two)
+
+    assert found.drop == pytest.approx(drop(group_N >= 0))
+    without_G = np.array([drop(group_N != group) for group in range(len(names))])
+    variance = (len(names) - 1) ** 2 / len(names) * without_G.var(ddof=1)
+    assert found.decidable == pytest.approx(student.ppf(0.975, len(names) - 1) * np.sqrt(variance), rel=0.03)
+    # without the part of the negative nodes it would be another one
+    cases = [node_cases(prepared, side)["a"] for side in sides]
+    positive_1N1 = (prepared.labels == 1)[None, :, None]
+    half = [np.where(positive_1N1, one, one.mean()) for one in cases]
+    alone = PairedDifferences({"a": prepared}).pair(*({"a": one} for one in half)).regions["a"]
+    assert abs(alone.decidable / found.decidable - 1) > 0.05
+
+
+def test_average_precision_needs_no_minimum_width_unless_no_node_differs() -> None:
+    prepared, (one, two) = accounts(300)
+    judged = PairedDifferences({"a": prepared})
+    bound = get_task("node").unseen_bound(prepared.region, prepared.targets, prepared.groups)
+    differ = judged.pair(node_cases(prepared, one), node_cases(prepared, two))
+    assert differ.mean.ci == differ.regions["a"].ci
+    assert differ.mean.decidable < bound / 4
+    same = judged.pair(node_cases(prepared, one), node_cases(prepared, 2 * one))
+    assert (same.mean.drop, same.mean.decidable) == (0.0, pytest.approx(bound))
