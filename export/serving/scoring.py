@@ -14,6 +14,7 @@ import numpy as np
 
 from lorkit.decompose.artifacts.arrays import Float32Array
 from lorkit.decompose.config.graphs import NodeInput
+from lorkit.decompose.data.graphs.labels import plain_label
 from lorkit.decompose.data.graphs.scaling import FeatureScaling
 from lorkit.decompose.documents.network import Decision
 from lorkit.decompose.documents.recipe import Recipe
@@ -132,7 +133,8 @@ class Scorer:
             BusyError: As in `score`, as are the others.
         """
         text = read_id({"id": name})
-        group = {one: index for index, one in enumerate(self.classes)}.get(text_of(label) or "")
+        places = {plain_label(one): index for index, one in enumerate(self.classes)}
+        group = places.get(plain_label(text_of(label) or ""))
         if group is None:
             raise DataError(
                 f"label {label!r} of '{text}'", required=f"one of {', '.join(self.classes)}", fix="correct it"

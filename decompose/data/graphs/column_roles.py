@@ -6,12 +6,14 @@ its name. Every column gets one role and the reason for it.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from lorkit.decompose.data.graphs.column_names import names_entity, names_id, names_label, names_measure, names_time
 from lorkit.decompose.data.graphs.column_profile import Profile, profile
+from lorkit.decompose.data.graphs.labels import plain_label
 from lorkit.decompose.data.graphs.table import SPLIT
 from lorkit.decompose.data.samples.samples import PARTS, part_name
 from lorkit.decompose.errors import DataError, UsageError, plural, unknown
@@ -142,12 +144,15 @@ def _label(profiles: dict[str, Profile], stated: str | None, notes: list[str]) -
 
 
 def _has_classes(one: Profile) -> bool:
-    return one.kind != "number" and 2 <= len(one.words) <= _MOST_CLASSES
+    return one.kind != "number" and 2 <= len(set(map(plain_label, one.words))) <= _MOST_CLASSES
 
 
 def _as_label(name: str, one: Profile, why: str, notes: list[str]) -> tuple[ColumnRole, tuple[str, ...]]:
     """Return the role of a label and its classes, of which those that mean unknown are left out."""
-    counts = {word: count for word, count in one.words.items() if word.lower() not in _UNKNOWN and word != "-1"}
+    counts = Counter[str]()
+    for word, count in one.words.items():
+        if word.lower() not in _UNKNOWN and word != "-1":
+            counts[plain_label(word)] += count
     if set(counts) == {"0", "1", "2"} and counts["2"] > max(counts["0"], counts["1"]):
         del counts["2"]
         notes.append(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,7 @@ from numpy.typing import NDArray
 from lorkit.decompose.artifacts.arrays import Ints
 from lorkit.decompose.data.graphs.graph import UNLABELLED
 from lorkit.decompose.data.samples.samples import order_classes
-from lorkit.decompose.errors import DataError, plural
+from lorkit.decompose.errors import DataError, UsageError, plural
 
 _WHOLE = re.compile(r"(-?\d+)\.0+")  # a column of whole numbers with empty cells can come as 1.0
 _TRUTH = {"false": "0", "true": "1"}
@@ -24,8 +25,8 @@ def encode_labels(
     """Return the labels as indices, their classes, and notices about what counts as no label.
 
     An empty text, -1, a missing number, and texts such as NaN and NA are no label, unless a stated class has that name.
-    Stated classes are matched by name, of which 1.0 is the same as 1; if no label has such a name, whole numbers (and
-    false, true) index them. What is none of the stated classes is no label.
+    Stated classes are matched by name, as `plain_label` has it; if no label has such a name, whole numbers (and false,
+    true) index them. What is none of the stated classes is no label.
 
     Args:
         values_N: (N,) numbers or texts.
@@ -34,10 +35,11 @@ def encode_labels(
 
     Raises:
         DataError: No label is one of the stated classes.
+        UsageError: Two stated classes are the same label.
     """
     distinct, inverse = np.unique(values_N.astype(str), return_inverse=True)
-    words = [_plain(word) for word in distinct]
-    named = () if stated is None else tuple(map(_plain, stated))
+    words = [plain_label(word) for word in distinct]
+    named = () if stated is None else _named(stated, where)
     present = [word for word in words if word in named or word not in _NONE]
     classes = order_classes(present) if stated is None else stated
     index = _index(present, named or classes, where)
@@ -47,19 +49,35 @@ def encode_labels(
     notices = []
     if bool((labels_N == UNLABELLED).any()):
         notices.append(f"{where}: {plural(int((labels_N == UNLABELLED).sum()), 'node')} without a label")
-    others = [f"'{word}' ({count})" for word, count in zip(words, counts, strict=True) if word in present]
-    others = [text for text, word in zip(others, present, strict=True) if word not in index]
+    rows = Counter[str]()
+    for word, count in zip(words, counts.tolist(), strict=True):
+        rows[word] += count
+    others = [f"'{word}' ({count})" for word, count in rows.items() if word in present and word not in index]
     if others:
         shown = ", ".join(others[:5]) + (", ..." if len(others) > 5 else "")
         notices.append(f"{where}: labels that are none of {', '.join(classes)} count as no label: {shown}")
     return labels_N, classes, tuple(notices)
 
 
-def _plain(word: str) -> str:
-    """Return a label without spaces around it, and a whole number without its decimals."""
+def plain_label(word: str) -> str:
+    """Return a label as it is compared: 1.0 is 1, True and TRUE are true; of all other texts the case counts."""
     word = word.strip()
+    if word.lower() in _TRUTH:
+        return word.lower()
     whole = _WHOLE.fullmatch(word)
     return whole[1] if whole else word
+
+
+def _named(stated: tuple[str, ...], where: str) -> tuple[str, ...]:
+    named = tuple(map(plain_label, stated))
+    same = [one for one, name in zip(stated, named, strict=True) if named.count(name) > 1]
+    if same:
+        raise UsageError(
+            f"{where}: the classes {' and '.join(same)} are the same label",
+            required="classes that differ in more than decimals of a whole number, or the case of true and false",
+            fix="state one of them",
+        )
+    return named
 
 
 def _index(present: list[str], classes: tuple[str, ...], where: str) -> dict[str, int]:

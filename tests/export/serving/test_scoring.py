@@ -9,6 +9,7 @@ import pytest
 from stores import Places
 from streams import node_input, open_scorer, open_store, transactions, whole_graph
 
+from lorkit.decompose.data.graphs.labels import encode_labels
 from lorkit.decompose.errors import DataError, UsageError
 from lorkit.decompose.events import Event, Notice
 from lorkit.export.serving.scores import Score
@@ -73,6 +74,27 @@ def test_a_wrong_label_is_refused(places: Places, name: str, label: object, said
     scorer.score(transactions(1))
     with pytest.raises(DataError, match=said):
         scorer.label(name, label)
+
+
+@pytest.mark.parametrize(
+    ("classes", "told"),
+    [
+        (("false", "true"), [True, "true", "True", " TRUE "]),
+        (("False", "True"), [True, "true", "True"]),
+        (("0", "1"), [1, 1.0, "1", "1.0", "1.00"]),
+        (("Yes", "yes"), ["yes"]),
+    ],
+)
+def test_labels_are_those_of_a_table(places: Places, classes: tuple[str, str], told: list[object]) -> None:
+    scorer, _ = open_scorer(open_store(places("s")))
+    scorer.classes = classes
+    rows = transactions(len(told))
+    scorer.score(rows)
+    for row, label in zip(rows, told, strict=True):
+        scorer.label(row["id"], label)
+    assert encode_labels(np.array([str(one) for one in told]), classes, where="")[0].tolist() == [1] * len(told)
+    found = scorer.store.transact(lambda ledger: ledger.rows([row["id"] for row in rows]))
+    assert [row.label for row in found.values()] == [1] * len(told)
 
 
 def test_time_that_runs_backwards_is_told_once(places: Places) -> None:

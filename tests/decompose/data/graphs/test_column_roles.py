@@ -122,6 +122,7 @@ def test_features_are_stated_where_a_column_of_numbers_is_left_out() -> None:
         (["ok", "ok", "scam"] * 100, ("ok", "scam")),
         (["yes", "yes", "no"] * 100, ("no", "yes")),
         ([True, False] * 150, ("false", "true")),
+        (["True", "true", "False", "FALSE", "false", "true"] * 50, ("false", "true")),
         ([0.0, 1.0, None] * 100, ("0", "1")),
         ([0, 1, -1] * 100, ("0", "1")),
         (["a", "b", "unknown"] * 100, ("a", "b")),

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from lorkit.decompose.data.graphs.labels import encode_labels
-from lorkit.decompose.errors import DataError
+from lorkit.decompose.errors import DataError, UsageError
 
 CLASSES = ("honest", "fraud")
 
@@ -29,6 +29,11 @@ CLASSES = ("honest", "fraud")
         (np.array([-1, 1, -1]), ("-1", "1"), [0, 1, 0], ("-1", "1")),
         (np.array(["None", "theft"]), ("None", "theft"), [0, 1], ("None", "theft")),
         (np.array([1.0, 2.0]), ("1.0", "2.0"), [0, 1], ("1.0", "2.0")),
+        (np.array(["True", "true", "FALSE", "false "]), None, [1, 1, 0, 0], ("false", "true")),
+        (np.array([True, False]), None, [1, 0], ("false", "true")),
+        (np.array(["true", "False", "TRUE"]), ("False", "True"), [1, 0, 1], ("False", "True")),
+        (np.array(["TRUE", "false"]), CLASSES, [1, 0], CLASSES),
+        (np.array(["Yes", "yes", "No"]), None, [1, 2, 0], ("No", "Yes", "yes")),
     ],
 )
 def test_labels_index_their_classes(
@@ -46,6 +51,10 @@ def test_what_counts_as_no_label_is_told() -> None:
         "g: 3 nodes without a label",
         "g: labels that are none of honest, fraud count as no label: '2' (2)",
     )
+    assert encode_labels(np.array(["fraud", "True", "true"]), CLASSES, where="g")[2] == (
+        "g: 2 nodes without a label",
+        "g: labels that are none of honest, fraud count as no label: 'true' (2)",
+    )
 
 
 def test_stated_classes_that_no_label_has_are_refused() -> None:
@@ -53,3 +62,9 @@ def test_stated_classes_that_no_label_has_are_refused() -> None:
         encode_labels(np.array(["good", "bad"]), CLASSES, where="g")
     with pytest.raises(DataError, match="the labels are 5"):
         encode_labels(np.array([5, 5]), CLASSES, where="g")
+
+
+@pytest.mark.parametrize("stated", [("True", "true"), ("1", "0", "1.0")])
+def test_classes_that_are_the_same_label_are_refused(stated: tuple[str, ...]) -> None:
+    with pytest.raises(UsageError, match=rf"the classes {stated[0]} and {stated[-1]} are the same label"):
+        encode_labels(np.array(["true"]), stated, where="g")
