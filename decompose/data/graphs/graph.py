@@ -136,30 +136,6 @@ def build_edges(
     return Edges(neighbours), _about_edges(where, int(loop.sum()), duplicates, neighbours.nnz)
 
 
-def edges_of_matrix(matrix: Any, nodes: int, *, where: str) -> tuple[Edges, tuple[str, ...]]:
-    """Return the relation of an adjacency matrix, in which row u holds the nodes to which u has an edge.
-
-    Args:
-        matrix: (N, N), sparse, or dense with a zero where there is no edge; weights are not used.
-        nodes: Number of nodes.
-        where: File and relation, for messages.
-
-    Raises:
-        DataError: It is no matrix of numbers of that size.
-    """
-    if getattr(matrix, "shape", None) != (nodes, nodes):
-        raise DataError(
-            f"{where}: a matrix of shape {getattr(matrix, 'shape', type(matrix).__name__)}",
-            required=f"({nodes}, {nodes}), a row and a column for each node",
-            fix="repair the file",
-        )
-    if matrix.dtype.kind not in "uifb":
-        raise DataError(f"{where}: a matrix of type {matrix.dtype}", required="numbers", fix="save it as numbers")
-    stored = csr_array(matrix).tocoo()
-    used = stored.data != 0
-    return build_edges(stored.row[used], stored.col[used], nodes, where=where)
-
-
 def build_keys(values: Sequence[str | None], *, where: str) -> tuple[Keys, tuple[str, ...]]:
     """Return the relation of a shared key from the text of each node, and a notice if no two nodes share one.
 

@@ -14,14 +14,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from scipy.io import loadmat
-from scipy.sparse import issparse
+from scipy.sparse import csr_array, issparse
 
 from lorkit.decompose.artifacts.arrays import Ints
 from lorkit.decompose.config import GraphSource
-from lorkit.decompose.data.graphs.graph import UNLABELLED, Graph, Relation, edges_of_matrix
+from lorkit.decompose.data.graphs.graph import UNLABELLED, Edges, Graph, Relation, build_edges
 from lorkit.decompose.data.graphs.labels import encode_labels
 from lorkit.decompose.data.graphs.npz import UNION, as_features, choose, numbered, refuse_columns
-from lorkit.decompose.errors import DataError, first_line
+from lorkit.decompose.errors import DataError, first_line, plural
 
 MOST_VALUES = 2**30
 """Values of a sparse variable that is read as a dense one."""
@@ -75,6 +75,38 @@ def read(path: Path, source: GraphSource) -> Graph:
         synthetic=source.simulated,
         notices=(*notices, *about),
     )
+
+
+def edges_of_matrix(matrix: Any, nodes: int, *, where: str) -> tuple[Edges, tuple[str, ...]]:
+    """Return the relation of an adjacency matrix, in which row u holds the nodes to which u has an edge.
+
+    Args:
+        matrix: (N, N), sparse, or dense with a zero where there is no edge; finite weights, which are not used.
+        nodes: Number of nodes.
+        where: File and relation, for messages.
+
+    Raises:
+        DataError: It is no matrix of finite numbers of that size.
+    """
+    if getattr(matrix, "shape", None) != (nodes, nodes):
+        raise DataError(
+            f"{where}: a matrix of shape {getattr(matrix, 'shape', type(matrix).__name__)}",
+            required=f"({nodes}, {nodes}), a row and a column for each node",
+            fix="repair the file",
+        )
+    if matrix.dtype.kind not in "uifb":
+        raise DataError(f"{where}: a matrix of type {matrix.dtype}", required="numbers", fix="save it as numbers")
+    stored = csr_array(matrix).tocoo()
+    unclear = np.flatnonzero(~np.isfinite(stored.data))
+    if len(unclear):
+        raise DataError(
+            f"{where}: the weight of the edge from node {stored.row[unclear[0]]} to {stored.col[unclear[0]]} is"
+            f" {stored.data[unclear[0]]}; {plural(len(unclear), 'such weight')} in all",
+            required="finite weights, 0 where there is no edge",
+            fix="remove these edges, or give them a weight",
+        )
+    used = stored.data != 0
+    return build_edges(stored.row[used], stored.col[used], nodes, where=where)
 
 
 def _load(path: Path) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.sparse import csr_array
 
-from lorkit.decompose.data.graphs.graph import Edges, Graph, Keys, build_edges, build_keys, edges_of_matrix, relation_of
+from lorkit.decompose.data.graphs.graph import Edges, Graph, Keys, build_edges, build_keys, relation_of
 from lorkit.decompose.errors import DataError, UsageError
 
 NODES = 4
@@ -58,15 +58,6 @@ def test_edges_equal_a_set_of_pairs(pairs: list[tuple[int, int]], undirected: bo
     edges, _ = build_edges(source, target, 6, where="g", undirected=undirected)
     expected = {(v, u) for u, v in pairs if u != v} | ({(u, v) for u, v in pairs if u != v} if undirected else set())
     assert {(int(v), int(u)) for v, u in zip(*np.nonzero(edges.neighbours.toarray()), strict=True)} == expected
-
-
-def test_a_matrix_holds_edges_from_row_to_column() -> None:
-    matrix = csr_array(([2.5, 0.0, 1.0], ([0, 1, 2], [3, 2, 2])), shape=(4, 4))
-    edges, notices = edges_of_matrix(matrix, NODES, where="g")
-    assert list(zip(*np.nonzero(edges.neighbours.toarray()), strict=True)) == [(3, 0)]
-    assert notices == ("g: 1 self-loop removed",)
-    with pytest.raises(DataError, match=r"\(4, 4\).*required: \(5, 5\)"):
-        edges_of_matrix(matrix, 5, where="g")
 
 
 def test_a_relation_without_edges_is_told() -> None:

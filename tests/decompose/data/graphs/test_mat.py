@@ -8,11 +8,12 @@ from typing import Any
 import numpy as np
 import pytest
 from scipy.io import savemat
-from scipy.sparse import csc_matrix
+from scipy.sparse import csc_matrix, csr_array
 
 from lorkit.decompose.config import GraphSource
 from lorkit.decompose.data.graphs import mat
 from lorkit.decompose.data.graphs.graph import Edges, Graph
+from lorkit.decompose.data.graphs.mat import edges_of_matrix
 from lorkit.decompose.errors import DataError, UsageError
 
 FEATURES = np.array([[0.5, -1], [0, 2], [3, 0]])
@@ -44,6 +45,27 @@ def test_any_subset_of_the_relations(tmp_path: Path, features: Any) -> None:
     assert (graph.labels_N.tolist(), graph.classes) == ([0, 1, 0], ("real", "spam"))
     where = f"{tmp_path}/YelpChi.mat, relation"
     assert graph.notices == (f"{where} 'rur': 1 self-loop removed", f"{where} 'rsr': no edges")
+
+
+def test_a_matrix_holds_edges_from_row_to_column() -> None:
+    matrix = csr_array(([2.5, 0.0, 1.0], ([0, 1, 2], [3, 2, 2])), shape=(4, 4))
+    edges, notices = edges_of_matrix(matrix, 4, where="g")
+    assert list(zip(*np.nonzero(edges.neighbours.toarray()), strict=True)) == [(3, 0)]
+    assert notices == ("g: 1 self-loop removed",)
+    with pytest.raises(DataError, match=r"\(4, 4\).*required: \(5, 5\)"):
+        edges_of_matrix(matrix, 5, where="g")
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("form", [csc_matrix, csr_array, np.asarray])
+def test_weights_that_may_be_edges_or_none_are_refused(form: Any, value: float) -> None:
+    dense = np.zeros((4, 4))
+    dense[0, 1] = dense[3, 3] = 1
+    assert edges_of_matrix(form(dense), 4, where="g")[0].neighbours.nnz == 1
+    dense[2, 1] = dense[2, 3] = value
+    said = rf"g: the weight of the edge from node 2 to [13] is {value}; 2 such weights in all; required: finite"
+    with pytest.raises(DataError, match=said):
+        edges_of_matrix(form(dense), 4, where="g")
 
 
 def test_the_union_is_read_where_stated_or_alone(tmp_path: Path) -> None:
