@@ -87,6 +87,27 @@ def test_a_script_from_the_data_would_not_run(browser: Any, document: dict[str, 
     assert any("Content Security Policy" in line for line in reader.said)
 
 
+def test_tables_that_are_cut_say_so_and_can_be_moved(browser: Any, full_report: Path) -> None:
+    reader = Reader(browser, full_report / "report.html")
+    for width in (1100, 700):
+        reader.page.set_viewport_size({"width": width, "height": 900})
+        frames = reader.page.locator(".scroll")
+        cut = [one for one in frames.all() if one.evaluate("node => node.scrollWidth > node.clientWidth")]
+        assert cut or width == 1100, "one is wider than a narrow window"
+        for one in cut:
+            # where a table goes on there is a shadow, which moves away with its end
+            assert "local" in one.evaluate("node => getComputedStyle(node).backgroundAttachment")
+            one.evaluate("node => node.scrollTo({left: 1e6, behavior: 'instant'})")
+            edges = one.evaluate("""node => [node.querySelector('thead tr').lastElementChild, node].map(
+                one => one.getBoundingClientRect().right)""")
+            assert edges[0] <= edges[1]
+        inside = "node => node.getBoundingClientRect().right <= innerWidth || node.closest('.scroll') !== null"
+        assert all(table.evaluate(inside) for table in reader.page.locator("table").all())
+        costs = reader.page.get_by_role("region", name="Table of costs and accuracies")
+        assert width < 1100 or costs.evaluate("node => node.scrollWidth <= node.clientWidth")
+    reader.page.close()
+
+
 def test_a_click_on_a_mark_leads_to_its_export(reader: Reader) -> None:
     mark = reader.page.locator("a.mark").last
     target = str(mark.get_attribute("href"))
