@@ -34,7 +34,9 @@ class TrainConfig(Section):
     `min_steps` lengthens the epochs of little data until the training has this number of optimiser steps; schedule,
     warm-up, validation and checkpoints still follow epochs. `accumulate` splits a batch into micro-batches, `ema`
     validates and saves averaged weights, `balancer` combines the regions' gradients on shared weights, `log_conflict`
-    is the interval in epochs at which their cosines are measured.
+    is the interval in epochs at which their cosines are measured. `layer_decay` multiplies the rate of the backbone's
+    last stage once, of its first stage and stem four times; `freeze_epochs` trains the rest alone in the first epochs.
+    Both are for networks that start from trained weights, and pre-training uses neither.
     """
 
     epochs: Count = 20
@@ -47,6 +49,8 @@ class TrainConfig(Section):
     weight_decay: NonNegative = 0.05
     schedule: Literal["cosine", "constant"] = "cosine"
     warmup_epochs: NonNegative = 1.0
+    layer_decay: Annotated[float, Field(gt=0, le=1)] | None = None
+    freeze_epochs: Annotated[int, Field(ge=0)] = 0
     clip_norm: Positive | None = None
     accumulate: Count = 1
     ema: Annotated[float, Field(gt=0, lt=1)] | None = None
@@ -67,6 +71,8 @@ class TrainConfig(Section):
     def _fitting(self) -> TrainConfig:
         if self.batch_size < 2 * self.accumulate:
             raise ValueError(f"train.batch_size {2 * self.accumulate} or more for train.accumulate {self.accumulate}")
+        if self.freeze_epochs > self.epochs:
+            raise ValueError(f"train.freeze_epochs up to train.epochs ({self.epochs}), not {self.freeze_epochs}")
         if self.compile and self.checkpointing:
             raise ValueError("train.compile or train.checkpointing, not both")
         return self

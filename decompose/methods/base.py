@@ -16,6 +16,7 @@ from lorkit.decompose.config.training import Balancer
 from lorkit.decompose.data.batches.loader import Batch
 from lorkit.decompose.data.prepared import PreparedRegion
 from lorkit.decompose.events import GateFigures
+from lorkit.decompose.experts.insertion import factor_parameters
 from lorkit.decompose.models.foundation.model import Foundation
 from lorkit.decompose.models.ownership import owner_of
 from lorkit.decompose.models.region_features import idle_parameters
@@ -116,6 +117,19 @@ class TrainingModule(nn.Module):
             {"params": [p for p in trainable if p.dim() > 1], "weight_decay": train.weight_decay},
             {"params": [p for p in trainable if p.dim() <= 1], "weight_decay": 0.0},
         ]
+
+    def backbone_parameters(self) -> dict[str, nn.Parameter]:
+        """Return the trainable parameters of the backbone without factors of experts, by their names in it.
+
+        These are fine-tuned if the network starts from trained weights: layers and norms, those of regions too.
+        """
+        backbone = self.live.backbone
+        factors = {id(value) for value in factor_parameters(backbone)}
+        return {
+            name: value
+            for name, value in backbone.named_parameters()
+            if value.requires_grad and id(value) not in factors
+        }
 
     def region_parameters(self) -> dict[str, list[nn.Parameter]]:
         """Return the trainable parameters of single regions, by region: factors, norms and heads."""

@@ -18,6 +18,7 @@ from lorkit.decompose.tasks import get_task
 from lorkit.decompose.training.feature_cache import PlannedFeatures, features_directory, plan_features
 from lorkit.decompose.training.foundation.pretraining import with_all_heads
 from lorkit.decompose.training.gradient_check import check_batches
+from lorkit.decompose.training.loop.fine_tuning import check_fine_tuning
 
 
 @dataclass(frozen=True)
@@ -75,7 +76,9 @@ def build_first_phase(
 
 def _built(config: Config, step: Method, members: RegionSet, known: Foundation | None) -> BuiltModule:
     torch.manual_seed(config.seed)
-    return BuiltModule(step.build(config, members, known), torch.get_rng_state())
+    built = BuiltModule(step.build(config, members, known), torch.get_rng_state())
+    check_fine_tuning(built.module, config.train)
+    return built
 
 
 def steps_of(method: Method) -> Sequence[Method]:

@@ -27,6 +27,7 @@ from lorkit.decompose.training.first_phase import check_feature_cache, steps_of
 from lorkit.decompose.training.foundation.pretraining import foundation_regions, foundation_settings, with_all_heads
 from lorkit.decompose.training.foundation.resolving import foundation_from_teacher, match_weights, new_foundation
 from lorkit.decompose.training.gradient_check import GradientCheck, check_batches, check_gradient_paths, phase_sampler
+from lorkit.decompose.training.loop.fine_tuning import check_fine_tuning
 
 
 class NetworkCost(TypedDict):
@@ -116,6 +117,7 @@ def plan_training(
     phases = method.phases(regions)
     foundation = None if method.without_foundation else untrained_foundation(config, regions, teacher)
     module = method.build(config, phases[0], foundation)
+    check_fine_tuning(module, config.train)
     rehearsal = None
     if foundation is not None and isinstance(module, ReprogrammingModule):
         check_batches(config.train, module, phases, counts)

@@ -119,6 +119,17 @@ def _joined(pair: tuple[torch.Tensor, ...]) -> torch.Tensor:
     return torch.cat([torch.nn.functional.pad(one, (0, width - one.shape[1]), value=-1) for one in flat])
 
 
+def train_on_two_ranks(tmp_path: Path) -> Path:
+    script = tmp_path / "script.py"
+    script.write_text(SCRIPT, encoding="utf-8")
+    command = [sys.executable, str(script), str(tmp_path / "decompose.yaml"), str(tmp_path / "runs")]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr[-3000:]
+    runs = [path for path in (tmp_path / "runs").iterdir() if not path.name.startswith(".")]
+    assert len(runs) == 1
+    return runs[0]
+
+
 # the decorrelation of mola-router and hard-router compares the samples of a micro-batch on all ranks
 @pytest.mark.parametrize(
     ("method", "pieces", "student"),
@@ -135,16 +146,27 @@ def test_two_ranks_are_one_process_on_their_joined_batches(
     tmp_path: Path, method: str, pieces: int, student: str
 ) -> None:
     config = write(tmp_path, method, pieces, student)
-    script = tmp_path / "script.py"
-    script.write_text(SCRIPT, encoding="utf-8")
-    command = [sys.executable, str(script), str(tmp_path / "decompose.yaml"), str(tmp_path / "runs")]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=300, cwd=tmp_path)
-    assert done.returncode == 0, done.stderr[-3000:]
-    runs = [path for path in (tmp_path / "runs").iterdir() if not path.name.startswith(".")]
-    assert len(runs) == 1
-    expected, absent = reference(config, runs[0])
+    run = train_on_two_ranks(tmp_path)
+    expected, absent = reference(config, run)
     assert absent > 0
-    trained = load_tensors(runs[0] / "model.safetensors")
+    trained = load_tensors(run / "model.safetensors")
     assert trained.keys() == expected.keys()
     for name, tensor in trained.items():
         torch.testing.assert_close(tensor, expected[name], rtol=1e-4, atol=ROUNDING[student], msg=name)
+
+
+def test_two_ranks_leave_a_frozen_backbone_alone(tmp_path: Path) -> None:
+    """DDP waits for gradients of all weights that it saw at its start, and gets them from frozen ones too."""
+    write(tmp_path, "lorkd", 2, "vit_tiny")
+    file = tmp_path / "decompose.yaml"
+    file.write_text(file.read_text(encoding="utf-8").replace("{epochs: 1,", "{epochs: 1, freeze_epochs: 1,"))
+    trained = load_tensors(train_on_two_ranks(tmp_path) / "model.safetensors")
+    config = load_config(file)
+    torch.manual_seed(config.seed)
+    regions = RegionSet(one.region for one in read_regions(config).values())
+    start = get_method("lorkd").network(config, regions).state_dict()
+    assert trained.keys() == start.keys()
+    moved = {name for name, value in start.items() if not torch.equal(trained[name], value)}
+    assert not {name for name in moved if name.startswith("backbone.") and ".up." not in name and ".down." not in name}
+    assert {name for name in start if name.startswith("heads.")} < moved
+    assert any(".up." in name for name in moved)

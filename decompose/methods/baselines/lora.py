@@ -36,6 +36,10 @@ class LoraModule(TrainingModule):
                 module.eval()
         return self
 
+    def backbone_parameters(self) -> dict[str, nn.Parameter]:
+        """Return none: the backbone is frozen, and its factors are new."""
+        return {}
+
     def finished(self) -> RegionalModel:
         """Return the network with its factors merged: original classes and keys."""
         live = super().finished()
@@ -53,9 +57,14 @@ class Lora(FineTuned):
         return LoraModule(live, config.train, config.lora)
 
     def notices(self, config: Config) -> list[str]:
-        """Raise MissingRuntimeError before training if peft is not installed."""
+        """Return which settings have no effect; raise MissingRuntimeError before training if peft is not installed."""
         _peft()
-        return []
+        stated = {"layer_decay": config.train.layer_decay, "freeze_epochs": config.train.freeze_epochs}
+        return [
+            f"train.{key} has no effect on method {self.name}: its backbone is always frozen"
+            for key, value in stated.items()
+            if value
+        ]
 
 
 def _peft() -> Any:

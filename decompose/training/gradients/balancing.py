@@ -188,10 +188,11 @@ def balancer_settings(name: str) -> dict[str, str | float]:
 
 
 def build_backward(module: TrainingModule, fabric: Fabric) -> Backward:
-    """Return the implementation for a module's balancer."""
-    if module.balancer == "sum" or len(module.live.regions.names) == 1:
+    """Return the implementation for a module's balancer; without trainable shared weights there is no conflict."""
+    shared = shared_parameters(module)
+    if module.balancer == "sum" or len(module.live.regions.names) == 1 or not shared:
         return SumBackward(fabric)
-    return BalancedBackward(fabric, module.balancer, shared_parameters(module))
+    return BalancedBackward(fabric, module.balancer, shared)
 
 
 def shared_parameters(module: TrainingModule) -> list[nn.Parameter]:

@@ -167,7 +167,7 @@ class _Trainer:
         """Train one epoch and validate it."""
         began = time.perf_counter()
         meter = LossMeter()
-        self.optimizer_step.wrapped.train()
+        self.optimizer_step.start_epoch(epoch)
         pending: PendingLosses | None = None
         # losses are read one step late, so that a GPU has the next step queued while the host waits
         for step, batch in enumerate(self._batches(epoch)):
@@ -265,6 +265,7 @@ class _Trainer:
     def _conflict_due(self, epoch: int) -> bool:
         every = self.settings.log_conflict
         due = bool(every) and (epoch + 1) % every == 0 and len(self.phase.regions.names) > 1
+        due = due and not self.optimizer_step.freezing.active  # frozen weights have no gradients that could conflict
         return due and self.fabric.is_global_zero
 
     def _conflict(self) -> float | None:

@@ -24,6 +24,7 @@ from lorkit.decompose.training.gradients.balancing import build_backward
 from lorkit.decompose.training.loop.checkpoints import StepState
 from lorkit.decompose.training.loop.compiling import loosen_
 from lorkit.decompose.training.loop.devices import memory_format, set_layout_
+from lorkit.decompose.training.loop.fine_tuning import BackboneFreezing, with_layer_rates
 from lorkit.decompose.training.loop.optimizer import average_of, build_optimizer, set_learning_rate
 
 if TYPE_CHECKING:
@@ -47,18 +48,28 @@ class OptimizerStep:
     ) -> None:
         self.module, self.settings, self.fabric = module, settings, fabric
         set_layout_(module)
-        optimizer = build_optimizer(module.parameter_groups(settings), settings)
+        groups = with_layer_rates(module.parameter_groups(settings), module, settings)
+        optimizer = build_optimizer(groups, settings)
         self.wrapped, self.optimizer = fabric.setup(module, optimizer)
         self.average = None if settings.ema is None else average_of(module, settings.ema)
         self._foundation, self.teacher = foundation, _frozen(foundation, fabric)
         self.cache: FeatureCache | None = None  # opened when the teacher's first output shows its shapes
         self.backward = build_backward(module, fabric)
         self._regional = module.region_parameters()
+        self.freezing = BackboneFreezing(module, settings, fabric.world_size)
 
     @property
     def evaluated_module(self) -> TrainingModule:
         """The weights that are validated and saved: the average, if there is one."""
         return self.module if self.average is None else cast(TrainingModule, self.average.module)
+
+    def start_epoch(self, epoch: int) -> None:
+        """Set the training mode of an epoch, with its backbone frozen or not."""
+        self.wrapped.train()
+        if self.freezing.start(epoch):
+            state = self.backward.state()
+            self.backward = build_backward(self.module, self.fabric)  # of the parameters that have gradients now
+            self.backward.restore(state)
 
     def step(self, batch: Batch, rate: float) -> Terms:
         """Train on a batch on the host; return its loss terms, whose sum is the mean over the batch.
@@ -77,6 +88,7 @@ class OptimizerStep:
         self.backward.finish()
         for value in self._unreached(batch):
             value.grad = None  # with zero, momentum and decay would change them
+        self.freezing.drop_gradients()
         if self.settings.clip_norm is not None:
             self.fabric.clip_gradients(self.module, self.optimizer, max_norm=self.settings.clip_norm)
         self.optimizer.step()
@@ -156,7 +168,8 @@ class OptimizerStep:
         return self.cache.row()
 
     def close(self) -> None:
-        """Release the cache."""
+        """Release the cache and the frozen weights."""
+        self.freezing.release()
         if self.cache is not None:
             self.cache.close()
 

@@ -58,3 +58,14 @@ def test_without_peft_lora_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -
     config, _ = make_foundation()
     with pytest.raises(MissingRuntimeError, match=r'pip install "lorkit\[peft\]"'):
         get_method("lora").notices(config)
+
+
+@peft_only
+def test_a_frozen_backbone_has_nothing_to_fine_tune() -> None:
+    config, foundation = make_foundation("train.layer_decay=0.5", "train.freeze_epochs=1")
+    method = get_method("lora")
+    assert [text.split(" has no effect")[0] for text in method.notices(config)] == [
+        "train.layer_decay",
+        "train.freeze_epochs",
+    ]
+    assert not method.build(config, ONE, foundation).backbone_parameters()

@@ -105,6 +105,8 @@ OPTIONS = (
     ("student.backbone=tiny", "train.checkpointing=true", "train.precision=bf16", "train.log_conflict=1"),
     ("student.backbone=tiny", "train.min_steps=8"),
     ("method=mola-grad", "train.ema=0.9"),
+    ("train.layer_decay=0.5", "train.freeze_epochs=1", "train.ema=0.9", "train.log_conflict=1"),
+    ("student.backbone=tiny", "train.freeze_epochs=1", "train.balancer=nash-mtl", "train.checkpointing=true"),
     ("method=mmoe",),
     ("method=hard-router",),
     ("method=mola-router", "mola.gates=stage", "mola.adapters=3", "train.accumulate=2"),
