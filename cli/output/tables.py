@@ -210,8 +210,9 @@ def plan(document: TrainingPlan) -> None:
         if network is not None
     ]
     table("networks", ("", "backbone", "parameters", "MACs"), networks)
-    if (foundation := document["foundation"]) is not None and (match := foundation.get("match")) is not None:
-        line(f"{foundation['weights']}: {match}")
+    for known in (document["foundation"], document["student"]):
+        if known is not None and known["match"] is not None:
+            line(f"{known['weights']}: {known['match']}")
     if (checked := document["rehearsal"]) is not None:
         _rehearsal(checked, words.case)
     if document["expert_layers"]:

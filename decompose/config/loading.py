@@ -16,6 +16,7 @@ from lorkit.decompose.artifacts import digest_json
 from lorkit.decompose.config.base import Section
 from lorkit.decompose.config.regions import RegionConfig
 from lorkit.decompose.config.schema import Config
+from lorkit.decompose.config.student import student_weights_digest
 from lorkit.decompose.errors import UsageError
 
 FILE_NAME = "decompose.yaml"
@@ -93,7 +94,8 @@ def to_yaml(config: Config) -> str:
 def config_digest(config: Config) -> str:
     """Return a digest of the settings without the paths of the data, whose content has its own digests.
 
-    A cache of fp32 features changes only the time; rounded features change the training.
+    The student's published weights count by their content. A cache of fp32 features changes only the time; rounded
+    features change the training.
     """
     settings = config.model_dump(mode="json")
     cache = settings.pop("cache")
@@ -102,6 +104,7 @@ def config_digest(config: Config) -> str:
     for region in settings["regions"].values():
         for key in _DATA_KEYS:
             region.pop(key)
+    settings["student"]["weights"] = student_weights_digest(config.student)
     return digest_json(settings)
 
 
@@ -169,9 +172,10 @@ def _resolved_paths(config: Config, base: Path) -> dict[str, Any]:
         resolved = {key: tuple(resolve_path(text, base) for text in texts) for key, texts in paths.items()}
         regions[name] = region.model_copy(update=resolved)
     update: dict[str, Any] = {"regions": regions}
-    if config.foundation.weights is not None:
-        weights = resolve_path(config.foundation.weights, base)
-        update["foundation"] = config.foundation.model_copy(update={"weights": weights})
+    for name in ("foundation", "student"):
+        section = getattr(config, name)
+        if section.weights is not None:
+            update[name] = section.model_copy(update={"weights": resolve_path(section.weights, base)})
     if config.cache.directory is not None:
         directory = resolve_path(config.cache.directory, base)
         update["cache"] = config.cache.model_copy(update={"directory": directory})

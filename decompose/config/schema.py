@@ -12,6 +12,7 @@ from lorkit.decompose.config.base import Count, Positive, Section, as_list, as_s
 from lorkit.decompose.config.foundation import FoundationConfig
 from lorkit.decompose.config.graphs import GraphConfig
 from lorkit.decompose.config.regions import RegionConfig
+from lorkit.decompose.config.student import StudentConfig
 from lorkit.decompose.config.training import TrainConfig
 from lorkit.decompose.regions import check_region_name
 
@@ -100,12 +101,6 @@ class SplitConfig(Section):
         if self.hops is not None and self.by != "neighbour":
             raise ValueError(f"split.by neighbour with split.hops, not {self.by}")
         return self
-
-
-class StudentConfig(Section):
-    """The deployable backbone that all experts share."""
-
-    backbone: str = "resnet18"
 
 
 class CacheConfig(Section):

@@ -77,6 +77,8 @@ class ExpertSource(Part):
     method: str
     foundation: str | None
     """Null if the run has none."""
+    student_weights: Digest | None = None
+    """Of the file of published weights that the student started from; null for fresh weights."""
     lorkit: str
 
 

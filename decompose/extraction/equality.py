@@ -127,24 +127,40 @@ def _require_close(name: str, found: Float32Array, expected: Float32Array) -> No
 
 
 def foreign_tensors(
-    live: nn.Module, network: nn.Module, region: str, regions: tuple[str, ...], common: nn.Module | None = None
+    live: nn.Module,
+    network: nn.Module,
+    region: str,
+    regions: tuple[str, ...],
+    common: nn.Module | None = None,
+    *,
+    same_start: bool = False,
 ) -> list[str]:
     """Return the tensors of a network that equal one of another region, and keys that name one.
 
     Tensors of one repeated value (a counter, a bias of zeros) identify no region and are ignored, as are tensors of
-    `common`, the common start of all regions, some of which were frozen.
+    `common`, the common start of all regions, some of which were frozen. With `same_start` all regions started from
+    the same published weights, so what the region's own part of the live model equals is its own too.
     """
     others = set(regions) - {region}
     shared = {digest for _, digest in _digests(common)} if common is not None else set()
-    theirs = {digest for key, digest in _digests(live) if owner_of(key, others) is not None} - shared
+    tensors = list(_digests(live))
+    if same_start:
+        shared |= {digest for key, digest in tensors if owner_of(key, {region}) is not None}
+    theirs = {digest for key, digest in tensors if owner_of(key, others) is not None} - shared
     return [key for key, digest in _digests(network) if digest in theirs or owner_of(key, others) is not None]
 
 
 def check_no_foreign_tensors(
-    live: nn.Module, network: nn.Module, region: str, regions: tuple[str, ...], common: nn.Module | None = None
+    live: nn.Module,
+    network: nn.Module,
+    region: str,
+    regions: tuple[str, ...],
+    common: nn.Module | None = None,
+    *,
+    same_start: bool = False,
 ) -> None:
     """Raise ParityError if a network has a tensor of another region."""
-    found = foreign_tensors(live, network, region, regions, common)
+    found = foreign_tensors(live, network, region, regions, common, same_start=same_start)
     if found:
         raise ParityError(
             f"the network of region '{region}' holds {plural(len(found), 'tensor')} of other regions, "

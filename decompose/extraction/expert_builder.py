@@ -90,7 +90,8 @@ class ExpertBuilder:
         """
         network = self.networks.expert(region)
         common = self.networks.foundation_model.model.backbone if deploys_foundation(self.run.config) else None
-        check_no_foreign_tensors(self.networks.live, network, region, self.run.regions.names, common)
+        published, names = self.run.config.student.weights is not None, self.run.regions.names
+        check_no_foreign_tensors(self.networks.live, network, region, names, common, same_start=published)
         val = self.data.part(region, "val")
         logits = predict_logits(network, val)
         equality = check_equality(self.networks.live, network, val, logits, self._decide(val, logits))

@@ -14,5 +14,6 @@ def source_of(run: Run) -> ExpertSource:
         run_manifest=run.manifest.digest,
         method=run.config.method,
         foundation=run.config.foundation.backbone if run.has_foundation else None,
+        student_weights=run.manifest.extra.get("student", {}).get("weights"),
         lorkit=__version__,
     )

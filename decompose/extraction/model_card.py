@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import yaml
 
-from lorkit.decompose.documents.expert import ExpertInfo, Reduction
+from lorkit.decompose.documents.expert import ExpertInfo, ExpertSource, Reduction
 from lorkit.decompose.documents.network import MeasuredCheck
 from lorkit.decompose.documents.scores import MultilabelScores, NodeScores, SegmentationScores
 from lorkit.decompose.errors import plural
@@ -83,9 +83,15 @@ def _title(info: ExpertInfo) -> str:
         f"# Expert for {info.region}{mark}\n\n"
         f"{_network(info)} that {_does(info)}"
         f"{' (' + info.modality + ')' if info.modality else ''}. Extracted from run `{source.run}`"
-        f" (method {source.method}, {taught})"
+        f" (method {source.method}, {taught}{from_published_weights(source)})"
         f" as {_kind(info)}: {info.parameters:,} parameters, {info.macs:,} multiply-accumulates per {info.words.case}."
     )
+
+
+def from_published_weights(source: ExpertSource) -> str:
+    """Return which published weights the student started from, to end a list; empty for fresh ones."""
+    digest = source.student_weights
+    return f", student from published weights of SHA-256 `{digest}`" if digest else ""
 
 
 def _kind(info: ExpertInfo) -> str:

@@ -16,7 +16,7 @@ from lorkit.decompose.data.samples.pseudonyms import Pseudonyms
 from lorkit.decompose.errors import UsageError
 from lorkit.decompose.events import Listener, Notice
 from lorkit.decompose.lifecycle.new_region_model import AddedRegion, merge_region, single_region_model
-from lorkit.decompose.lifecycle.provenance import origin_record, with_heads, with_known_head
+from lorkit.decompose.lifecycle.provenance import origin_record, student_of, with_heads, with_known_head
 from lorkit.decompose.lifecycle.settings import config_with_region, only_region
 from lorkit.decompose.methods import get_method
 from lorkit.decompose.models.backbones.unets import UNETS
@@ -99,7 +99,10 @@ class _Addition(TrainableRun):
             rows=[*self.run.metrics, *end.history],
             synthetic=self.run.manifest.synthetic or self.regions.synthetic,
             inputs=self.inputs,
-            extra={"origin": origin_record(self.run.manifest, "add-region", region=region.name)},
+            extra={
+                "origin": origin_record(self.run.manifest, "add-region", region=region.name),
+                **student_of(self.run.manifest),
+            },
             checkpoints=work.checkpoints,
             curves=work.curves,
         )

@@ -87,7 +87,8 @@ def _with_expert_network(config: Config, expert: LoadedExpert, notices: list[str
         image["size"] = tuple(info.image.size)
     backbone = info.backbone
     weights = {"backbone": backbone, "weights": str((expert.path / WEIGHTS).resolve()), "key_map": None, "image": None}
-    for section, values in (("image", image), ("student", {"backbone": backbone}), ("foundation", weights)):
+    own = {"backbone": backbone, "weights": None, "key_map": None}
+    for section, values in (("image", image), ("student", own), ("foundation", weights)):
         stated = getattr(config, section)
         for key, value in values.items():
             if is_stated(stated, key) and getattr(stated, key) != value:
@@ -95,7 +96,7 @@ def _with_expert_network(config: Config, expert: LoadedExpert, notices: list[str
     resolved = config.model_copy(
         update={
             "image": config.image.model_copy(update=image),
-            "student": config.student.model_copy(update={"backbone": backbone}),
+            "student": config.student.model_copy(update=own),
             "foundation": config.foundation.model_copy(update={**weights, "regions": "all"}),
         }
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -21,6 +22,11 @@ def origin_record(manifest: Manifest, change: str, **more: str) -> dict[str, str
     Names of runs are not stored, since they may contain the name of a removed region.
     """
     return {"kind": manifest.kind, "sha256": manifest.digest, "change": change, **more}
+
+
+def student_of(manifest: Manifest) -> dict[str, Any]:
+    """Return what a run's manifest says of the published weights of its student, for a run made from it."""
+    return {key: manifest.extra[key] for key in ("student",) if key in manifest.extra}
 
 
 def with_heads(source: Foundation, regions: RegionSet, others: Iterable[Foundation] = ()) -> Foundation:

@@ -13,16 +13,9 @@ from lorkit.decompose.errors import plural
 from lorkit.decompose.experts import add_experts_, factor_parameters
 from lorkit.decompose.experts.insertion import Select
 from lorkit.decompose.experts.shared_norms import LEAST_VALUES, scarce_norms
-from lorkit.decompose.models.backbones.registry import build_backbone
+from lorkit.decompose.methods.student import fresh_student, student_backbone
 from lorkit.decompose.models.regional import RegionalModel
 from lorkit.decompose.regions import RegionSet
-from lorkit.decompose.tasks import dense_outputs
-
-
-def student_backbone(config: Config, regions: RegionSet) -> nn.Module:
-    """Build the student's backbone for all regions, with fresh weights and without experts."""
-    image, dense = config.image, dense_outputs(regions)
-    return build_backbone(config.student.backbone, channels=image.channels, image_size=image.size, dense=dense)
 
 
 def student_with_experts(config: Config, regions: RegionSet, settings: TrainedExpertsConfig) -> RegionalModel:
@@ -57,7 +50,7 @@ def shared_norms(
     if settings.norm == "shared" or settings.shared_norms is not None:
         return settings.shared_norms
     with torch.device("meta"):  # shapes are enough, and no random number is drawn
-        backbone = student_backbone(config, regions)
+        backbone = fresh_student(config, regions)
     return tuple(scarce_norms(backbone, (config.image.channels, *config.image.size), samples))
 
 

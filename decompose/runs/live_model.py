@@ -12,6 +12,7 @@ from lorkit.decompose.artifacts import load_tensors, read_json, save_tensors
 from lorkit.decompose.config import Config, load_config
 from lorkit.decompose.errors import ArtifactError, UsageError
 from lorkit.decompose.methods import get_method
+from lorkit.decompose.methods.student import with_fresh_student
 from lorkit.decompose.models.backbones.gated_encoders import parse_gated
 from lorkit.decompose.models.backbones.unets import UNETS
 from lorkit.decompose.models.foundation.model import load_strict
@@ -30,7 +31,7 @@ def build_model(config: Config, regions: RegionSet) -> RegionalModel | SeparateM
     Raises:
         UsageError: The method is unknown, or the backbone cannot have experts.
     """
-    method = get_method(config.method)
+    method, config = get_method(config.method), with_fresh_student(config)
     if method.separate:
         return SeparateModels({one.name: method.network(config, RegionSet([one])) for one in regions}, regions)
     return method.network(config, regions)

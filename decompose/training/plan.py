@@ -14,6 +14,7 @@ from lorkit.decompose.data import Splits
 from lorkit.decompose.experts.forecast import estimate_costs, mean_overhead
 from lorkit.decompose.methods import Method
 from lorkit.decompose.methods.reprogramming.base import ReprogrammingModule
+from lorkit.decompose.methods.student import match_student_weights
 from lorkit.decompose.models.backbones.registry import build_backbone
 from lorkit.decompose.models.cost import count_macs, count_parameters, training_macs
 from lorkit.decompose.models.foundation.model import Foundation
@@ -38,17 +39,17 @@ class NetworkCost(TypedDict):
 
 
 class PlannedStudent(NetworkCost):
-    """The student's backbone and its cost."""
+    """A backbone, its cost, the file of its published weights, and how they fit; null without any."""
 
     backbone: str
+    weights: str | None
+    match: str | None
 
 
 class PlannedFoundation(PlannedStudent):
     """The foundation and its pre-training."""
 
     input: list[int]
-    weights: str | None
-    match: str | None
     epochs: int
     steps: int
 
@@ -136,7 +137,7 @@ def plan_training(
         "input": [image.channels, *image.size],
         "regions": sizes,
         "foundation": None if foundation is None else _foundation(config, regions, counts, foundation, teacher),
-        "student": {"backbone": deployed_backbone(config), **_student_cost(config, regions)},
+        "student": _student(config, method, regions),
         "phases": [
             {"regions": list(phase.names), "epochs": config.train.epochs, "steps": _steps(config.train, phase, counts)}
             for phase in phases
@@ -169,6 +170,16 @@ def _foundation(
         "match": None if teacher is not None else match_weights(config, regions),
         "epochs": theirs.epochs if pretraining else 0,
         "steps": _steps(theirs, foundation_regions(config, regions), counts) if pretraining else 0,
+    }
+
+
+def _student(config: Config, method: Method, regions: RegionSet) -> PlannedStudent:
+    match = match_student_weights(config, method, regions)
+    return {
+        "backbone": deployed_backbone(config),
+        **_student_cost(config, regions),
+        "weights": None if match is None else config.student.weights,
+        "match": match,
     }
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Unpack
 
@@ -18,6 +19,7 @@ from lorkit.decompose.data.samples.pseudonyms import RUNS, Pseudonyms
 from lorkit.decompose.data.splits import regions_of_same_images
 from lorkit.decompose.events import Listener, Notice, ignore
 from lorkit.decompose.methods import Method, get_method
+from lorkit.decompose.methods.student import resolve_student, student_record
 from lorkit.decompose.models.backbones.registry import build_backbone
 from lorkit.decompose.models.foundation.model import Foundation
 from lorkit.decompose.models.foundation.teacher import Teacher, TeacherBackbone
@@ -75,6 +77,11 @@ class _Decomposition(TrainableRun):
     start: Start | None = None
     teacher: Teacher | None = None
 
+    @cached_property
+    def student(self) -> dict[str, Any]:
+        """The source of the student's weights, as the manifest has it."""
+        return student_record(self.config, self.method, self.regions)
+
     def plan(self, foundations: Path) -> TrainingPlan:
         """Describe the training."""
         return plan_training(self.config, self.method, self.regions, self.splits, foundations, self.teacher)
@@ -91,6 +98,7 @@ class _Decomposition(TrainableRun):
     def begin(self, foundations: Path) -> Training:
         """Build and check teacher and student once, before they are trained."""
         notices = self.method.notices(self.config)
+        notices += [f"{self.config.student.weights}: {known['report']}" for known in self.student.values()]
         opened, built = None, {}
         counts = {name: len(self.splits.parts(name)["train"]) for name in self.regions.names}
         if self.method.without_foundation:
@@ -118,7 +126,7 @@ class _Decomposition(TrainableRun):
         return run
 
     def _content(self, trained: Trained, foundation: Foundation | None, work: WorkDirectory) -> RunContent:
-        origin = {"origin": self.start.origin} if self.start is not None else {}
+        origin = ({"origin": self.start.origin} if self.start is not None else {}) | self.student
         return RunContent(
             config=self.config,
             regions=self.regions,
@@ -225,7 +233,7 @@ def _read(
 
 def _known_networks(config: Config, start: Start | None, teacher: Teacher | None, *, dense: bool = False) -> Config:
     """Return the configuration with its foundation resolved; raise an error for a network that cannot be built."""
-    config = resolve_foundation(config, teacher) if start is None else config
+    config = resolve_foundation(resolve_student(config), teacher) if start is None else config
     if teacher is not None:
         TeacherBackbone(teacher)  # raises for invalid outputs
     named = [(config.foundation.backbone, config.foundation_image)] if teacher is None else []

@@ -35,6 +35,7 @@ from lorkit.decompose.evaluation.comparison.results import ComparisonDocument, E
 from lorkit.decompose.events import Listener, Notice, ignore
 from lorkit.decompose.methods import get_method, needs_foundation
 from lorkit.decompose.methods.graphs.base import FittedBaseline
+from lorkit.decompose.methods.student import resolve_student
 from lorkit.decompose.models.foundation.model import Foundation
 from lorkit.decompose.models.foundation.teacher import Teacher
 from lorkit.decompose.regions import RegionSet
@@ -107,6 +108,7 @@ def compare(
     """
     config, graphs = config.model_copy(update={"method": SHARED}), of_graphs(config)
     if not graphs:  # of graphs once their data are read
+        config = resolve_student(config)
         for method in (methods or OF_IMAGES) if teacher is not None else ():
             resolve_foundation(config.model_copy(update={"method": method}), teacher)  # raises if it is unsuitable
         config = resolve_foundation(config, teacher)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from lorkit.decompose.config import Config
 from lorkit.decompose.methods.base import Method, TrainingModule
-from lorkit.decompose.methods.expert_student import student_backbone
+from lorkit.decompose.methods.student import student_backbone
 from lorkit.decompose.models.backbones.gated_encoders import Encoders, gated_name
 from lorkit.decompose.models.foundation.model import Foundation
 from lorkit.decompose.models.mmoe import MmoeModel

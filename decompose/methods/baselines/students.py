@@ -7,6 +7,7 @@ from collections.abc import Callable
 from lorkit.decompose.config import Config, ImageConfig
 from lorkit.decompose.errors import UsageError
 from lorkit.decompose.methods.base import Method, TrainingModule
+from lorkit.decompose.methods.student import student_backbone
 from lorkit.decompose.models.backbones.registry import build_backbone
 from lorkit.decompose.models.foundation.model import Foundation
 from lorkit.decompose.models.regional import RegionalModel
@@ -30,7 +31,8 @@ class SharedStudent(Method):
 
     def network(self, config: Config, regions: RegionSet) -> RegionalModel:
         """Build the student with a head for each region."""
-        return shared_network(config, config.student.backbone, regions)
+        image = config.image
+        return RegionalModel(student_backbone(config, regions), regions, mean=image.mean, std=image.std)
 
     def build(self, config: Config, regions: RegionSet, foundation: Foundation | None) -> TrainingModule:
         """Build the shared student."""

@@ -22,10 +22,11 @@ from lorkit.decompose.data.prepared import PreparedRegion
 from lorkit.decompose.events import GateFigures
 from lorkit.decompose.experts.gating_network import GatingOutput
 from lorkit.decompose.methods.base import Method, TrainingModule
-from lorkit.decompose.methods.expert_student import selected, student_backbone, with_own_group
+from lorkit.decompose.methods.expert_student import selected, with_own_group
 from lorkit.decompose.methods.losses.cka.gather import gather_rows
 from lorkit.decompose.methods.mola.gate_figures import gate_figures
 from lorkit.decompose.methods.mola.twd import decorrelation
+from lorkit.decompose.methods.student import student_backbone
 from lorkit.decompose.models.foundation.model import Foundation
 from lorkit.decompose.models.routed import RoutedModel, build_routed
 from lorkit.decompose.regions import RegionSet

@@ -11,18 +11,19 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Literal, cast
 
 import torch
 from torch import Tensor, nn
 
 from lorkit.decompose.artifacts import load_tensors
-from lorkit.decompose.errors import ArtifactError, first_line
+from lorkit.decompose.errors import ArtifactError, first_line, plural
 from lorkit.decompose.models.backbones.registry import Backbone
 
 _CONTAINERS = ("state_dict", "model_state_dict", "model", "module", "encoder", "backbone", "network", "net", "weights")
 _NESTING = 2
 
+Section = Literal["foundation", "student"]
 KeyMap = Mapping[str, str | None]
 """Prefix in the file to prefix in the backbone; None drops the keys."""
 
@@ -49,23 +50,38 @@ class MatchReport:
     defaulted: tuple[str, ...] = ()
     container: str = ""
 
+    @property
+    def summary(self) -> str:
+        """How much of the backbone was loaded, and what of the file was left out, in one line."""
+        counts = {
+            "dropped by the key map": self.dropped,
+            "of its classifier left out": self.dropped_heads,
+            "counters set to zero": self.defaulted,
+        }
+        rest = "".join(f", {len(keys)} {text}" for text, keys in counts.items() if keys)
+        return f"{len(self.matched)} of {len(self.matched)} backbone tensors matched{rest}"
 
-def load_user_weights(backbone: nn.Module, path: Path, key_map: KeyMap | None = None) -> MatchReport:
+
+def load_user_weights(
+    backbone: nn.Module, path: Path, key_map: KeyMap | None = None, *, section: Section = "foundation"
+) -> MatchReport:
     """Fill a headless backbone from a weights file, in place, all of it or an error.
 
     Args:
         backbone: From `build_backbone`.
         path: `.safetensors`, or a torch file of tensors (`.pth`, `.pt`, `.bin`).
         key_map: File prefix to backbone prefix, the longest that fits; "" strips the prefix, None drops its keys.
+        section: Section of the configuration that names the file, for errors.
 
     Raises:
         ArtifactError: The file cannot be read without running its code, or a key is missing, unexpected or of
             another shape, or holds NaN or infinity; the message names the first of them.
     """
-    values, container = _read(Path(path))
+    values, container = _read(Path(path), section)
     own = backbone.state_dict()
     head = f"{cast(Backbone, backbone).head_name}."
-    mapped, dropped = _map(values, key_map or {}, Path(path), _suggestion(values, own, head))
+    suggestion = _suggestion(values, own, head, section)
+    mapped, dropped = _map(values, key_map or {}, Path(path), suggestion, section)
     heads = tuple(sorted(key for key in mapped if key.startswith(head) and key not in own))
     mapped = {key: value for key, value in mapped.items() if key not in heads}
     absent = sorted(own.keys() - mapped.keys())
@@ -78,13 +94,14 @@ def load_user_weights(backbone: nn.Module, path: Path, key_map: KeyMap | None = 
         defaulted=tuple(key for key in absent if key.endswith(".num_batches_tracked")),
         container=container,
     )
-    _check(report, own, mapped, _suggestion(values, own, head), Path(path))
-    _check_finite({key: value for key, value in values.items() if key not in dropped}, Path(path))
+    _check_keys(report, own, suggestion, Path(path))
+    _check_tensors(report, own, mapped, Path(path), section)
+    _check_finite({key: value for key, value in values.items() if key not in dropped}, Path(path), section)
     backbone.load_state_dict({**own, **mapped}, strict=True)
     return report
 
 
-def _read(path: Path) -> tuple[dict[str, Tensor], str]:
+def _read(path: Path, section: Section) -> tuple[dict[str, Tensor], str]:
     """Return the tensors of a file by name, and the key of the dictionary that contained them."""
     if path.suffix == ".safetensors":
         return load_tensors(path), ""
@@ -92,7 +109,7 @@ def _read(path: Path) -> tuple[dict[str, Tensor], str]:
         document = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError:
         raise ArtifactError(
-            f"weights file {path} is missing", required="a weights file", fix="correct foundation.weights"
+            f"weights file {path} is missing", required="a weights file", fix=f"correct {section}.weights"
         ) from None
     except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, TypeError, OSError) as error:
         raise ArtifactError(
@@ -141,7 +158,7 @@ def _spread(document: Any, prefix: str) -> Iterator[tuple[str, Tensor]]:
 
 
 def _map(
-    values: Mapping[str, Tensor], key_map: KeyMap, path: Path, suggestion: str
+    values: Mapping[str, Tensor], key_map: KeyMap, path: Path, suggestion: str, section: Section
 ) -> tuple[dict[str, Tensor], tuple[str, ...]]:
     """Return the values under the backbone's keys, and the keys dropped."""
     mapped: dict[str, Tensor] = {}
@@ -163,16 +180,14 @@ def _map(
     idle = sorted(set(key_map) - used)
     if idle:
         raise ArtifactError(
-            f"no key of {path} starts with '{idle[0]}' of foundation.key_map",
+            f"no key of {path} starts with '{idle[0]}' of {section}.key_map",
             required=f"prefixes of its keys, such as '{next(iter(values), '')}'",
             fix=suggestion,
         )
     return mapped, tuple(sorted(dropped))
 
 
-def _check(
-    report: MatchReport, own: Mapping[str, Tensor], mapped: Mapping[str, Tensor], suggestion: str, path: Path
-) -> None:
+def _check_keys(report: MatchReport, own: Mapping[str, Tensor], suggestion: str, path: Path) -> None:
     if report.missing or report.unexpected:
         first = [*report.missing[:2], *(f"+{key}" for key in report.unexpected[:2])]
         raise ArtifactError(
@@ -181,12 +196,25 @@ def _check(
             required="every key of the backbone, and no other",
             fix=suggestion,
         )
+
+
+def _check_tensors(
+    report: MatchReport, own: Mapping[str, Tensor], mapped: Mapping[str, Tensor], path: Path, section: Section
+) -> None:
+    image = "image" if section == "student" else "foundation.image"
     for key in report.matched:
         if own[key].shape != mapped[key].shape:
+            given, wanted = mapped[key].shape, own[key].shape
+            if _differ_in_channels(given, wanted):
+                raise ArtifactError(
+                    f"{path}: '{key}' is for images of {plural(given[1], 'channel')}, {image}.channels is {wanted[1]}",
+                    required="weights of as many channels as the images",
+                    fix=f"set {image}.channels to {given[1]}: images are converted",
+                )
             raise ArtifactError(
                 f"{path}: '{key}' is {_shape(mapped[key])}, the backbone's is {_shape(own[key])}",
                 required="equal shapes",
-                fix="check foundation.backbone and image.channels",
+                fix=f"check {section}.backbone and {image}.channels",
             )
         if own[key].is_floating_point() != mapped[key].is_floating_point():
             raise ArtifactError(
@@ -196,23 +224,24 @@ def _check(
             )
 
 
-def _check_finite(values: Mapping[str, Tensor], path: Path) -> None:
+def _check_finite(values: Mapping[str, Tensor], path: Path, section: Section) -> None:
     """Refuse values that are not finite, also those of a classifier that is left out: such a file is damaged."""
     for key, value in values.items():
         if value.is_floating_point() and not value.isfinite().all():
             raise ArtifactError(
                 f"{path}: '{key}' holds NaN or infinity",
                 required="finite weights",
-                fix="use another checkpoint, or drop a tensor that is not needed by null in foundation.key_map",
+                fix=f"use another checkpoint, or drop a tensor that is not needed by null in {section}.key_map",
             )
 
 
-def _suggestion(values: Mapping[str, Tensor], own: Mapping[str, Tensor], head: str) -> str:
+def _suggestion(values: Mapping[str, Tensor], own: Mapping[str, Tensor], head: str, section: Section) -> str:
     """Return what to do: a key map that works, found from the file's own keys, where there is one."""
     key_map = suggest_key_map(values, own, head)
     if key_map is None:
-        return 'map prefixes with foundation.key_map ("" strips a prefix, null drops its keys), or change the backbone'
-    return f"set foundation.key_map: {json.dumps(key_map)}" if key_map else "remove foundation.key_map"
+        what = '("" strips a prefix, null drops its keys), or change the backbone'
+        return f"map prefixes with {section}.key_map {what}"
+    return f"set {section}.key_map: {json.dumps(key_map)}" if key_map else f"remove {section}.key_map"
 
 
 def suggest_key_map(values: Mapping[str, Any], own: Mapping[str, Any], head: str) -> dict[str, str | None] | None:
@@ -249,6 +278,12 @@ def _prefixes_of(keys: list[str], others: list[str]) -> list[str]:
         cuts = [key[: at + 1] for at, letter in enumerate(key) if letter == "."]
         found.append(next((cut for cut in cuts if not any(other.startswith(cut) for other in others)), key))
     return found
+
+
+def _differ_in_channels(given: torch.Size, wanted: torch.Size) -> bool:
+    """Return whether two kernels (O, C, *K) differ in nothing but the channels of an image, C of 1 or 3."""
+    kernels = len(given) == len(wanted) and len(given) > 3
+    return kernels and (given[0], given[2:]) == (wanted[0], wanted[2:]) and {given[1], wanted[1]} == {1, 3}
 
 
 def _shape(value: Tensor) -> str:

@@ -23,7 +23,7 @@ from lorkit.decompose.methods.baselines.students import shared_network
 from lorkit.decompose.models.backbones.timm_models import TIMM, timm_normalisation
 from lorkit.decompose.models.foundation.model import Foundation, foundation_document, load_foundation
 from lorkit.decompose.models.foundation.teacher import TEACHER, Teacher, TeacherBackbone, teacher_name
-from lorkit.decompose.models.foundation.user_weights import MatchReport, load_user_weights
+from lorkit.decompose.models.foundation.user_weights import load_user_weights
 from lorkit.decompose.models.regional import RegionalModel
 from lorkit.decompose.regions import Region, RegionSet
 from lorkit.decompose.tasks import dense_outputs
@@ -155,10 +155,10 @@ def load_user_foundation(config: Config, regions: RegionSet, on_event: Listener)
         return _earlier_foundation(config, regions, path, on_event)
     fresh = new_foundation(config, regions)
     report = load_user_weights(fresh.model.backbone, path, config.foundation.key_map)
-    on_event(Notice(text=f"{path.name}: {_summary(report)}"))
+    on_event(Notice(text=f"{path.name}: {report.summary}"))
     for head in fresh.model.heads.values():
         nn.init.zeros_(head.weight)  # type: ignore[arg-type]
-    source = {"weights": digest_file(path), "report": _summary(report)}
+    source = {"weights": digest_file(path), "report": report.summary}
     return replace(fresh, regions=RegionSet([]), heads={}, source=source)
 
 
@@ -172,7 +172,7 @@ def match_weights(config: Config, regions: RegionSet) -> str | None:
     if config.foundation.weights is None or config.foundation.is_onnx or path.is_dir():
         return None
     backbone = new_foundation(config, regions).model.backbone
-    return _summary(load_user_weights(backbone, path, config.foundation.key_map))
+    return load_user_weights(backbone, path, config.foundation.key_map).summary
 
 
 def _earlier_foundation(config: Config, regions: RegionSet, path: Path, on_event: Listener) -> Foundation:
@@ -195,13 +195,3 @@ def _earlier_foundation(config: Config, regions: RegionSet, path: Path, on_event
 
 def _same_classes(one: Region, two: Region) -> bool:
     return (one.task, one.classes) == (two.task, two.classes)
-
-
-def _summary(report: MatchReport) -> str:
-    counts = {
-        "dropped by the key map": report.dropped,
-        "of its classifier left out": report.dropped_heads,
-        "counters set to zero": report.defaulted,
-    }
-    rest = "".join(f", {len(keys)} {text}" for text, keys in counts.items() if keys)
-    return f"{len(report.matched)} of {len(report.matched)} backbone tensors matched{rest}"

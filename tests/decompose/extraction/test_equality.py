@@ -30,6 +30,8 @@ def test_what_all_regions_started_from_is_no_regions_own(make_run: Callable[...,
     assert not proof.foreign_tensors(live, network, "knee", names, common)
     network.register_buffer("cache", live.models["chest"].heads["chest"].weight.detach().clone())
     assert proof.foreign_tensors(live, network, "knee", names, common) == ["cache"]
+    # published weights that did not move are those of the region's own student as well
+    assert proof.foreign_tensors(live, network, "knee", names, same_start=True) == ["cache"]
 
 
 @pytest.mark.parametrize(

@@ -157,10 +157,14 @@ def test_a_classifier_that_is_not_finite_is_refused_under_its_name_in_the_file_u
     [
         (lambda w: w.pop("conv1.bias"), r"1 missing, 0 unexpected \(\+\), such as conv1.bias"),
         (lambda w: w.update(extra=torch.zeros(1)), r"0 missing, 1 unexpected \(\+\), such as \+extra"),
-        (lambda w: w.update({"conv1.weight": torch.zeros(4, 1, 3, 3)}), "'conv1.weight' is 4x1x3x3, .* is 4x3x3x3"),
+        (
+            lambda w: w.update({"conv1.weight": torch.zeros(4, 1, 3, 3)}),
+            "'conv1.weight' is for images of 1 channel, .* is 3",
+        ),
+        (lambda w: w.update({"conv1.weight": torch.zeros(4, 3, 1, 1)}), "'conv1.weight' is 4x3x1x1, .* is 4x3x3x3"),
         (lambda w: w.update({"conv1.bias": torch.zeros(4).long()}), r"'conv1.bias' is torch.int64"),
     ],
-    ids=["missing", "unexpected", "shape", "type"],
+    ids=["missing", "unexpected", "channels", "shape", "type"],
 )
 def test_anything_short_of_a_full_match_fails_and_changes_nothing(tmp_path: Path, change: object, message: str) -> None:
     state = weights()

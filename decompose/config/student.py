@@ -1,0 +1,54 @@
+"""The section of `decompose.yaml` for the student."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pydantic import model_validator
+
+from lorkit.decompose.artifacts import digest_file
+from lorkit.decompose.config.base import Section
+from lorkit.decompose.errors import DataError
+
+
+class StudentConfig(Section):
+    """The deployable backbone that all experts share.
+
+    It starts from fresh weights, or from the published ones in the file `weights`, whose keys `key_map` renames as
+    `foundation.key_map` does.
+    """
+
+    backbone: str = "resnet18"
+    weights: str | None = None
+    key_map: dict[str, str | None] | None = None
+
+    @model_validator(mode="after")
+    def _weights_to_map(self) -> StudentConfig:
+        if self.key_map and self.weights is None:
+            raise ValueError("no student.key_map without student.weights, whose keys it maps")
+        return self
+
+
+def student_weights_digest(student: StudentConfig) -> str | None:
+    """Return the SHA-256 of the student's published weights; None without any.
+
+    Raises:
+        DataError: There is no such file.
+    """
+    if student.weights is None:
+        return None
+    path = Path(student.weights)
+    if path.is_dir():
+        raise DataError(
+            f"student.weights: {path} is a directory",
+            required="a weights file",
+            fix=f"for a directory of `decompose pretrain` name {path / 'model.safetensors'} and set "
+            'student.key_map: {"backbone.": "", "normalise.": null, "heads.": null}',
+        )
+    if not path.is_file():
+        raise DataError(
+            f"student.weights: no file {path}",
+            required="a weights file",
+            fix="correct the path, or set null to start from fresh weights",
+        )
+    return digest_file(path)

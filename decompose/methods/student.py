@@ -1,0 +1,76 @@
+"""The student's backbone at the start of its training: fresh weights, or the published ones of `student.weights`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from lorkit.decompose.config import Config, ImageConfig
+from lorkit.decompose.config.student import student_weights_digest
+from lorkit.decompose.methods.base import Method
+from lorkit.decompose.models.backbones.registry import build_backbone
+from lorkit.decompose.models.backbones.timm_models import TIMM, timm_normalisation
+from lorkit.decompose.models.foundation.user_weights import load_user_weights
+from lorkit.decompose.regions import RegionSet
+from lorkit.decompose.tasks import dense_outputs
+
+
+def resolve_student(config: Config) -> Config:
+    """Return the configuration with the normalisation that timm's weights expect, unless the user stated one."""
+    student, image = config.student, config.image
+    if student.weights is None or not student.backbone.startswith(TIMM):
+        return config
+    plain = ImageConfig(channels=image.channels)
+    if (image.mean, image.std) != (plain.mean, plain.std):
+        return config
+    image = image.model_copy(update=timm_normalisation(student.backbone, image.channels))
+    resolved = config.model_copy(update={"image": image})
+    resolved._base = config.base
+    return resolved
+
+
+def fresh_student(config: Config, regions: RegionSet) -> nn.Module:
+    """Build the student's backbone for all regions, with fresh weights and without experts."""
+    image, dense = config.image, dense_outputs(regions)
+    return build_backbone(config.student.backbone, channels=image.channels, image_size=image.size, dense=dense)
+
+
+def student_backbone(config: Config, regions: RegionSet) -> nn.Module:
+    """Build the student's backbone for all regions, without experts, with its published weights if there are any.
+
+    Random numbers are drawn as for fresh weights, so that what is built after it (heads, factors) is the same.
+
+    Raises:
+        ArtifactError: The weights do not fit the backbone, are damaged, or cannot be read.
+    """
+    backbone = fresh_student(config, regions)
+    if config.student.weights is not None:
+        load_user_weights(backbone, Path(config.student.weights), config.student.key_map, section="student")
+    return backbone
+
+
+def with_fresh_student(config: Config) -> Config:
+    """Return the settings without published weights, for a network whose weights are read from an artifact."""
+    if config.student.weights is None:
+        return config
+    return config.model_copy(update={"student": config.student.model_copy(update={"weights": None, "key_map": None})})
+
+
+def match_student_weights(config: Config, method: Method, regions: RegionSet) -> str | None:
+    """Say how the published weights fit the student; None without any, or if the method trains no student.
+
+    Raises:
+        ArtifactError: They do not fit, are damaged, or cannot be read.
+    """
+    if config.student.weights is None or method.starts_from_foundation:
+        return None
+    backbone, path = fresh_student(config, regions), Path(config.student.weights)
+    return load_user_weights(backbone, path, config.student.key_map, section="student").summary
+
+
+def student_record(config: Config, method: Method, regions: RegionSet) -> dict[str, Any]:
+    """Return the source of the student's weights as plain data of a run's manifest; empty for fresh ones."""
+    match = match_student_weights(config, method, regions)
+    return {} if match is None else {"student": {"weights": student_weights_digest(config.student), "report": match}}
