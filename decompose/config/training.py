@@ -36,7 +36,8 @@ class TrainConfig(Section):
     validates and saves averaged weights, `balancer` combines the regions' gradients on shared weights, `log_conflict`
     is the interval in epochs at which their cosines are measured. `layer_decay` multiplies the rate of the backbone's
     last stage once, of its first stage and stem four times; `freeze_epochs` trains the rest alone in the first epochs.
-    Both are for networks that start from trained weights, and pre-training uses neither.
+    Both are for networks that start from trained weights. `logit_adjustment` is tau of the logit-adjusted
+    cross-entropy. Pre-training uses none of the three.
     """
 
     epochs: Count = 20
@@ -57,6 +58,7 @@ class TrainConfig(Section):
     balancer: Balancer = "sum"
     log_conflict: Annotated[int, Field(ge=0)] = 0
     label_smoothing: Fraction = 0.0
+    logit_adjustment: Positive | None = None
     sampling: Literal["balanced", "sqrt", "proportional"] = "sqrt"
     augment: AugmentConfig | None = AugmentConfig()
     precision: Literal["fp32", "bf16", "fp16"] = "fp32"

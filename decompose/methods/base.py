@@ -24,7 +24,7 @@ from lorkit.decompose.models.regional import RegionalModel, RegionalOutput
 from lorkit.decompose.models.reprogrammers import resampled
 from lorkit.decompose.regions import RegionSet
 from lorkit.decompose.tasks import Task, get_task
-from lorkit.decompose.tasks.losses import Terms
+from lorkit.decompose.tasks.losses import Terms, wide
 
 
 class TrainingModule(nn.Module):
@@ -37,6 +37,7 @@ class TrainingModule(nn.Module):
         progress: Fraction of the phase's steps that are finished, for decaying weights; set by the training loop.
         advice: What to do about a teacher that is weaker than its student, to end a sentence; empty for nothing.
         pos_weights: By multilabel region, the factors of the loss of positive labels; set before training.
+        logit_shifts: By region, (C,) numbers that the loss adds to the logits; set before training.
     """
 
     live: RegionalModel
@@ -48,6 +49,7 @@ class TrainingModule(nn.Module):
         self.live = live
         self.smoothing = train.label_smoothing
         self.pos_weights: dict[str, Tensor] = {}
+        self.logit_shifts: dict[str, Tensor] = {}
         self.balancer = train.balancer
 
     def forward(self, batch: Batch, teacher: Any) -> Terms:
@@ -81,7 +83,9 @@ class TrainingModule(nn.Module):
 
     def sample_losses(self, region: str, logits: Tensor, label: Tensor, smoothing: float = 0.0) -> Tensor:
         """Return the loss of the task of each of a region's samples, (n,), with their labels from a batch."""
-        task = self.task_of(region)
+        task, shift_C = self.task_of(region), self.logit_shifts.get(region)
+        if shift_C is not None:
+            logits = wide(logits) + shift_C
         return task.loss(logits, task.own_targets(label, logits), smoothing, self.pos_weights.get(region))
 
     def notices(self) -> list[str]:

@@ -21,6 +21,7 @@ from lorkit.decompose.data.batches.sampler import RegionSampler
 from lorkit.decompose.errors import UsageError
 from lorkit.decompose.methods.base import Method
 from lorkit.decompose.methods.losses.cka.products import MIN_SAMPLES
+from lorkit.decompose.methods.losses.logit_adjustment import check_adjustment
 from lorkit.decompose.methods.reprogramming.base import ReprogrammingModule
 from lorkit.decompose.models.cost import count_parameters
 from lorkit.decompose.models.foundation.model import Foundation
@@ -92,7 +93,12 @@ def phase_sampler(settings: TrainConfig, regions: RegionSet, counts: Mapping[str
 
 
 def resolve_for_data(config: Config, method: Method, regions: RegionSet, counts: Mapping[str, int]) -> Config:
-    """Return the settings with choices of the method that depend on the numbers of training samples."""
+    """Return the settings with choices of the method that depend on the numbers of training samples.
+
+    Raises:
+        UsageError: `train.logit_adjustment` has an effect on no region.
+    """
+    check_adjustment(config.train, regions)
     phases = [phase_sampler(config.train, phase, counts).samples_per_batch for phase in method.phases(regions)]
     return method.resolve(config, regions, min(fewest_samples(one, config.train.accumulate) for one in phases))
 

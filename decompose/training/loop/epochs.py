@@ -78,6 +78,8 @@ def fit(
     if resume and checkpoints.exists:
         trainer.restore(*checkpoints.load())
     progress = trainer.progress
+    for text in phase.notices():
+        yield Notice(text=text)
     yield Started(
         phase=phase.name,
         epochs=phase.settings.epochs,
@@ -124,6 +126,7 @@ class _Trainer:
         self.phase, self.fabric, self.module = phase, fabric, module
         self.settings = phase.settings
         module.pos_weights = phase.loss_weights(fabric.device)
+        module.logit_shifts = phase.logit_shifts(fabric.device)
         check_balancer(module.balancer, self.settings)
         self.loader = BatchLoader(
             phase.train,

@@ -13,6 +13,7 @@ from torch import Tensor
 from lorkit.decompose.config import Config, TrainConfig
 from lorkit.decompose.data.prepared import PreparedRegion
 from lorkit.decompose.data.samples.label_table import NEGATIVE, POSITIVE
+from lorkit.decompose.methods.losses.logit_adjustment import adjustment_notices, is_adjusted, logit_shift
 from lorkit.decompose.regions import RegionSet
 from lorkit.decompose.training.feature_cache import FeatureCacheFactory
 from lorkit.decompose.training.training_data import TrainingData
@@ -78,3 +79,19 @@ class Phase:
             auto_L = counts_2L[0] / counts_2L[1].clamp_min(1)
             found[name] = (auto_L if weight == "auto" else torch.full_like(auto_L, weight)).to(device)
         return found
+
+    def logit_shifts(self, device: torch.device) -> dict[str, Tensor]:
+        """Return what `train.logit_adjustment` adds to the logits of each region in the loss, (C,); empty without it.
+
+        The shares of the classes are those of this training part, so of a fraction in `compare`.
+        """
+        tau = self.settings.logit_adjustment
+        if tau is None:
+            return {}
+        regions = [region for region in self.regions if is_adjusted(region)]
+        shifts = {one.name: logit_shift(self.train[one.name].labels, len(one.classes), tau) for one in regions}
+        return {name: shift_C.to(device) for name, shift_C in shifts.items()}
+
+    def notices(self) -> list[str]:
+        """Return sentences on settings that have no effect on a region."""
+        return adjustment_notices(self.settings, self.regions)

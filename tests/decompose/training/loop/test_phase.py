@@ -33,3 +33,18 @@ def test_positive_labels_weigh_as_stated_or_as_many_negatives_as_there_are() -> 
     phase = Phase.of("one", TrainingData(regions=REGIONS, train=rows, val=rows), config, Path("work"))
     found = phase.loss_weights(torch.device("cpu"))
     assert {name: weight.tolist() for name, weight in found.items()} == {"a": [3.0, 2.0], "b": [2.5, 2.5]}
+
+
+def test_the_shares_of_classes_are_those_of_the_training_part() -> None:
+    regions = RegionSet([Region(name="a", classes=("x", "y")), Region(name="b", task="multilabel", classes=("x", "y"))])
+    text = "regions={a: {data: x}, b: {data: x}}"
+    rows: Any = {"a": SimpleNamespace(labels=np.array([0, 0, 0, 1])), "b": SimpleNamespace(labels=np.zeros((4, 2)))}
+    data = TrainingData(regions=regions, train=rows, val={"a": None, "b": None})  # type: ignore[dict-item]
+    phase = Phase.of("one", data, default_config(overrides=[text, "train.logit_adjustment=2"]), Path("work"))
+    found = phase.logit_shifts(torch.device("cpu"))
+    assert list(found) == ["a"]
+    torch.testing.assert_close(found["a"], 2 * torch.tensor([0.75, 0.25]).log())
+    assert len(phase.notices()) == 1
+    plain = Phase.of("one", data, default_config(overrides=[text]), Path("work"))
+    assert plain.logit_shifts(torch.device("cpu")) == {}
+    assert plain.notices() == []
