@@ -102,7 +102,7 @@ def _gridded(backbone: nn.Module, *, dense: bool = False) -> Gridded:
         return found
     raise UsageError(
         f"{type(backbone).__name__} has no known stages",
-        required="a backbone of this project, or a ResNet, ConvNeXt or vision transformer of timm",
+        required="a backbone of this project, or a ResNet, EfficientNet, ConvNeXt or vision transformer of timm",
         fix="choose another backbone, or method rd, which needs no stages",
     )
 

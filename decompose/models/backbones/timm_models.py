@@ -8,6 +8,7 @@ case. Nothing here calls them.
 from __future__ import annotations
 
 import importlib.util
+import itertools
 import warnings
 from functools import cache
 from pathlib import Path
@@ -52,9 +53,15 @@ def build_timm(name: str, channels: int, image_size: tuple[int, ...]) -> nn.Modu
         )
     network.feature_dim = int(getattr(network, "head_hidden_size", None) or network.num_features)
     network.head_name = head
-    # a ResNet's last block ends in its activation: with ReLU, pooled features are never negative
-    network.rectified = hasattr(network, "layer4") and isinstance(getattr(network, "act1", None), nn.ReLU)
+    # what is pooled ends in an activation: with ReLU, pooled features are never negative
+    last = getattr(network, "act1", None) if hasattr(network, "layer4") else getattr(_last_norm(network), "act", None)
+    network.rectified = isinstance(last, nn.ReLU | nn.ReLU6)
     return cast(nn.Module, network)
+
+
+def _last_norm(network: Any) -> nn.Module | None:
+    """Return the norm with an activation that an EfficientNet pools after; None for other networks."""
+    return network.bn2 if _is_efficient(network) and hasattr(network, "bn2") else None
 
 
 def timm_normalisation(backbone: str, channels: int) -> dict[str, tuple[float, ...]]:
@@ -129,6 +136,8 @@ def timm_stages(network: Any, *, dense: bool = False) -> Gridded | None:
     """Return a network of timm in stages, or None for another structure or network.
 
     - ResNets and similar (`conv1`, `layer1` to `layer4`): as the ResNets of this project.
+    - EfficientNets, MobileNets and similar (`conv_stem`, `blocks`): the runs of blocks that end at 1/4, 1/8, 1/16 and
+      1/32 of the image, the stem with the first; what widens the features before the classifier is no stage.
     - Networks of a `stem` and four `stages` (ConvNeXt): its stages, the stem with the first.
     - Vision transformers (`patch_embed`, `blocks`): four equal runs of blocks on the grid of patches; class and
       register tokens are context. If only these are pooled, they are the last grid, (N, D, R, 1).
@@ -137,6 +146,8 @@ def timm_stages(network: Any, *, dense: bool = False) -> Gridded | None:
         return None
     if all(hasattr(network, name) for name in ("conv1", "bn1", "act1", "maxpool", *LAYERS)):
         return _layers(network)
+    if _is_efficient(network):
+        return _efficient(network)
     if all(hasattr(network, name) for name in ("stem", "stages", "norm_pre")) and len(network.stages) == STAGES:
         return _stem_and_stages(network)
     blocks = getattr(network, "blocks", None)
@@ -152,6 +163,35 @@ def _layers(network: Any) -> Gridded:
         return cast(Tensor, first(network.maxpool(network.act1(network.bn1(network.conv1(x))))))
 
     return SequentialStages([stem, *later], network.forward_head)
+
+
+def _is_efficient(network: Any) -> bool:
+    """Return whether a network is of EfficientNet's structure, or of MobileNetV3's, whose head is after the pooling."""
+    names = {name for name, _ in network.named_children()}
+    heads = ({"bn2"}, {"norm_head", "act2", "flatten"})
+    body = {"conv_stem", "bn1", "blocks", "conv_head", "global_pool", "classifier"}
+    return names in [body | head for head in heads] and len(_ends_of_blocks(network)) == STAGES
+
+
+def _ends_of_blocks(network: Any) -> list[int]:
+    """Return the last block of each stage, from timm's own description of its features, coarsest last."""
+    places = [str(one["module"]).split(".") for one in list(network.feature_info)[-STAGES:]]
+    return [int(place[1]) for place in places if place[0] == "blocks" and len(place) == 2]
+
+
+def _efficient(network: Any) -> Gridded:
+    blocks, starts = list(network.blocks), [0, *(end + 1 for end in _ends_of_blocks(network))]
+    runs = [nn.Sequential(*blocks[first:last]) for first, last in itertools.pairwise([*starts[:-1], len(blocks)])]
+    first, *later = runs
+
+    def stem(x: Tensor) -> Tensor:
+        return cast(Tensor, first(network.bn1(network.conv_stem(x))))
+
+    def tail(x: Tensor) -> Tensor:
+        wide = network.bn2(network.conv_head(x)) if hasattr(network, "bn2") else x
+        return cast(Tensor, network.forward_head(wide))
+
+    return SequentialStages([stem, *later], tail)
 
 
 def _stem_and_stages(network: Any) -> Gridded:

@@ -26,14 +26,17 @@ needs_timm = pytest.mark.skipif(importlib.util.find_spec("timm") is None, reason
 
 
 @needs_timm
-@pytest.mark.parametrize(("name", "size"), [("resnet10t", 64), ("vit_tiny_patch16_224", 64), ("convnext_atto", 64)])
+@pytest.mark.parametrize(
+    ("name", "size"),
+    [("resnet10t", 64), ("vit_tiny_patch16_224", 64), ("convnext_atto", 64), ("tf_efficientnet_lite0", 64)],
+)
 def test_networks_walk_through_four_stages(name: str, size: int) -> None:
     torch.manual_seed(0)
     network = build_backbone(f"timm:{name}", channels=1, image_size=(size, size)).eval()
     assert is_timm(network)
     image = torch.rand(2, 1, size, size)
     with torch.no_grad():
-        walk = stage_view(network).run_stages(image)
+        walk = stage_view(network, dense=False).run_stages(image)
         torch.testing.assert_close(walk.features, network(image), atol=1e-5, rtol=1e-4)
     assert len(walk.grids) == 4
     assert all(grid.dim() == 4 for grid in walk.grids)
@@ -141,6 +144,36 @@ def test_a_transformer_of_its_structure_is_entered_at_every_stage(pool: str, mon
 def test_networks_of_timm_are_entered_at_every_stage(name: str) -> None:
     torch.manual_seed(0)
     check(build_backbone(f"timm:{name}", channels=1, image_size=(32, 32)), (32, 32))
+
+
+@needs_timm
+@pytest.mark.parametrize("name", ["test_efficientnet", "mobilenetv3_small_050", "tf_efficientnet_lite0"])
+def test_stages_of_an_efficientnet_are_the_grids_that_timm_extracts(name: str) -> None:
+    import timm
+
+    torch.manual_seed(0)
+    network = settled(build_backbone(f"timm:{name}", channels=1, image_size=(64, 96)))
+    check(network, (64, 96))
+    reference = timm.create_model(name, in_chans=1, features_only=True)
+    report = reference.load_state_dict(network.state_dict(), strict=False)
+    assert not report.missing_keys
+    x = torch.randn(2, 1, 64, 96)
+    with torch.no_grad():
+        walk, expected = staged(network).run_stages(x), reference.eval()(x)[1:]
+        whole = network.forward_head(network.forward_features(x))
+    assert [grid.shape[2:] for grid in walk.grids] == [(16, 24), (8, 12), (4, 6), (2, 3)]
+    for grid, own in zip(walk.grids, expected, strict=True):
+        assert torch.equal(grid, own)
+    assert torch.equal(walk.features, whole)
+    assert network.rectified is (name != "mobilenetv3_small_050" and bool((whole >= 0).all()))
+
+
+def settled(network: Any) -> Any:
+    """Return a network in eval mode with running statistics of real batches, so that no layer saturates."""
+    with torch.no_grad():
+        for _ in range(10):
+            network.train()(torch.randn(8, 1, 64, 96))
+    return network.eval()
 
 
 def test_other_networks_have_no_stages_of_timm() -> None:
