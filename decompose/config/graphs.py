@@ -10,6 +10,7 @@ from lorkit.decompose.config.base import Count, NonNegative, Section
 
 HOPS_OF_EDGES, HOPS_OF_KEYS = 2, 1
 Scaling = Literal["quantile", "log-standard", "standard", "none"]
+TimeForm = Literal["numbers", "dates"]
 
 
 class GraphConfig(Section):
@@ -22,7 +23,7 @@ class GraphConfig(Section):
         scaling: `quantile` gives each feature the normal score of its rank among the training nodes, which trees need
             not and networks do; `log-standard` takes sign(x) log(1 + |x|), then subtracts the mean of the training
             nodes and divides by their standard deviation; `standard` leaves out the logarithm.
-        label_delay: Time from a row to its label, in the units of the time column (seconds for dates).
+        label_delay: Time from a row to its label, in the unit of the column of times (seconds for dates).
         folds: In training, the labels of a node's own fold are hidden from it, so that the network also learns nodes
             without labelled neighbours of their kind. 0 hides the node's own label only.
     """
@@ -55,6 +56,7 @@ class NodeInput(Section):
         group_sizes: As in `GraphConfig`.
         keys: Whether relations are shared keys, else edges.
         timed: Whether a node sees only earlier nodes.
+        times: Whether their times are numbers, or dates in seconds since 1970; None without times, and of older runs.
         label_delay: As in `GraphConfig`.
         scaling: As in `GraphConfig`.
         mean: Of each feature over the training nodes.
@@ -69,6 +71,7 @@ class NodeInput(Section):
     group_sizes: bool
     keys: bool
     timed: bool
+    times: TimeForm | None = None
     label_delay: NonNegative
     scaling: Scaling
     mean: tuple[float, ...]

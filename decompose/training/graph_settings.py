@@ -42,6 +42,7 @@ def resolve_graphs(config: Config, method: Method, samples: Mapping[str, RegionS
                 fix="choose the same `relations` and `features`, or train them apart",
             )
         _check_order(first, inputs[first], name, inputs[name])
+        _check_times(first, inputs[first], name, inputs[name])
     regions = {name: one.model_copy(update={"nodes": inputs[name]}) for name, one in config.regions.items()}
     changed = config.model_copy(
         update={"image": ImageConfig.of_nodes(shapes[first]), "regions": regions, **_networks(config, method)}
@@ -60,6 +61,16 @@ def _check_order(first: str, wanted: NodeInput, name: str, found: NodeInput) -> 
                 required="one order in all regions, which share a network",
                 fix=f"state `{key}` of '{name}' in the order of '{first}'",
             )
+
+
+def _check_times(first: str, wanted: NodeInput, name: str, found: NodeInput) -> None:
+    """Raise UsageError if the delay of labels would have another unit than in the first region."""
+    if wanted.label_delay and {wanted.times, found.times} == {"numbers", "dates"}:
+        raise UsageError(
+            f"graph.label_delay with times of '{first}', which are {wanted.times}, and '{name}', {found.times}",
+            required="one form, since the delay has its unit",
+            fix="write both as dates",
+        )
 
 
 def _networks(config: Config, method: Method) -> dict[str, object]:

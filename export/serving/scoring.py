@@ -147,7 +147,7 @@ class Scorer:
         answers: list[int | DataError] = []
         for event in events:
             try:
-                rows.append(read_transaction(event, self.nodes.relations, self.nodes.features))
+                rows.append(read_transaction(event, self.nodes.relations, self.nodes.features, self.nodes.times))
                 answers.append(len(rows) - 1)
             except DataError as error:
                 answers.append(error)

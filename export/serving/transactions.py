@@ -9,7 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from lorkit.decompose.data.graphs.table_files import seconds_of
+from lorkit.decompose.config.graphs import TimeForm
+from lorkit.decompose.data.graphs.times import REQUIRED, time_of
 from lorkit.decompose.errors import DataError
 
 ID, TIME, LABEL = "id", "time", "label"
@@ -40,8 +41,16 @@ def is_label(event: Event, relations: Sequence[str], features: Sequence[str]) ->
     return LABEL in event and not any(name in event for name in (*relations, *features) if name != LABEL)
 
 
-def read_transaction(event: Event, relations: Sequence[str], features: Sequence[str]) -> Transaction:
+def read_transaction(
+    event: Event, relations: Sequence[str], features: Sequence[str], times: TimeForm | None = None
+) -> Transaction:
     """Return a row of the stream; columns that the network does not use are ignored.
+
+    Args:
+        event: The row.
+        relations: Columns of entities.
+        features: Columns of numbers.
+        times: What a time must be; None takes numbers and dates.
 
     Raises:
         DataError: It has no id, lacks a column, has a key, feature or time that is none, or holds a label.
@@ -66,7 +75,7 @@ def read_transaction(event: Event, relations: Sequence[str], features: Sequence[
     texts = tuple([text_of(key) for key in keys])
     if None in texts:
         _check_keys(relations, keys)
-    return Transaction(name, texts, _numbers(features, values), _time(event.get(TIME)))
+    return Transaction(name, texts, _numbers(features, values), _time(event.get(TIME), times))
 
 
 def read_id(event: Event) -> str:
@@ -114,23 +123,20 @@ def _numbers(names: Sequence[str], values: Sequence[object]) -> tuple[float, ...
     return tuple(values)  # type: ignore[arg-type]
 
 
-def _time(value: object) -> float | None:
+def _time(value: object, form: TimeForm | None) -> float | None:
+    """Return a time as a table with the same cell has it; None without one."""
     if value is None:
         return None
     try:
-        if isinstance(value, str):
-            found = seconds_of(value)
-        else:
-            found = float(value) if isinstance(value, int | float) and not isinstance(value, bool) else np.nan
+        if isinstance(value, bool) or not isinstance(value, str | int | float):
+            raise ValueError(value)
+        return time_of(text_of(value), form)
     except (ValueError, OverflowError):
-        found = np.nan
-    if not math.isfinite(found):
         raise DataError(
             f"{TIME} is {_shown(value)}",
-            required="a number, or a date or time as 2024-01-31T10:00:00",
+            required=" or ".join(REQUIRED.values()) if form is None else f"{REQUIRED[form]}, as in training",
             fix="correct it, or leave it out",
-        )
-    return found
+        ) from None
 
 
 def _shown(value: object) -> str:

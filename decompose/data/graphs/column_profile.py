@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from lorkit.decompose.data.graphs.table_files import load_polars, seconds_of, texts_of
+from lorkit.decompose.data.graphs.table_files import load_polars, texts_of
+from lorkit.decompose.data.graphs.times import is_date
 
 if TYPE_CHECKING:
     from polars import Series
@@ -90,24 +91,8 @@ def _kind(series: Series) -> Kind:
         return "number"
     if dtype in (polars.String, polars.Categorical, polars.Enum):
         sample = [text for text in texts_of(series.drop_nulls().unique(maintain_order=True).head(_FEW)) if text]
-        return "date" if sample and all(_is_date(text) for text in sample) else "text"
+        return "date" if sample and all(is_date(text) for text in sample) else "text"
     return "other"
-
-
-def _is_date(text: str) -> bool:
-    try:
-        seconds_of(text)
-    except ValueError:
-        return False
-    return not _is_number(text)
-
-
-def _is_number(text: str) -> bool:
-    try:
-        float(text)
-    except ValueError:
-        return False
-    return True
 
 
 def _ascend(series: Series, kind: Kind) -> bool:

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
 from lorkit.decompose.artifacts.arrays import Float32Array, Floats, Ints
+from lorkit.decompose.config.graphs import TimeForm
 from lorkit.decompose.errors import DataError, UsageError, plural
 
 PARTS = ("train", "val", "test")
@@ -62,6 +63,7 @@ class Graph:
         parts: "train", "val" or "test" as the source states it; None leaves the choice to the split.
         times_N: (N,) time of each node, of dates in seconds since 1970; None without times. Nodes of the same time
             come in the order of the data.
+        time_form: Whether the times are numbers or dates; None without times, and where nothing says so.
         origin: Location of the data.
         synthetic: Whether a program drew or simulated it.
         notices: What the user should know about how it was read.
@@ -80,6 +82,7 @@ class Graph:
     parts: tuple[str | None, ...]
     origin: str
     times_N: Floats | None = None
+    time_form: TimeForm | None = None
     synthetic: bool = False
     notices: tuple[str, ...] = ()
 

@@ -15,10 +15,12 @@ import numpy as np
 
 from lorkit.decompose.artifacts.arrays import Float32Array, Floats, Ints
 from lorkit.decompose.config import GraphSource
+from lorkit.decompose.config.graphs import TimeForm
 from lorkit.decompose.data.graphs.graph import UNLABELLED, Graph, build_keys
 from lorkit.decompose.data.graphs.labels import encode_labels
 from lorkit.decompose.data.graphs.npz import numbered
-from lorkit.decompose.data.graphs.table_files import columns_of, load_polars, open_table, seconds_of, texts_of
+from lorkit.decompose.data.graphs.table_files import columns_of, load_polars, open_table, texts_of
+from lorkit.decompose.data.graphs.times import times_of
 from lorkit.decompose.data.samples.samples import part_name
 from lorkit.decompose.errors import DataError, UsageError, plural, unknown
 
@@ -69,8 +71,8 @@ def read(paths: Sequence[Path], source: GraphSource, *, parts: Sequence[str | No
     lengths = [len(one) for one in frames]
     labels_N, classes, about = _labels(frame, roles, source, origin)
     features_NF, names, left_out = _features(frame, roles, source, origin)
-    times_N, backwards = (None, ()) if roles.time is None else _times(frame[roles.time], origin)
-    relations, notices = {}, [*about, *left_out, *backwards]
+    times_N, form, said = (None, None, ()) if roles.time is None else _times(frame[roles.time], origin)
+    relations, notices = {}, [*about, *left_out, *said]
     for name in roles.relations:
         relations[name], said = build_keys(texts_of(frame[name]), where=f"{origin}, relation '{name}'")
         notices += said
@@ -84,6 +86,7 @@ def read(paths: Sequence[Path], source: GraphSource, *, parts: Sequence[str | No
         parts=_parts(frame, roles, lengths, parts, origin),
         origin=origin,
         times_N=times_N,
+        time_form=form,
         synthetic=source.simulated,
         notices=tuple(notices),
     )
@@ -114,30 +117,23 @@ def find_roles(columns: Sequence[str], source: GraphSource, where: str) -> Roles
     return Roles(relations=source.relations, time=source.time, label=label, id=source.id, split=split)
 
 
-def _times(series: Series, origin: str) -> tuple[Floats, tuple[str, ...]]:
-    """Return the times, and a notice if they are not in the order of the rows."""
+def _times(series: Series, origin: str) -> tuple[Floats, TimeForm, tuple[str, ...]]:
+    """Return the times, their form, and what to say of them, such as that they are not in the order of the rows."""
     polars = load_polars()
+    form: TimeForm = "dates"
+    notices: tuple[str, ...] = ()
     if series.dtype in (polars.Date, polars.Datetime):
-        times_N = series.dt.epoch("us").cast(polars.Float64).to_numpy() / 1e6
+        times_N: Floats = series.dt.epoch("us").cast(polars.Float64).to_numpy() / 1e6
     else:
-        times = []
-        for row, text in enumerate(texts_of(series) if not series.dtype.is_numeric() else map(str, series), start=1):
-            try:
-                times.append(seconds_of(text))
-            except ValueError:
-                raise DataError(
-                    f"{origin}, row {row}: time '{text or ''}'",
-                    required="a number, or a date or time as 2024-01-31T10:00:00, in every row",
-                    fix="correct the row, or remove it",
-                ) from None
-        times_N = np.array(times, dtype=np.float64)
+        times_N, form, notices = times_of(texts_of(series), where=origin)
     back = np.flatnonzero(np.diff(times_N) < 0)
-    if not len(back):
-        return times_N, ()
-    return times_N, (
-        f"{origin}: time runs backwards at {plural(len(back), 'row')}, first at row {back[0] + 2}; rows are taken in"
-        " the order of time, and of the file where it is equal",
-    )
+    if len(back):
+        notices = (
+            *notices,
+            f"{origin}: time runs backwards at {plural(len(back), 'row')}, first at row {back[0] + 2}; rows are taken"
+            " in the order of time, and of the file where it is equal",
+        )
+    return times_N, form, notices
 
 
 def _labels(

@@ -1,4 +1,4 @@
-"""Tables as files: their columns and rows as polars reads them, and their cells as text and time.
+"""Tables as files: their columns and rows as polars reads them, and their cells as text.
 
 polars comes with the extra `graph` and is imported where it is used.
 """
@@ -9,7 +9,6 @@ import csv
 import math
 import sys
 from collections.abc import Callable, Sequence
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -93,21 +92,6 @@ def texts_of(series: Series) -> list[str | None]:
 
 def _number_text(value: float | np.float32) -> str:
     return str(int(value)) if value.is_integer() else str(value)
-
-
-def seconds_of(text: str | None) -> float:
-    """Return a time as a number: a number itself, a date or time in ISO 8601 as seconds since 1970 (UTC if unsaid).
-
-    Raises:
-        ValueError: It is neither.
-    """
-    if text is None:
-        raise ValueError("no time")
-    try:
-        return float(text)
-    except ValueError:
-        moment = datetime.fromisoformat(text)
-    return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
 
 
 def _is_parquet(path: Path) -> bool:

@@ -46,6 +46,7 @@ def payments() -> Graph:
         ids=tuple(f"payment-{row}" for row in range(_ROWS)),
         parts=tuple(part if known else None for part, known in zip(parts, labels_N != UNLABELLED, strict=True)),
         times_N=times_N,
+        time_form="numbers",
         origin=f"phantom:{NAME}",
         synthetic=True,
     )

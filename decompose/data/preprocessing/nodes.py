@@ -39,6 +39,7 @@ def resolve_nodes(samples: NodeSamples, settings: GraphConfig, training: Ints) -
         group_sizes=settings.group_sizes,
         keys=keys,
         timed=keys and graph.times_N is not None,
+        times=graph.time_form if keys else None,
         label_delay=settings.label_delay,
         scaling=settings.scaling,
         mean=scaling.mean,
@@ -60,7 +61,8 @@ def prepared_nodes(
         on_event: Receives progress.
 
     Raises:
-        DataError: The graph has other relations or features than the recipe, or lacks the times that it needs.
+        DataError: The graph has other relations or features than the recipe, or lacks the times that it needs, or has
+            them in another form.
     """
     nodes = recipe.nodes
     graph = samples.graph
@@ -76,6 +78,12 @@ def prepared_nodes(
             f"{samples.origin} has no times, and the network was trained on nodes that see earlier ones only",
             required="a time for each node",
             fix="state the column of times as the region's `time`",
+        )
+    if nodes.timed and None not in (nodes.times, graph.time_form) and nodes.times != graph.time_form:
+        raise DataError(
+            f"the times of {samples.origin} are {graph.time_form}, and the network was trained on {nodes.times}",
+            required="the same form, since the delay of labels has its unit",
+            fix=f"write them as {nodes.times}",
         )
     scaling = FeatureScaling.of(nodes)
     return node_inputs(

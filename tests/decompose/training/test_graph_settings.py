@@ -6,10 +6,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from small_graphs import graph_config, write_graph
+from small_graphs import graph_config, write_graph, write_payments
 from small_runs import write_data
 
-from lorkit.decompose.config import Config
+from lorkit.decompose.config import Config, load_config
 from lorkit.decompose.config.loading import with_overrides
 from lorkit.decompose.data import read_regions, split_regions
 from lorkit.decompose.errors import UsageError
@@ -79,3 +79,18 @@ def test_the_same_columns_in_another_order_are_refused(tmp_path: Path) -> None:
         np.savez(tmp_path / f"{name}.npz", **arrays, feature_names=np.array(order))
     with pytest.raises(UsageError, match="'b' has the features y, x, z, and 'a' the same as x, y, z"):
         resolved(config)
+
+
+def test_a_delay_needs_times_of_one_form(tmp_path: Path) -> None:
+    pytest.importorskip("polars", reason="the extra 'graph' is not installed")
+    days = [f"2024-{1 + row // 28 % 12:02d}-{1 + row % 28:02d}" for row in range(200)]
+    write_payments(tmp_path / "a.csv")
+    write_payments(tmp_path / "b.csv", time=days)
+    table = "relations: [user, shop], time: time, label: is_fraud, classes: ['0', '1']"
+    text = f"method: ragformer\nregions:\n  a: {{data: a.csv, {table}}}\n  b: {{data: b.csv, {table}}}\n"
+    (tmp_path / "decompose.yaml").write_text(text, encoding="utf-8")
+    config = load_config(tmp_path / "decompose.yaml")
+    found = resolved(config)
+    assert [found.regions[name].nodes.times for name in "ab"] == ["numbers", "dates"]  # type: ignore[union-attr]
+    with pytest.raises(UsageError, match="label_delay with times of 'a', which are numbers, and 'b', dates"):
+        resolved(with_overrides(config, ["graph.label_delay=5"]))

@@ -92,6 +92,12 @@ def test_parquet_dates_are_seconds(tmp_path: Path) -> None:
     graph = read_graph([path], GraphSource(**SOURCE))  # type: ignore[arg-type]
     assert graph.times_N is not None
     assert np.diff(graph.times_N).tolist() == [86_400, 0, 86_400]
+    assert graph.time_form == "dates"
+    numbers = [20240101, 20240102, 20240102, 20240103]
+    frame.with_columns(polars.Series("Time", numbers)).write_parquet(path)
+    again = read_graph([path], GraphSource(**SOURCE))  # type: ignore[arg-type]
+    assert again.times_N is not None
+    assert (again.times_N.tolist(), again.time_form) == (graph.times_N.tolist(), "dates")
     assert keys(graph, "Source").names == ("7",)  # Parquet states the type itself
 
 
@@ -160,7 +166,8 @@ def test_wrong_settings_are_usage_errors(tmp_path: Path, text: str, changes: dic
         ("100", "inf", {}, "is inf"),
         ("4,007", ",007", {}, "row 4: time ''"),
         ("4,007", "soon,007", {}, "row 4: time 'soon'"),
-        ("4,007", "nan,007", {}, r"time of node '3' \(row 4\)"),
+        ("4,007", "nan,007", {}, "row 4: time 'nan'"),
+        ("4,007", "2024-01-31,007", {}, "row 4: time '2024-01-31'; required: a number"),
         ("", "", {"id": "Source"}, "column 'Source', row 3: '007' as in row 1"),
         ("", "", {"id": "Target"}, "column 'Target', row 2"),
         (",x,", ",x,", {"classes": ("only",)}, "classes only; required: two or more"),

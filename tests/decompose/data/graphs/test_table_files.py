@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import sys
-import time
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
 polars = pytest.importorskip("polars", reason="the extra 'graph' is not installed")
 
-from lorkit.decompose.data.graphs.table_files import columns_of, open_table, seconds_of, texts_of  # noqa: E402
+from lorkit.decompose.data.graphs.table_files import columns_of, open_table, texts_of  # noqa: E402
 from lorkit.decompose.errors import DataError, MissingRuntimeError  # noqa: E402
 from lorkit.export.serving.transactions import text_of  # noqa: E402
 
@@ -49,25 +48,6 @@ def test_numbers_are_the_texts_that_a_stream_has_for_them() -> None:
 def test_cells_that_are_no_texts_are_refused(cells: list[object]) -> None:
     with pytest.raises(DataError, match=r"the column 'card' of type .* holds no texts"):
         texts_of(polars.Series("card", cells))
-
-
-def test_times_are_numbers_or_iso_dates_in_utc(monkeypatch: pytest.MonkeyPatch) -> None:
-    with monkeypatch.context() as patch:
-        patch.setenv("TZ", "Asia/Tokyo")
-        time.tzset()
-        _check_times()
-    time.tzset()
-
-
-def _check_times() -> None:
-    noon = datetime(2024, 1, 31, 12, tzinfo=UTC).timestamp()
-    assert seconds_of("12.5") == 12.5
-    for text in ("2024-01-31T12:00:00", "2024-01-31 12:00", "2024-01-31T13:00:00+01:00", "2024-01-31T12:00:00Z"):
-        assert seconds_of(text) == noon
-    assert seconds_of("2024-01-31") == noon - 12 * 3600
-    for wrong in (None, "yesterday", "31.01.2024"):
-        with pytest.raises(ValueError, match=r"time|float|isoformat|month"):
-            seconds_of(wrong)
 
 
 @pytest.mark.parametrize(

@@ -88,3 +88,15 @@ def test_a_network_of_earlier_nodes_needs_times() -> None:
     untimed = replace(samples, graph=replace(samples.graph, times_N=None))
     with pytest.raises(DataError, match="has no times, and the network was trained on nodes that see earlier ones"):
         prepare(untimed, recipe)
+
+
+def test_times_of_another_form_are_refused() -> None:
+    """The delay of labels would be of another unit."""
+    samples = samples_of(keys=True, timed=True)
+    dated, numbered = (replace(samples, graph=replace(samples.graph, time_form=form)) for form in ("dates", "numbers"))
+    recipe = recipe_of(dated)
+    assert recipe.nodes is not None
+    assert recipe.nodes.times == "dates"
+    prepare(dated, recipe)
+    with pytest.raises(DataError, match="are numbers, and the network was trained on dates"):
+        prepare(numbered, recipe)
