@@ -45,6 +45,16 @@ class GraphsFound:
         lines = [text for name, one in self.graphs.items() for text in roles_in_words(one.columns, name)]
         return [*lines, *self.notes, *([f"split: {self._split_in_words()}"] if self.graphs else [])]
 
+    def comment(self) -> list[str]:
+        """Return a line for each column of the first table that is no feature, and for each doubt."""
+        from lorkit.decompose.data.graphs.column_roles import roles_in_words
+
+        name = next(iter(self.graphs), "")
+        columns = [one for one in self.graphs[name].columns if one.role not in ("feature", "left out")] if name else []
+        notes = [f"{name}: {text}" for text in self.graphs[name].notes] if name else []
+        lines = [*roles_in_words(columns, name), *notes]
+        return ["".join(sign if sign.isprintable() else "?" for sign in line) for line in lines]
+
     def to_json(self) -> dict[str, Any]:
         """Return the keys of the document; none without graphs."""
         if self.split is None:

@@ -7,7 +7,10 @@ import re
 _LABELS = ("isfraud", "fraud", "label", "labels", "class", "fraudlabel", "isfraudulent", "fraudulent", "chargeback",
            "ischargeback", "islaundering", "target", "outcome", "y")  # fmt: skip
 """Without separators, the surest first."""
-_TIMES = {"time", "timestamp", "date", "datetime", "ts", "dt", "epoch", "unix", "step"}
+_TIMES = {"time", "timestamp", "date", "datetime", "ts", "dt", "epoch", "unix", "step", "when", "moment", "occurred",
+          "created", "datum", "zeit"}  # fmt: skip
+_TIME_ENDS = ("timestamp", "datetime", "date", "time")
+_NO_TIME_ENDS = {"update", "candidate", "mandate", "lifetime", "runtime", "uptime", "downtime", "overtime", "sometime"}
 _NO_TIMES = {"since", "last", "diff", "delta", "elapsed", "duration", "between", "processing", "lag", "birth", "expiry",
              "of", "per", "to", "until", "avg", "mean"}  # fmt: skip
 _IDS = {"id", "uid", "uuid", "guid", "key", "no", "nr", "number", "ref", "reference", "hash", "index", "idx", "row"}
@@ -43,8 +46,10 @@ def names_label(name: str) -> int:
 
 def names_time(name: str) -> bool:
     """Return whether a name is that of a time, not of a duration."""
-    words = set(words_of(name))
-    return bool(words & _TIMES) and not words & _NO_TIMES
+    words = words_of(name)
+    ends = any(word.endswith(_TIME_ENDS) and word not in _NO_TIME_ENDS for word in words)  # as in eventtime
+    stated = bool(_TIMES.intersection(words)) or ends or words[1:][-1:] == ["at"]  # as in created_at
+    return stated and not _NO_TIMES.intersection(words)
 
 
 def names_id(name: str) -> bool:

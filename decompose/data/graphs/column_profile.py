@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 from lorkit.decompose.data.graphs.table_files import load_polars, texts_of
-from lorkit.decompose.data.graphs.times import is_date
+from lorkit.decompose.data.graphs.times import LARGEST, clock_of, is_date
 
 if TYPE_CHECKING:
     from polars import Series
@@ -33,6 +33,9 @@ class Profile:
         ascending: Whether no value is below the one before.
         unusable: Rows whose value is no finite number; 0 for other kinds.
         words: Rows by value as text, if there are few values; else empty.
+        clock: What whole numbers look like as times, see `clock_of`; "" if they look like none.
+        too_large: Whether a value is above what times may be.
+        consecutive: Whether each value is the one before and 1, as of row numbers.
     """
 
     kind: Kind
@@ -43,6 +46,9 @@ class Profile:
     ascending: bool
     unusable: int
     words: Mapping[str, int]
+    clock: str = ""
+    too_large: bool = False
+    consecutive: bool = False
 
     @property
     def is_numeric(self) -> bool:
@@ -71,6 +77,9 @@ def profile(series: Series) -> Profile:
         ascending=bool((np.diff(values) >= 0).all()) if values is not None else _ascend(series, kind),
         unusable=0 if values is None else int((~(np.abs(values) <= _LARGEST)).sum()),
         words=dict(counts.rows()) if len(counts) <= _FEW else {},
+        clock=clock_of(values) if kind == "whole" and values is not None and np.isfinite(values).all() else "",
+        too_large=values is not None and bool((np.abs(values) > LARGEST).any()),
+        consecutive=values is not None and bool((np.diff(values) == 1).all()),
     )
 
 

@@ -28,6 +28,7 @@ _HARDLY_REPEATS = 0.9
 _DOMINANT = 0.9
 """Share of the rows from which one value relates most rows to each other."""
 _UNKNOWN = ("unknown", "unlabelled", "unlabeled", "na", "n/a", "null", "undetermined", "?")
+_TOO_LARGE = "numbers above 2^53, such as nanoseconds: write microseconds or dates to use it as the time"
 _NEGATIVE_FIRST = ({"0", "1"}, {"false", "true"}, {"no", "yes"}, {"n", "y"})
 """Pairs whose sorted order says which class is the positive one."""
 
@@ -185,30 +186,46 @@ def _part(profiles: dict[str, Profile], notes: list[str]) -> ColumnRole | None:
 
 
 def _time(profiles: dict[str, Profile], notes: list[str]) -> ColumnRole | None:
-    usable = {
-        name: one
-        for name, one in profiles.items()
-        if one.filled == one.rows and one.distinct >= 3 and (one.kind == "date" or _counts_time(name, one))
-    }
+    usable = {name: one for name, one in profiles.items() if one.filled == one.rows and one.distinct >= 3}
+    why = {name: _says_time(name, one) for name, one in usable.items()}
+    notes += [f"{name} holds {_TOO_LARGE}" for name, one in usable.items() if _is_large_time(name, one)]
     # rows are most often written in the order of what happened
-    order = sorted(usable, key=lambda name: (not usable[name].ascending, not names_time(name)))
+    order = sorted(
+        (name for name in usable if why[name]), key=lambda name: (not usable[name].ascending, not names_time(name))
+    )
     if not order:
         return None
     chosen = order[0]
     if len(order) > 1:
         notes.append(f"the time may also be {' or '.join(order[1:])}: state `time` in the region")
     one = usable[chosen]
-    rising = ", never falling" if one.ascending else ""
-    return ColumnRole(chosen, "time", f"{'dates' if one.kind == 'date' else 'numbers, by its name'}{rising}")
+    if one.clock and not names_time(chosen):
+        notes.append(f"the time {chosen} is not named as one: take `time` out of the region if it is none")
+    return ColumnRole(chosen, "time", why[chosen] + (", never falling" if one.ascending else ""))
 
 
-def _counts_time(name: str, one: Profile) -> bool:
-    return one.kind in ("whole", "number") and names_time(name)
+def _says_time(name: str, one: Profile) -> str:
+    """Return why a column is a time, "" if it is none."""
+    if one.kind == "date":
+        return "dates"
+    if one.kind not in ("whole", "number") or one.too_large:
+        return ""
+    form = (
+        f"{one.clock} since 1970" if one.clock not in ("", "dates") else "dates as digits" if one.clock else "numbers"
+    )
+    if names_time(name):
+        return f"{form}, by its name"
+    other = names_id(name) or names_entity(name) or names_measure(name) or one.consecutive
+    return f"{form}, by its values" if one.clock and not other else ""
+
+
+def _is_large_time(name: str, one: Profile) -> bool:
+    return one.too_large and names_time(name) and not names_id(name)
 
 
 def _id(profiles: dict[str, Profile], notes: list[str]) -> ColumnRole | None:
     for name, one in profiles.items():
-        unique = one.distinct == one.rows and one.kind in ("text", "whole")
+        unique = one.distinct == one.rows and one.kind in ("text", "whole") and not _is_large_time(name, one)
         if unique and name.strip() and (names_id(name) or (one.kind == "whole" and one.ascending)):
             return ColumnRole(name, "id", "another value in every row")
     return None
@@ -239,6 +256,8 @@ def _feature(name: str, one: Profile) -> ColumnRole:
         return ColumnRole(name, "left out", "neither text nor numbers")
     if one.kind == "whole" and one.distinct == one.rows and one.ascending:
         return ColumnRole(name, "left out", "the number of the row")
+    if _is_large_time(name, one):
+        return ColumnRole(name, "left out", _TOO_LARGE)
     if one.unusable:
         return ColumnRole(name, "left out", f"numbers, {one.unusable:,} of them missing or not finite")
     doubt = one.kind == "whole" and not names_measure(name) and 100 <= one.distinct <= _HARDLY_REPEATS * one.rows

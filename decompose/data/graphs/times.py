@@ -23,6 +23,9 @@ REQUIRED: dict[TimeForm, str] = {
 }
 _DIGITS = re.compile(r"(\d{8})(\d{6})?(?:\.0*)?")
 _YEARS = range(1900, 2100)
+_CLOCKS = {"seconds": 1e0, "milliseconds": 1e3, "microseconds": 1e6}
+_SINCE_1970 = tuple((year - 1970) * 365.25 * 86_400 for year in (1990, 2100))
+_SPAN = 25 * 365.25 * 86_400  # numbers of accounts, which are as long, are spread more widely
 
 
 def time_of(text: str | None, form: TimeForm | None = None) -> float:
@@ -74,6 +77,23 @@ def times_of(cells: Sequence[str | None], *, where: str) -> tuple[Floats, TimeFo
     if not dated or not digits:
         return times, form, ()
     return times, form, (f"{where}: times such as {digits[0]} are taken for dates; their unit is the second",)
+
+
+def clock_of(values_N: Floats) -> str:
+    """Return what whole numbers look like: dates as digits, or a unit since 1970, "seconds" and so on; "" for neither.
+
+    Args:
+        values_N: (N,) finite numbers.
+    """
+    if not len(values_N):
+        return ""
+    low, high = float(values_N.min()), float(values_N.max())
+    for unit, per_second in _CLOCKS.items():
+        if _SINCE_1970[0] <= low / per_second <= high / per_second <= _SINCE_1970[1]:
+            return unit if (high - low) / per_second <= _SPAN else ""
+    if not 19000101 <= low <= high <= 20991231235959:
+        return ""
+    return "dates" if all(_date_of_digits(f"{one:.0f}") for one in np.unique(values_N).tolist()) else ""
 
 
 def is_number(text: str) -> bool:

@@ -107,12 +107,31 @@ def test_a_table_with_entities_runs_as_it_was_found(decompose: Callable[..., Any
     assert "north: user is a relation: text, 38 values in 120 rows" in told.stderr
     assert "north: is_fraud is the label: by its name; classes 0 (80), 1 (40), 1 is the positive one" in told.stderr
     assert "split: the latest rows are for test" in told.stderr
+    text = (tmp_path / "decompose.yaml").read_text(encoding="utf-8")
+    assert "#   north: time is the time: numbers, by its name, never falling\n" in text
     config = load_config(tmp_path / "decompose.yaml")
     region = config.regions["north"]
     assert (config.name, config.method, config.split.by) == ("north", "ragformer", "temporal")
     assert (region.relations, region.time, region.label) == (("user", "shop"), "time", "is_fraud")
     assert decompose("data").code == 0
     assert decompose("train", "--dry-run").code == 0
+
+
+def test_a_file_says_what_was_taken_for_the_time(decompose: Callable[..., Any], tmp_path: Path) -> None:
+    pytest.importorskip("polars", reason="the extra 'graph' is not installed")
+    seconds = [1_700_000_000 + 90 * row for row in range(200)]
+    users = [f"u{row % 50}" for row in range(200)]
+    odd = "u\x07\u2028ser: # [id"
+    write_payments(tmp_path / "p.csv", timed=False, user=None, **{"x1": seconds, odd: users})
+    assert decompose("init", "--from-data", "p.csv").code == 0
+    lines = (tmp_path / "decompose.yaml").read_text(encoding="utf-8").splitlines()
+    assert "#   p: x1 is the time: seconds since 1970, by its values, never falling" in lines
+    assert "#   p: the time x1 is not named as one: take `time` out of the region if it is none" in lines
+    assert "#   p: u? ser: # [id is a relation: text, 50 values in 200 rows" in lines
+    region = load_config(tmp_path / "decompose.yaml").regions["p"]
+    assert (region.relations, region.time) == (("shop", odd), "x1")
+    assert decompose("init", "--graph", "--force").code == 0
+    assert "Chosen from the data" not in (tmp_path / "decompose.yaml").read_text(encoding="utf-8")
 
 
 def test_graphs_of_one_form_share_a_configuration(decompose: Callable[..., Any], tmp_path: Path) -> None:

@@ -45,8 +45,25 @@ def test_an_account_is_no_count() -> None:
 
 
 def test_times_are_no_durations() -> None:
-    assert all(map(names_time, ["Time", "timestamp", "trans_date", "TransactionDT", "step", "created_datetime"]))
-    assert not any(map(names_time, ["time_since_last", "timeElapsed", "date_of_birth", "expiry_date", "amount"]))
+    assert all(map(names_time, ["Time", "timestamp", "trans_date", "TransactionDT", "step", "created_datetime", "when",
+                                "created_at", "eventtime", "purchaseDate", "occurred_at", "Datum"]))  # fmt: skip
+    assert not any(
+        map(
+            names_time,
+            [
+                "update",
+                "lifetime",
+                "at",
+                "look_at_me",
+                "sometimes",
+                "time_since_last",
+                "timeElapsed",
+                "date_of_birth",
+                "expiry_date",
+                "amount",
+            ],
+        )
+    )
 
 
 def test_the_surest_label_comes_first() -> None:

@@ -63,3 +63,13 @@ def test_values_that_no_network_takes_are_counted() -> None:
 def test_many_values_are_not_listed() -> None:
     assert profile(pl.Series(list(range(51)))).words == {}
     assert len(profile(pl.Series(list(range(50)))).words) == 50
+
+
+def test_whole_numbers_may_be_times() -> None:
+    days = profile(pl.Series([20240131, 20240201, 20240203]))
+    assert (days.clock, days.too_large, days.consecutive) == ("dates", False, False)
+    assert profile(pl.Series([1706659200, None])).clock == ""
+    assert profile(pl.Series([1706659200.5])).clock == ""
+    nanoseconds = profile(pl.Series([1706659200000000000, 1706659200000000001]))
+    assert (nanoseconds.clock, nanoseconds.too_large) == ("", True)
+    assert profile(pl.Series([7, 8, 9])).consecutive

@@ -83,6 +83,53 @@ def role(found: FoundTable, name: str) -> tuple[str, str]:
     return next((one.role, one.why) for one in found.columns if one.name == name)
 
 
+SECONDS = 1_700_000_000 + np.cumsum(np.arange(300) % 7 * 1000 + 1)
+DAYS = [int(str(np.datetime64("2024-01-31") + int(day)).replace("-", "")) for day in np.arange(300) // 2]
+
+
+@pytest.mark.parametrize(
+    ("name", "values", "said"),
+    [
+        ("when", SECONDS, "seconds since 1970, by its name, never falling"),
+        ("when", SECONDS[::-1], "seconds since 1970, by its name"),
+        ("timestamp", SECONDS * 1000, "milliseconds since 1970, by its name, never falling"),
+        ("ts", SECONDS * 10**6, "microseconds since 1970, by its name, never falling"),
+        ("date", DAYS, "dates as digits, by its name, never falling"),
+        ("paid_at", DAYS[::-1], "dates as digits, by its name"),
+        ("when", np.arange(300) * 7, "numbers, by its name, never falling"),
+        ("x1", SECONDS, "seconds since 1970, by its values, never falling"),
+        ("x1", SECONDS[::-1], "seconds since 1970, by its values"),
+        ("x1", DAYS, "dates as digits, by its values, never falling"),
+        ("x1", [str(SECONDS[0].astype("datetime64[s]")), "2024-01-31", "2025-01-31"] * 100, "dates"),
+    ],
+)
+def test_times_are_recognised_by_name_and_by_content(name: str, values: Any, said: str) -> None:
+    found = recognise(table(**{name: values}))
+    assert role(found, name) == ("time", said)
+    assert found.settings()["time"] == name
+    doubt = f"the time {name} is not named as one: take `time` out of the region if it is none"
+    assert found.notes == ((doubt,) if "by its values" in said else ())
+
+
+@pytest.mark.parametrize(
+    ("name", "values", "wanted"),
+    [
+        ("transaction_id", SECONDS, "id"),
+        ("row", 1_000_000_000 + np.arange(300), "id"),
+        ("phone", 1_000_000_000 + np.arange(300) % 60 * 1000, "relation"),
+        ("balance", SECONDS[::-1], "feature"),
+        ("x1", np.arange(300) * 77 % 300, "feature"),
+        ("timestamp", SECONDS * 10**9, "left out"),
+        ("when", np.where(np.arange(300) == 5, np.nan, SECONDS), "left out"),
+    ],
+)
+def test_what_only_looks_like_a_time_is_none(name: str, values: Any, wanted: str) -> None:
+    found = recognise(table(**{name: values}))
+    assert role(found, name)[0] == wanted
+    assert "time" not in found.settings()
+    assert any("write microseconds or dates" in text for text in found.notes) == (name == "timestamp")
+
+
 @pytest.mark.parametrize(
     ("name", "values", "wanted", "said"),
     [

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lorkit.decompose.config.graphs import TimeForm
-from lorkit.decompose.data.graphs.times import LARGEST, is_date, time_of, times_of
+from lorkit.decompose.data.graphs.times import LARGEST, clock_of, is_date, time_of, times_of
 from lorkit.decompose.errors import DataError
 from lorkit.export.serving.transactions import read_transaction
 
@@ -110,3 +110,18 @@ def test_dates_without_a_zone_are_in_utc(monkeypatch: pytest.MonkeyPatch) -> Non
 
 def test_dates_are_told_from_numbers() -> None:
     assert [is_date(text) for text in ("2024-01-31", "20240131", "12.5", "31.01.2024")] == [True, False, False, False]
+
+
+@given(st.lists(st.integers(700_000_000, 1_300_000_000), min_size=1, max_size=20), st.sampled_from([0, 3, 6]))
+def test_numbers_look_like_a_unit_since_1970(seconds: list[int], digits: int) -> None:
+    unit = {0: "seconds", 3: "milliseconds", 6: "microseconds"}[digits]
+    assert clock_of(np.array(seconds, dtype=np.float64) * 10**digits) == unit
+
+
+def test_other_numbers_look_like_no_time() -> None:
+    rng = np.random.default_rng(0)
+    assert clock_of(np.array([20240131.0, 20240201, 19991231])) == "dates"
+    assert clock_of(np.array([20240131100000.0, 20240131100001])) == "dates"
+    others = [[20240131, 20240230], range(300), [600_000_000], [-5], [1706659200, 2_600_000_000], []]
+    others += [rng.integers(*limits, 99).tolist() for limits in ((0, 30), (10**9, 10**10), (10**15, 10**16))]
+    assert {clock_of(np.array(list(numbers), dtype=np.float64)) for numbers in others} == {""}
