@@ -213,6 +213,10 @@ def plan(document: TrainingPlan) -> None:
     for known in (document["foundation"], document["student"]):
         if known is not None and known["match"] is not None:
             line(f"{known['weights']}: {known['match']}")
+    foundation = document["foundation"]
+    if foundation is not None and foundation["weights"] is not None and foundation["epochs"]:
+        epochs, steps = plural(foundation["epochs"], "epoch"), plural(foundation["steps"], "step")
+        line(f"the foundation is fine-tuned first: {epochs} of {steps}")
     if (checked := document["rehearsal"]) is not None:
         _rehearsal(checked, words.case)
     if document["expert_layers"]:

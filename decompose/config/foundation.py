@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import BeforeValidator, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
-from lorkit.decompose.config.base import Count, Section, as_list, as_square
+from lorkit.decompose.config.base import Count, Positive, Section, as_list, as_square
 
 
 class FoundationImage(Section):
@@ -28,9 +28,29 @@ class FoundationImage(Section):
         return self
 
 
+class FinetuneConfig(Section):
+    """Fine-tuning of the foundation's weights on all of its regions, before it teaches.
+
+    `lr`, and all else of the loop, is that of `train` by default; `freeze_epochs` and `layer_decay` mean what they do
+    there, for the foundation alone.
+    """
+
+    epochs: Count
+    lr: Positive | None = None
+    freeze_epochs: Annotated[int, Field(ge=0)] = 0
+    layer_decay: Annotated[float, Field(gt=0, le=1)] | None = None
+
+    @model_validator(mode="after")
+    def _not_frozen_for_longer(self) -> FinetuneConfig:
+        if self.freeze_epochs > self.epochs:
+            raise ValueError(f"finetune.freeze_epochs up to finetune.epochs ({self.epochs}), not {self.freeze_epochs}")
+        return self
+
+
 class FoundationConfig(Section):
     """The teacher: a backbone with the user's weights, pre-trained if `weights` is null, or an ONNX file.
 
+    With `finetune` the weights are trained on all regions before they teach; without it they stay as they are.
     `image` overrides the image settings of the student. For an ONNX file `features` names the tensors of its stages and
     `pooled` the tensor of its pooled features (default: the last stage, averaged).
     """
@@ -40,6 +60,7 @@ class FoundationConfig(Section):
     key_map: dict[str, str | None] | None = None
     regions: Literal["all"] | tuple[str, ...] = "all"
     epochs: Count | None = None
+    finetune: FinetuneConfig | None = None
     image: FoundationImage | None = None
     features: Annotated[tuple[str, ...], BeforeValidator(as_list)] = ()
     pooled: str | None = None
@@ -60,4 +81,8 @@ class FoundationConfig(Section):
             raise ValueError("no foundation.key_map without foundation.weights, whose keys it maps")
         if self.is_onnx and self.key_map is not None:
             raise ValueError("no foundation.key_map with an ONNX file, which has its own weights")
+        if self.finetune is not None and self.weights is None:
+            raise ValueError("foundation.weights to fine-tune; a foundation without them is pre-trained on all regions")
+        if self.finetune is not None and self.is_onnx:
+            raise ValueError("no foundation.finetune with an ONNX file, which torch cannot train")
         return self

@@ -86,7 +86,8 @@ def _with_expert_network(config: Config, expert: LoadedExpert, notices: list[str
     if "size" not in config.image.model_fields_set:
         image["size"] = tuple(info.image.size)
     backbone = info.backbone
-    weights = {"backbone": backbone, "weights": str((expert.path / WEIGHTS).resolve()), "key_map": None, "image": None}
+    path = str((expert.path / WEIGHTS).resolve())
+    weights = {"backbone": backbone, "weights": path, "key_map": None, "finetune": None, "image": None}
     own = {"backbone": backbone, "weights": None, "key_map": None}
     for section, values in (("image", image), ("student", own), ("foundation", weights)):
         stated = getattr(config, section)

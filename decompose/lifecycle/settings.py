@@ -15,7 +15,7 @@ from lorkit.decompose.runs import Run
 _LOCKED = {
     "image": ("size", "channels", "mean", "std"),
     "student": ("backbone",),
-    "foundation": ("backbone", "weights"),
+    "foundation": ("backbone", "weights", "finetune"),
     "lorkd": ("rank", "alpha", "layout", "norm", "depthwise", "select_min_channels", "shared_norms"),
 }
 # Settings of the training of the new region.
@@ -62,7 +62,8 @@ def config_with_region(run: Run, stated: Config, region: str) -> Config:
         "split": origin.split.model_copy(update=_stated(stated.split)),
         "lorkd": origin.lorkd.model_copy(update={**lorkd, "ranks": ranks}),
     }
-    if origin.foundation.weights is None and origin.foundation.regions == "all":
+    trained = origin.foundation.weights is None or origin.foundation.finetune is not None
+    if trained and origin.foundation.regions == "all":
         # "all" meant the earlier regions: the foundation was not trained on the new one
         known = tuple(origin.regions)
         update["foundation"] = origin.foundation.model_copy(update={"regions": known})

@@ -25,7 +25,12 @@ from lorkit.decompose.runs.live_model import deployed_backbone
 from lorkit.decompose.tasks import dense_outputs
 from lorkit.decompose.training.feature_cache import PlannedFeatures
 from lorkit.decompose.training.first_phase import check_feature_cache, steps_of
-from lorkit.decompose.training.foundation.pretraining import foundation_regions, foundation_settings, with_all_heads
+from lorkit.decompose.training.foundation.pretraining import (
+    check_finetuning,
+    foundation_regions,
+    foundation_settings,
+    with_all_heads,
+)
 from lorkit.decompose.training.foundation.resolving import foundation_from_teacher, match_weights, new_foundation
 from lorkit.decompose.training.gradient_check import GradientCheck, check_batches, check_gradient_paths, phase_sampler
 from lorkit.decompose.training.loop.fine_tuning import check_fine_tuning
@@ -47,7 +52,7 @@ class PlannedStudent(NetworkCost):
 
 
 class PlannedFoundation(PlannedStudent):
-    """The foundation and its pre-training."""
+    """The foundation and its pre-training or fine-tuning."""
 
     input: list[int]
     epochs: int
@@ -117,6 +122,8 @@ def plan_training(
     counts = {name: parts["train"] for name, parts in sizes.items()}
     phases = method.phases(regions)
     foundation = None if method.without_foundation else untrained_foundation(config, regions, teacher)
+    if foundation is not None and config.foundation.finetune is not None:
+        check_finetuning(foundation, config)  # while its weights are trainable
     module = method.build(config, phases[0], foundation)
     check_fine_tuning(module, config.train)
     rehearsal = None
@@ -160,7 +167,8 @@ def plan_training(
 def _foundation(
     config: Config, regions: RegionSet, counts: Mapping[str, int], foundation: Foundation, teacher: Teacher | None
 ) -> PlannedFoundation:
-    pretraining = config.foundation.weights is None and teacher is None
+    tuned = config.foundation.finetune is not None
+    pretraining = teacher is None and (config.foundation.weights is None or tuned)
     theirs = foundation_settings(config)
     return {
         "backbone": config.foundation.backbone,

@@ -1,4 +1,7 @@
-"""The foundation model: the user's weights, or one pre-trained on all regions and found again by its digest."""
+"""The foundation model: the user's weights, as they are or fine-tuned, or one pre-trained on all regions.
+
+A trained foundation is found again by its digest.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +16,7 @@ from torch import Tensor
 
 from lorkit.decompose.artifacts import MANIFEST, digest_file, digest_json, is_current, write_text
 from lorkit.decompose.config import Config, TrainConfig
-from lorkit.decompose.errors import DataError
+from lorkit.decompose.errors import DataError, UsageError
 from lorkit.decompose.events import Event, Finished, Listener, Notice
 from lorkit.decompose.methods.base import TrainingModule
 from lorkit.decompose.methods.probes import probe_for
@@ -23,6 +26,7 @@ from lorkit.decompose.regions import RegionSet
 from lorkit.decompose.training.foundation.resolving import foundation_from_teacher, load_user_foundation, new_foundation
 from lorkit.decompose.training.loop.devices import set_layout_
 from lorkit.decompose.training.loop.epochs import fit
+from lorkit.decompose.training.loop.fine_tuning import check_fine_tuning
 from lorkit.decompose.training.loop.phase import Phase
 from lorkit.decompose.training.training_data import TrainingData
 from lorkit.decompose.training.work_directory import WorkDirectory, open_work_directory
@@ -43,6 +47,9 @@ def foundation_settings(config: Config) -> TrainConfig:
     epochs = config.foundation.epochs or config.train.epochs
     update: dict[str, Any] = {"epochs": epochs, "balancer": "sum", "log_conflict": 0, "min_steps": None}
     update |= {"layer_decay": None, "freeze_epochs": 0, "logit_adjustment": None}
+    tuning = config.foundation.finetune
+    if tuning is not None:
+        update |= {"lr": tuning.lr or config.train.lr, **tuning.model_dump(exclude={"lr"})}
     if config.train.augment is not None:
         update["augment"] = config.train.augment.model_copy(update={"views": None})
     return config.train.model_copy(update=update)
@@ -59,18 +66,20 @@ def foundation_inputs(
 ) -> str:
     """Return the digest of everything that determines the foundation's weights; `digests` are those of the regions."""
     names = foundation_regions(config, regions).names
+    training = {
+        "train": foundation_settings(config).model_dump(mode="json"),
+        "data": {name: digests[name] for name in names},
+        "split": config.split.model_dump(mode="json"),
+        "readers": {name: config.regions[name].model_dump(mode="json", exclude=_PATHS) for name in names},
+    }
     if teacher is not None:
         source: dict[str, Any] = {"teacher": teacher.digest}
     elif config.foundation.weights is not None:
         path = Path(config.foundation.weights)
         source = {"weights": _weights_digest(path), "key_map": config.foundation.key_map}
+        source |= training if config.foundation.finetune is not None else {}
     else:
-        source = {
-            "train": foundation_settings(config).model_dump(mode="json"),
-            "data": {name: digests[name] for name in names},
-            "split": config.split.model_dump(mode="json"),
-            "readers": {name: config.regions[name].model_dump(mode="json", exclude=_PATHS) for name in names},
-        }
+        source = training
     settings = {"backbone": config.foundation.backbone, "image": config.foundation_image.model_dump(mode="json")}
     return digest_json({**settings, **source, "regions": names, "seed": config.seed})
 
@@ -94,8 +103,8 @@ class OpenedFoundation:
         foundation: With its weights, or with fresh ones before pre-training.
         notices: Notices for the user on its source.
         inputs: Digest of everything that determines its weights.
-        directory: Its directory; None for a user's foundation.
-        random_state: State of the CPU's generator after the fresh network was built; None without pre-training.
+        directory: Its directory; None for a user's foundation that stays as it is.
+        random_state: State of the CPU's generator after what is to be trained was built; None if nothing is.
     """
 
     foundation: Foundation
@@ -114,25 +123,54 @@ def open_foundation(
     force: bool = False,
     teacher: Teacher | None = None,
 ) -> OpenedFoundation:
-    """Load the user's foundation or the one pre-trained from the same inputs, or build the one to pre-train.
+    """Load the user's foundation or the one trained from the same inputs, or build the one to pre-train or fine-tune.
 
-    `digests` are those of the regions' data; `root` is the directory of foundations; `force` pre-trains again.
+    `digests` are those of the regions' data; `root` is the directory of foundations; `force` trains again.
     """
     if teacher is not None:
         return OpenedFoundation(foundation=foundation_from_teacher(teacher, config, regions))
     notices: list[Event] = []
-    if config.foundation.weights is not None:
+    if config.foundation.weights is not None and config.foundation.finetune is None:
         return OpenedFoundation(foundation=load_user_foundation(config, regions, notices.append), notices=notices)
     inputs = foundation_inputs(config, regions, digests)
     directory = root / inputs[:16]
     if not force and is_current(directory, "foundation", inputs):
         notices.append(Notice(text=f"foundation {directory} is up to date"))
         return OpenedFoundation(foundation=load_foundation(directory), notices=notices, directory=directory)
-    torch.manual_seed(config.seed)
-    fresh = new_foundation(config, foundation_regions(config, regions))
+    members = foundation_regions(config, regions)
+    if config.foundation.finetune is not None:
+        given = load_user_foundation(config, regions, notices.append)
+        torch.manual_seed(config.seed)
+        foundation = to_finetune(given, members, inputs)
+        check_finetuning(foundation, config)
+    else:
+        torch.manual_seed(config.seed)
+        foundation = replace(new_foundation(config, members), source={"pretrained": inputs})
     state = torch.get_rng_state()
-    foundation = replace(fresh, source={"pretrained": inputs})
-    return OpenedFoundation(foundation=foundation, inputs=inputs, directory=directory, random_state=state)
+    return OpenedFoundation(
+        foundation=foundation, notices=notices, inputs=inputs, directory=directory, random_state=state
+    )
+
+
+def to_finetune(given: Foundation, regions: RegionSet, inputs: str) -> Foundation:
+    """Return a foundation with trainable weights and a head for each of some regions: its own, else a fresh one."""
+    kept = {name: given.model.heads[name] for name in given.heads if name in regions.names}
+    model = on_same_backbone(given.model, regions, kept).requires_grad_(True)
+    source = {"finetuned": inputs, "from": dict(given.source)}
+    return replace(given, model=model, regions=regions, heads=dict.fromkeys(regions.names, "own"), source=source)
+
+
+def check_finetuning(foundation: Foundation, config: Config) -> None:
+    """Raise UsageError for layer-wise rates of a foundation whose stages are unknown."""
+    settings = foundation_settings(config)
+    try:
+        check_fine_tuning(TrainingModule(foundation.model, settings), settings)
+    except UsageError:
+        raise UsageError(
+            f"foundation.finetune.layer_decay for {config.foundation.backbone}, whose stages are unknown",
+            required="a backbone with four stages",
+            fix="leave foundation.finetune.layer_decay out, or choose another backbone",
+        ) from None
 
 
 def train_foundation(
@@ -146,7 +184,7 @@ def train_foundation(
     force: bool = False,
     hint: bool = False,
 ) -> Foundation:
-    """Return an opened foundation with its weights: pre-train its network now if they are fresh.
+    """Return an opened foundation with its weights: pre-train or fine-tune its network now if that is to be done.
 
     Args:
         opened: Opened with the same settings and data.

@@ -27,7 +27,15 @@ def test_options_arrive_and_results_leave(check_verb: Callable[..., Any]) -> Non
 def test_train_says_up_to_date_and_shows_a_plan(decompose: Callable[..., Any], record: Callable[..., Any]) -> None:
     recorder = record("train", TrainResult(run=Path("r"), up_to_date=True, regions=("chest",)))
     assert "up to date: chest" in decompose("train").stderr
-    network = {"backbone": "resnet18", "parameters": 11, "macs": 22}
+    network = {
+        "backbone": "resnet18",
+        "parameters": 11,
+        "macs": 22,
+        "weights": None,
+        "match": None,
+        "epochs": 3,
+        "steps": 2,
+    }
     plan = {
         "method": "lorkd",
         "nodes": False,

@@ -20,6 +20,7 @@ from lorkit.decompose.config.kinds import (
     stated_keys,
 )
 from lorkit.decompose.config.schema import Config
+from lorkit.decompose.config.student import StudentConfig
 from lorkit.decompose.config.training import TrainConfig
 from lorkit.decompose.data import read_regions
 from lorkit.decompose.data.node_samples import node_samples
@@ -28,12 +29,13 @@ from lorkit.decompose.errors import UsageError
 
 REGION_OF_BOTH = {"data", "train", "val", "test", "task", "modality", "classes", "parts", "threshold"}
 CONFIG_OF_BOTH = {
-    "name", "method", "seed", "regions", "student", "cache", "privacy",
+    "name", "method", "seed", "regions", "cache", "privacy",
     "lorkd", "mola", "mmoe", "lora", "rd", "kd", "fitnet", "rkd", "sp", "dist", "cka",
 }  # fmt: skip
 IN_SECTIONS: dict[str, tuple[type[BaseModel], set[str]]] = {
     "split": (SplitConfig, set()),
-    "foundation": (FoundationConfig, {"backbone", "weights", "key_map", "regions", "epochs", "features", "pooled"}),
+    "foundation": (FoundationConfig, set(FoundationConfig.model_fields) - {"image"}),
+    "student": (StudentConfig, set(StudentConfig.model_fields) - {"weights"}),
     "train": (TrainConfig, set(TrainConfig.model_fields) - {"augment"}),
 }
 """Sections of which some keys are of one kind, with those of both."""
