@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from lorkit.decompose.config.graphs import TimeForm
+from lorkit.decompose.data.graphs.table_files import plain_text
 from lorkit.decompose.data.graphs.times import REQUIRED, time_of
 from lorkit.decompose.errors import DataError
 
@@ -97,7 +98,7 @@ def text_of(value: object) -> str | None:
             return None
         value = str(value)
     text = value.strip()
-    return text if text and (text.isascii() or _is_unicode(text)) else None
+    return plain_text(text) if text and (text.isascii() or _is_unicode(text)) else None
 
 
 def _is_unicode(text: str) -> bool:

@@ -19,7 +19,7 @@ from lorkit.decompose.config.graphs import TimeForm
 from lorkit.decompose.data.graphs.graph import UNLABELLED, Graph, build_keys
 from lorkit.decompose.data.graphs.labels import encode_labels
 from lorkit.decompose.data.graphs.npz import numbered
-from lorkit.decompose.data.graphs.table_files import columns_of, load_polars, open_table, texts_of
+from lorkit.decompose.data.graphs.table_files import columns_of, keys_of, load_polars, open_table, texts_of
 from lorkit.decompose.data.graphs.times import times_of
 from lorkit.decompose.data.samples.samples import part_name
 from lorkit.decompose.errors import DataError, UsageError, plural, unknown
@@ -74,8 +74,10 @@ def read(paths: Sequence[Path], source: GraphSource, *, parts: Sequence[str | No
     times_N, form, said = (None, None, ()) if roles.time is None else _times(frame[roles.time], origin)
     relations, notices = {}, [*about, *left_out, *said]
     for name in roles.relations:
-        relations[name], said = build_keys(texts_of(frame[name]), where=f"{origin}, relation '{name}'")
-        notices += said
+        where = f"{origin}, relation '{name}'"
+        cells, forms = keys_of(frame[name], where=where)
+        relations[name], said = build_keys(cells, where=where)
+        notices += [*forms, *said]
     return Graph(
         features_NF=features_NF,
         feature_names=names,

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import csv
 import math
+import re
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 _PARQUET = b"PAR1"
 _DELIMITERS = ",;\t|"
+_WHOLE = re.compile(r"-?(?:0|[1-9][0-9]*)")
+_DECIMALS = re.compile(rf"({_WHOLE.pattern})\.0+")  # how pandas writes whole numbers of a column with an empty cell
 
 
 def load_polars() -> Any:
@@ -69,7 +72,7 @@ def open_table(path: Path, texts: Sequence[str]) -> DataFrame:
 
 
 def texts_of(series: Series) -> list[str | None]:
-    """Return the cells of a column as text without spaces around it; whole floats as integers, empty cells as None.
+    """Return the cells of a column as text without spaces around it, as `plain_text` has it; empty cells as None.
 
     Raises:
         DataError: Its cells are no texts, such as lists or bytes.
@@ -79,15 +82,56 @@ def texts_of(series: Series) -> list[str | None]:
         # whole numbers that another library made floats because of an empty cell; each for itself, as in a stream
         kind = np.float32 if series.dtype == polars.Float32 else float
         return [None if cell is None or math.isnan(cell) else _number_text(kind(cell)) for cell in series.to_list()]
+    return [plain_text(cell) if cell else None for cell in _stripped(series)]
+
+
+def keys_of(series: Series, *, where: str) -> tuple[list[str | None], tuple[str, ...]]:
+    """Return the keys of a column as `texts_of` does, and a notice if whole numbers are written in two forms.
+
+    Raises:
+        DataError: Its cells are no texts, or whole numbers are in two forms beside other texts: 7.0 may not be 7.
+    """
+    keys = texts_of(series)
+    if series.dtype.is_numeric():
+        return keys, ()
+    written = list(dict.fromkeys(cell for cell in _stripped(series) if cell))
+    forms: dict[str, str] = {}
+    twice = next((one for one in written if forms.setdefault(plain_text(one), one) != one), None)
+    if twice is None:
+        return keys, ()
+    first = forms[plain_text(twice)]
+    text = next((one for one in written if not _WHOLE.fullmatch(plain_text(one))), None)
+    if text is None:
+        return keys, (f"{where}: keys such as {first} and {twice} are one",)
+    raise DataError(
+        f"{where}: the keys '{first}' and '{twice}' beside '{text}'",
+        required="whole numbers in one form where other keys are texts: in a stream both would be one key",
+        fix=f"write {plain_text(twice)} in every row, or a letter before keys that differ",
+    )
+
+
+def plain_text(text: str) -> str:
+    """Return a key, label or id as it is compared: a whole number without decimals, other texts (007) as they are."""
+    if not text.endswith("0") or "." not in text:  # most are not looked at twice
+        return text
+    found = _DECIMALS.fullmatch(text)
+    if found is None:
+        return text
+    return "0" if found[1] == "-0" else found[1]
+
+
+def _stripped(series: Series) -> list[str | None]:
+    """Return the cells as text without spaces around it, which are those of Python, as in a stream."""
+    polars = load_polars()
     try:
-        cells = series.cast(polars.String).str.strip_chars()
+        cells = series.cast(polars.String).to_list()
     except polars.exceptions.PolarsError as error:
         raise DataError(
             f"the column '{series.name}' of type {series.dtype} holds no texts ({first_line(error)})",
             required="texts, numbers or dates",
             fix="save it as text, or name another column",
         ) from None
-    return [cell or None for cell in cells.to_list()]
+    return [None if cell is None else cell.strip() for cell in cells]
 
 
 def _number_text(value: float | np.float32) -> str:

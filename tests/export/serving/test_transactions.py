@@ -48,8 +48,8 @@ def test_a_row_without_a_column_is_refused_by_name(tmp_path: Path) -> None:
 
 def test_keys_are_texts_as_in_a_table(tmp_path: Path) -> None:
     scorer, network = open_scorer(open_store(tmp_path / "s.db"))
-    for at, card in enumerate([7, "7", 7.0, " 7 ", "07"]):
+    for at, card in enumerate([7, "7", 7.0, " 7 ", "7.0", "07"]):
         scorer.score([{"id": at, "card": card, "shop": "", "amount": 1.0, "age": True}])
     sizes = [round(math.expm1(float(one[-1, 0, 1, -1]))) for one in network.seen]
-    assert sizes == [0, 1, 2, 3, 0]
-    assert [float(one[-1, 1, 1, -1]) for one in network.seen] == [0.0] * 5
+    assert sizes == [0, 1, 2, 3, 4, 0]
+    assert [float(one[-1, 1, 1, -1]) for one in network.seen] == [0.0] * 6

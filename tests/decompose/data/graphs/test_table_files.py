@@ -7,10 +7,12 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 polars = pytest.importorskip("polars", reason="the extra 'graph' is not installed")
 
-from lorkit.decompose.data.graphs.table_files import columns_of, open_table, texts_of  # noqa: E402
+from lorkit.decompose.data.graphs.table_files import columns_of, keys_of, open_table, texts_of  # noqa: E402
 from lorkit.decompose.errors import DataError, MissingRuntimeError  # noqa: E402
 from lorkit.export.serving.transactions import text_of  # noqa: E402
 
@@ -42,6 +44,39 @@ def test_numbers_are_the_texts_that_a_stream_has_for_them() -> None:
     assert texts_of(polars.Series("card", [0.1, 3.0], dtype=polars.Float32)) == ["0.1", "3"]
     for numbers in ([7, 2**40], [True, False]):
         assert texts_of(polars.Series("card", numbers)) == [text_of(one) for one in numbers]
+
+
+DIGITS = st.text("0123456789.- ex", min_size=1, max_size=6)
+
+
+@given(st.lists(DIGITS | st.text(st.characters(codec="utf-8"), max_size=4), min_size=1, max_size=12))
+def test_a_table_and_a_stream_have_one_text_for_a_cell(cells: list[str]) -> None:
+    assert texts_of(polars.Series("card", cells)) == [text_of(cell) for cell in cells]
+
+
+@given(st.integers(-(10**12), 10**12), st.integers(1, 3))
+def test_a_whole_number_has_one_text_in_every_form(number: int, decimals: int) -> None:
+    forms = [str(number), f"{number}.{'0' * decimals}", f" {number}.0 "]
+    assert texts_of(polars.Series("card", forms)) == [str(number)] * 3
+    assert {text_of(one) for one in (number, float(number), *forms)} == {str(number)}
+
+
+def test_other_texts_stay_as_they_are() -> None:
+    cells = ["007", "007.0", "7.50", "7.", ".0", "1.0.0", "v1.0", "1e3", "+7.0", "٧.0", "7.0a", "-", "00.0"]
+    assert texts_of(polars.Series("card", cells)) == cells
+    assert texts_of(polars.Series("card", ["-0.0", "0.0", "0"])) == ["0"] * 3
+    assert texts_of(polars.Series("card", ["1" * 5000 + ".0"])) == ["1" * 5000]  # more digits than int() takes
+
+
+def test_two_forms_of_whole_numbers_are_one_key_or_refused() -> None:
+    cells = ["7", "12", None, "7.0", "12.0", "-3"]
+    found, notices = keys_of(polars.Series("card", cells), where="t")
+    assert (found, notices) == (["7", "12", None, "7", "12", "-3"], ("t: keys such as 7 and 7.0 are one",))
+    for kept in (["7.0", "8.0"], ["7", "007"], ["1.0", "1.1", "2.0-beta"], ["a", "7.0"]):
+        assert keys_of(polars.Series("card", kept), where="t")[1] == ()
+    for other in ("007", "7.5", "v7", "7e3"):
+        with pytest.raises(DataError, match=f"t: the keys '7' and '7.0' beside '{other}'; required: .*write 7 in"):
+            keys_of(polars.Series("card", ["7", other, "7.0"]), where="t")
 
 
 @pytest.mark.parametrize("cells", [[[1], [2]], [b"\xff\xfe", b"b"], [timedelta(seconds=1), None]])
