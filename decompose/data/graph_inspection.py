@@ -31,8 +31,8 @@ class RelationInspection(TypedDict):
 class LeakageRow(TypedDict):
     """What training nodes within some hops by one relation say about the test part; see `data.graphs.leakage`.
 
-    `exposed` is the share of test nodes with a training neighbour, `right` how often the most frequent label of these
-    is the node's own; null where no node is exposed.
+    `exposed` is the share of test nodes with a training neighbour whose label they see, `right` how often the most
+    frequent label of these is the node's own; null where no node is exposed.
     """
 
     relation: str
@@ -63,7 +63,7 @@ class GraphInspection(TypedDict):
 
 
 def inspect_graph(samples: NodeSamples, split: SplitConfig, settings: GraphConfig) -> GraphInspection:
-    """Describe the graph of a region and all splits that it allows; `settings` has the hops within which nodes see."""
+    """Describe the graph of a region and all splits that it allows; `settings` has what nodes see."""
     graph, chosen = samples.graph, split_kind(samples, split)
     hops = settings.hops_of(not any(isinstance(one, Edges) for one in graph.relations.values()))
     return {
@@ -73,19 +73,27 @@ def inspect_graph(samples: NodeSamples, split: SplitConfig, settings: GraphConfi
         "timed": graph.times_N is not None,
         "hops": hops,
         "relations": {name: _relation(one) for name, one in graph.relations.items()},
-        "splits": {kind: _split(graph, kind, split, hops, chosen=kind == chosen) for kind in possible_splits(graph)},
+        "splits": {
+            kind: _split(graph, kind, split, (hops, settings.label_delay), chosen=kind == chosen)
+            for kind in possible_splits(graph)
+        },
     }
 
 
-def leakage_rows(graph: Graph, parts: Sequence[str | None], hops: int) -> list[LeakageRow]:
+def leakage_rows(graph: Graph, parts: Sequence[str | None], hops: int, label_delay: float = 0.0) -> list[LeakageRow]:
     """Return by relation, and by edges within 1 to `hops` hops, what training neighbours say about the test nodes.
 
     Args:
         graph: The graph.
         parts: (N,) the part of each node.
         hops: Hops within which a node sees labels.
+        label_delay: Time from a node to its label.
     """
-    measured = [row for within in range(1, hops + 1) for row in measure_leakage(graph, parts, hops=within)]
+    measured = [
+        row
+        for within in range(1, hops + 1)
+        for row in measure_leakage(graph, parts, hops=within, label_delay=label_delay)
+    ]
     order = {name: place for place, name in enumerate(graph.relations)}
     rows = dict.fromkeys(sorted(measured, key=lambda row: (order[row.relation], row.hops)))
     return [{"relation": row.relation, "hops": row.hops, "exposed": row.share, "right": row.right} for row in rows]
@@ -102,12 +110,13 @@ def _relation(relation: Relation) -> RelationInspection:
     return {"kind": "keys", "edges": None, "keys": int((sizes > 0).sum()), "alone": alone}
 
 
-def _split(graph: Graph, kind: str, split: SplitConfig, hops: int, *, chosen: bool) -> SplitInspection:
+def _split(graph: Graph, kind: str, split: SplitConfig, seen: tuple[int, float], *, chosen: bool) -> SplitInspection:
+    """Describe a split; `seen` are the hops within which nodes see labels, and the delay of these."""
     entities = split.entities if kind == "entity" else ()
     try:
-        found = split_graph(graph, kind, entities=entities, hops=split.hops or hops)
+        found = split_graph(graph, kind, entities=entities, hops=split.hops or seen[0])
     except DataError as error:
         return {"chosen": chosen, "parts": {}, "leakage": [], "refused": str(error)}
-    rows = leakage_rows(graph, found.parts, hops)
+    rows = leakage_rows(graph, found.parts, *seen)
     parts = {part: len(found.nodes(part)) for part in ("train", "val", "test")}
     return {"chosen": chosen, "parts": parts, "leakage": rows, "refused": None}

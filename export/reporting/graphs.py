@@ -60,5 +60,6 @@ def _measure(run_splits: RunSplits, name: str) -> GraphFacts:
     for one in found["splits"].values():
         if one["chosen"]:  # the locked parts are those of the run, whatever a new split would give
             counts = {part: len(places[part]) for part in PARTS}
-            one.update({"parts": counts, "leakage": leakage_rows(samples.graph, parts, found["hops"]), "refused": None})
+            leakage = leakage_rows(samples.graph, parts, found["hops"], config.graph.label_delay)
+            one.update({"parts": counts, "leakage": leakage, "refused": None})
     return GraphFacts.model_validate(found)

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from lorkit.decompose.artifacts.arrays import Floats, Ints
 from lorkit.decompose.data.graphs.edge_groups import near_nodes
 from lorkit.decompose.data.graphs.graph import NO_KEY, Edges, Graph, Keys
+from lorkit.decompose.data.graphs.shared_keys import Stream
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,7 +25,7 @@ class Leakage:
         relation: Name of the relation.
         hops: Neighbours are within so many hops; of shared keys all are within one.
         nodes: Labelled nodes of the part.
-        exposed: Those of them with a training neighbour.
+        exposed: Those of them with a training neighbour whose label they see.
         share: `exposed` of `nodes`; None for a part without nodes.
         right: How often the most frequent label of the training neighbours is the node's own, over the exposed nodes;
             of n labels that are equally frequent, each counts 1/n. None if no node is exposed.
@@ -39,18 +40,20 @@ class Leakage:
 
 
 def measure_leakage(
-    graph: Graph, parts: Sequence[str | None], *, part: str = "test", hops: int = 1
+    graph: Graph, parts: Sequence[str | None], *, part: str = "test", hops: int = 1, label_delay: float = 0.0
 ) -> tuple[Leakage, ...]:
     """Measure, for each relation, what training neighbours say about the nodes of a part.
 
     Neighbours by edges are those from which a path of so many edges or fewer comes. By keys they share the key, and
-    with times come before the node: by time, then in the order of the data.
+    with times come before the node: by time, then in the order of the data, and the delay of labels before it or
+    longer, as in `tokens.node_inputs`.
 
     Args:
         graph: The graph.
         parts: (N,) "train", "val", "test" or None.
         part: The part whose nodes are judged.
         hops: Hops by edges within which a node sees labels.
+        label_delay: Time from a node to its label, in the unit of the times.
     """
     named = np.array([name or "" for name in parts])
     train_N = (named == "train") & graph.labelled_N
@@ -62,7 +65,7 @@ def measure_leakage(
         if isinstance(relation, Edges):
             counts, within = _by_edges(relation, onehot_NC, nodes, hops), hops
         else:
-            counts, within = _by_key(relation, onehot_NC, graph.times_N)[nodes], 1
+            counts, within = _by_key(relation, onehot_NC, graph.times_N, label_delay)[nodes], 1
         rows.append(_row(name, within, counts, graph.labels_N[nodes]))
     return tuple(rows)
 
@@ -74,20 +77,21 @@ def _by_edges(relation: Edges, onehot_NC: NDArray[np.int64], nodes: Ints, hops: 
     return counts if hops == 1 else counts - onehot_NC[nodes]
 
 
-def _by_key(relation: Keys, onehot_NC: NDArray[np.int64], times_N: Floats | None) -> NDArray[np.int64]:
-    """Return (N, C) the training nodes of each class that share a node's key, without the node itself."""
+def _by_key(
+    relation: Keys, onehot_NC: NDArray[np.int64], times_N: Floats | None, label_delay: float
+) -> NDArray[np.int64]:
+    """Return (N, C) the training nodes of each class that share a node's key and whose label it sees."""
     counts = np.zeros_like(onehot_NC)
+    if times_N is not None:
+        stream = Stream.of(relation.keys_N, times_N, label_delay)
+        sums = np.concatenate([np.zeros_like(onehot_NC[:1]), np.cumsum(onehot_NC[stream.order_N], axis=0)])
+        counts[stream.order_N] = sums[stream.known_N] - sums[stream.start_N]
+        return counts
     keyed = np.flatnonzero(relation.keys_N != NO_KEY)
     keys, own = relation.keys_N[keyed], onehot_NC[keyed]
-    if times_N is None:
-        totals = np.zeros((len(relation.names), own.shape[1]), dtype=np.int64)
-        np.add.at(totals, keys, own)
-        counts[keyed] = totals[keys] - own
-        return counts
-    order = np.lexsort((keyed, times_N[keyed], keys))
-    before = np.cumsum(own[order], axis=0) - own[order]
-    starts = np.searchsorted(keys[order], keys[order], side="left")
-    counts[keyed[order]] = before - before[starts]
+    totals = np.zeros((len(relation.names), own.shape[1]), dtype=np.int64)
+    np.add.at(totals, keys, own)
+    counts[keyed] = totals[keys] - own
     return counts
 
 

@@ -48,6 +48,19 @@ def test_every_possible_split_states_its_leakage() -> None:
     assert splits["random"]["leakage"][0]["exposed"] > 0  # type: ignore[operator]
 
 
+def test_labels_that_are_not_known_yet_are_no_leak() -> None:
+    graph = replace(small_graph(nodes=120, keys=True), times_N=np.arange(120.0))  # keys are shared by two or three
+    samples = node_samples("fraud", RegionConfig(data=("here",)), graph)
+    exposed = []
+    for delay in (0, 1, 1.5, 3):
+        split = inspect_graph(samples, SplitConfig(), GraphConfig(label_delay=delay))["splits"]["random"]
+        exposed.append([row["exposed"] for row in split["leakage"]])
+    assert exposed[0] == exposed[1]
+    assert 0 == exposed[2][0] < exposed[1][0]  # type: ignore[operator] - of two rows one is a step of time earlier
+    assert 0 < exposed[2][1] < exposed[1][1]  # type: ignore[operator] - of three one is two steps earlier
+    assert exposed[3] == [0, 0]
+
+
 def test_edges_have_a_row_for_every_hop_that_nodes_see() -> None:
     graph = small_graph(nodes=120)
     near = build_edges(np.arange(119), np.arange(1, 120), 120, where="g", undirected=True)[0]

@@ -1,12 +1,14 @@
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import numpy as np
 import pytest
-from small_graphs import graph_config
+from small_graphs import graph_config, write_payments
 
 from lorkit.decompose import train
+from lorkit.decompose.config import load_config
 from lorkit.decompose.data.graphs.leakage import measure_leakage
 from lorkit.decompose.data.node_samples import NodeSamples
 from lorkit.decompose.events import ignore
@@ -36,6 +38,25 @@ def test_the_split_of_the_run_is_measured_on_its_locked_parts(run: Run) -> None:
     assert {(row.relation, row.hops, row.exposed, row.right) for row in found.splits["random"].leakage} == {
         (row.relation, row.hops, row.share, row.right) for row in wanted
     }
+
+
+def test_labels_are_seen_after_their_delay(tmp_path: Path) -> None:
+    pytest.importorskip("polars", reason="the extra 'graph' is not installed")
+    graph_config(tmp_path)
+    write_payments(tmp_path / "p.csv", rows=120)
+    text = (tmp_path / "decompose.yaml").read_text(encoding="utf-8")
+    table = "{data: p.csv, relations: [user, shop], time: time, label: is_fraud, classes: ['0', '1']}"
+    path = tmp_path / "p.yaml"
+    path.write_text(re.sub(r"fraud: .*", f"fraud: {table}\ngraph: {{label_delay: 40}}", text), encoding="utf-8")
+    splits = RunSplits(open_run(train(load_config(path), out=tmp_path / "runs").run))
+    samples = splits.samples("fraud")
+    assert isinstance(samples, NodeSamples)
+    parts = np.full(120, None, dtype=object)
+    for part, indices in splits.parts("fraud").items():
+        parts[samples.rows[indices]] = part
+    found = graphs_of(splits, [], ignore)["fraud"].splits["random"].leakage
+    with_delay, without = (measure_leakage(samples.graph, parts.tolist(), label_delay=delay) for delay in (40, 0))
+    assert [row.exposed for row in found] == [row.share for row in with_delay] != [row.share for row in without]
 
 
 def test_it_is_measured_once(run: Run) -> None:

@@ -65,7 +65,9 @@ def test_rows_equal_a_loop(data: st.DataObject) -> None:
     parts = [("train", "test", None)[number] for number in rng.integers(0, 3, count)]
     part = data.draw(st.sampled_from(["test", "train"]))
     hops = data.draw(st.sampled_from([1, 2, 3]))
-    for row in measure_leakage(make(labels, relations, times), parts, part=part, hops=hops):
+    delay = data.draw(st.sampled_from([0.0, 0.5, 1.0, 2.0, 9.0]))
+    graph = make(labels, relations, times)
+    for row in measure_leakage(graph, parts, part=part, hops=hops, label_delay=delay):
         relation = relations[row.relation]
         exposed, right = 0, 0.0
         nodes = [v for v in range(count) if parts[v] == part and labels[v] >= 0]
@@ -73,7 +75,7 @@ def test_rows_equal_a_loop(data: st.DataObject) -> None:
             seen = [
                 int(labels[u])
                 for u in range(count)
-                if u != v and parts[u] == "train" and labels[u] >= 0 and related(relation, v, u, times, hops)
+                if u != v and parts[u] == "train" and labels[u] >= 0 and related(relation, v, u, times, hops, delay)
             ]
             if seen:
                 exposed += 1
@@ -85,7 +87,7 @@ def test_rows_equal_a_loop(data: st.DataObject) -> None:
         assert row.right == (pytest.approx(right / exposed) if exposed else None)
 
 
-def related(relation: Relation, v: int, u: int, times: Any, hops: int) -> bool:
+def related(relation: Relation, v: int, u: int, times: Any, hops: int, delay: float) -> bool:
     if isinstance(relation, Edges):
         dense = relation.neighbours.toarray()
         front = {v}
@@ -93,4 +95,4 @@ def related(relation: Relation, v: int, u: int, times: Any, hops: int) -> bool:
             front |= {int(near) for node in front for near in np.flatnonzero(dense[node])}
         return u in front
     same = relation.keys_N[v] == relation.keys_N[u] != -1
-    return bool(same and (times is None or (times[u], u) < (times[v], v)))
+    return bool(same and (times is None or ((times[u], u) < (times[v], v) and times[u] + delay <= times[v])))
