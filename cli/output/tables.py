@@ -201,9 +201,12 @@ def _exposure(exposed: float | None, right: float | None) -> str:
 
 def plan(document: TrainingPlan) -> None:
     """Print the plan of a dry run."""
-    rows = [[name, *(parts[part] for part in ("train", "val", "test"))] for name, parts in document["regions"].items()]
+    parts = ["train", "val", "test"]
+    if any("unlabelled" in sizes for sizes in document["regions"].values()):
+        parts.append("unlabelled")
+    rows = [[name, *(sizes.get(part, 0) for part in parts)] for name, sizes in document["regions"].items()]
     words = words_of("node" if document["nodes"] else "image")
-    table(words.cases, ("region", "train", "val", "test"), rows)
+    table(words.cases, ("region", *parts), rows)
     networks = [
         [name, network["backbone"], network["parameters"], network["macs"]]
         for name, network in (("foundation", document["foundation"]), ("student", document["student"]))

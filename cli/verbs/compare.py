@@ -10,6 +10,14 @@ import typer
 from lorkit.cli import options
 
 
+Variants = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--variant", metavar="LABEL:METHOD:A.B=C,...", help="A method with its own settings. Can be repeated."
+    ),
+]
+
+
 def compare(
     config: options.ConfigPath = None,
     methods: Annotated[
@@ -19,14 +27,13 @@ def compare(
             help="Methods to compare. Default: stl, mtl, lorkd; of graphs RAGFormer and its baselines.",
         ),
     ] = None,
-    variant: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--variant", metavar="LABEL:METHOD:A.B=C,...", help="A method with its own settings. Can be repeated."
-        ),
-    ] = None,
+    variant: Variants = None,
     seeds: Annotated[str, typer.Option(metavar="N,N", help="Seeds.")] = "0",
     fractions: Annotated[str, typer.Option(metavar="F,F", help="Fractions of the training groups.")] = "1",
+    unlabelled_rest: Annotated[
+        bool,
+        typer.Option("--unlabelled-rest", help="Use the patients that a fraction leaves out as unlabelled images."),
+    ] = False,
     split: Annotated[
         str,
         typer.Option(
@@ -55,7 +62,8 @@ def compare(
     from lorkit.decompose import load_config
     from lorkit.export.reporting.comparison.pages import comparison_files
 
-    loaded = load_config(config, overrides=settings or ())
+    rest = ["unlabelled.rest=true"] if unlabelled_rest else []
+    loaded = load_config(config, overrides=[*(settings or ()), *rest])
     with ProgressLine() as progress:
         document = run_all(
             loaded,

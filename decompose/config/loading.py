@@ -21,7 +21,7 @@ from lorkit.decompose.errors import UsageError
 
 FILE_NAME = "decompose.yaml"
 PHANTOM = "phantom:"
-_DATA_KEYS = ("data", "train", "val", "test")
+_DATA_KEYS = ("data", "train", "val", "test", "unlabelled")
 _VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
 
 # The built-in default: all five commands end within three minutes on two cores.

@@ -99,13 +99,15 @@ class RegionConfig(GraphSource):
     score, `{precision: 0.9}` finds the most with at least this precision, `{cost: 20}` minimises the cost where a
     missed positive case costs 20 times as much as a false alarm, and a number is itself the threshold. `recall_at` are
     the nodes with the highest scores that can be looked at, as numbers or as shares of all; without it as many as are
-    positive. `nodes` is filled in by training from the data of a graph.
+    positive. `unlabelled` names images without labels for the terms of a teacher. `nodes` is filled in by training from
+    the data of a graph.
     """
 
     data: Paths | None = None
     train: Paths | None = None
     val: Paths | None = None
     test: Paths | None = None
+    unlabelled: Paths | None = None
     task: str | None = None
     modality: str | None = None
     structures: tuple[str, ...] | dict[str, Annotated[int, Field(ge=0)]] | None = None

@@ -14,6 +14,7 @@ from lorkit.decompose.config.graphs import GraphConfig
 from lorkit.decompose.config.regions import RegionConfig
 from lorkit.decompose.config.student import StudentConfig
 from lorkit.decompose.config.training import TrainConfig
+from lorkit.decompose.config.unlabelled import UnlabelledConfig
 from lorkit.decompose.regions import check_region_name
 
 SEEDS = 2**31
@@ -135,6 +136,7 @@ class Config(Section):
     student: StudentConfig = StudentConfig()
     train: TrainConfig = TrainConfig()
     cache: CacheConfig = CacheConfig()
+    unlabelled: UnlabelledConfig = UnlabelledConfig()
     privacy: PrivacyConfig = PrivacyConfig()
     lorkd: methods.LorkdConfig = methods.LorkdConfig()
     mola: methods.MolaConfig = methods.MolaConfig()

@@ -92,6 +92,22 @@ class PreparedRegion:
         )
 
 
+def join_prepared(one: PreparedRegion, two: PreparedRegion) -> PreparedRegion:
+    """Return the unlabelled samples of two sources of a region; columns and names of targets are left out."""
+    planes = max(part.stored.shape[1] for part in (one, two))
+    stored = [np.broadcast_to(part.stored, (len(part), planes, *part.stored.shape[2:])) for part in (one, two)]
+    return replace(
+        one,
+        stored=np.concatenate(stored),
+        labels=np.concatenate([one.labels, two.labels]),
+        groups=one.groups + two.groups,
+        ids=one.ids + two.ids,
+        digests=one.digests + two.digests,
+        target_names=(),
+        columns={},
+    )
+
+
 class PreparedImages:
     """Images that are prepared already: those of several regions with equal recipes are prepared once."""
 

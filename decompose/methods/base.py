@@ -9,6 +9,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Collection, Mapping
 from typing import Any, Protocol, runtime_checkable
 
+import torch
 from torch import Tensor, nn
 
 from lorkit.decompose.config import Config, TrainConfig
@@ -77,16 +78,36 @@ class TrainingModule(nn.Module):
         """Return the loss of each region's task at its head."""
         terms = {}
         for name, row in output.rows.items():
-            values = self.sample_losses(name, output.logits[name], batch.label.index_select(0, row), self.smoothing)
+            values = self.sample_losses(name, output.logits[name], batch, row, self.smoothing)
             terms[name] = values.sum() / len(batch.label)
         return terms
 
-    def sample_losses(self, region: str, logits: Tensor, label: Tensor, smoothing: float = 0.0) -> Tensor:
-        """Return the loss of the task of each of a region's samples, (n,), with their labels from a batch."""
+    def sample_losses(
+        self, region: str, logits: Tensor, batch: Batch, row: Tensor | None = None, smoothing: float = 0.0
+    ) -> Tensor:
+        """Return the loss of the task of each of a region's samples, (n,): 0 without a label.
+
+        Args:
+            region: Its name.
+            logits: (n, K, *spatial) of these samples.
+            batch: The batch, with the labels and weights of all its samples.
+            row: (n,) their positions in the batch; None if it has only them.
+            smoothing: Label smoothing.
+        """
+        label, weight = batch.label, batch.weight
+        if row is not None:
+            label, weight = label.index_select(0, row), None if weight is None else weight.index_select(0, row)
         task, shift_C = self.task_of(region), self.logit_shifts.get(region)
         if shift_C is not None:
             logits = wide(logits) + shift_C
-        return task.loss(logits, task.own_targets(label, logits), smoothing, self.pos_weights.get(region))
+        target, pos_weight = task.own_targets(label, logits), self.pos_weights.get(region)
+        if weight is None:
+            return task.loss(logits, target, smoothing, pos_weight)
+        known = weight > 0
+        values = logits.new_zeros(len(logits), dtype=torch.promote_types(logits.dtype, torch.float32))
+        if known.any():  # without a label there is no loss, and its value may not even be defined
+            values[known] = task.loss(logits[known], target[known], smoothing, pos_weight) * weight[known]
+        return values
 
     def notices(self) -> list[str]:
         """Return sentences on terms that have nothing to teach with."""

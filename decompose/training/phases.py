@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from lorkit.decompose.config import Config
+from lorkit.decompose.data.batches.pool import pools_of
 from lorkit.decompose.events import CacheStatistics, EpochRow, Finished, Listener, Notice
 from lorkit.decompose.methods import FitsInOneGo, Method, TrainingModule
 from lorkit.decompose.models.cost import count_parameters, training_macs
@@ -23,6 +24,7 @@ from lorkit.decompose.training.first_phase import BuiltModule, adapted, steps_of
 from lorkit.decompose.training.foundation.pretraining import run_phase, set_random_state
 from lorkit.decompose.training.loop.phase import Phase
 from lorkit.decompose.training.loop.validation import validation_score
+from lorkit.decompose.training.pseudo_labels import with_pseudo_labels
 from lorkit.decompose.training.training_data import TrainingData
 
 if TYPE_CHECKING:
@@ -88,7 +90,11 @@ def train_phases(
     regions = training_data.regions
     phases = method.phases(regions)
     asked = foundation is not None and method.uses_teacher
-    cache_factory = feature_cache_factory(config, training_data.train, foundations, asked=asked, on_event=on_event)
+    if method.uses_teacher and foundation is not None:
+        training_data = with_pseudo_labels(training_data, foundation, config.unlabelled, on_event)
+    pools = pools_of(training_data.train, training_data.unlabelled, regions)
+    cached = {name: pool.cached for name, pool in pools.items()}
+    cache_factory = feature_cache_factory(config, cached, foundations, asked=asked, on_event=on_event)
     for members in phases:
         name = config.method if len(phases) == 1 else f"{config.method}-{members.names[0]}"
         known = with_regions(foundation, members) if foundation is not None else None
@@ -96,7 +102,15 @@ def train_phases(
             # the adaptation trains on the foundation's images
             seen = training_data if one is method else training_data.for_teacher
             title = name if one is method else f"{name}-{one.name}"
-            phase = Phase.of(title, seen, config, directory, regions=members, cache_factory=cache_factory)
+            phase = Phase.of(
+                title,
+                seen,
+                config,
+                directory,
+                regions=members,
+                cache_factory=cache_factory,
+                taught=one.uses_teacher,
+            )
             first = waiting.pop(one.name, None)
             set_random_state(config.seed, first.random_state if first else None)  # the same for every phase
             module = first.module if first else one.build(config, members, known)

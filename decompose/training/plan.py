@@ -11,6 +11,7 @@ from torch import nn
 
 from lorkit.decompose.config import Config, ImageConfig, TrainConfig
 from lorkit.decompose.data import Splits
+from lorkit.decompose.data.unlabelled import UnlabelledCounts
 from lorkit.decompose.experts.forecast import estimate_costs, mean_overhead
 from lorkit.decompose.methods import Method
 from lorkit.decompose.methods.reprogramming.base import ReprogrammingModule
@@ -111,6 +112,8 @@ def plan_training(
     splits: Splits,
     foundations: Path = Path("foundations"),
     teacher: Teacher | None = None,
+    *,
+    unlabelled: Mapping[str, UnlabelledCounts] | None = None,
 ) -> TrainingPlan:
     """Describe a training: parts, steps, networks with their cost, layers with and without experts.
 
@@ -120,6 +123,8 @@ def plan_training(
     image = config.deployed_image
     sizes = {name: {part: len(rows) for part, rows in splits.parts(name).items()} for name in regions.names}
     counts = {name: parts["train"] for name, parts in sizes.items()}
+    for name, found in (unlabelled or {}).items():
+        sizes[name]["unlabelled"] = found["n"]
     phases = method.phases(regions)
     foundation = None if method.without_foundation else untrained_foundation(config, regions, teacher)
     if foundation is not None and config.foundation.finetune is not None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Unpack
@@ -17,6 +17,7 @@ from lorkit.decompose.data.node_samples import split_notices, visible_labels
 from lorkit.decompose.data.readers.registry import expected_task
 from lorkit.decompose.data.samples.pseudonyms import RUNS, Pseudonyms
 from lorkit.decompose.data.splits import regions_of_same_images
+from lorkit.decompose.data.unlabelled import counts_of
 from lorkit.decompose.events import Listener, Notice, ignore
 from lorkit.decompose.methods import Method, get_method
 from lorkit.decompose.methods.student import resolve_student, student_record
@@ -42,7 +43,7 @@ from lorkit.decompose.training.new_run import RunOptions, TrainableRun, TrainedR
 from lorkit.decompose.training.phases import Trained, train_phases
 from lorkit.decompose.training.plan import TrainingPlan, plan_training
 from lorkit.decompose.training.tensorboard import check_tensorboard
-from lorkit.decompose.training.training_data import TrainingData, prepare_training_data
+from lorkit.decompose.training.training_data import TrainingData, prepare_training_data, read_unlabelled_of
 from lorkit.decompose.training.work_directory import WorkDirectory
 
 if TYPE_CHECKING:
@@ -74,6 +75,7 @@ class _Decomposition(TrainableRun):
     method: Method
     samples: dict[str, RegionSamples]
     splits: Splits
+    unlabelled: dict[str, RegionSamples] = field(default_factory=dict)
     start: Start | None = None
     teacher: Teacher | None = None
 
@@ -84,7 +86,8 @@ class _Decomposition(TrainableRun):
 
     def plan(self, foundations: Path) -> TrainingPlan:
         """Describe the training."""
-        return plan_training(self.config, self.method, self.regions, self.splits, foundations, self.teacher)
+        shared = (self.config, self.method, self.regions, self.splits, foundations, self.teacher)
+        return plan_training(*shared, unlabelled=counts_of(self.unlabelled))
 
     def open_foundation(self, root: Path, *, force: bool = False) -> OpenedFoundation:
         """Load the foundation, or build the network to pre-train below `root`."""
@@ -93,7 +96,7 @@ class _Decomposition(TrainableRun):
 
     def training_data(self, on_event: Listener) -> TrainingData:
         """Prepare the training and validation parts, not the test part."""
-        return prepare_training_data(self.config, self.samples, self.splits, on_event)
+        return prepare_training_data(self.config, self.samples, self.splits, on_event, self.unlabelled)
 
     def begin(self, foundations: Path) -> Training:
         """Build and check teacher and student once, before they are trained."""
@@ -127,6 +130,8 @@ class _Decomposition(TrainableRun):
 
     def _content(self, trained: Trained, foundation: Foundation | None, work: WorkDirectory) -> RunContent:
         origin = ({"origin": self.start.origin} if self.start is not None else {}) | self.student
+        if self.unlabelled:
+            origin["unlabelled"] = counts_of(self.unlabelled)
         return RunContent(
             config=self.config,
             regions=self.regions,
@@ -217,13 +222,17 @@ def _read(
     config = resolve_for_data(config, method, regions, counts)
     data = {name: one.digest for name, one in samples.items()}
     foundation = foundation_inputs(config, regions, data, teacher)
+    unlabelled = read_unlabelled_of(config, method, samples, splits, on_event, pseudonyms)
     decides = {"revision": _REVISION, "settings": config_digest(config), "data": data, "foundation": foundation}
+    if unlabelled:
+        decides["unlabelled"] = {name: one.digest for name, one in unlabelled.items()}
     inputs = digest_json(decides | ({"origin": start.origin} if start is not None else {}))
     return _Decomposition(
         config=config,
         method=method,
         samples=samples,
         splits=splits,
+        unlabelled=unlabelled,
         regions=regions,
         inputs=inputs,
         start=start,

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from lorkit.decompose.config import Config, ImageConfig
 from lorkit.decompose.data import PreparedRegion, RegionSamples, Splits, prepare
 from lorkit.decompose.data.prepared import PreparedImages
 from lorkit.decompose.data.preprocessing.recipe import build_recipe
-from lorkit.decompose.events import Listener, Notice, ignore
+from lorkit.decompose.data.readers.unlabelled import read_unlabelled
+from lorkit.decompose.data.samples.pseudonyms import Pseudonyms
+from lorkit.decompose.data.unlabelled import check_unlabelled
+from lorkit.decompose.errors import UsageError
+from lorkit.decompose.events import Listener, Notice, ignore, with_progress
+from lorkit.decompose.methods import Method
 from lorkit.decompose.regions import RegionSet
 
 PreparedParts = Mapping[str, Mapping[str, PreparedRegion]]
@@ -21,20 +26,23 @@ class TrainingData:
     """Regions, and the prepared training and validation parts of each.
 
     Attributes:
-        teacher: `train` and `val` prepared for the foundation's size and channels; None if they are the same.
+        teacher: All parts prepared for the foundation's size and channels; None if they are the same.
+        unlabelled: Samples without labels of the regions that have some.
     """
 
     regions: RegionSet
     train: Mapping[str, PreparedRegion]
     val: Mapping[str, PreparedRegion]
     teacher: PreparedParts | None = None
+    unlabelled: Mapping[str, PreparedRegion] = field(default_factory=dict)
 
     @property
     def for_teacher(self) -> TrainingData:
         """The same samples prepared for the foundation, to train, probe and score it."""
         if self.teacher is None:
             return self
-        return replace(self, train=self.teacher["train"], val=self.teacher["val"], teacher=None)
+        parts = {"unlabelled": {}, **self.teacher}
+        return replace(self, train=parts["train"], val=parts["val"], unlabelled=parts["unlabelled"], teacher=None)
 
 
 def same_input(one: ImageConfig, two: ImageConfig) -> bool:
@@ -83,12 +91,68 @@ def prepare_for_teacher(
 
 
 def prepare_training_data(
-    config: Config, samples: Mapping[str, RegionSamples], splits: Splits, on_event: Listener
+    config: Config,
+    samples: Mapping[str, RegionSamples],
+    splits: Splits,
+    on_event: Listener,
+    unlabelled: Mapping[str, RegionSamples] | None = None,
 ) -> TrainingData:
-    """Prepare the training and validation parts of regions, and report their notices."""
+    """Prepare the training and validation parts of regions and their unlabelled samples, and report their notices."""
     data = (config, samples, splits, config.deployed_image)
     parts = prepare_parts(*data, on_event=on_event)
     for text in (text for one in parts["train"].values() for text in one.notices):
         on_event(Notice(text=text))
     seen = prepare_for_teacher(*data, on_event=on_event)
-    return TrainingData(regions=RegionSet(one.region for one in samples.values()), teacher=seen, **parts)
+    others = prepare_unlabelled(config, unlabelled or {}, config.deployed_image, on_event)
+    if seen is not None:
+        seen = {**seen, "unlabelled": prepare_unlabelled(config, unlabelled or {}, config.foundation_image, on_event)}
+    regions = RegionSet(one.region for one in samples.values())
+    return TrainingData(regions=regions, teacher=seen, unlabelled=others, **parts)
+
+
+def prepare_unlabelled(
+    config: Config, unlabelled: Mapping[str, RegionSamples], image: ImageConfig, on_event: Listener
+) -> dict[str, PreparedRegion]:
+    """Apply each region's recipe for an image size to its samples without labels."""
+    return {
+        name: prepare(one, build_recipe(image, config.regions[name]), on_event=on_event)
+        for name, one in unlabelled.items()
+    }
+
+
+def read_unlabelled_of(
+    config: Config,
+    method: Method,
+    samples: Mapping[str, RegionSamples],
+    splits: Splits,
+    on_event: Listener,
+    pseudonyms: Pseudonyms | None,
+    *,
+    compared: bool = False,
+) -> dict[str, RegionSamples]:
+    """Read the unlabelled samples of regions that name some, if the method has a teacher that uses them.
+
+    Raises:
+        UsageError: `unlabelled.rest` outside a comparison.
+        DataError: As `read_unlabelled` and `check_unlabelled`.
+    """
+    if config.unlabelled.rest and method.uses_teacher and not compared:
+        raise UsageError(
+            "unlabelled.rest in a single training",
+            required="a comparison of fractions: it names the patients that a fraction leaves out",
+            fix="leave it out, or use decompose compare --fractions 0.05 --unlabelled-rest",
+        )
+    named = [name for name, region in config.regions.items() if region.unlabelled is not None and name in samples]
+    if not named:
+        return {}
+    if not method.uses_teacher or config.unlabelled.share == 0:
+        why = "unlabelled.share is 0" if method.uses_teacher else f"{config.method} has no teacher"
+        on_event(Notice(text=f"the unlabelled images of {', '.join(named)} are not used: {why}"))
+        return {}
+    found = {
+        name: read_unlabelled(samples[name], config.regions[name], base=config.base, pseudonyms=pseudonyms)
+        for name, _ in with_progress([(name, None) for name in named], "reading unlabelled images", on_event)
+    }
+    for text in check_unlabelled(samples, splits, found):
+        on_event(Notice(text=text))
+    return found

@@ -20,6 +20,7 @@ from torch import Tensor
 
 from lorkit.decompose.config import AugmentConfig
 from lorkit.decompose.data.batches.augmentation import augment, augment_mask, augment_of
+from lorkit.decompose.data.batches.pool import SamplePool, label_weights, pools_of
 from lorkit.decompose.data.batches.sampler import DrawnSamples, RegionSampler, region_key
 from lorkit.decompose.data.prepared import PreparedRegion
 from lorkit.decompose.data.random_numbers import Keys, keys
@@ -37,11 +38,13 @@ class Batch(NamedTuple):
         image: (N, C, *spatial) float32 in [0, 1].
         label: (N,) int64 within the sample's region; (N, *spatial) of a segmentation; (N, L) of a multilabel region.
             Regions whose targets differ in shape have (N, W), flat and filled with -1, for `Task.own_targets`.
+            -1 where a sample has no label.
         region: (N,) int64 routing indices, ascending.
-        sample: (N,) int64 positions in the region's prepared set.
+        sample: (N,) int64 positions in the region's prepared set; unlabelled samples are after it.
         teacher_image: The same samples with the same augmentation in the teacher's size and channels; None if both
             networks see the same image.
         view: (N,) int64 augmentation view of each sample; None if every pass draws a new one.
+        weight: (N,) float32 of each sample's own loss: 0 without a label; None if all samples have one.
     """
 
     image: Tensor
@@ -50,6 +53,7 @@ class Batch(NamedTuple):
     sample: Tensor
     teacher_image: Tensor | None = None
     view: Tensor | None = None
+    weight: Tensor | None = None
 
     @property
     def image_for_teacher(self) -> Tensor:
@@ -74,6 +78,9 @@ class BatchLoader:
         augment: Random changes; None disables them.
         least_steps: An epoch has at least these steps.
         teacher: The same samples prepared for a teacher with other image settings.
+        unlabelled: Samples without labels of some regions, at the same size.
+        teacher_unlabelled: The same prepared for the teacher.
+        share: Part of a region's samples in a batch that are unlabelled.
         rank: This process.
         world_size: Number of processes.
 
@@ -93,11 +100,16 @@ class BatchLoader:
         augment: AugmentConfig | None,
         least_steps: int = 1,
         teacher: Mapping[str, PreparedRegion] | None = None,
+        unlabelled: Mapping[str, PreparedRegion] | None = None,
+        teacher_unlabelled: Mapping[str, PreparedRegion] | None = None,
+        share: float = 0.0,
         rank: int = 0,
         world_size: int = 1,
     ) -> None:
-        if teacher is not None:
-            _check_same(prepared, teacher, regions)
+        self._prepared = pools_of(prepared, unlabelled, regions)
+        self._teacher = None if teacher is None else pools_of(teacher, teacher_unlabelled, regions)
+        if self._teacher is not None:
+            _check_same(self._prepared, self._teacher)
         counts = {name: len(prepared[name]) for name in regions.names}
         self._sampler = RegionSampler(
             counts,
@@ -105,15 +117,15 @@ class BatchLoader:
             policy=sampling,
             seed=seed,
             least_steps=least_steps,
+            unlabelled={name: len(one) for name, one in (unlabelled or {}).items()},
+            share=share,
             rank=rank,
             world_size=world_size,
         )
-        self._prepared = {name: prepared[name] for name in regions.names}
-        self._teacher = teacher
         self._shape = tuple(prepared[regions.names[0]].stored.shape[2:])
         self._names = regions.names
         self._contents = {  # the first 64 bits of samples' digests
-            name: np.array([int(digest[:16], 16) for digest in prepared[name].digests], dtype=np.uint64)
+            name: np.array([int(digest[:16], 16) for digest in self._prepared[name].digests], dtype=np.uint64)
             for name in regions.names
             if augment is not None and augment.views is not None
         }
@@ -152,36 +164,47 @@ class BatchLoader:
     def _assemble(self, draws: Mapping[str, DrawnSamples]) -> Batch:
         sizes = [len(draw.indices) for draw in draws.values()]
         region = np.repeat([self._names.index(name) for name in draws], sizes)
+        labels = {name: self._label(name, draw) for name, draw in draws.items()}
         return Batch(
             image=self._image(draws, self._prepared),
-            label=self._label(draws),
+            label=_joined(list(labels.values())).long(),
             region=torch.from_numpy(region.astype(np.int64)),
             sample=torch.from_numpy(np.concatenate([draw.indices for draw in draws.values()])),
             teacher_image=None if self._teacher is None else self._image(draws, self._teacher),
             view=self._view(draws),
+            weight=self._weight(labels),
         )
 
-    def _label(self, draws: Mapping[str, DrawnSamples]) -> Tensor:
-        """Gather the targets; masks are transformed like their images."""
-        labels = []
-        for name, draw in draws.items():
-            label, changes = torch.from_numpy(self._prepared[name].targets[draw.indices]), self._augments[name]
-            if self._prepared[name].masks is not None and changes is not None:
-                label = augment_mask(label, self._keys(name, draw), changes)
-            labels.append(label)
-        return _joined(labels).long()
+    def _weight(self, labels: Mapping[str, Tensor]) -> Tensor | None:
+        """Return the weights of samples' own losses; None if no region has unlabelled samples."""
+        if not self._sampler.unlabelled:
+            return None
+        mixed = self._sampler.unlabelled
+        return torch.cat(
+            [label_weights(one) if name in mixed else torch.ones(len(one)) for name, one in labels.items()]
+        )
 
-    def _image(self, draws: Mapping[str, DrawnSamples], prepared: Mapping[str, PreparedRegion]) -> Tensor:
+    def _label(self, name: str, draw: DrawnSamples) -> Tensor:
+        """Gather the targets of a region; masks are transformed like their images."""
+        pool, changes = self._prepared[name], self._augments[name]
+        label = pool.targets(draw.indices)
+        own = draw.indices < len(pool.labelled)
+        if pool.labelled.masks is not None and changes is not None and own.any():
+            known = torch.from_numpy(np.flatnonzero(own))
+            moved = augment_mask(label[known].to(torch.uint8), self._keys(name, draw)[own], changes)
+            label[known] = moved.long()
+        return label
+
+    def _image(self, draws: Mapping[str, DrawnSamples], pools: Mapping[str, SamplePool]) -> Tensor:
         """Gather and augment the images; gray images as their one stored plane, which is three times cheaper."""
-        stored = {name: prepared[name].stored for name in draws}
-        channels = prepared[next(iter(draws))].recipe.channels
+        channels = pools[next(iter(draws))].labelled.recipe.channels
         pieces: dict[str, Tensor] = {}
         kinds: dict[tuple[int, str], list[str]] = {}
         for name in draws:
-            kinds.setdefault((stored[name].shape[1], repr(self._augments[name])), []).append(name)
+            kinds.setdefault((pools[name].planes, repr(self._augments[name])), []).append(name)
         for names in kinds.values():
             changes = self._augments[names[0]]
-            gathered = torch.from_numpy(np.concatenate([stored[name][draws[name].indices] for name in names]))
+            gathered = torch.from_numpy(np.concatenate([pools[name].images(draws[name].indices) for name in names]))
             if changes is not None:
                 drawn = np.concatenate([self._keys(name, draws[name]) for name in names])
                 gathered = augment(gathered, drawn, changes, like=self._shape)
@@ -226,11 +249,9 @@ def eval_batch_size(spatial: tuple[int, ...]) -> int:
     return max(1, min(256, _EVAL_PIXELS // math.prod(spatial)))
 
 
-def _check_same(
-    prepared: Mapping[str, PreparedRegion], teacher: Mapping[str, PreparedRegion], regions: RegionSet
-) -> None:
-    for name in regions.names:
-        if prepared[name].digests != teacher[name].digests:
+def _check_same(pools: Mapping[str, SamplePool], teacher: Mapping[str, SamplePool]) -> None:
+    for name, pool in pools.items():
+        if pool.digests != teacher[name].digests:
             raise DataError(
                 f"region '{name}': the teacher's images are of other samples than the student's",
                 required="the same samples in the same order",

@@ -20,7 +20,10 @@ _LEAST = 2  # batch statistics of a region need two samples
 
 
 class DrawnSamples(NamedTuple):
-    """Samples of one region in one batch: indices, and the pass of the stream that each belongs to."""
+    """Samples of one region in one batch: indices, and the pass of the stream that each belongs to.
+
+    Indices from the number of labelled samples on are those of its unlabelled ones.
+    """
 
     indices: NDArray[np.int64]
     passes: NDArray[np.int64]
@@ -35,6 +38,8 @@ class RegionSampler:
         policy: `balanced` gives regions equal shares, `proportional` by size, `sqrt` by the square root of the size.
         seed: Seed of all streams.
         least_steps: An epoch has at least these steps; the streams then go on into their next passes.
+        unlabelled: Number of samples without a label, of the regions that have some.
+        share: Part of such a region's samples in a batch that are unlabelled; one or more of a batch are labelled.
         rank: This process.
         world_size: Number of processes; together they draw `world_size` batches per step.
 
@@ -50,6 +55,8 @@ class RegionSampler:
         policy: str,
         seed: int,
         least_steps: int = 1,
+        unlabelled: Mapping[str, int] | None = None,
+        share: float = 0.0,
         rank: int = 0,
         world_size: int = 1,
     ) -> None:
@@ -60,24 +67,33 @@ class RegionSampler:
                 fix="raise train.batch_size or leave the region out",
             )
         self.counts = dict(counts)
+        self.unlabelled = {name: count for name, count in (unlabelled or {}).items() if count and share > 0}
         self._seed, self._rank, self._world = seed, rank, world_size
         self.steps = max(1, least_steps, round(sum(counts.values()) / (batch_size * world_size)))
         self.samples_per_batch = allocate_samples(region_shares(list(counts.values()), policy), batch_size, self.steps)
+        self._share = share
 
     def epoch(self, epoch: int) -> list[dict[str, DrawnSamples]]:
         """Return the batches of an epoch for this rank: regions in routing order, absent ones omitted."""
         batches: list[dict[str, DrawnSamples]] = [{} for _ in range(self.steps)]
         for column, (name, count) in enumerate(self.counts.items()):
-            samples_per_batch = self.samples_per_batch[:, column]
-            drawn = int(samples_per_batch.sum()) * self._world
-            segment = self._segment(name, count, epoch * drawn, drawn)
-            ends = np.cumsum(samples_per_batch) * self._world
-            for step in range(self.steps):
-                take = int(samples_per_batch[step])
-                start = int(ends[step]) - take * (self._world - self._rank)
-                if take:
-                    batches[step][name] = DrawnSamples(*(values[start : start + take] for values in segment))
+            takes, others = self.samples_per_batch[:, column], self.unlabelled.get(name, 0)
+            without = unlabelled_samples(takes, self._share) if others else np.zeros_like(takes)
+            labelled = self._stream(name, count, takes - without, epoch)
+            unlabelled = self._stream(f"{name}\0unlabelled", others, without, epoch)
+            for step in np.flatnonzero(takes).tolist():
+                batches[step][name] = _mixed(labelled[step], unlabelled[step], count)
         return batches
+
+    def _stream(self, name: str, count: int, takes: NDArray[np.int64], epoch: int) -> list[DrawnSamples]:
+        """Return the samples of a stream in each batch of an epoch, for this rank."""
+        drawn = int(takes.sum()) * self._world
+        segment = self._segment(name, count, epoch * drawn, drawn)
+        starts = np.cumsum(takes) * self._world - takes * (self._world - self._rank)
+        return [
+            DrawnSamples(*(values[start : start + take] for values in segment))
+            for start, take in zip(starts.tolist(), takes.tolist(), strict=True)
+        ]
 
     def _segment(self, name: str, count: int, start: int, length: int) -> DrawnSamples:
         """Return `length` elements of a region's stream from position `start`."""
@@ -89,6 +105,32 @@ class RegionSampler:
         number = np.repeat(np.arange(first, last + 1, dtype=np.int64), count)
         offset = start - first * count
         return DrawnSamples(order[offset : offset + length], number[offset : offset + length])
+
+
+def unlabelled_samples(takes: NDArray[np.int64], share: float) -> NDArray[np.int64]:
+    """Return how many of a region's samples in each batch are unlabelled; at least one is labelled.
+
+    Fractions of a sample are carried over to later batches, so that the share holds over time.
+    """
+    found = np.zeros_like(takes)
+    credit = 0.0
+    for step in np.flatnonzero(takes).tolist():
+        credit += share * float(takes[step])
+        found[step] = min(int(credit + 1e-9), int(takes[step]) - 1)
+        credit -= found[step]
+    return found
+
+
+def _mixed(labelled: DrawnSamples, unlabelled: DrawnSamples, count: int) -> DrawnSamples:
+    """Spread unlabelled samples evenly between labelled ones, so that every micro-batch has its share of both."""
+    if not len(unlabelled.indices):
+        return labelled
+    places = [(np.arange(len(one.indices)) + 0.5) / len(one.indices) for one in (labelled, unlabelled)]
+    order = np.argsort(np.concatenate(places), kind="stable")
+    return DrawnSamples(
+        np.concatenate([labelled.indices, unlabelled.indices + count])[order],
+        np.concatenate([labelled.passes, unlabelled.passes])[order],
+    )
 
 
 def region_key(name: str) -> int:

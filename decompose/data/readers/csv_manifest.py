@@ -50,7 +50,7 @@ def read(entries: list[str], config: RegionConfig, files: OpenFiles | None = Non
     root = Path(entries[1]) if len(entries) > 1 else path.parent
     many = config.task == MULTILABEL
     rows = read_rows(path, ("path",) if many else _REQUIRED)
-    paths = [_locate(root, row["path"], f"{path}, line {line}") for line, row in rows]
+    paths = [locate(root, row["path"], f"{path}, line {line}") for line, row in rows]
     columns = {name: tuple(row.get(name, "") for _, row in rows) for name in rows[0][1]} if rows else {}
     labels, classes = _label_columns(path, rows, config) if many else _label_column(path, rows, config)
     known = {*_KNOWN, *(name.strip().lower() for name in classes if many)}
@@ -148,7 +148,8 @@ def _check_columns(path: Path, columns: Sequence[str], required: Sequence[str]) 
             )
 
 
-def _locate(root: Path, text: str, where: str) -> Path:
+def locate(root: Path, text: str, where: str) -> Path:
+    """Return the image that a row names, below the root; raise DataError if there is none."""
     path = within(root, root / local_path(text), where)
     if not path.exists():
         raise DataError(

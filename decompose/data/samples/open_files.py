@@ -31,7 +31,7 @@ class OpenFiles:
         """Return an object for the regions of a configuration."""
         counts: Counter[str] = Counter()
         for one in config.regions.values():
-            parts = (part or () for part in (one.data, one.train, one.val, one.test))
+            parts = (part or () for part in (one.data, one.train, one.val, one.test, one.unlabelled))
             counts.update({resolve_path(entry, config.base) for entries in parts for entry in entries})
         return cls(entry for entry, count in counts.items() if count > 1)
 

@@ -10,15 +10,15 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from lorkit.decompose.config import RegionAugment, RegionConfig
-from lorkit.decompose.data.formats.checks import check_image
 from lorkit.decompose.data.samples.annotations import labels_in_order, read_masks
 from lorkit.decompose.data.samples.class_names import about_names, about_patients, without_flips
+from lorkit.decompose.data.samples.digests import digested
 from lorkit.decompose.data.samples.label_table import MULTILABEL, POSITIVE, UNCERTAIN, describe_row, exclusive_notice
 from lorkit.decompose.data.samples.originals import tolerances_of
 from lorkit.decompose.data.samples.patients import BY_IMAGE, group_by_pattern, proposal_notice, propose
@@ -146,7 +146,7 @@ def check_samples(
     if source.identifying:
         keys = pseudonyms or Pseudonyms()
         source = replace(source, groups=tuple(keys.pseudonym(group) for group in source.groups))
-    digests, gray = zip(*(_digest(name, source, index, dims) for index in range(len(source.labels))), strict=True)
+    digests, gray = digested(name, source, dims)
     masks = read_masks(name, config, source, complete=complete) if source.masks is not None else None
     classes = masks.structures if masks is not None else tuple(config.classes or source.classes)
     labels = labels_in_order(name, source, classes, complete=complete)
@@ -168,7 +168,7 @@ def check_samples(
         **{**vars(source), "classes": classes, "labels": labels, "notices": notices},
         region=region,
         digests=digests,
-        gray=np.array(gray),
+        gray=gray,
         dims=dims,
         mask_digests=masks.digests if masks is not None else (),
         present=masks.present if masks is not None else None,
@@ -183,12 +183,6 @@ def _about_patients(source: Source) -> tuple[str, ...]:
         return () if source.identifying else about_patients(source.groups)
     proposal = propose(source.names or source.ids, source.parts)
     return (f"split {BY_IMAGE}", *([proposal_notice(proposal)] if proposal is not None else []))
-
-
-def digest_image(image: NDArray[Any]) -> str:
-    """Return the SHA-256 of dtype, shape and pixels, in little-endian order on every machine."""
-    plain = np.ascontiguousarray(image, dtype=image.dtype.newbyteorder("<"))
-    return hashlib.sha256(f"{plain.dtype.name}{plain.shape}".encode() + plain.tobytes()).hexdigest()
 
 
 def order_classes(names: Iterable[str]) -> tuple[str, ...]:
@@ -226,17 +220,6 @@ def part_name(text: str, where: str) -> str | None:
     if part is None:
         raise DataError(f"{where}: split '{text}'", required="train, val or test", fix="correct it or leave it empty")
     return part
-
-
-def _digest(name: str, source: Source, index: int, dims: int) -> tuple[str, bool]:
-    image = source.images[index]
-    try:
-        # before training, which a broken image of the test part would otherwise follow
-        check_image(image, dims)
-    except DataError as error:
-        where = f"sample '{source.ids[index]}' of region '{name}'"
-        raise DataError(f"{where}: {error.given}", required=error.required, fix=error.fix) from None
-    return digest_image(image), image.ndim == dims
 
 
 def _check_task(name: str, config: RegionConfig, source: Source) -> None:

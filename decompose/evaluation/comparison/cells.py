@@ -24,10 +24,10 @@ from lorkit.decompose.artifacts import (
 from lorkit.decompose.artifacts.arrays import Ints
 from lorkit.decompose.config import Config
 from lorkit.decompose.data import PreparedRegion
-from lorkit.decompose.data.fractions import take_fraction
 from lorkit.decompose.documents.compare import CellDocument, CellHead, CellRow, Exposure
 from lorkit.decompose.evaluation.comparison.compared_methods import ComparedMethod, settings_digest
 from lorkit.decompose.evaluation.comparison.comparison_data import ComparisonData
+from lorkit.decompose.evaluation.comparison.fraction_data import of_fraction
 from lorkit.decompose.evaluation.comparison.measuring import (
     PREDICTED,
     UNKNOWN,
@@ -185,17 +185,12 @@ def _train(
     config: Config, fraction: float, data: ComparisonData, checkpoints: Path, fabric: Fabric, on_event: Listener
 ) -> tuple[Trained, dict[str, Exposure]]:
     method = get_method(config.method)
-    training_data, foundation = data.training_data, None
-    train = {name: take_fraction(one, fraction, seed=config.seed) for name, one in training_data.train.items()}
-    seen = training_data.teacher
-    if seen is not None:  # the same groups, since a fraction depends only on names and labels
-        part = {name: take_fraction(one, fraction, seed=config.seed) for name, one in seen["train"].items()}
-        seen = {**seen, "train": part}
-    training_data = replace(training_data, train=train, teacher=seen)
+    foundation = None
+    training_data = of_fraction(data.training_data, fraction, seed=config.seed, rest=config.unlabelled.rest)
     if needs_foundation(method) and data.foundation is not None:
         # a probe fitted on all patients would leak information of excluded ones
         foundation = with_probes_of(data.foundation, training_data, on_event) if fraction < 1 else data.foundation
-    counts = {name: len(one) for name, one in train.items()}
+    counts = {name: len(one) for name, one in training_data.train.items()}
     if data.budget == "steps":
         config = with_joint_steps(config, method, training_data.regions, counts)
     trained = train_phases(

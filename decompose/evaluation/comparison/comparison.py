@@ -12,7 +12,7 @@ from typing import TypeVar
 
 from lorkit.decompose.artifacts import digest_json, exclusive, write_manifest, write_text
 from lorkit.decompose.config import Config, config_digest
-from lorkit.decompose.data import RegionSamples, read_regions, split_regions
+from lorkit.decompose.data import RegionSamples, Splits, read_regions, split_regions
 from lorkit.decompose.data.fractions import check_fraction
 from lorkit.decompose.data.node_samples import nodes_of
 from lorkit.decompose.data.samples.pseudonyms import Pseudonyms
@@ -44,6 +44,7 @@ from lorkit.decompose.training.foundation.pretraining import open_foundation, tr
 from lorkit.decompose.training.foundation.resolving import resolve_foundation
 from lorkit.decompose.training.gradient_check import resolve_for_data
 from lorkit.decompose.training.loop.devices import launch
+from lorkit.decompose.training.training_data import read_unlabelled_of
 
 SHARED = OF_IMAGES[0]
 """The method in the settings that all methods share; it decides nothing."""
@@ -158,7 +159,8 @@ class _Comparison:
         budget: Budget,
     ) -> None:
         self.config, self.grid, self.on_event = config, grid, on_event
-        samples = read_regions(config, on_event, Pseudonyms(create=True))
+        self.pseudonyms = Pseudonyms(create=True)
+        samples = read_regions(config, on_event, self.pseudonyms)
         splits = split_regions(samples, config.split, seed=config.seed)
         self.directory = out / f"{config.name}-{_identity(config, samples, budget)[:8]}"
         self.path = self.directory / ("comparison.json" if split == "test" else f"comparison-{split}.json")
@@ -181,15 +183,27 @@ class _Comparison:
             # refuse what cannot be trained
             build_first_phase(compared.config, method, foundation, regions, counts, self.foundations)
         self.fabric = launch(config.train)
-        self.data = replace(
-            prepare_comparison(config, samples, splits, split, teacher, on_event, budget), foundations=self.foundations
-        )
+        unlabelled = self._unlabelled(config, samples, splits)
+        shared = (config, samples, splits, split, teacher, on_event, budget, unlabelled)
+        self.data = replace(prepare_comparison(*shared), foundations=self.foundations)
         for seed, fraction in product(grid.seeds, grid.fractions):
             for one in self.data.training_data.train.values():
                 check_fraction(one, fraction, seed=seed)
         self.differences = PairedDifferences(self.data.scored_part)
         self.evaluated: EvaluatedFoundation | None = None
         self._evaluate_foundation([*(compared.row for compared in grid.methods), *earlier])
+
+    def _unlabelled(
+        self, config: Config, samples: Mapping[str, RegionSamples], splits: Splits
+    ) -> dict[str, RegionSamples]:
+        """Read the unlabelled samples if a method uses them."""
+        for compared in self.grid.methods:
+            method = get_method(compared.config.method)
+            if method.uses_teacher and compared.config.unlabelled.share > 0:
+                return read_unlabelled_of(
+                    config, method, samples, splits, self.on_event, self.pseudonyms, compared=True
+                )
+        return {}
 
     def run(self) -> CompareDocument:
         """Run all cells and return their document."""

@@ -16,7 +16,12 @@ from lorkit.decompose.models.foundation.model import Foundation
 from lorkit.decompose.models.foundation.teacher import Teacher
 from lorkit.decompose.regions import RegionSet
 from lorkit.decompose.training.foundation.pretraining import foundation_inputs
-from lorkit.decompose.training.training_data import TrainingData, prepare_for_teacher, prepare_parts
+from lorkit.decompose.training.training_data import (
+    TrainingData,
+    prepare_for_teacher,
+    prepare_parts,
+    prepare_unlabelled,
+)
 
 Budget = Literal["steps", "epochs"]
 BUDGETS: tuple[Budget, ...] = ("steps", "epochs")
@@ -76,16 +81,28 @@ def prepare_comparison(
     teacher: Teacher | None,
     on_event: Listener,
     budget: Budget = "steps",
+    unlabelled: Mapping[str, RegionSamples] | None = None,
 ) -> ComparisonData:
-    """Prepare the parts on which the cells of a comparison are trained and scored."""
+    """Prepare the parts on which the cells of a comparison are trained and scored, and samples without labels."""
+    others = unlabelled or {}
     names = tuple(dict.fromkeys(("train", "val", split)))
     parts = prepare_parts(config, samples, splits, config.image, names, on_event)
     seen = prepare_for_teacher(config, samples, splits, config.image, names, on_event)
     regions = RegionSet(one.region for one in samples.values())
     digests = {name: one.digest for name, one in samples.items()}
-    training_data = TrainingData(regions=regions, train=parts["train"], val=parts["val"], teacher=seen)
+    if seen is not None:
+        seen["unlabelled"] = prepare_unlabelled(config, others, config.foundation_image, on_event)
+    training_data = TrainingData(
+        regions=regions,
+        train=parts["train"],
+        val=parts["val"],
+        teacher=seen,
+        unlabelled=prepare_unlabelled(config, others, config.image, on_event),
+    )
     # all that determines a cell besides its settings; digests of samples include labels and groups
     shared = {"data": digests, "split": splits.to_json(samples)["regions"]}
+    if others:
+        shared["unlabelled"] = {name: one.digest for name, one in others.items()}
     foundation = foundation_inputs(config, regions, digests, teacher)
     digest = digest_json(shared | {"foundation": foundation, "budget": budget})
     unseen = None if seen is None else seen.get("test")

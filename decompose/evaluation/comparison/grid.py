@@ -44,3 +44,9 @@ def check_grid(grid: Grid, split: str) -> None:
     for fraction in grid.fractions:
         if not 0 < fraction <= 1:
             raise UsageError(f"--fractions {fraction:g}", required="above 0, at most 1", fix="correct the list")
+    if any(one.config.unlabelled.rest for one in grid.methods) and min(grid.fractions) == 1:
+        raise UsageError(
+            "--unlabelled-rest (unlabelled.rest) with all training patients",
+            required="a fraction below 1, whose other patients are the unlabelled ones",
+            fix="add --fractions, such as --fractions 0.05",
+        )

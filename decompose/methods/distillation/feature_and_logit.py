@@ -146,7 +146,7 @@ class DistillingModule(TrainingModule):
             head = self.live.heads[name]
             fixed = {key: value.detach() for key, value in head.named_parameters()}
             logits = functional_call(head, fixed, projected[name])
-            loss = self.sample_losses(name, logits, batch.label.index_select(0, row))
+            loss = self.sample_losses(name, logits, batch, row)
             terms[name] = loss.sum() / len(batch.label)
         return terms
 

@@ -96,7 +96,7 @@ class ReprogrammingModule(TrainingModule):
     def loss(self, logits: Tensor, batch: Batch) -> Tensor:
         """Return the task's loss of each sample, (N,)."""
         (name,) = self.live.regions.names
-        return self.sample_losses(name, logits, batch.label, self.smoothing)
+        return self.sample_losses(name, logits, batch, smoothing=self.smoothing)
 
     def aligned(self, passes: ReprogrammedPass) -> list[Tensor]:
         """Return the alignment loss of each stage."""

@@ -34,7 +34,7 @@ from lorkit.decompose.training.work_directory import WorkDirectory, open_work_di
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
 
-_PATHS = {"data", "train", "val", "test"}
+_PATHS = {"data", "train", "val", "test", "unlabelled"}
 
 
 def foundation_settings(config: Config) -> TrainConfig:

@@ -137,6 +137,9 @@ class _Trainer:
             augment=self.settings.augment,
             least_steps=least_steps(self.settings),
             teacher=phase.teacher_train if foundation is not None else None,
+            unlabelled=phase.unlabelled,
+            teacher_unlabelled=phase.teacher_unlabelled,
+            share=phase.share,
             rank=fabric.global_rank,
             world_size=fabric.world_size,
         )
@@ -144,10 +147,10 @@ class _Trainer:
         module.check_batches(smallest_microbatch(self.loader.samples_per_batch, self.settings.accumulate))
         self.optimizer_step = OptimizerStep(module, self.settings, fabric, foundation)
         if phase.cache_factory is not None:
-            parts = {name: phase.train[name] for name in phase.regions.names}
-            self.optimizer_step.open_cache(
-                phase.cache_factory, next(iter(self.loader)), parts, phase.teacher_train or parts
+            own, seen = (
+                {name: pool.cached for name, pool in phase.pools(teacher=one).items()} for one in (False, True)
             )
+            self.optimizer_step.open_cache(phase.cache_factory, next(iter(self.loader)), own, seen)
         self.progress = Progress()
         self._metric = validation_name(phase.regions)
         self._began = time.perf_counter()

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from lorkit.decompose.config import Config, TrainConfig
+from lorkit.decompose.data.batches.pool import SamplePool, pools_of
 from lorkit.decompose.data.prepared import PreparedRegion
 from lorkit.decompose.data.samples.label_table import NEGATIVE, POSITIVE
 from lorkit.decompose.methods.losses.logit_adjustment import adjustment_notices, is_adjusted, logit_shift
@@ -25,7 +26,8 @@ class Phase:
 
     `settings.batch_size` is that of one rank. `pos_weights` are the `pos_weight` of multilabel regions. `teacher_train`
     is `train` prepared for a teacher with other image settings; `cache_factory` opens the cache of the teacher's
-    features.
+    features. `unlabelled` are samples without labels, for the terms of a teacher, and `share` is their part of a
+    region's samples in a batch.
     """
 
     name: str
@@ -38,6 +40,9 @@ class Phase:
     pos_weights: Mapping[str, float | Literal["auto"]] = field(default_factory=dict)
     teacher_train: Mapping[str, PreparedRegion] | None = None
     cache_factory: FeatureCacheFactory | None = None
+    unlabelled: Mapping[str, PreparedRegion] = field(default_factory=dict)
+    teacher_unlabelled: Mapping[str, PreparedRegion] = field(default_factory=dict)
+    share: float = 0.0
 
     @classmethod
     def of(
@@ -49,9 +54,15 @@ class Phase:
         *,
         regions: RegionSet | None = None,
         cache_factory: FeatureCacheFactory | None = None,
+        taught: bool = False,
     ) -> Phase:
-        """Return the training of a configuration on some regions of its data, all by default."""
+        """Return the training of a configuration on some regions of its data, all by default.
+
+        Only a phase that is `taught` by a teacher uses unlabelled samples.
+        """
         members = regions or data.regions
+        asked = [region for region in members.names if taught and region in data.unlabelled]
+        theirs = data.for_teacher.unlabelled if asked else {}
         parts = {"train": data.train, "val": data.val}
         return cls(
             name=name,
@@ -65,7 +76,16 @@ class Phase:
             },
             teacher_train=None if data.teacher is None else {one: data.teacher["train"][one] for one in members.names},
             cache_factory=cache_factory,
+            unlabelled={region: data.unlabelled[region] for region in asked},
+            teacher_unlabelled={region: theirs[region] for region in asked},
+            share=config.unlabelled.share,
         )
+
+    def pools(self, *, teacher: bool = False) -> dict[str, SamplePool]:
+        """Return the training samples of each region with its unlabelled ones, prepared for student or teacher."""
+        own = self.teacher_train is None or not teacher
+        parts = (self.train, self.unlabelled) if own else (self.teacher_train or {}, self.teacher_unlabelled)
+        return pools_of(*parts, self.regions)
 
     def loss_weights(self, device: torch.device) -> dict[str, Tensor]:
         """Return the factors of the loss of positive labels of each multilabel region that has some, (L,).

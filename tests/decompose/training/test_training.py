@@ -240,3 +240,54 @@ def test_a_step_reports_rates(make: Make, out: Path) -> None:
     assert all(
         step.images_per_second > 0 and step.loader_images_per_second > 0 and step.memory_mib > 0 for step in steps
     )
+
+
+def without_labels(home: Path, count: int = 30) -> Path:
+    """Write chest images of further patients, without labels."""
+    images = np.random.default_rng(9).integers(0, 256, (count, 20, 20), dtype=np.uint8)
+    np.savez(home / f"more{count}.npz", images=images, patient=np.array([f"q{index}" for index in range(count)]))
+    return home / f"more{count}.npz"
+
+
+def test_unlabelled_images_are_counted_used_and_decide_the_run(make: Make, home: Path, out: Path) -> None:
+    more = f"regions.chest.unlabelled={without_labels(home)}"
+    plan = train(make(more), out=out, dry_run=True).plan
+    assert plan is not None
+    assert plan["regions"]["chest"]["unlabelled"] == 30
+    assert "unlabelled" not in plan["regions"]["knee"]
+    told: list[Event] = []
+    run = train(make(more), out=out, on_event=told.append).run
+    manifest = read_manifest(run, kind="run")
+    assert {key: manifest.extra["unlabelled"]["chest"][key] for key in ("n", "groups")} == {"n": 30, "groups": 30}
+    plain = train(make(), out=out).run
+    assert plain != run
+    assert any((weights(run)[name] != value).any() for name, value in weights(plain).items())
+    assert train(make(more), out=out).up_to_date
+    assert not train(make(f"regions.chest.unlabelled={without_labels(home, 20)}"), out=out, dry_run=True).up_to_date
+    # without a share they have no part in the training
+    off = train(make(more, "unlabelled.share=0"), out=out)
+    assert all(torch.equal(weights(off.run)[name], value) for name, value in weights(plain).items())
+
+
+def test_an_interrupted_training_with_unlabelled_images_resumes_to_the_bit(make: Make, home: Path, out: Path) -> None:
+    config = make(f"regions.chest.unlabelled={without_labels(home)}", "foundation.image={size: 20}")
+    whole = train(config, out=out / "whole").run
+    with pytest.raises(KeyboardInterrupt):
+        train(config, out=out / "torn", on_event=Stop(1))
+    torn = train(config, out=out / "torn", resume=True).run
+    for name, value in weights(whole).items():
+        assert torch.equal(value, weights(torn)[name]), name
+
+
+def test_methods_without_a_teacher_say_that_they_do_not_use_them(make: Make, home: Path, out: Path) -> None:
+    told: list[Event] = []
+    config = make(f"regions.chest.unlabelled={without_labels(home)}").model_copy(update={"method": "mtl"})
+    plan = train(config, out=out, dry_run=True, on_event=told.append).plan
+    assert plan is not None
+    assert "unlabelled" not in plan["regions"]["chest"]
+    assert "the unlabelled images of chest are not used: mtl has no teacher" in str(told)
+
+
+def test_the_rest_of_a_fraction_is_for_comparisons(make: Make, out: Path) -> None:
+    with pytest.raises(UsageError, match=r"unlabelled\.rest in a single training"):
+        train(make("unlabelled.rest=true"), out=out)

@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 
 from lorkit.decompose.config import RegionConfig
+from lorkit.decompose.data.samples.digests import digest_image
 from lorkit.decompose.data.samples.samples import (
     RegionSamples,
     check_samples,
-    digest_image,
     encode,
     order_classes,
     part_name,

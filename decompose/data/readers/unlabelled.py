@@ -1,0 +1,198 @@
+"""Reader of a region's images without labels: a folder of any depth, a CSV of paths, an `.npz` or NIfTI files.
+
+Labels that a source has are not read. Patients are found as in labelled data: by a column, an array, DICOM headers, or
+the region's pattern `groups`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from lorkit.decompose.config import RegionConfig, resolve_path
+from lorkit.decompose.data.formats.listing import images_of
+from lorkit.decompose.data.formats.npz import keys_of, load_arrays, texts
+from lorkit.decompose.data.formats.registry import KNOWN, is_image
+from lorkit.decompose.data.preprocessing.recipe import intensity_step
+from lorkit.decompose.data.readers import csv_manifest
+from lorkit.decompose.data.readers.dicom_patients import patients_in_headers
+from lorkit.decompose.data.readers.image_files import FileImages, within
+from lorkit.decompose.data.readers.npz import check_images
+from lorkit.decompose.data.readers.registry import concatenate
+from lorkit.decompose.data.samples.digests import digested
+from lorkit.decompose.data.samples.label_table import UNCERTAIN
+from lorkit.decompose.data.samples.open_files import OpenFiles
+from lorkit.decompose.data.samples.patients import group_by_pattern, names_patients, stated_groups
+from lorkit.decompose.data.samples.pseudonyms import Pseudonyms
+from lorkit.decompose.data.samples.samples import RegionSamples
+from lorkit.decompose.data.samples.source import Source
+from lorkit.decompose.errors import DataError
+
+_KINDS = "a folder of images, a .csv with the column path, or an .npz with images"
+
+
+def read_unlabelled(
+    labelled: RegionSamples,
+    config: RegionConfig,
+    *,
+    base: Path,
+    pseudonyms: Pseudonyms | None = None,
+    files: OpenFiles | None = None,
+) -> RegionSamples:
+    """Read the images that a region names as `unlabelled`; every label is -1.
+
+    Args:
+        labelled: The region's own samples.
+        config: Its settings, with `unlabelled`.
+        base: Directory for relative paths.
+        pseudonyms: Keyed hashes of patient ids, as for the labelled samples.
+        files: Shared with other regions.
+
+    Raises:
+        DataError: A source without images, an image that cannot be used, or images of another kind than the labelled
+            ones: another modality, gray for coloured ones, or more than twice as large or small.
+    """
+    name, opened = labelled.region.name, files or OpenFiles()
+    entries = [resolve_path(entry, base) for entry in config.unlabelled or ()]
+    sources = []
+    while entries:
+        count = max(1, csv_manifest.accepts(entries))
+        sources.append(_read(entries[:count], config, opened))
+        entries = entries[count:]
+    source = concatenate(sources)
+    if config.groups is not None:
+        source = replace(group_by_pattern(name, config.groups, source), identifying=False)
+    if source.identifying:
+        keys = pseudonyms or Pseudonyms()
+        source = replace(source, groups=tuple(keys.pseudonym(group) for group in source.groups))
+    where = f"unlabelled images of region '{name}'"
+    digests, gray = digested(name, source, labelled.dims)
+    found = RegionSamples(
+        **{**vars(source), "classes": labelled.classes, "labels": _unknown(labelled, len(source.ids))},
+        region=replace(labelled.region, synthetic=source.synthetic, grouped=source.grouped),
+        digests=digests,
+        gray=gray,
+        dims=labelled.dims,
+        augment=labelled.augment,
+    )
+    _check_kind(where, labelled, found)
+    return found
+
+
+def _unknown(labelled: RegionSamples, count: int) -> Any:
+    """Return labels that are all unknown, (N,) or (N, L) as those of the labelled samples."""
+    return np.full((count, *labelled.labels.shape[1:]), UNCERTAIN, dtype=np.int64)
+
+
+def _read(entries: Sequence[str], config: RegionConfig, files: OpenFiles) -> Source:
+    path = Path(entries[0])
+    if path.suffix.lower() == ".csv":
+        return _read_csv(entries, config, files)
+    if path.suffix.lower() == ".npz":
+        return _read_npz(path, files)
+    if path.exists():
+        return _read_files(path, config, files)
+    raise DataError(f"no unlabelled images at {path}", required=_KINDS, fix="check the path")
+
+
+def _read_csv(entries: Sequence[str], config: RegionConfig, files: OpenFiles) -> Source:
+    path = Path(entries[0])
+    root = Path(entries[1]) if len(entries) > 1 else path.parent
+    rows = csv_manifest.read_rows(path, ("path",))
+    paths = [csv_manifest.locate(root, row["path"], f"{path}, line {line}") for line, row in rows]
+    names = tuple(row["path"] for _, row in rows)
+    cells = {column: tuple(row.get(column, "") for _, row in rows) for column in (rows[0][1] if rows else ())}
+    source = _source(path, paths, names, config, files)
+    stated = stated_groups(cells, names)
+    if stated is None:
+        return source
+    return replace(source, groups=stated.groups, grouped=stated.grouped, identifying=False, notices=stated.notices)
+
+
+def _read_files(path: Path, config: RegionConfig, files: OpenFiles) -> Source:
+    root = path if path.is_dir() else path.parent
+    paths = [within(root, found, str(path)) for found in images_of(path)]
+    for found in paths:
+        if not found.is_dir() and not is_image(found):
+            raise DataError(f"{found} is no image that this reader knows", required=KNOWN, fix="convert or move it")
+    if not paths:
+        raise DataError(f"no unlabelled images in {path}", required=f"images: {KNOWN}", fix="check the path")
+    # links may lead to another folder below the root, so names are those of the files
+    names = tuple(found.relative_to(root.resolve()).as_posix() or found.name for found in paths)
+    return _source(path, paths, names, config, files)
+
+
+def _source(
+    path: Path, paths: Sequence[Path], names: tuple[str, ...], config: RegionConfig, files: OpenFiles
+) -> Source:
+    found = patients_in_headers(paths)
+    groups = found.groups if found else (None,) * len(paths)
+    return Source(
+        images=FileImages(paths, intensity_step(config), files),
+        labels=np.zeros(len(paths), dtype=np.int64),
+        classes=("",),
+        ids=names,
+        names=names,
+        groups=tuple(group or name for group, name in zip(groups, names, strict=True)),
+        grouped=found is not None and found.complete,
+        identifying=found is not None,
+        notices=found.notices if found else (),
+        parts=(None,) * len(paths),
+        origin=str(path),
+    )
+
+
+def _read_npz(path: Path, files: OpenFiles) -> Source:
+    key = "train_images" if "train_images" in keys_of(path) else "images"  # of MedMNIST only the training part
+    arrays = files.arrays(path, load_arrays)
+    if key not in arrays:
+        raise DataError(f"{path} has no 'images'", required=_KINDS, fix="save them under this name")
+    images = check_images(path, arrays[key])
+    ids = texts(arrays.get("ids")) or tuple(f"{path.stem}/{row}" for row in range(len(images)))
+    cells = {
+        name: texts(array) or ()
+        for name, array in arrays.items()
+        if names_patients(name) and array.shape == (len(images),)
+    }
+    stated = stated_groups(cells, ids)
+    return Source(
+        images=images,
+        labels=np.zeros(len(images), dtype=np.int64),
+        classes=("",),
+        ids=ids,
+        names=ids,
+        groups=stated.groups if stated else ids,
+        grouped=stated is not None and stated.grouped,
+        notices=stated.notices if stated else (),
+        parts=(None,) * len(images),
+        origin=str(path),
+    )
+
+
+def _check_kind(where: str, labelled: RegionSamples, found: RegionSamples) -> None:
+    """Refuse images of another kind than the labelled ones: what the network learns from them would be wrong."""
+    one, two = labelled.region.modality, found.modality
+    if one is not None and two is not None and one != two:
+        given = f"{where} of modality {two}, the labelled ones of {one}"
+        raise DataError(given, required="the same modality", fix="leave them out")
+    if labelled.gray.all() != found.gray.all() and (labelled.gray.all() or found.gray.all()):
+        kinds = ["gray" if samples.gray.all() else "coloured" for samples in (found, labelled)]
+        given = f"{where} are {kinds[0]}, the labelled ones {kinds[1]}"
+        raise DataError(given, required="images of the same kind", fix="convert them, or leave them out")
+    sides = [_median_side(samples) for samples in (found, labelled)]
+    if max(sides) > 2 * min(sides):
+        raise DataError(
+            f"{where} are {sides[0]:.0f} pixels wide and high, the labelled ones {sides[1]:.0f} (medians)",
+            required="at most twice as large or small: other sizes show other details",
+            fix="resample them, or leave them out",
+        )
+
+
+def _median_side(samples: RegionSamples) -> float:
+    """Return the median over images of the geometric mean of their sides, in pixels."""
+    shapes = [samples.images[index].shape[: samples.dims] for index in range(len(samples))]
+    return float(np.median(np.exp(np.log(np.array(shapes)).mean(1))))

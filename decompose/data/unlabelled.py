@@ -1,0 +1,84 @@
+"""Images without labels beside the parts of a split: none of them may be of a validation or test patient."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TypedDict
+
+from lorkit.decompose.data.samples.samples import RegionSamples
+from lorkit.decompose.data.splits import Splits
+from lorkit.decompose.errors import DataError, plural
+
+_HELD_OUT = ("val", "test")
+
+
+class UnlabelledCounts(TypedDict):
+    """Images without labels of a region, their groups (patients, or the images themselves), and their digest."""
+
+    n: int
+    groups: int
+    digest: str
+
+
+def check_unlabelled(
+    samples: Mapping[str, RegionSamples], splits: Splits, unlabelled: Mapping[str, RegionSamples]
+) -> list[str]:
+    """Return notices on images without labels.
+
+    Raises:
+        DataError: One of them is in the validation or test part of a region, or of a patient of that part; the message
+            names it.
+    """
+    held = {
+        samples[name].digests[index]: (name, part, index)
+        for name in samples
+        for part in _HELD_OUT
+        for index in splits.parts(name)[part].tolist()
+    }
+    notices = []
+    for name, one in unlabelled.items():
+        for index, digest in enumerate(one.digests):
+            if digest in held:
+                region, part, other = held[digest]
+                raise _held_out(name, one, index, f"the image is '{samples[region].ids[other]}'", part, region)
+        _check_patients(name, samples[name], splits, one)
+        notices += _about(name, samples[name], one)
+    return notices
+
+
+def counts_of(unlabelled: Mapping[str, RegionSamples]) -> dict[str, UnlabelledCounts]:
+    """Return how many images without labels each region has; regions without any are left out."""
+    return {
+        name: {"n": len(one), "groups": len(set(one.groups)), "digest": one.digest} for name, one in unlabelled.items()
+    }
+
+
+def _check_patients(name: str, labelled: RegionSamples, splits: Splits, one: RegionSamples) -> None:
+    if not (labelled.region.grouped and one.region.grouped):  # a group is an image, whose name says nothing
+        return
+    held = {labelled.groups[index]: part for part in _HELD_OUT for index in splits.parts(name)[part].tolist()}
+    for index, group in enumerate(one.groups):
+        if group in held:
+            raise _held_out(name, one, index, f"patient '{group}' is", held[group], name)
+
+
+def _held_out(name: str, one: RegionSamples, index: int, what: str, part: str, region: str) -> DataError:
+    return DataError(
+        f"unlabelled sample '{one.ids[index]}' of region '{name}': {what} in the {part} part of region '{region}'",
+        required="no image and no patient of a validation or test part",
+        fix="leave it out, or state the parts so that this patient is in train",
+    )
+
+
+def _about(name: str, labelled: RegionSamples, one: RegionSamples) -> list[str]:
+    notices = [f"region '{name}', unlabelled: {text}" for text in one.notices]
+    known = len(set(labelled.digests) & set(one.digests))
+    if known:
+        notices.append(f"region '{name}': {plural(known, 'unlabelled image')} also among the labelled ones")
+    if not (labelled.region.grouped and one.region.grouped):
+        which = "the labelled images" if not labelled.region.grouped else "the unlabelled images"
+        notices.append(
+            f"region '{name}': the patients of {which} are unknown, so only equal images were looked for in the "
+            "validation and test parts"
+        )
+    return notices

@@ -1,0 +1,69 @@
+"""Pseudo-labels: classes that the teacher gives to images without labels, before training.
+
+Shapes: M unlabelled images, C classes.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from lorkit.decompose.config.unlabelled import UnlabelledConfig
+from lorkit.decompose.data.batches.loader import eval_batch_size
+from lorkit.decompose.data.prepared import PreparedRegion
+from lorkit.decompose.data.samples.label_table import UNCERTAIN
+from lorkit.decompose.errors import UsageError
+from lorkit.decompose.events import Listener, Notice
+from lorkit.decompose.models.foundation.model import Foundation
+from lorkit.decompose.models.regional import RegionalModel
+from lorkit.decompose.training.training_data import TrainingData
+
+
+def with_pseudo_labels(
+    data: TrainingData, foundation: Foundation, settings: UnlabelledConfig, on_event: Listener
+) -> TrainingData:
+    """Label unlabelled images with the class to which the teacher gives `pseudo_labels` or more.
+
+    Args:
+        data: Prepared data; unchanged without the setting.
+        foundation: The teacher, with a head or a probe for every region.
+        settings: The section `unlabelled`.
+        on_event: Is told how many images got a label.
+
+    Raises:
+        UsageError: A region is no classification: of masks and several labels there is no one confidence.
+    """
+    if settings.pseudo_labels is None or not data.unlabelled:
+        return data
+    seen = data.for_teacher.unlabelled
+    found: dict[str, PreparedRegion] = {}
+    for name, one in data.unlabelled.items():
+        if one.region.task != "classification":
+            raise UsageError(
+                f"unlabelled.pseudo_labels for region '{name}' of task {one.region.task}",
+                required="a classification",
+                fix="leave it out: the teacher's terms use these images without it",
+            )
+        label_M = confident_classes(foundation.model.eval(), seen[name], name, settings.pseudo_labels)
+        count = int((label_M != UNCERTAIN).sum())
+        on_event(Notice(text=f"region '{name}': {count} of {len(one)} unlabelled images have a pseudo-label"))
+        found[name] = replace(one, labels=label_M)
+    return replace(data, unlabelled=found)
+
+
+@torch.no_grad()
+def confident_classes(model: RegionalModel, images: PreparedRegion, region: str, least: float) -> NDArray[np.int64]:
+    """Return (M,) the class with a probability of `least` or more, else -1."""
+    size = eval_batch_size(images.images.shape[2:])
+    device = next(model.parameters()).device
+    index = model.regions.index(region)
+    label_M = np.full(len(images), UNCERTAIN, dtype=np.int64)
+    for start in range(0, len(images), size):
+        image = torch.from_numpy(np.array(images.images[start : start + size], dtype=np.float32, order="C")).to(device)
+        output = model(image, torch.full((len(image),), index, device=device))
+        best, found = output.logits[region].softmax(1).max(1)
+        label_M[start : start + size] = torch.where(best >= least, found, UNCERTAIN).cpu().numpy()
+    return label_M
