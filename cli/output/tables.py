@@ -152,6 +152,9 @@ def inspection(document: Inspection) -> None:
     graphs = {name: row["graph"] for name, row in document["regions"].items() if "graph" in row}
     cases = "nodes" if graphs else "images"
     table("data", ("region", cases, "groups", "features" if graphs else "size", "train/val/test", "classes"), rows)
+    for name, row in document["regions"].items():
+        if (others := row.get("unlabelled")) is not None:
+            line(f"{name}: {others['n']} unlabelled images of {others['groups']} groups")
     for name, graph in graphs.items():
         _graph(name, graph)
     for row in document["regions"].values():

@@ -9,7 +9,6 @@ import typer
 
 from lorkit.cli import options
 
-
 Variants = Annotated[
     list[str] | None,
     typer.Option(

@@ -18,12 +18,14 @@ from lorkit.decompose.data.node_samples import nodes_of, split_kind
 from lorkit.decompose.data.prepared import PreparedRegion, prepare
 from lorkit.decompose.data.preprocessing.recipe import build_recipe
 from lorkit.decompose.data.readers.registry import read_regions
+from lorkit.decompose.data.readers.unlabelled import read_unlabelled
 from lorkit.decompose.data.samples.label_table import MULTILABEL, UNCERTAIN
 from lorkit.decompose.data.samples.patients import BY_IMAGE
 from lorkit.decompose.data.samples.samples import PARTS, RegionSamples
-from lorkit.decompose.data.splits import components, find_contradictions, find_leaks, leak_error, split_regions
+from lorkit.decompose.data.splits import Splits, components, find_contradictions, find_leaks, leak_error, split_regions
+from lorkit.decompose.data.unlabelled import UnlabelledCounts, check_unlabelled, counts_of
 from lorkit.decompose.errors import plural
-from lorkit.decompose.events import Listener, Working, ignore
+from lorkit.decompose.events import Listener, Working, ignore, with_progress
 from lorkit.decompose.regions import RegionSet
 
 _RARE = 0.1  # of the largest class
@@ -64,6 +66,7 @@ class RegionInspection(TypedDict):
     parts: dict[str, Counts] | None
     digest: str
     graph: NotRequired[GraphInspection]
+    unlabelled: NotRequired[UnlabelledCounts]
 
 
 class LoaderSpeed(TypedDict):
@@ -124,6 +127,10 @@ def inspect(
     loader: LoaderSpeed = {"images_per_second": None, "prepared_per_second": None}
     if not any(region["leaks"] for region in documents.values()):
         splits = split_regions(samples, config.split, seed=config.seed)
+        others, texts = _unlabelled(config, samples, splits, on_event)
+        warnings += texts
+        for name, counts in counts_of(others).items():
+            documents[name]["unlabelled"] = counts
         for name, region in samples.items():
             documents[name]["parts"] = {part: _count(region, index) for part, index in splits.parts(name).items()}
         if not graphs:
@@ -140,6 +147,18 @@ def inspect(
         "regions": documents,
         "loader": loader,
     }
+
+
+def _unlabelled(
+    config: Config, samples: Mapping[str, RegionSamples], splits: Splits, on_event: Listener
+) -> tuple[dict[str, RegionSamples], list[str]]:
+    """Read the images without labels, and say what the user should know of them."""
+    named = [name for name in samples if config.regions[name].unlabelled is not None]
+    found = {
+        name: read_unlabelled(samples[name], config.regions[name], base=config.base)
+        for name in with_progress(named, "reading unlabelled images", on_event)
+    }
+    return found, check_unlabelled(samples, splits, found)
 
 
 def _describe(samples: RegionSamples) -> tuple[RegionInspection, list[str]]:

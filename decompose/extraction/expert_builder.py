@@ -142,7 +142,7 @@ class ExpertBuilder:
             parameters=count_parameters(network),
             macs=count_macs(network, tuple(val.images.shape[1:])),
             recalibrated=self.recalibrate,
-            data={part: len(indices) for part, indices in self.data.parts(one.name).items()},
+            data=self.data.counts(one.name),
             in_region=check,
             synthetic=self.run.manifest.synthetic,
             source=source_of(self.run),

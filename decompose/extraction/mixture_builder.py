@@ -143,10 +143,7 @@ class MixtureBuilder:
             layers=layers_of(network),
             parameters=count_parameters(network),
             macs=count_macs(network, recipe.shape),
-            data={
-                name: {part: len(indices) for part, indices in self.data.parts(name).items()}
-                for name in self.run.regions.names
-            },
+            data={name: self.data.counts(name) for name in self.run.regions.names},
             synthetic=self.run.manifest.synthetic,
             source=source_of(self.run),
             equality=dict(equality),

@@ -51,6 +51,10 @@ class RunSplits:
     def _document(self) -> dict[str, Any]:
         return read_json(self.run.path / "splits.json", kind="splits")
 
+    def counts(self, region: str) -> dict[str, int]:
+        """Return the number of a region's samples by part, with those without labels that taught it, if any."""
+        return {part: len(indices) for part, indices in self.parts(region).items()} | self.run.unlabelled(region)
+
     def digests(self, region: str) -> Mapping[str, list[str]]:
         """Return the digests of a region's images by part, which needs no image.
 

@@ -62,6 +62,11 @@ class Run:
                 fix="train again with --force",
             ) from None
 
+    def unlabelled(self, region: str) -> dict[str, int]:
+        """Return how many images without labels it was taught with, as the part `unlabelled`; empty for none."""
+        found = self.manifest.extra.get("unlabelled", {}).get(region)
+        return {"unlabelled": int(found["n"])} if found else {}
+
     @property
     def metrics(self) -> list[EpochRow]:
         """The rows of `metrics.jsonl`, one per phase and epoch."""

@@ -212,7 +212,11 @@ def _about(run: Run) -> ReportedRun:
 
 def _regions(run_splits: RunSplits) -> list[ReportedRegion]:
     return [
-        ReportedRegion(**row, cases={part: len(some) for part, some in run_splits.digests(row["name"]).items()})
+        ReportedRegion(
+            **row,
+            cases={part: len(some) for part, some in run_splits.digests(row["name"]).items()}
+            | run_splits.run.unlabelled(row["name"]),
+        )
         for row in run_splits.run.regions.to_json()
     ]
 
