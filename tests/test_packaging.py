@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 import tomllib
@@ -49,11 +50,12 @@ def test_constraints_pin_every_requirement() -> None:
     pins = dict(line.split("==") for line in lines if line and not line.startswith("#"))
     pinned = {name.lower().replace("_", "-"): version for name, version in pins.items()}
     extras = PROJECT["project"]["optional-dependencies"]
-    required = [*PROJECT["project"]["dependencies"], *extras["dev"], *extras["peft"], *extras["balancers"]]
+    own = ("dev", "peft", "balancers", "timm", "weights-demo")
+    required = [*PROJECT["project"]["dependencies"], *(one for name in own for one in extras[name])]
     for requirement in required:
         if requirement.startswith("lorkit["):  # its own extras, listed above
             continue
-        name = requirement.split(">")[0].split("<")[0].split("[")[0].strip().lower().replace("_", "-")
+        name = re.split(r"[<>=\[]", requirement)[0].strip().lower().replace("_", "-")
         assert name in pinned, requirement
     assert "+" not in pinned["torch"], "a local version would not resolve outside"
 
