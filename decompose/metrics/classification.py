@@ -41,6 +41,7 @@ def scores(
     *,
     classes: Sequence[str] | None = None,
     answers: ArrayLike | None = None,
+    ranked: ArrayLike | None = None,
     seed: int = 0,
     replicates: int = 1000,
 ) -> dict[str, Any]:
@@ -52,6 +53,7 @@ def scores(
         groups: (N,) patient (or other cluster) of each case; groups are resampled as a whole.
         classes: Names of the C classes, for `per_class`; indices by default.
         answers: (N,) class that each case is answered as; the one of the largest logit by default.
+        ranked: (N, C) logits by whose log-odds AUROC and ROC curves rank; `logits` by default.
         seed: Seed of the bootstrap.
         replicates: Bootstrap replicates of the 95 % intervals.
 
@@ -69,10 +71,11 @@ def scores(
     label_N, logit_NC, group_N = check_scores(labels, logits, groups)
     names = list(classes) if classes is not None else [str(index) for index in range(logit_NC.shape[1])]
     answer_N = logit_NC.argmax(1) if answers is None else np.asarray(answers, dtype=np.int64)
+    ranked_NC = logit_NC if ranked is None else np.asarray(ranked, dtype=np.float64)
     hit_N = (answer_N == label_N).astype(np.float64)
     draws = resample(group_N, seed=seed, replicates=replicates)
     once = Resampling(np.ones((1, draws.counts_RG.shape[1])), draws.group_N)
-    area_C, area_RC = auroc_by_class(label_N, logit_NC, once)[0], auroc_by_class(label_N, logit_NC, draws)
+    area_C, area_RC = auroc_by_class(label_N, ranked_NC, once)[0], auroc_by_class(label_N, ranked_NC, draws)
     gap_B, gap_RB = _gaps(label_N, logit_NC, once)[0], _gaps(label_N, logit_NC, draws)
     point = {
         name: number(values[0])
@@ -99,7 +102,7 @@ def scores(
             {
                 **row,
                 "auroc_ci": None if row["auroc"] is None else interval(area_RC[:, index]),
-                "roc": roc(label_N == index, log_odds(logit_NC, index)),
+                "roc": roc(label_N == index, log_odds(ranked_NC, index)),
             }
             for index, row in enumerate(_per_class(names, confusion_CC, area_C))
         ],

@@ -63,6 +63,7 @@ def scores(
     *,
     names: Sequence[str],
     thresholds: Sequence[float | None] | None = None,
+    ranked: ArrayLike | None = None,
     seed: int = 0,
     replicates: int = 1000,
 ) -> dict[str, Any]:
@@ -74,6 +75,7 @@ def scores(
         groups: (N,) patient (or other cluster) of each case; groups are resampled as a whole.
         names: Names of the labels.
         thresholds: Probability from which each label counts as positive, from other cases; None where there is none.
+        ranked: (N, L) scores by which AUROC, AP and ROC curves rank; `logits` by default.
         seed: Seed of the bootstrap.
         replicates: Bootstrap replicates of the 95 % percentile intervals.
 
@@ -88,6 +90,7 @@ def scores(
         DataError: As `check_table`.
     """
     label_NL, logit_NL = check_table(labels, logits)
+    ranked_NL = logit_NL if ranked is None else np.asarray(ranked, dtype=np.float64)
     draws = resample(groups, seed=seed, replicates=replicates)
     once = Resampling(np.ones((1, draws.counts_RG.shape[1])), draws.group_N)
     limits = thresholds or [None] * len(names)
@@ -97,7 +100,8 @@ def scores(
     spread: dict[str, list[Floats]] = {name: [] for name in HEADLINE}
     for column, (name, limit) in enumerate(zip(names, limits, strict=True)):
         known_N = label_NL[:, column] >= 0
-        case = _Case(label_NL[known_N, column] == 1, logit_NL[known_N, column], limit)
+        both = (logit_NL[known_N, column], ranked_NL[known_N, column])
+        case = _Case(label_NL[known_N, column] == 1, *both, limit)
         now = case.metrics(_only(once, known_N))
         drawn = case.metrics(_only(draws, known_N))
         rows[name] = _row(case, now, drawn, np.asarray(groups)[known_N]) | {"n_uncertain": int((~known_N).sum())}
@@ -191,8 +195,10 @@ def answered(labels: ArrayLike) -> NDArray[np.bool_]:
 class _Case:
     """The known cases of one label."""
 
-    def __init__(self, positive_N: NDArray[np.bool_], logit_N: Floats, threshold: float | None) -> None:
-        self.positive_N, self.logit_N, self.threshold = positive_N, logit_N, threshold
+    def __init__(
+        self, positive_N: NDArray[np.bool_], logit_N: Floats, ranked_N: Floats, threshold: float | None
+    ) -> None:
+        self.positive_N, self.ranked_N, self.threshold = positive_N, ranked_N, threshold
         self.probability_N: Floats = expit(logit_N)
         self.bin_N = np.minimum((self.probability_N * BINS).astype(np.int64), BINS - 1)
 
@@ -203,8 +209,8 @@ class _Case:
         empty = np.full(len(draws.counts_RG), np.nan)
         n_R = draws.totals(np.ones(len(truth_N))) if len(truth_N) else np.zeros(len(empty))
         found = {
-            "auroc": auroc(self.positive_N, self.logit_N, draws) if both else empty,
-            "ap": average_precision(self.positive_N, self.logit_N, draws) if both else empty,
+            "auroc": auroc(self.positive_N, self.ranked_N, draws) if both else empty,
+            "ap": average_precision(self.positive_N, self.ranked_N, draws) if both else empty,
             "ece": np.abs(self.gaps(draws)).sum(1) if len(truth_N) else empty,
             "brier": safe_divide(draws.totals((self.probability_N - truth_N) ** 2), n_R) if len(truth_N) else empty,
         }
@@ -242,6 +248,6 @@ def _row(case: _Case, now: dict[str, Floats], drawn: dict[str, Floats], group_N:
         "n_positive": int(case.positive_N.sum()),
         "n_negative": int((~case.positive_N).sum()),
         "ci": spread,
-        "roc": roc(case.positive_N, case.logit_N) if len(case.logit_N) else None,
+        "roc": roc(case.positive_N, case.ranked_N) if len(case.ranked_N) else None,
         "reliability": case.reliability(),
     }

@@ -119,6 +119,7 @@ def scores(
         threshold; `ap` and `recall_at_k`, means over the positive classes; `f1_macro`, the mean F1 score over all
         classes, and `gmean`, the geometric mean of their recalls; `ci` by metric; and `labels`, by positive class, as
         of `multilabel.scores`, with `recall_at_k`, its `k`, the `pr` curve, and the `histogram` of the probabilities.
+        All that ranks does so by the margins without the temperature, as the gate does.
         If stated also `recall_at`: for each number or share `at`, the cases looked at `k` (at most all), the mean
         recall, and its interval `ci`.
 
@@ -128,15 +129,20 @@ def scores(
     label_N, logit_NC, group_N = check_scores(labels, logits, groups)
     answer_N = answers(logit_NC, threshold, temperature)
     again = {"seed": seed, "replicates": replicates}
-    found = classification.scores(label_N, logit_NC / temperature, group_N, classes=classes, answers=answer_N, **again)
+    found = classification.scores(
+        label_N, logit_NC / temperature, group_N, classes=classes, answers=answer_N, ranked=logit_NC, **again
+    )
     members_NK, margin_NK = members(label_N, len(classes)), margins(logit_NC)
+    # of more than two classes the margins of the calibrated logits are not the margins over the temperature
+    calibrated_NK = margin_NK / temperature if margin_NK.shape[1] == 1 else margins(logit_NC / temperature)
     names = positive_classes(classes)
     table = multilabel.scores(
         members_NK,
-        margin_NK / temperature,
+        calibrated_NK,
         group_N,
         names=names,
         thresholds=[threshold] * len(names),
+        ranked=margin_NK,
         **again,
     )
     draws = resample(group_N, **again)
@@ -151,7 +157,6 @@ def scores(
     for name in DECIDED:  # resampling answers that are all right has no width
         if found[name] is not None:
             found["ci"][name] = widen_if_degenerate(found["ci"][name], found[name], hidden)
-    calibrated_NK = margins(logit_NC / temperature)  # of more than two classes not the margins over the temperature
     for column, row in enumerate(table["labels"].values()):
         own_N = members_NK[:, column]
         row["recall_at_k"] = number(float(recalls[0][0, column]))

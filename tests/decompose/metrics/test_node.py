@@ -163,6 +163,48 @@ def test_of_more_classes_each_is_against_the_rest() -> None:
     assert node.average_precision_rate(label_N, logit_N3, np.arange(200)).value == pytest.approx(found["ap"])
 
 
+def top_label_error(share_NC: np.ndarray, label_N: np.ndarray) -> float:
+    """Return the ECE of 15 bins from a loop over the cases."""
+    bins: dict[int, list[tuple[float, bool]]] = {}
+    for share_C, label in zip(share_NC, label_N, strict=True):
+        top = int(np.argmax(share_C))
+        bins.setdefault(min(int(share_C[top] * 15), 14), []).append((float(share_C[top]), top == label))
+    gaps = [abs(sum(share - right for share, right in cases)) for cases in bins.values()]
+    return sum(gaps) / len(label_N)
+
+
+@pytest.mark.parametrize("classes", [2, 3, 5])
+@pytest.mark.parametrize("temperature", [0.4, 1.0, 2.5])
+def test_calibration_is_of_the_softmax_over_all_classes(classes: int, temperature: float) -> None:
+    rng = np.random.default_rng(classes)
+    label_N, names = rng.integers(classes, size=300), tuple("abcde"[:classes])
+    logit_NC = 2 * rng.normal(size=(300, classes)) + np.eye(classes)[label_N]
+    settings = {"classes": names, "temperature": temperature, "replicates": 200}
+    found = node.scores(label_N, logit_NC, np.arange(300), **settings)  # type: ignore[arg-type]
+    share_NC, member_NC = softmax(logit_NC / temperature, axis=1), np.eye(classes)[label_N]
+    assert found["ece"] == pytest.approx(top_label_error(share_NC, label_N), abs=1e-12)
+    assert found["brier"] == pytest.approx(((share_NC - member_NC) ** 2).sum(1).mean(), abs=1e-12)
+    plain = node.scores(label_N, logit_NC, np.arange(300), classes=names, replicates=2)
+    assert (found["ap"], found["auroc"]) == (plain["ap"], plain["auroc"])  # the order is that of the gate
+    for name, row in found["labels"].items():
+        own_N, share_N = member_NC[:, names.index(name)], share_NC[:, names.index(name)]
+        bin_N = np.minimum(np.floor(share_N * 15), 14)
+        gaps = [abs((share_N - own_N)[bin_N == one].sum()) for one in range(15)]
+        assert row["ece"] == pytest.approx(sum(gaps) / 300, abs=1e-9)
+        assert row["brier"] == pytest.approx(((share_N - own_N) ** 2).mean(), abs=1e-9)
+        assert row["ci"]["brier"][0] < row["brier"] < row["ci"]["brier"][1]
+        assert row["auroc"] == next(one["auroc"] for one in found["per_class"] if one["class"] == name)
+
+
+def test_the_temperature_of_more_classes_is_found() -> None:
+    rng = np.random.default_rng(0)
+    logit_N4 = 2 * rng.normal(size=(20_000, 4))
+    label_N = (softmax(logit_N4, axis=1).cumsum(1) < rng.random(20_000)[:, None]).sum(1)
+    temperature, chosen = node.choose(label_N, 3 * logit_N4, None)  # three times too certain
+    assert temperature == pytest.approx(3.0, rel=0.05)
+    assert chosen.threshold is None
+
+
 def test_intervals_contain_the_precision_of_many_cases() -> None:
     label_N, logit_N2 = drawn(100_000, seed=9)
     true = node.scores_by_case(label_N, logit_N2).mean()
