@@ -16,7 +16,7 @@ from lorkit.decompose.artifacts import digest_json
 from lorkit.decompose.config.base import Section
 from lorkit.decompose.config.regions import RegionConfig
 from lorkit.decompose.config.schema import Config
-from lorkit.decompose.config.student import student_weights_digest
+from lorkit.decompose.config.student import FROM_TIMM, student_weights_digest
 from lorkit.decompose.errors import UsageError
 
 FILE_NAME = "decompose.yaml"
@@ -174,7 +174,7 @@ def _resolved_paths(config: Config, base: Path) -> dict[str, Any]:
     update: dict[str, Any] = {"regions": regions}
     for name in ("foundation", "student"):
         section = getattr(config, name)
-        if section.weights is not None:
+        if section.weights not in (None, FROM_TIMM):
             update[name] = section.model_copy(update={"weights": resolve_path(section.weights, base)})
     if config.cache.directory is not None:
         directory = resolve_path(config.cache.directory, base)

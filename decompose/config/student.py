@@ -10,12 +10,15 @@ from lorkit.decompose.artifacts import digest_file
 from lorkit.decompose.config.base import Section
 from lorkit.decompose.errors import DataError
 
+FROM_TIMM = "timm"
+"""In place of a file of weights: those that timm publishes for the backbone, from the user's cache."""
+
 
 class StudentConfig(Section):
     """The deployable backbone that all experts share.
 
     It starts from fresh weights, or from the published ones in the file `weights`, whose keys `key_map` renames as
-    `foundation.key_map` does.
+    `foundation.key_map` does. `weights: timm` names those of a timm backbone in the cache of the Hugging Face hub.
     """
 
     backbone: str = "resnet18"

@@ -8,27 +8,51 @@ from typing import Any
 from torch import nn
 
 from lorkit.decompose.config import Config, ImageConfig
-from lorkit.decompose.config.student import student_weights_digest
+from lorkit.decompose.config.base import Section
+from lorkit.decompose.config.student import FROM_TIMM, student_weights_digest
 from lorkit.decompose.methods.base import Method
 from lorkit.decompose.models.backbones.registry import build_backbone
+from lorkit.decompose.models.backbones.timm_cache import cached_timm_weights
 from lorkit.decompose.models.backbones.timm_models import TIMM, timm_normalisation
 from lorkit.decompose.models.foundation.user_weights import load_user_weights
 from lorkit.decompose.regions import RegionSet
 from lorkit.decompose.tasks import dense_outputs
 
 
+def with_cached_weights(config: Config) -> Config:
+    """Return the configuration with the file in the cache for `student.weights: timm`.
+
+    Raises:
+        UsageError: The cache does not have it.
+    """
+    if config.student.weights != FROM_TIMM:
+        return config
+    path = cached_timm_weights(config.student.backbone, "student.weights")
+    return _updated(config, "student", config.student.model_copy(update={"weights": str(path)}))
+
+
 def resolve_student(config: Config) -> Config:
-    """Return the configuration with the normalisation that timm's weights expect, unless the user stated one."""
+    """Return the configuration with the student's weights found, and the normalisation that timm's weights expect.
+
+    The user's own normalisation stays.
+
+    Raises:
+        UsageError: The weights are to be in the cache and are not.
+    """
+    config = with_cached_weights(config)
     student, image = config.student, config.image
     if student.weights is None or not student.backbone.startswith(TIMM):
         return config
     plain = ImageConfig(channels=image.channels)
     if (image.mean, image.std) != (plain.mean, plain.std):
         return config
-    image = image.model_copy(update=timm_normalisation(student.backbone, image.channels))
-    resolved = config.model_copy(update={"image": image})
-    resolved._base = config.base
-    return resolved
+    return _updated(config, "image", image.model_copy(update=timm_normalisation(student.backbone, image.channels)))
+
+
+def _updated(config: Config, name: str, section: Section) -> Config:
+    changed = config.model_copy(update={name: section})
+    changed._base = config.base
+    return changed
 
 
 def fresh_student(config: Config, regions: RegionSet) -> nn.Module:

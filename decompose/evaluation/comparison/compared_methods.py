@@ -18,6 +18,7 @@ from lorkit.decompose.methods.base import SetsBalancer
 from lorkit.decompose.methods.baselines.balancers import check_balancer
 from lorkit.decompose.methods.graphs.base import FittedBaseline, refuse_images
 from lorkit.decompose.methods.ragformer import ABLATIONS, ablation_settings
+from lorkit.decompose.methods.student import with_cached_weights
 from lorkit.decompose.regions import NODE
 from lorkit.decompose.training.gradients.balancing import balancer_settings
 from lorkit.decompose.training.loop.compiling import check_compiler
@@ -188,4 +189,5 @@ def _variant(config: Config, text: str) -> ComparedMethod:
                 required="settings of the method, the student or its training: all others are the same for all methods",
                 fix="change it for all with --set, or make two comparisons",
             )
-    return ComparedMethod(label=label, config=with_overrides(config, settings, method=method), settings=settings)
+    own = with_cached_weights(with_overrides(config, settings, method=method))
+    return ComparedMethod(label=label, config=own, settings=settings)

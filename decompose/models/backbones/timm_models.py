@@ -39,7 +39,7 @@ def build_timm(name: str, channels: int, image_size: tuple[int, ...]) -> nn.Modu
         UsageError: The name is unknown, or the network has no single linear classifier.
         MissingRuntimeError: timm is not installed.
     """
-    timm = _known(name)
+    timm = known_timm(name)
     try:
         network = timm.create_model(name, pretrained=False, in_chans=channels, num_classes=0, img_size=image_size)
     except TypeError:  # convolutional networks have no img_size
@@ -70,7 +70,7 @@ def timm_normalisation(backbone: str, channels: int) -> dict[str, tuple[float, .
     Those of gray images are the average over the colours.
     """
     name = backbone.removeprefix(TIMM)
-    found = _known(name).models.get_pretrained_cfg(name)
+    found = known_timm(name).models.get_pretrained_cfg(name)
     values = {"mean": found.mean, "std": found.std}
     if channels == 1:
         return {key: (sum(value) / len(value),) for key, value in values.items()}
@@ -82,7 +82,8 @@ def is_timm(network: nn.Module) -> bool:
     return type(network).__module__.startswith("timm.")
 
 
-def _known(name: str) -> Any:
+def known_timm(name: str) -> Any:
+    """Return the package timm; raise UsageError if it has no network of this name, MissingRuntimeError without it."""
     timm = _import()
     if not timm.is_model(name):
         near = timm.list_models(f"*{name.split('.')[0][:6]}*")[:5]

@@ -214,7 +214,7 @@ def _check_tensors(
             raise ArtifactError(
                 f"{path}: '{key}' is {_shape(mapped[key])}, the backbone's is {_shape(own[key])}",
                 required="equal shapes",
-                fix=f"check {section}.backbone and {image}.channels",
+                fix=f"check {section}.backbone, {image}.size and {image}.channels",
             )
         if own[key].is_floating_point() != mapped[key].is_floating_point():
             raise ArtifactError(

@@ -16,10 +16,12 @@ from lorkit.decompose.artifacts import MANIFEST, digest_file
 from lorkit.decompose.config import Config
 from lorkit.decompose.config.foundation import FoundationImage
 from lorkit.decompose.config.schema import ImageConfig
+from lorkit.decompose.config.student import FROM_TIMM
 from lorkit.decompose.errors import ArtifactError, UsageError
 from lorkit.decompose.events import Listener, Notice
 from lorkit.decompose.methods import HasAdapter, get_method
 from lorkit.decompose.methods.baselines.students import shared_network
+from lorkit.decompose.models.backbones.timm_cache import cached_timm_weights
 from lorkit.decompose.models.backbones.timm_models import TIMM, timm_normalisation
 from lorkit.decompose.models.foundation.model import Foundation, foundation_document, load_foundation
 from lorkit.decompose.models.foundation.teacher import TEACHER, Teacher, TeacherBackbone, teacher_name
@@ -34,11 +36,14 @@ def resolve_foundation(config: Config, teacher: Teacher | None = None) -> Config
 
     Raises:
         UsageError: A teacher and another foundation, an ONNX file or a recorded teacher without the teacher, one of
-            another digest, or image settings that differ from the foundation's.
+            another digest, image settings that differ from the foundation's, or weights of timm that are not cached.
         ArtifactError: The directory in `foundation.weights` is not a foundation.
     """
     if teacher is not None:
         return _with_teacher(config, teacher)
+    if config.foundation.weights == FROM_TIMM:
+        path = cached_timm_weights(config.foundation.backbone, "foundation.weights")
+        config = _updated(config, {"weights": str(path)})
     given = config.foundation
     if given.is_onnx or given.backbone.startswith(TEACHER):
         what = str(given.weights) if given.is_onnx else f"foundation.backbone {given.backbone}, a module of the user's"
