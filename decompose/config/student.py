@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Literal
 
 from pydantic import model_validator
 
@@ -12,6 +13,8 @@ from lorkit.decompose.errors import DataError
 
 FROM_TIMM = "timm"
 """In place of a file of weights: those that timm publishes for the backbone, from the user's cache."""
+SMALL_STEM = "small-stem:"
+"""Before the name of a backbone: the same with a stem for small images."""
 
 
 class StudentConfig(Section):
@@ -19,17 +22,29 @@ class StudentConfig(Section):
 
     It starts from fresh weights, or from the published ones in the file `weights`, whose keys `key_map` renames as
     `foundation.key_map` does. `weights: timm` names those of a timm backbone in the cache of the Hugging Face hub.
+
+    With the `stem` `small` its first convolution is 3 x 3 with stride 1 and nothing is pooled after it, for images
+    below 64 pixels.
     """
 
     backbone: str = "resnet18"
+    stem: Literal["usual", "small"] = "usual"
     weights: str | None = None
     key_map: dict[str, str | None] | None = None
 
     @model_validator(mode="after")
-    def _weights_to_map(self) -> StudentConfig:
+    def _fitting_weights(self) -> StudentConfig:
         if self.key_map and self.weights is None:
             raise ValueError("no student.key_map without student.weights, whose keys it maps")
+        if self.weights is not None and self.network.startswith(SMALL_STEM):
+            raise ValueError("student.weights or student.stem small, not both: published weights have the usual stem")
         return self
+
+    @property
+    def network(self) -> str:
+        """The name of the backbone with its stem, as it is built and stored."""
+        small = self.stem == "small" and not self.backbone.startswith(SMALL_STEM)
+        return f"{SMALL_STEM}{self.backbone}" if small else self.backbone
 
 
 def student_weights_digest(student: StudentConfig) -> str | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import yaml
 
+from lorkit.decompose.config.student import SMALL_STEM
 from lorkit.decompose.documents.expert import ExpertInfo, ExpertSource, Reduction
 from lorkit.decompose.documents.network import MeasuredCheck
 from lorkit.decompose.documents.scores import MultilabelScores, NodeScores, SegmentationScores
@@ -99,7 +100,14 @@ def _kind(info: ExpertInfo) -> str:
 
 
 def _network(info: ExpertInfo) -> str:
-    return f"A {info.backbone}" if info.recipe.nodes is None else f"A network `{info.backbone}`"
+    return f"A {_backbone(info)}" if info.recipe.nodes is None else f"A network `{info.backbone}`"
+
+
+def _backbone(info: ExpertInfo) -> str:
+    usual = info.backbone.removeprefix(SMALL_STEM)
+    if usual == info.backbone:
+        return usual
+    return f"{usual} with a stem for small images (a first convolution of 3 x 3 with stride 1, and no pooling after it)"
 
 
 def _pipeline(info: ExpertInfo) -> str:

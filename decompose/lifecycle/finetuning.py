@@ -108,7 +108,7 @@ def _with_expert_network(config: Config, expert: LoadedExpert, notices: list[str
 def _check_size(config: Config, expert: LoadedExpert) -> None:
     with torch.device("meta"):
         wanted = build_backbone(
-            config.student.backbone,
+            config.student.network,
             channels=config.image.channels,
             image_size=config.image.size,
             dense=dense_outputs([expert.region]),
@@ -116,7 +116,7 @@ def _check_size(config: Config, expert: LoadedExpert) -> None:
     given = detach_head(expert.plain).state_dict()
     if {key: value.shape for key, value in wanted.items()} != {key: value.shape for key, value in given.items()}:
         raise UsageError(
-            f"image.size = {list(config.image.size)} for a {config.student.backbone} of {expert.info.image.size}",
+            f"image.size = {list(config.image.size)} for a {config.student.network} of {expert.info.image.size}",
             required="the size that its weights are made for",
             fix="leave image.size out",
         )
@@ -136,7 +136,7 @@ def _foundation(expert: LoadedExpert, config: Config, training_data: TrainingDat
         model.heads[name].load_state_dict(head.state_dict())
     return Foundation(
         model=model.eval(),
-        backbone=config.student.backbone,
+        backbone=config.student.network,
         regions=same,
         heads=dict.fromkeys(same.names, "own"),
         image=image.model_dump(mode="json"),

@@ -14,7 +14,7 @@ from lorkit.decompose.runs import Run
 # Settings of the shared weights and the shape of the experts, which must not change.
 _LOCKED = {
     "image": ("size", "channels", "mean", "std"),
-    "student": ("backbone",),
+    "student": ("backbone", "stem"),
     "foundation": ("backbone", "weights", "finetune"),
     "lorkd": ("rank", "alpha", "layout", "norm", "depthwise", "select_min_channels", "shared_norms"),
 }

@@ -195,7 +195,7 @@ class Method(ABC):
 
     def deployed_backbone(self, config: Config) -> str:
         """Return the name of the backbone that is deployed, for `build_backbone`."""
-        return config.foundation.backbone if self.starts_from_foundation else config.student.backbone
+        return config.foundation.backbone if self.starts_from_foundation else config.student.network
 
     @abstractmethod
     def network(self, config: Config, regions: RegionSet) -> RegionalModel:

@@ -58,7 +58,7 @@ def _updated(config: Config, name: str, section: Section) -> Config:
 def fresh_student(config: Config, regions: RegionSet) -> nn.Module:
     """Build the student's backbone for all regions, with fresh weights and without experts."""
     image, dense = config.image, dense_outputs(regions)
-    return build_backbone(config.student.backbone, channels=image.channels, image_size=image.size, dense=dense)
+    return build_backbone(config.student.network, channels=image.channels, image_size=image.size, dense=dense)
 
 
 def student_backbone(config: Config, regions: RegionSet) -> nn.Module:

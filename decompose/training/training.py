@@ -246,7 +246,7 @@ def _known_networks(config: Config, start: Start | None, teacher: Teacher | None
     if teacher is not None:
         TeacherBackbone(teacher)  # raises for invalid outputs
     named = [(config.foundation.backbone, config.foundation_image)] if teacher is None else []
-    for backbone, image in (*named, (config.student.backbone, config.image)):
+    for backbone, image in (*named, (config.student.network, config.image)):
         with torch.device("meta"):
             build_backbone(backbone, channels=image.channels, image_size=image.size, dense=dense)
     return config

@@ -22,7 +22,7 @@ class Mmoe(Method):
 
     def deployed_backbone(self, config: Config) -> str:
         """Return the name of the student's encoders with a gate."""
-        return gated_name(config.student.backbone, config.mmoe.experts)
+        return gated_name(config.student.network, config.mmoe.experts)
 
     def network(self, config: Config, regions: RegionSet) -> MmoeModel:
         """Build the encoders with a gate and a head for each region."""

@@ -18,6 +18,7 @@ from lorkit.decompose.models.backbones.graphs.variants import parse_ragformer
 from lorkit.decompose.models.backbones.outputs import feature_width, image_shape_of, stacked_width
 from lorkit.decompose.models.backbones.resnet import resnet18, resnet18_3d, resnet34, resnet50
 from lorkit.decompose.models.backbones.shufflenet import ShuffleNetV2
+from lorkit.decompose.models.backbones.small_stem import WIDER, no_small_stem, parse_small_stem, shrink_stem_
 from lorkit.decompose.models.backbones.stage_adapters import StagedMaps
 from lorkit.decompose.models.backbones.timm_models import TIMM, build_timm
 from lorkit.decompose.models.backbones.unets import UNETS
@@ -85,7 +86,7 @@ def build_backbone(name: str, *, channels: int, image_size: tuple[int, ...], den
 
     Args:
         name: One of `known_backbones(...)`, a U-Net, `timm:<name>`, a `ragformer_name`, or the
-            `gated_name` of one of them.
+            `gated_name` of one of them; with `small-stem:` before it (see `small_stem`).
         channels: C of the images.
         image_size: (H, W) or (D, H, W) of the images; only transformers depend on the values.
         dense: Whether a region has masks. Without masks a U-Net has no decoder; other networks are the same.
@@ -111,6 +112,11 @@ def build_backbone(name: str, *, channels: int, image_size: tuple[int, ...], den
 
 
 def _pooled(name: str, channels: int, image_size: tuple[int, ...]) -> nn.Module:
+    if (usual := parse_small_stem(name)) is not None:
+        if usual in UNETS or parse_gated(usual) is not None or _known(usual).nodes:
+            raise no_small_stem(usual)
+        # limits on small images are those of the later grids
+        return shrink_stem_(_pooled(usual, channels, tuple(WIDER * side for side in image_size)), usual)
     known = _known(name)
     if len(image_size) not in known.dims:
         others = ", ".join(known_backbones(dims=len(image_size)))

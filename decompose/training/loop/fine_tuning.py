@@ -142,6 +142,6 @@ def _stages_of_plain(backbone: nn.Module) -> dict[str, int]:
     except UsageError:
         raise UsageError(
             f"train.layer_decay for a {type(backbone).__name__}, whose stages are unknown",
-            required="a backbone of this project, or a ResNet, ConvNeXt or vision transformer of timm",
+            required="a backbone of this project, or a ResNet, EfficientNet, ConvNeXt or vision transformer of timm",
             fix="leave train.layer_decay out, or choose another backbone",
         ) from None

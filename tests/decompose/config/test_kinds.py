@@ -35,7 +35,7 @@ CONFIG_OF_BOTH = {
 IN_SECTIONS: dict[str, tuple[type[BaseModel], set[str]]] = {
     "split": (SplitConfig, set()),
     "foundation": (FoundationConfig, set(FoundationConfig.model_fields) - {"image"}),
-    "student": (StudentConfig, set(StudentConfig.model_fields) - {"weights"}),
+    "student": (StudentConfig, set(StudentConfig.model_fields) - {"weights", "stem"}),
     "train": (TrainConfig, set(TrainConfig.model_fields) - {"augment"}),
 }
 """Sections of which some keys are of one kind, with those of both."""
