@@ -15,6 +15,7 @@ from lorkit.decompose.errors import UsageError
 from lorkit.decompose.experts.algebra import KINDS, Base, hooked
 from lorkit.decompose.experts.layers import DepthwiseExperts, LowRankExperts
 from lorkit.decompose.experts.merging import expert_layers
+from lorkit.decompose.experts.norms.activated_norm import is_activated_norm
 from lorkit.decompose.experts.norms.region_norm import NORMS, RegionNorm
 from lorkit.decompose.experts.routing import Routing, check_names
 
@@ -118,7 +119,7 @@ def _reason(
     if isinstance(module, _BatchNorm) and config.norm != "shared":
         if config.keeps_shared(name):
             return "its statistics stay shared (lorkd.shared_norms)"
-        if type(module) not in NORMS:
+        if type(module) not in NORMS and not is_activated_norm(module):
             return f"class {type(module).__name__} is not a supported class, so its statistics stay shared"
         return "it has hooks or its own forward, so its statistics stay shared" if hooked(module) else None
     weight = getattr(module, "weight", None)

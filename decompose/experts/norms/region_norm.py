@@ -15,6 +15,7 @@ from lorkit.decompose.config.methods import NormPolicy
 from lorkit.decompose.errors import DataError, UsageError
 from lorkit.decompose.experts.algebra import transformed
 from lorkit.decompose.experts.batch_routing import BatchRouting
+from lorkit.decompose.experts.norms.activated_norm import joined_norm, split_norm
 from lorkit.decompose.experts.norms.segmented_norm import Statistics, segmented_norm
 from lorkit.decompose.experts.routing import Routing
 from lorkit.decompose.experts.strategies.base import with_contiguous_gradient
@@ -36,8 +37,9 @@ class RegionNorm(nn.Module):
 
     def __init__(self, base: _BatchNorm, policy: NormPolicy, routing: Routing, name: str = "") -> None:
         super().__init__()
-        self.policy, self.routing, self.name = policy, routing, name
-        self.regions = nn.ModuleDict({region: copy.deepcopy(base) for region in routing.regions})
+        self.policy, self.routing, self.name, self.kind = policy, routing, name, type(base)
+        plain, self.after = split_norm(base)
+        self.regions = nn.ModuleDict({region: copy.deepcopy(plain) for region in routing.regions})
         shared = policy == "statistics" and base.affine
         # one shared affine map with per-region statistics: regional norms have none
         self.weight = _twin(base.weight) if shared else None
@@ -48,7 +50,11 @@ class RegionNorm(nn.Module):
                 norm.register_parameter("bias", None)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Normalise each region's rows with its own norm."""
+        """Normalise each region's rows with its own norm; an activation of the norm follows for all rows."""
+        y = self._normalised(x)
+        return y if self.after is None else cast(Tensor, self.after(y))
+
+    def _normalised(self, x: Tensor) -> Tensor:
         routed = self.routing.current(self.name)
         if routed.gates is not None:
             return self._soft(x, routed)
@@ -120,11 +126,11 @@ class RegionNorm(nn.Module):
         return (self.weight, self.bias) if self.policy == "statistics" else (norm.weight, norm.bias)
 
     def plain(self, region: str) -> nn.Module:
-        """Return the region's norm as a plain batch norm with an affine map."""
+        """Return the region's norm as a plain one of the original class, with an affine map."""
         norm = copy.deepcopy(self._norm(region))
         for key, value in zip(("weight", "bias"), self._affine(norm), strict=True):
             norm.register_parameter(key, _twin(value))
-        return norm
+        return joined_norm(norm, self.after, self.kind)
 
     def _norm(self, region: str) -> _BatchNorm:
         self.routing.index(region)
