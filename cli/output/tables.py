@@ -9,7 +9,6 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from lorkit.decompose.documents.compare import CompareDocument
 from lorkit.decompose.errors import plural
 from lorkit.decompose.regions import Case, words_of
 
@@ -75,63 +74,6 @@ def warnings(texts: Iterable[str], *, synthetic: bool = False, case: Case = "ima
     if synthetic:
         words = words_of(case)
         line(f"SYNTHETIC: made from {words.made} {words.cases}; not for use on {words.not_for}")
-
-
-def comparison(document: CompareDocument) -> None:
-    """Print a comparison: one row per method and fraction, then the drop of each against the first."""
-    teacher = document.foundation
-    regions = list(document.rows[0].regions)
-    metric = document.metric
-    beside = ("auroc",) if document.nodes else ()
-    columns = ("method", "fraction", "seeds", "mean", "sd", *beside, *regions, "parameters", "MACs", "bytes", "seconds")
-    rows = [
-        [
-            row.label,
-            row.fraction,
-            row.seeds,
-            interval(row.value(metric), row.ci),
-            row.sd,
-            *(getattr(row, key) for key in beside),
-            *row.regions.values(),
-            *(getattr(row, key) for key in ("parameters", "macs", "deployed_bytes", "train_seconds")),
-        ]
-        for row in document.table
-    ]
-    if teacher is not None:
-        scores = [teacher.regions[name].value(metric) for name in regions]
-        costs = [getattr(teacher, key) for key in ("parameters", "macs", "deployed_bytes")]
-        mean = interval(teacher.value(metric), teacher.ci)
-        others = (getattr(teacher, key) for key in beside)
-        rows.append(["foundation", None, None, mean, None, *others, *scores, *costs, None])
-    table(f"{document.metric_in_words} on the {document.split} split; costs as deployed", columns, rows)
-    exposed = [
-        [row.label, row.fraction, *(f"{one.steps:,} / {one.images:,}" for one in map(row.exposure.get, regions) if one)]
-        for row in document.table
-        if row.exposure and row.prediction is None  # else the training of the row above
-    ]
-    if exposed:
-        table(
-            f"training of each region: optimiser steps that held it / its {'nodes' if document.nodes else 'images'}",
-            ("method", "fraction", *regions),
-            exposed,
-        )
-    predicted = [
-        [row.label, row.fraction, interval(row.prediction.right, row.prediction.ci), *row.prediction.regions.values()]
-        for row in document.table
-        if row.prediction is not None
-    ]
-    if predicted:
-        table("region predicted right, where it is unknown", ("method", "fraction", "mean", *regions), predicted)
-    pairs = [
-        [pair.baseline, pair.candidate, pair.fraction, interval(pair.mean.drop, pair.mean.ci),
-         pair.wins, pair.losses]
-        for pair in document.pairs
-        if pair.baseline in ("foundation", document.table[0].label)
-    ]  # fmt: skip
-    if pairs:
-        columns = ("baseline", "candidate", "fraction", "drop", "regions won", "regions lost")
-        table("drop from baseline to candidate, mean over regions", columns, pairs)
-    warnings(document.warnings, synthetic=document.synthetic, case="node" if document.nodes else "image")
 
 
 def inspection(document: Inspection) -> None:

@@ -3,16 +3,30 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, TypeAlias
 
 import typer
 
 from lorkit.cli import options
 
-Variants = Annotated[
+Variants: TypeAlias = Annotated[
     list[str] | None,
     typer.Option(
         "--variant", metavar="LABEL:METHOD:A.B=C,...", help="A method with its own settings. Can be repeated."
+    ),
+]
+Budget: TypeAlias = Annotated[
+    str,
+    typer.Option(
+        metavar="steps|epochs", help="What networks per region share with joint ones: optimiser steps, or epochs."
+    ),
+]
+Controls: TypeAlias = Annotated[
+    bool,
+    typer.Option(
+        "--controls",
+        help="Add the controls of distillation: the student alone, a linear probe, and a random teacher for each "
+        "method that learns from the foundation.",
     ),
 ]
 
@@ -39,12 +53,8 @@ def compare(
             metavar="test|val", help="Part to evaluate on. Use val to choose settings; the test part is then not read."
         ),
     ] = "test",
-    budget: Annotated[
-        str,
-        typer.Option(
-            metavar="steps|epochs", help="What networks per region share with joint ones: optimiser steps, or epochs."
-        ),
-    ] = "steps",
+    budget: Budget = "steps",
+    controls: Controls = False,
     settings: options.Settings = None,
     out: options.ComparisonsOut = Path("comparisons"),
     as_json: options.Json = False,
@@ -54,7 +64,7 @@ def compare(
     Finished trainings are kept: the same command continues an interrupted comparison. Several commands can run at once.
     Table, picture and document are in the directory of the comparison.
     """
-    from lorkit.cli.output import tables
+    from lorkit.cli.output import comparison_tables, tables
     from lorkit.cli.output.progress import ProgressLine
     from lorkit.cli.output.streams import print_json
     from lorkit.decompose import compare as run_all
@@ -72,12 +82,13 @@ def compare(
             fractions=options.fractions("--fractions", fractions),
             split=split,
             budget=budget,
+            controls=controls,
             out=out,
             pages=comparison_files,
             teacher=options.onnx_teacher(loaded),
             on_event=progress,
         )
-    tables.comparison(document)
+    comparison_tables.comparison(document)
     tables.line(f"{out / document.id}/: the whole comparison, with intervals and a picture")
     if as_json:
         print_json(document.to_json())

@@ -19,6 +19,8 @@ class MethodRow(Part):
     settings: list[str]
     digest: str
     """Digest of its settings without the seed."""
+    random_teacher: bool = False
+    """Whether the foundation's architecture with random weights teaches, instead of the foundation."""
 
 
 class DeployedCosts(Part):
@@ -68,6 +70,8 @@ class CellHead(Part):
     method: str
     seed: int
     fraction: float
+    random_teacher: bool = False
+    """As in `arms`."""
 
 
 class Exposure(Part):
@@ -179,6 +183,8 @@ class MethodSummary(Headline, TrainedCosts):
 
     label: str
     method: str
+    random_teacher: bool = False
+    """As in `arms`."""
     fraction: float
     seeds: int
     sd: float | None
@@ -190,6 +196,33 @@ class MethodSummary(Headline, TrainedCosts):
     """The same for every seed."""
     prediction: PredictedRegions | None = None
     """How the networks chose the region of every image; null where they were told it."""
+
+
+class Gain(Part):
+    """How much better one row is than another on the same cases and seeds, mean over regions."""
+
+    label: str
+    over: str
+    seeds: list[int]
+    gain: float
+    ci: Interval
+
+
+class ControlledMethod(Part):
+    """A method that learns from the foundation, beside its controls; null where a control was not trained."""
+
+    label: str
+    fraction: float
+    over_student: Gain | None
+    """Over the student alone (`stl`) with the same student and training settings."""
+    random_over_student: Gain | None
+    """Of the same method with a random teacher, over the student alone."""
+    over_random: Gain | None
+    """Over the same method with a random teacher: what the foundation's weights add."""
+    over_probe: Gain | None
+    """Over a linear probe on the foundation's features."""
+    without_random_teacher: str | None = None
+    """Why there can be no random teacher."""
 
 
 class ComparedFoundation(Headline):
@@ -224,6 +257,13 @@ class CompareDocument(Document):
     pairs: list[ComparedPair]
     """Each two methods of a fraction, and the foundation with each method."""
     table: list[MethodSummary]
+    controls: list[ControlledMethod] = []
+    """Of each method of the table that learns from the foundation and has a control in the table."""
+
+    def mean_of(self, label: str, fraction: float) -> float | None:
+        """Return the mean of a row of the table; None without it."""
+        found = (row.value(self.metric) for row in self.table if (row.label, row.fraction) == (label, fraction))
+        return next(found, None)
 
     @property
     def metric_in_words(self) -> str:

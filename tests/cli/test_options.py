@@ -17,7 +17,8 @@ FROZEN = {
     "train": "CONFIG --method --set --from --add-region --remove-region --resume --dry-run "
     "--tensorboard --out --force --json",
     "evaluate": "PATH --run --region --model --split --data --outside --json",
-    "compare": "CONFIG --methods --variant --seeds --fractions --unlabelled-rest --split --budget --set --out --json",
+    "compare": "CONFIG --methods --variant --seeds --fractions --unlabelled-rest --split --budget --controls "
+    "--set --out --json",
     "extract": "--run --region --router --region-id --recalibrate --rank --out --force --json",
     "export": "PATH --run --region --target --profile --precision --max-accuracy-drop --max-seconds "
     "--force --allow-synthetic --json",

@@ -22,10 +22,9 @@ from lorkit.decompose.artifacts import (
     write_manifest,
 )
 from lorkit.decompose.artifacts.arrays import Ints
-from lorkit.decompose.config import Config
 from lorkit.decompose.data import PreparedRegion
 from lorkit.decompose.documents.compare import CellDocument, CellHead, CellRow, Exposure
-from lorkit.decompose.evaluation.comparison.compared_methods import ComparedMethod, settings_digest
+from lorkit.decompose.evaluation.comparison.compared_methods import ComparedMethod
 from lorkit.decompose.evaluation.comparison.comparison_data import ComparisonData
 from lorkit.decompose.evaluation.comparison.fraction_data import of_fraction
 from lorkit.decompose.evaluation.comparison.measuring import (
@@ -43,6 +42,7 @@ from lorkit.decompose.runs.live_model import deploys_foundation
 from lorkit.decompose.tasks import ScoreInputs, get_task
 from lorkit.decompose.training.exposure import exposure_of, with_joint_steps
 from lorkit.decompose.training.foundation.pretraining import with_probes_of
+from lorkit.decompose.training.foundation.random_teacher import random_teacher
 from lorkit.decompose.training.phases import Trained, train_phases
 from lorkit.decompose.training.work_directory import open_work_directory
 
@@ -101,7 +101,9 @@ def run_cell(
     config = compared.config.model_copy(update={"seed": seed})
     if deploys_foundation(config):
         data = data.for_teacher
-    places = {split: _inputs(config, fraction, data, split) for split in dict.fromkeys(("test", data.split))}
+    places = {
+        split: _inputs(compared.digest_of(seed), fraction, data, split) for split in dict.fromkeys(("test", data.split))
+    }
     for inputs in places.values():
         if is_current(root / inputs[:16], "cell", inputs):
             return _read(root / inputs[:16], data.split)
@@ -109,8 +111,11 @@ def run_cell(
     directory = root / inputs[:16]
     with open_work_directory(directory, fabric, resume=True) as work:
         if not work.finished_elsewhere("cell", inputs):
-            measured = _measured(config, fraction, data, work.checkpoints, fabric, on_event)
+            taught = replace(compared, config=config)
+            measured = _measured(taught, fraction, data, work.checkpoints, fabric, on_event)
             head = CellHead(method=config.method, seed=seed, fraction=fraction)
+            if compared.random_teacher:
+                head = head.with_changes(random_teacher=True)
             document = _document(measured, data, head, compared)
             synthetic = data.training_data.regions.synthetic
             work.finish(lambda staging: _write(staging, document, measured.evidence, inputs, synthetic))
@@ -142,8 +147,8 @@ def scores_by_case(prepared: PreparedRegion, score_inputs: ScoreInputs) -> NDArr
     return get_task(prepared.region.task).scores_by_case(prepared.region, prepared.targets, score_inputs)
 
 
-def _inputs(config: Config, fraction: float, data: ComparisonData, split: str) -> str:
-    own = {"settings": settings_digest(config), "fraction": fraction, "split": split}
+def _inputs(settings: str, fraction: float, data: ComparisonData, split: str) -> str:
+    own = {"settings": settings, "fraction": fraction, "split": split}
     return digest_json({"revision": _REVISION, "bench": data.digest, **own})
 
 
@@ -172,22 +177,33 @@ def _read(directory: Path, split: str) -> Cell:
 
 
 def _measured(
-    config: Config, fraction: float, data: ComparisonData, checkpoints: Path, fabric: Fabric, on_event: Listener
+    compared: ComparedMethod,
+    fraction: float,
+    data: ComparisonData,
+    checkpoints: Path,
+    fabric: Fabric,
+    on_event: Listener,
 ) -> Measured:
-    method = get_method(config.method)
+    config, method = compared.config, get_method(compared.config.method)
     if isinstance(method, FittedBaseline):  # without checkpoints: an interrupted fit is repeated
         return measure_fitted(method, config, data, on_event)
-    trained, exposure = _train(config, fraction, data, checkpoints, fabric, on_event)
+    trained, exposure = _train(compared, fraction, data, checkpoints, fabric, on_event)
     return measure_trained(trained, exposure, data, config)
 
 
 def _train(
-    config: Config, fraction: float, data: ComparisonData, checkpoints: Path, fabric: Fabric, on_event: Listener
+    compared: ComparedMethod,
+    fraction: float,
+    data: ComparisonData,
+    checkpoints: Path,
+    fabric: Fabric,
+    on_event: Listener,
 ) -> tuple[Trained, dict[str, Exposure]]:
-    method = get_method(config.method)
-    foundation = None
+    config, method, foundation = compared.config, get_method(compared.config.method), None
     training_data = of_fraction(data.training_data, fraction, seed=config.seed, rest=config.unlabelled.rest)
-    if needs_foundation(method) and data.foundation is not None:
+    if compared.random_teacher and data.foundation is not None:
+        foundation = random_teacher(config, data.foundation, training_data, on_event)
+    elif needs_foundation(method) and data.foundation is not None:
         # a probe fitted on all patients would leak information of excluded ones
         foundation = with_probes_of(data.foundation, training_data, on_event) if fraction < 1 else data.foundation
     counts = {name: len(one) for name, one in training_data.train.items()}

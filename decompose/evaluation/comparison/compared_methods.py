@@ -20,6 +20,7 @@ from lorkit.decompose.methods.graphs.base import FittedBaseline, refuse_images
 from lorkit.decompose.methods.ragformer import ABLATIONS, ablation_settings
 from lorkit.decompose.methods.student import with_cached_weights
 from lorkit.decompose.regions import NODE
+from lorkit.decompose.training.foundation.random_teacher import REVISION
 from lorkit.decompose.training.gradients.balancing import balancer_settings
 from lorkit.decompose.training.loop.compiling import check_compiler
 from lorkit.decompose.training.loop.devices import device_of
@@ -44,22 +45,29 @@ class ComparedMethod:
         label: Its name in tables.
         config: Settings with its method.
         settings: `a.b=c` settings of a variant.
+        random_teacher: Whether a random network of the foundation's architecture teaches; see `random_teacher`.
     """
 
     label: str
     config: Config
     settings: tuple[str, ...] = ()
+    random_teacher: bool = False
 
     @property
     def digest(self) -> str:
         """Digest of its settings without the seed: methods with the same digest share their cells."""
-        return settings_digest(self.config.model_copy(update={"seed": 0}))
+        return self.digest_of(0)
 
     @property
     def row(self) -> MethodRow:
         """Its row in the document."""
-        method, settings = self.config.method, list(self.settings)
-        return MethodRow(label=self.label, method=method, settings=settings, digest=self.digest)
+        row = MethodRow(label=self.label, method=self.config.method, settings=list(self.settings), digest=self.digest)
+        return row.with_changes(random_teacher=True) if self.random_teacher else row
+
+    def digest_of(self, seed: int) -> str:
+        """Return the digest of a training with a seed."""
+        settings = settings_digest(self.config.model_copy(update={"seed": seed}))
+        return digest_json({"settings": settings, "random_teacher": REVISION}) if self.random_teacher else settings
 
 
 def settings_digest(config: Config) -> str:

@@ -10,8 +10,8 @@ from itertools import product
 from pathlib import Path
 from typing import TypeVar
 
-from lorkit.decompose.artifacts import digest_json, exclusive, write_manifest, write_text
-from lorkit.decompose.config import Config, config_digest
+from lorkit.decompose.artifacts import exclusive, write_manifest, write_text
+from lorkit.decompose.config import Config
 from lorkit.decompose.data import RegionSamples, Splits, read_regions, split_regions
 from lorkit.decompose.data.fractions import check_fraction
 from lorkit.decompose.data.node_samples import nodes_of
@@ -27,7 +27,8 @@ from lorkit.decompose.evaluation.comparison.compared_methods import (
     earlier_methods,
     of_graphs,
 )
-from lorkit.decompose.evaluation.comparison.comparison_data import BUDGETS, Budget, prepare_comparison
+from lorkit.decompose.evaluation.comparison.comparison_data import BUDGETS, Budget, identity_of, prepare_comparison
+from lorkit.decompose.evaluation.comparison.controls import NOT_BUILT, with_controls
 from lorkit.decompose.evaluation.comparison.graphs import check_fractions, resolve_comparison
 from lorkit.decompose.evaluation.comparison.grid import CellKey, Grid, check_grid
 from lorkit.decompose.evaluation.comparison.paired_differences import PairedDifferences
@@ -65,6 +66,7 @@ def compare(
     fractions: Sequence[float] = (1.0,),
     split: str = "test",
     budget: str = "steps",
+    controls: bool = False,
     out: Path | str = Path("comparisons"),
     pages: ExtraFiles | None = None,
     teacher: Teacher | None = None,
@@ -88,6 +90,7 @@ def compare(
         split: `test`, or `val` to choose settings; the test part is then not prepared.
         budget: `steps` gives methods with a network per region the optimiser steps of the joint training; with `epochs`
             a small region gets few steps.
+        controls: Whether to add the controls of methods that learn from the foundation (`comparison.controls`).
         out: Directory of comparisons.
         pages: Writes further files from the stored document.
         teacher: The user's own foundation, instead of that of `config`.
@@ -114,6 +117,10 @@ def compare(
             resolve_foundation(config.model_copy(update={"method": method}), teacher)  # raises if it is unsuitable
         config = resolve_foundation(config, teacher)
     grid = Grid(methods=compared_methods(config, methods, variants), seeds=seeds, fractions=fractions)
+    if controls:
+        if teacher is not None:
+            on_event(Notice(text=NOT_BUILT))
+        grid = replace(grid, methods=with_controls(config, grid.methods, own_teacher=teacher is not None))
     check_grid(grid, split)
     if graphs:
         check_fractions(grid.fractions)
@@ -127,17 +134,6 @@ def compare(
     if comparison.fabric.is_global_zero:
         wait_for(lambda: comparison.store(pages), on_event)
     return document
-
-
-def _identity(config: Config, samples: Mapping[str, RegionSamples], budget: Budget) -> str:
-    """Digest what all cells share, so that a longer list of methods reuses the cells of a shorter one."""
-    return digest_json(
-        {
-            "settings": config_digest(config),
-            "budget": budget,
-            "data": {name: one.digest for name, one in samples.items()},
-        }
-    )
 
 
 def _resolved(compared: ComparedMethod, regions: RegionSet, counts: Mapping[str, int]) -> ComparedMethod:
@@ -162,7 +158,7 @@ class _Comparison:
         self.pseudonyms = Pseudonyms(create=True)
         samples = read_regions(config, on_event, self.pseudonyms)
         splits = split_regions(samples, config.split, seed=config.seed)
-        self.directory = out / f"{config.name}-{_identity(config, samples, budget)[:8]}"
+        self.directory = out / f"{config.name}-{identity_of(config, samples, budget)[:8]}"
         self.path = self.directory / ("comparison.json" if split == "test" else f"comparison-{split}.json")
         self.foundations = out.parent / "foundations"
         if nodes_of(samples):
@@ -177,7 +173,7 @@ class _Comparison:
         self._open = cache(partial(open_foundation, config, regions, digests, self.foundations, teacher=teacher))
         for compared in grid.methods:
             method = get_method(compared.config.method)
-            if isinstance(method, FittedBaseline):
+            if isinstance(method, FittedBaseline) or compared.random_teacher:  # the latter is built as its method is
                 continue
             foundation = self._open().foundation if needs_foundation(method) else None
             # refuse what cannot be trained

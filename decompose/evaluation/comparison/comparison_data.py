@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Literal
 
 from lorkit.decompose.artifacts import digest_json
-from lorkit.decompose.config import Config
+from lorkit.decompose.config import Config, config_digest
 from lorkit.decompose.data import PreparedRegion, RegionSamples, Splits
 from lorkit.decompose.events import Listener
 from lorkit.decompose.metrics.thresholds import Policy
@@ -114,4 +114,15 @@ def prepare_comparison(
         teacher_test=unseen,
         budget=budget,
         policies={name: config.regions[name].threshold for name in samples},
+    )
+
+
+def identity_of(config: Config, samples: Mapping[str, RegionSamples], budget: Budget) -> str:
+    """Return the digest of what all cells share, so that a longer list of methods reuses the cells of a shorter one."""
+    return digest_json(
+        {
+            "settings": config_digest(config),
+            "budget": budget,
+            "data": {name: one.digest for name, one in samples.items()},
+        }
     )

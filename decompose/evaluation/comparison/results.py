@@ -29,6 +29,7 @@ from lorkit.decompose.evaluation.comparison.cells import (
 from lorkit.decompose.evaluation.comparison.chance import unproven
 from lorkit.decompose.evaluation.comparison.compared_methods import FOUNDATION
 from lorkit.decompose.evaluation.comparison.comparison_data import ComparisonData
+from lorkit.decompose.evaluation.comparison.controls import controlled
 from lorkit.decompose.evaluation.comparison.costs import deployed_cost
 from lorkit.decompose.evaluation.comparison.measuring import scored_parts
 from lorkit.decompose.evaluation.comparison.paired_differences import CaseScores, PairedDifferences
@@ -121,7 +122,8 @@ class ComparisonDocument:
         fractions = list(dict.fromkeys(fraction for _, fraction in groups))
         labels = [label for method in methods for label in (method.label, method.label + _UNKNOWN)]
         keys = [(label, part) for part in fractions for label in labels if (label, part) in groups]
-        return CompareDocument(
+        pairs = [*self._against_the_foundation(groups, keys), *self._pairs(groups, keys)]
+        document = CompareDocument(
             warnings=self._warnings(groups, methods),
             id=self.name,
             machine=fingerprint(),
@@ -132,9 +134,12 @@ class ComparisonDocument:
             arms=list(methods),
             foundation=self._foundation(),
             rows=[combine(ComparisonRow, cell.row, label=label) for label, cell in rows],
-            pairs=[*self._against_the_foundation(groups, keys), *self._pairs(groups, keys)],
+            pairs=pairs,
             table=[self._summary(key, groups[key]) for key in keys],
         )
+        backbone = "" if self.foundation is None else self.foundation.document.backbone
+        found = controlled(methods, keys, pairs, backbone)
+        return document.with_changes(controls=found) if found else document
 
     def _warnings(self, groups: Mapping[MethodFraction, Mapping[int, Cell]], methods: Sequence[MethodRow]) -> list[str]:
         warnings = [
@@ -215,6 +220,8 @@ class ComparisonDocument:
             **dict(narrow(Costs, rows[0])),
             train_seconds=float(np.mean([row.train_seconds for row in rows])),
         ).with_changes(**self._beside(rows), **{metric: _number(means.mean())})
+        if rows[0].random_teacher:
+            summary = summary.with_changes(random_teacher=True)
         if not all(cell.predicted for cell in cells.values()):
             return summary
         return summary.with_changes(prediction=self._prediction([cells[seed].predicted for seed in sorted(cells)]))

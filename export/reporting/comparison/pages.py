@@ -47,7 +47,12 @@ def comparison_markdown(document: CompareDocument) -> str:
     """Return the table of a `compare` document, and the differences of each two methods, as Markdown."""
     template = environment(Path(__file__).parent).get_template("comparison.md.jinja")
     return template.render(
-        **dict(document), words=document.metric_in_words, nodes=document.nodes, number=_number, interval=_interval
+        **dict(document),
+        words=document.metric_in_words,
+        nodes=document.nodes,
+        mean_of=document.mean_of,
+        number=_number,
+        interval=_interval,
     )
 
 

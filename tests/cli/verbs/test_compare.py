@@ -73,6 +73,7 @@ def test_options_arrive_and_results_leave(check_verb: Callable[..., Any]) -> Non
         "compare",
         *("--methods", "stl,mtl", "--variant", "r4:lorkd:lorkd.rank=4"),
         *("--seeds", "0,1", "--fractions", "0.5", "--split", "val", "--budget", "epochs"),
+        "--controls",
     ]
     outcome = check_verb(
         words,
@@ -84,6 +85,7 @@ def test_options_arrive_and_results_leave(check_verb: Callable[..., Any]) -> Non
             "fractions": [0.5],
             "split": "val",
             "budget": "epochs",
+            "controls": True,
         },
         stdout="",
     )

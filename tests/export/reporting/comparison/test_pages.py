@@ -196,3 +196,30 @@ def test_nodes_are_called_nodes_and_have_auroc_beside_ap() -> None:
     assert "entities" in text
     assert not {"image", "images", "patient", "patients"} & set(text.replace("(", " ").replace(",", " ").split())
     assert "simulated" in comparison_chart(found)
+
+
+def test_controls_stand_beside_each_distillation() -> None:
+    def gain(over: str, value: float) -> dict[str, Any]:
+        return {"label": "mtl", "over": over, "seeds": [0], "gain": value, "ci": [value - 0.01, value + 0.02]}
+
+    beside = {
+        "label": "mtl",
+        "fraction": 0.1,
+        "over_student": gain("stl", 0.04),
+        "random_over_student": gain("stl", 0.01),
+        "over_random": gain("mtl-random-teacher", 0.03),
+        "over_probe": None,
+    }
+    text = comparison_markdown(document(controls=[beside]))
+    gains = "0.040 [0.030, 0.060] | 0.010 [0.000, 0.030] | 0.030 [0.020, 0.050] | - |"
+    lines = text.splitlines()
+    head = lines.index(f"| mtl | 0.1 | 0.500 | {gains}") - 2
+    assert lines[head].startswith("| method | fraction | mean | over the student alone | random teacher over it |")
+    assert lines[head + 1].count("---") == lines[head].count("|") - 1
+    assert "No random teacher" not in text
+    reason = "the foundation is an ONNX file"
+    assert (
+        f"No random teacher: {reason}."
+        in comparison_markdown(document(controls=[{**beside, "without_random_teacher": reason}] * 2)).splitlines()
+    )
+    assert "over the student alone" not in comparison_markdown(document())
