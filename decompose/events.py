@@ -69,6 +69,8 @@ class EpochRow(TypedDict):
     teacher: NotRequired[CacheFigures]
     gradient_cosine: NotRequired[float | None]
     gates: NotRequired[GateFigures]
+    stopped: NotRequired[str]
+    """Why the phase ended with this epoch, before `train.epochs`."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -154,13 +156,17 @@ class Saved(Event):
 
 @dataclass(frozen=True, kw_only=True)
 class Finished(Event):
-    """A phase ended; the weights are those of the best epoch, `history` the rows of `metrics.jsonl`."""
+    """A phase ended; the weights are those of the best epoch, `history` the rows of `metrics.jsonl`.
+
+    `stopped` says why it ended before its last epoch.
+    """
 
     phase: str
     best_epoch: int
     best: float
     seconds: float
     history: tuple[EpochRow, ...] = ()
+    stopped: str | None = None
 
 
 Listener = Callable[[Event], None]

@@ -31,6 +31,7 @@ class AugmentConfig(Section):
 class TrainConfig(Section):
     """The training loop: budget, optimiser, schedule, precision, devices, and options that save memory or time.
 
+    `patience` stops after so many epochs without a better validation score; the schedule remains that of `epochs`.
     `min_steps` lengthens the epochs of little data until the training has this number of optimiser steps; schedule,
     warm-up, validation and checkpoints still follow epochs. `accumulate` splits a batch into micro-batches, `ema`
     validates and saves averaged weights, `balancer` combines the regions' gradients on shared weights, `log_conflict`
@@ -41,6 +42,7 @@ class TrainConfig(Section):
     """
 
     epochs: Count = 20
+    patience: Count | None = None
     min_steps: Count | None = None
     batch_size: Annotated[int, Field(ge=2)] = 64
     # after two epochs on five real regions: AdamW 0.001 0.746, SGD 0.05 0.683 (docs/benchmarks.md)

@@ -132,6 +132,8 @@ class _Decomposition(TrainableRun):
         origin = ({"origin": self.start.origin} if self.start is not None else {}) | self.student
         if self.unlabelled:
             origin["unlabelled"] = counts_of(self.unlabelled)
+        if any(end.stopped for end in trained.ends):
+            origin["stopped"] = {end.phase: end.stopped for end in trained.ends if end.stopped is not None}
         return RunContent(
             config=self.config,
             regions=self.regions,

@@ -6,6 +6,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from lorkit.decompose.artifacts import digest_json
 from lorkit.decompose.config import Config, config_digest, with_overrides
@@ -13,6 +14,7 @@ from lorkit.decompose.config.training import Balancer
 from lorkit.decompose.data.readers.registry import expected_task
 from lorkit.decompose.documents.compare import CompareDocument, MethodRow
 from lorkit.decompose.errors import MissingRuntimeError, UsageError, unknown
+from lorkit.decompose.events import Listener, Notice
 from lorkit.decompose.methods import METHODS, get_method
 from lorkit.decompose.methods.base import SetsBalancer
 from lorkit.decompose.methods.baselines.balancers import check_balancer
@@ -34,7 +36,9 @@ _LABEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _COMMA = re.compile(r",(?![^{\[]*[}\]])")
 # shared by all methods: data, split, teacher, seeds and the machine
 _SHARED = ("name", "method", "seed", "image", "graph", "regions", "split", "foundation", "cache", "privacy")
-_SHARED_TRAIN = ("precision", "accelerator", "devices", "num_nodes", "strategy")
+_SHARED_TRAIN = ("precision", "accelerator", "devices", "num_nodes", "strategy", "patience")
+SHARED = OF_IMAGES[0]
+"""The method in the settings that all methods share; it decides nothing."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -106,6 +110,16 @@ def check_available(methods: Sequence[ComparedMethod]) -> list[str]:
         given, required, fix = ("; ".join(dict.fromkeys(texts)) for texts in parts)
         raise MissingRuntimeError(given, required=required, fix=fix)
     return list(dict.fromkeys(notices))
+
+
+def shared_settings(config: Config, on_event: Listener) -> Config:
+    """Return the settings that all methods share, without early stopping, which gives them unequal steps."""
+    update: dict[str, Any] = {"method": SHARED}
+    if config.train.patience is not None:
+        text = "train.patience has no effect in a comparison: every method trains the same number of steps"
+        on_event(Notice(text=text))
+        update["train"] = config.train.model_copy(update={"patience": None})
+    return config.model_copy(update=update)
 
 
 def of_graphs(config: Config) -> bool:

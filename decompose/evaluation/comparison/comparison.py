@@ -26,6 +26,7 @@ from lorkit.decompose.evaluation.comparison.compared_methods import (
     compared_methods,
     earlier_methods,
     of_graphs,
+    shared_settings,
 )
 from lorkit.decompose.evaluation.comparison.comparison_data import BUDGETS, Budget, identity_of, prepare_comparison
 from lorkit.decompose.evaluation.comparison.controls import NOT_BUILT, with_controls
@@ -47,8 +48,6 @@ from lorkit.decompose.training.gradient_check import resolve_for_data
 from lorkit.decompose.training.loop.devices import launch
 from lorkit.decompose.training.training_data import read_unlabelled_of
 
-SHARED = OF_IMAGES[0]
-"""The method in the settings that all methods share; it decides nothing."""
 # Seconds between two checks on another process.
 POLL_SECONDS = 1.0
 
@@ -110,7 +109,7 @@ def compare(
             fraction outside (0, 1].
         MissingRuntimeError: A method needs a library that is not installed.
     """
-    config, graphs = config.model_copy(update={"method": SHARED}), of_graphs(config)
+    config, graphs = shared_settings(config, on_event), of_graphs(config)
     if not graphs:  # of graphs once their data are read
         config = resolve_student(config)
         for method in (methods or OF_IMAGES) if teacher is not None else ():

@@ -41,12 +41,12 @@ def foundation_settings(config: Config) -> TrainConfig:
     """Return the training settings of the foundation: those of the student, with its own number of epochs.
 
     Gradient balancing, conflict logging, `min_steps` and `views` apply only to the student, so that one foundation
-    serves all of them; so does logit adjustment. Layer-wise rates and frozen epochs are for trained weights, which it
-    does not start from.
+    serves all of them; so do logit adjustment and early stopping. Layer-wise rates and frozen epochs are for trained
+    weights, which it does not start from.
     """
     epochs = config.foundation.epochs or config.train.epochs
     update: dict[str, Any] = {"epochs": epochs, "balancer": "sum", "log_conflict": 0, "min_steps": None}
-    update |= {"layer_decay": None, "freeze_epochs": 0, "logit_adjustment": None}
+    update |= {"layer_decay": None, "freeze_epochs": 0, "logit_adjustment": None, "patience": None}
     tuning = config.foundation.finetune
     if tuning is not None:
         update |= {"lr": tuning.lr or config.train.lr, **tuning.model_dump(exclude={"lr"})}

@@ -8,13 +8,11 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
 from itertools import islice
 from typing import TYPE_CHECKING
 
 import torch
 
-from lorkit.decompose.config import TrainConfig
 from lorkit.decompose.data.batches.loader import Batch, BatchLoader
 from lorkit.decompose.data.batches.microbatches import smallest_microbatch
 from lorkit.decompose.events import (
@@ -29,7 +27,6 @@ from lorkit.decompose.events import (
     Step,
     Validated,
 )
-from lorkit.decompose.experts import packed
 from lorkit.decompose.machine import cuda_peak_mib, resident_mib
 from lorkit.decompose.methods.base import TrainingModule
 from lorkit.decompose.methods.baselines.balancers import check_balancer
@@ -39,11 +36,10 @@ from lorkit.decompose.training.feature_cache import cache_statistics
 from lorkit.decompose.training.feature_cache.statistics import describe_statistics
 from lorkit.decompose.training.gradients.conflict import gradient_conflict
 from lorkit.decompose.training.loop.checkpoints import Checkpoints, Progress, TrainingState
-from lorkit.decompose.training.loop.compiling import compiled
+from lorkit.decompose.training.loop.early_stopping import stop_reason
 from lorkit.decompose.training.loop.loss_meter import LossMeter, PendingLosses
 from lorkit.decompose.training.loop.optimizer import learning_rate, least_steps
 from lorkit.decompose.training.loop.phase import Phase
-from lorkit.decompose.training.loop.recomputing import recomputed
 from lorkit.decompose.training.loop.step import OptimizerStep
 from lorkit.decompose.training.loop.validation import validation_score
 
@@ -80,24 +76,31 @@ def fit(
     progress = trainer.progress
     for text in phase.notices():
         yield Notice(text=text)
+    # a resumed phase may have stopped already
+    epochs = progress.epochs_done if stop_reason(progress, phase.settings) else phase.settings.epochs
     yield Started(
         phase=phase.name,
-        epochs=phase.settings.epochs,
+        epochs=epochs,
         steps=trainer.steps,
         first_epoch=progress.epochs_done,
         parameters=sum(parameter.numel() for parameter in module.parameters() if parameter.requires_grad),
         history=tuple(progress.history),
     )
-    with _transformed(module, phase.settings, fabric.device):
-        for epoch in range(progress.epochs_done, phase.settings.epochs):
+    with trainer.optimizer_step.transformed():
+        for epoch in range(progress.epochs_done, epochs):
             yield from trainer.epoch(epoch)
             if fabric.is_global_zero:
                 path = checkpoints.save(trainer.state(), progress)
                 yield Saved(phase=phase.name, epoch=epoch, path=str(path))
             fabric.barrier()
+            if stop_reason(progress, phase.settings) is not None:
+                break
     trainer.optimizer_step.close()
     module.load_state_dict(checkpoints.load_best())
     module.eval()
+    stopped = stop_reason(progress, phase.settings)
+    if stopped is not None:
+        yield Notice(text=f"{phase.name} {stopped}")
     for row in cache_statistics(progress.history):
         yield Notice(text=describe_statistics(row))
     yield Finished(
@@ -106,19 +109,8 @@ def fit(
         best=progress.best,
         seconds=time.perf_counter() - started,
         history=tuple(progress.history),
+        stopped=stopped,
     )
-
-
-@contextmanager
-def _transformed(module: TrainingModule, settings: TrainConfig, device: torch.device) -> Iterator[None]:
-    """Pack, compile or checkpoint the backbone inside the context."""
-    with ExitStack() as stack:
-        stack.enter_context(packed(module.live.backbone))
-        if settings.checkpointing:
-            stack.enter_context(recomputed(module.live.backbone))
-        if settings.compile:
-            stack.enter_context(compiled(module.live, device))
-        yield
 
 
 class _Trainer:
@@ -251,6 +243,9 @@ class _Trainer:
         gates = self._gates()
         if gates is not None:
             row["gates"] = gates
+        stopped = stop_reason(self.progress, self.settings)
+        if stopped is not None:
+            row["stopped"] = stopped
         if self._conflict_due(epoch):
             row["gradient_cosine"] = self._conflict()
         self.progress.history.append(row)

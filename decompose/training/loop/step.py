@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any, cast
 
 import torch
@@ -13,6 +14,7 @@ from lorkit.decompose.data.batches.loader import Batch
 from lorkit.decompose.data.batches.microbatches import split_batch
 from lorkit.decompose.data.prepared import PreparedRegion
 from lorkit.decompose.events import CacheFigures
+from lorkit.decompose.experts import packed
 from lorkit.decompose.methods.base import TrainingModule
 from lorkit.decompose.models.foundation.model import Foundation
 from lorkit.decompose.models.foundation.teacher import freeze_
@@ -22,10 +24,11 @@ from lorkit.decompose.training.feature_cache import FeatureCache, FeatureCacheFa
 from lorkit.decompose.training.feature_cache.tensors import layouts_of
 from lorkit.decompose.training.gradients.balancing import build_backward
 from lorkit.decompose.training.loop.checkpoints import StepState
-from lorkit.decompose.training.loop.compiling import loosen_
+from lorkit.decompose.training.loop.compiling import compiled, loosen_
 from lorkit.decompose.training.loop.devices import memory_format, set_layout_
 from lorkit.decompose.training.loop.fine_tuning import BackboneFreezing, with_layer_rates
 from lorkit.decompose.training.loop.optimizer import average_of, build_optimizer, set_learning_rate
+from lorkit.decompose.training.loop.recomputing import recomputed
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
@@ -62,6 +65,18 @@ class OptimizerStep:
     def evaluated_module(self) -> TrainingModule:
         """The weights that are validated and saved: the average, if there is one."""
         return self.module if self.average is None else cast(TrainingModule, self.average.module)
+
+    @contextmanager
+    def transformed(self) -> Iterator[None]:
+        """Pack, compile or checkpoint the backbone inside the context."""
+        live = self.module.live
+        with ExitStack() as stack:
+            stack.enter_context(packed(live.backbone))
+            if self.settings.checkpointing:
+                stack.enter_context(recomputed(live.backbone))
+            if self.settings.compile:
+                stack.enter_context(compiled(live, self.fabric.device))
+            yield
 
     def start_epoch(self, epoch: int) -> None:
         """Set the training mode of an epoch, with its backbone frozen or not."""

@@ -4,7 +4,8 @@ import pytest
 
 from lorkit.decompose.config import Config, config_digest, default_config
 from lorkit.decompose.errors import MissingRuntimeError, UsageError
-from lorkit.decompose.evaluation.comparison.compared_methods import check_available, compared_methods
+from lorkit.decompose.evaluation.comparison.compared_methods import check_available, compared_methods, shared_settings
+from lorkit.decompose.events import Event, Notice
 
 
 @pytest.fixture(scope="module")
@@ -23,6 +24,20 @@ def test_methods_then_variants(config: Config) -> None:
     assert (dict(variant.config.lorkd.ranks), variant.config.lorkd.rank) == ({"chest": 3, "knee": 2}, 4)
     assert variant.config.train.epochs == 2
     assert arms[1].config.lorkd == config.lorkd
+
+
+def test_no_method_stops_early(config: Config) -> None:
+    events: list[Event] = []
+    patient = config.model_copy(update={"train": config.train.model_copy(update={"patience": 3})})
+    assert shared_settings(patient, events.append).train.patience is None
+    assert [event.text for event in events if isinstance(event, Notice)] == [
+        "train.patience has no effect in a comparison: every method trains the same number of steps"
+    ]
+    events.clear()
+    assert shared_settings(config, events.append).train == config.train
+    assert not events
+    with pytest.raises(UsageError, match=r"--variant x changes train\.patience"):
+        compared_methods(config, ["mtl"], ["x:mtl:train.patience=3"])
 
 
 def test_the_digest_knows_settings_and_not_the_seed(config: Config) -> None:

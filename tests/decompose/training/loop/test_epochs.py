@@ -16,7 +16,7 @@ from lorkit.decompose.config import Config, default_config
 from lorkit.decompose.data import PreparedRegion, prepare, read_regions, split_regions
 from lorkit.decompose.data.preprocessing.recipe import build_recipe
 from lorkit.decompose.errors import DataError, MissingRuntimeError, UsageError
-from lorkit.decompose.events import Event, Finished, Started, Step, Validated
+from lorkit.decompose.events import Event, Finished, Notice, Started, Step, Validated
 from lorkit.decompose.methods import get_method
 from lorkit.decompose.methods.baselines.students import shared_network
 from lorkit.decompose.models.foundation.model import Foundation
@@ -187,6 +187,38 @@ def test_the_earliest_of_the_best_epochs_is_kept(
     assert shown == [score > max((-1.0, *scores[:epoch])) for epoch, score in enumerate(scores)]
     kept = torch.load(tmp_path / f"epoch-{best + 1:04d}.pt", weights_only=True)["module"]
     assert all(torch.equal(tensor, kept[name]) for name, tensor in module.state_dict().items())
+
+
+@pytest.mark.parametrize("stop_after", [None, 1, 3])
+def test_patience_ends_a_training_at_the_same_epoch_after_a_resume(
+    parts: dict[str, dict[str, PreparedRegion]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stop_after: int | None
+) -> None:
+    """Scores rise until the second epoch; a tie is no better score, so two epochs later the training ends."""
+    scores = (0.25, 0.75, 0.5, 0.75, 0.875, 0.875)
+    told = iter([score for score in scores for _ in range(2)])
+    monkeypatch.setattr(epochs, "validation_score", lambda *_: next(told))
+    settings = (*SETTINGS, "student.backbone=tiny", "train.epochs=6")
+    config = default_config(overrides=[*settings, "train.patience=2"])
+    if stop_after is not None:
+        run(config, parts, tmp_path / "x", None, stop_after=stop_after)
+    module, events = run(config, parts, tmp_path / "x", None, resume=stop_after is not None)
+    end = events[-1]
+    assert isinstance(end, Finished)
+    assert (len(end.history), end.best_epoch) == (4, 1)
+    assert end.stopped is not None
+    assert end.stopped.startswith("stopped after epoch 4 of 6: no better validation score than 0.750 of epoch 2 for 2")
+    assert [row.get("stopped") for row in end.history] == [None, None, None, end.stopped]
+    assert [event.text for event in events if isinstance(event, Notice)] == [f"lorkd {end.stopped}"]
+    again, later = run(config, parts, tmp_path / "x", None, resume=True)
+    started = next(event for event in later if isinstance(event, Started))
+    assert (started.first_epoch, started.epochs) == (4, 4)
+    assert not [event for event in later if isinstance(event, Step | Validated)]
+    # until it stops, and in what it keeps, it is the training without patience
+    told = iter([score for score in scores for _ in range(2)])
+    run(default_config(overrides=[*settings]), parts, tmp_path / "whole", None, stop_after=4)
+    kept = torch.load(tmp_path / "whole" / "epoch-0002.pt", weights_only=True)["module"]
+    for found in (module, again):
+        assert all(torch.equal(value, kept[name]) for name, value in found.state_dict().items())
 
 
 def test_gradient_conflict_is_logged_when_it_is_due(
