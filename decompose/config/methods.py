@@ -19,11 +19,44 @@ OF_FOUNDATION = ("finetune", "linear-probe", "lora")
 """Methods that deploy the adapted foundation; the others deploy the student."""
 
 
+def _switch(value: object) -> object:
+    """Read YAML's `off`, which is the boolean false."""
+    return "off" if value is False else value
+
+
+ByRegion = Annotated[Literal["off", "auto"], BeforeValidator(_switch)]
+"""Whether the terms of a teacher that is weaker than its student are weighted less, by region."""
+
+
 class KdConfig(Section):
     """One distillation term: its weight in the loss and the temperature of its softmax."""
 
     weight: NonNegative = 1.0
     temperature: Positive = 4.0
+
+
+class LogitKdConfig(KdConfig):
+    """A term on logits; `standardise` first gives those of each sample mean 0 and standard deviation 1."""
+
+    standardise: bool = False
+
+
+class KdSection(LogitKdConfig):
+    """KD; with `kd_by_region: auto` its term is weighted as in `lorkd`."""
+
+    kd_by_region: ByRegion = "off"
+
+
+class DistConfig(Section):
+    """DIST: weights of the correlations within samples and within classes, and the temperature of both."""
+
+    inter: NonNegative = 2.0
+    intra: NonNegative = 2.0
+    temperature: Positive = 1.0
+
+
+NO_DIST = DistConfig(inter=0.0, intra=0.0)
+"""The terms of DIST where they are off unless asked for."""
 
 
 class ExpertConfig(Section):
@@ -74,11 +107,6 @@ class ExpertConfig(Section):
         return next((name for key, name in self.strategies.items() if fnmatch.fnmatchcase(layer, key)), self.strategy)
 
 
-def _switch(value: object) -> object:
-    """Read YAML's `off`, which is the boolean false."""
-    return "off" if value is False else value
-
-
 class TrainedExpertsConfig(ExpertConfig):
     """Experts in training: layers with at least `select_min_channels` input channels have them.
 
@@ -94,12 +122,15 @@ class LorkdConfig(TrainedExpertsConfig):
     """LoRKD: its experts and its distillation terms.
 
     With `kd_by_region: auto` the distillation terms of a region are weighted by (teacher - chance) / (student - chance)
-    of the validation metric where the teacher is weaker than the student.
+    of the validation metric where the teacher is weaker than the student. `probe_logits` also teaches the logits of
+    linear probes, in regions for which the foundation has no head of its own. `dist` adds the correlations of DIST.
     """
 
     feature_kd: KdConfig = KdConfig(weight=1.0, temperature=4.0)
-    logit_kd: KdConfig = KdConfig(weight=1.0, temperature=2.0)
-    kd_by_region: Annotated[Literal["off", "auto"], BeforeValidator(_switch)] = "off"
+    logit_kd: LogitKdConfig = LogitKdConfig(weight=1.0, temperature=2.0)
+    probe_logits: bool = False
+    dist: DistConfig = NO_DIST
+    kd_by_region: ByRegion = "off"
 
 
 class TwdConfig(Section):
@@ -168,21 +199,24 @@ class CkaConfig(AlignmentConfig):
 
 
 class RdConfig(Section):
-    """RD and DRD: weights of the terms added to the student's loss; `hybrid` and `kd` decay to `decay_end`.
+    """RD and DRD: weights of the terms added to the student's loss; `hybrid`, `kd` and `dist` may decay to `decay_end`.
 
-    `hidden` is the width of the reprogrammers, by default that of the student; `kd_detach` stops the gradient of `kd`
-    in the reprogrammed logits. For DRD only: whether the terms of the `stages` are summed or averaged, the mode of the
-    student's batch norms in hybrid passes (`bn_policy`, see `methods.reprogramming.batch_norms`), and the source of a
-    U-Net's `skips` in them (see `models.backbones.stage_adapters.injection_context`).
+    `hidden` is the width of the reprogrammers, for all regions or by region; by default it follows the number of
+    training images (`reprogramming.widths`). `kd_by_region` weighs the terms as in `lorkd`. `kd_detach` stops the
+    gradient of `kd` in the reprogrammed logits. For DRD only: whether the terms of the `stages` are summed or averaged,
+    the mode of the student's batch norms in hybrid passes (`bn_policy`, see `methods.reprogramming.batch_norms`), and
+    the source of a U-Net's `skips` in them (see `models.backbones.stage_adapters.injection_context`).
     """
 
     hybrid: NonNegative = 1.0
-    kd: KdConfig = KdConfig(weight=1.0, temperature=1.0)
+    kd: LogitKdConfig = LogitKdConfig(weight=1.0, temperature=4.0)
+    kd_by_region: ByRegion = "off"
+    dist: DistConfig = NO_DIST
     kd_detach: bool = True
     cka: CkaConfig = CkaConfig()
-    decay: Literal["linear", "constant"] = "linear"
+    decay: Literal["linear", "constant"] = "constant"
     decay_end: Fraction = 0.0
-    hidden: Count | None = None
+    hidden: Count | dict[str, Count] | None = None
     stages: Literal["sum", "mean"] = "sum"
     bn_policy: InjectedNorms = "no_update"
     skips: InjectedSkips = "student"
@@ -207,14 +241,6 @@ class SpConfig(Section):
 
     weight: NonNegative = 3000.0
     layer: Layer = "grid"
-
-
-class DistConfig(Section):
-    """DIST: weights of the correlations within samples and within classes, and the temperature of both."""
-
-    inter: NonNegative = 2.0
-    intra: NonNegative = 2.0
-    temperature: Positive = 1.0
 
 
 class LoraConfig(Section):

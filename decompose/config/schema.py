@@ -143,7 +143,7 @@ class Config(Section):
     mmoe: methods.MmoeConfig = methods.MmoeConfig()
     lora: methods.LoraConfig = methods.LoraConfig()
     rd: methods.RdConfig = methods.RdConfig()
-    kd: methods.KdConfig = methods.KdConfig()
+    kd: methods.KdSection = methods.KdSection()
     fitnet: methods.FitnetConfig = methods.FitnetConfig()
     rkd: methods.RkdConfig = methods.RkdConfig()
     sp: methods.SpConfig = methods.SpConfig()

@@ -18,6 +18,7 @@ from lorkit.decompose.data.batches.loader import Batch
 from lorkit.decompose.data.prepared import PreparedRegion
 from lorkit.decompose.events import GateFigures
 from lorkit.decompose.experts.insertion import factor_parameters
+from lorkit.decompose.methods.teaching_shares import TeachingShares
 from lorkit.decompose.models.foundation.model import Foundation
 from lorkit.decompose.models.ownership import owner_of
 from lorkit.decompose.models.region_features import idle_parameters
@@ -50,6 +51,7 @@ class TrainingModule(nn.Module):
         self.live = live
         self.smoothing = train.label_smoothing
         self.pos_weights: dict[str, Tensor] = {}
+        self.shares: TeachingShares | None = None
         self.logit_shifts: dict[str, Tensor] = {}
         self.balancer = train.balancer
 
@@ -115,6 +117,19 @@ class TrainingModule(nn.Module):
 
     def compare_with_teacher(self, teacher: Mapping[str, float], chance: Mapping[str, float]) -> None:
         """Take the validation scores of the frozen foundation by region, and those of chance; before training."""
+        if self.shares is not None:
+            self.shares.compare(teacher, chance)
+
+    def share_by_region(self, section: str, setting: str) -> None:
+        """Weigh the terms of weak teachers less if `kd_by_region` of a section is `auto`, else advise it."""
+        if setting == "auto":
+            self.shares = TeachingShares(self.live.regions.names)
+        else:
+            self.advice = f"; {section}.kd_by_region: auto weighs such a teacher less"
+
+    def weighted(self, terms: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Return a distillation term of each region with its share."""
+        return terms if self.shares is None else self.shares(terms)
 
     def gate_figures(self, val: Mapping[str, PreparedRegion]) -> GateFigures | None:
         """Return the gates on validation images for the row of an epoch; None for a network without a router."""
@@ -123,6 +138,8 @@ class TrainingModule(nn.Module):
 
     def validated(self, scores: Mapping[str, float]) -> None:
         """Take the validation scores by region, after each epoch."""
+        if self.shares is not None:
+            self.shares.update(scores)
 
     def check_batches(self, least: int) -> None:
         """Raise UsageError if a term is undefined in the smallest micro-batch, of `least` samples."""
@@ -214,6 +231,16 @@ class Method(ABC):
             samples: Fewest samples of a region in a micro-batch that has any.
         """
         del regions, samples
+        return config
+
+    def fit_to_counts(self, config: Config, counts: Mapping[str, int]) -> Config:
+        """Return the settings with choices that depend on how many training samples a region has.
+
+        Args:
+            config: Settings.
+            counts: Training samples of each region, with those without labels.
+        """
+        del counts
         return config
 
     def notices(self, config: Config) -> list[str]:

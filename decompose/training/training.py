@@ -222,9 +222,11 @@ def _read(
     regions = RegionSet(one.region for one in samples.values())
     counts = {name: len(splits.parts(name)["train"]) for name in regions.names}
     config = resolve_for_data(config, method, regions, counts)
+    unlabelled = read_unlabelled_of(config, method, samples, splits, on_event, pseudonyms)
+    counts = {name: count + len(unlabelled.get(name, ())) for name, count in counts.items()}
+    config = method.fit_to_counts(config, counts)
     data = {name: one.digest for name, one in samples.items()}
     foundation = foundation_inputs(config, regions, data, teacher)
-    unlabelled = read_unlabelled_of(config, method, samples, splits, on_event, pseudonyms)
     decides = {"revision": _REVISION, "settings": config_digest(config), "data": data, "foundation": foundation}
     if unlabelled:
         decides["unlabelled"] = {name: one.digest for name, one in unlabelled.items()}

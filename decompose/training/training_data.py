@@ -37,6 +37,11 @@ class TrainingData:
     unlabelled: Mapping[str, PreparedRegion] = field(default_factory=dict)
 
     @property
+    def counts(self) -> dict[str, int]:
+        """Training samples of each region, with those without labels."""
+        return {name: len(one) + len(self.unlabelled.get(name, ())) for name, one in self.train.items()}
+
+    @property
     def for_teacher(self) -> TrainingData:
         """The same samples prepared for the foundation, to train, probe and score it."""
         if self.teacher is None:

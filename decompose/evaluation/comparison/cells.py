@@ -207,6 +207,7 @@ def _train(
         # a probe fitted on all patients would leak information of excluded ones
         foundation = with_probes_of(data.foundation, training_data, on_event) if fraction < 1 else data.foundation
     counts = {name: len(one) for name, one in training_data.train.items()}
+    config = method.fit_to_counts(config, training_data.counts)
     if data.budget == "steps":
         config = with_joint_steps(config, method, training_data.regions, counts)
     trained = train_phases(

@@ -14,7 +14,7 @@ from torch import Tensor
 from lorkit.decompose.data.batches.loader import Batch
 from lorkit.decompose.methods.distillation.base import DistilledStudents, StudentPass
 from lorkit.decompose.methods.distillation.kd import LogitModule
-from lorkit.decompose.methods.losses.relational import correlation_losses
+from lorkit.decompose.methods.distillation.logit_terms import correlations
 from lorkit.decompose.models.regional import RegionalOutput
 
 
@@ -28,11 +28,7 @@ class DistModule(LogitModule):
     def terms(self, student: StudentPass, teacher: RegionalOutput, batch: Batch) -> dict[str, Tensor]:
         """Return the terms inter and intra."""
         (name,) = self.live.regions.names
-        x, y = (side.logits[name].movedim(1, -1).flatten(0, -2) for side in (student.output, teacher))
-        exclusive = self.task_of(name).exclusive
-        inter, intra = correlation_losses(x, y, self.settings.temperature, exclusive=exclusive)
-        terms = {"inter": (self.settings.inter, inter), "intra": (self.settings.intra, intra)}
-        return {term: weight * value for term, (weight, value) in terms.items() if weight}
+        return correlations(self.task_of(name), student.output.logits[name], teacher.logits[name], self.settings)
 
 
 METHOD = DistilledStudents("dist", DistModule)

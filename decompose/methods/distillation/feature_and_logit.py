@@ -19,7 +19,6 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.func import functional_call
@@ -28,6 +27,7 @@ from lorkit.decompose.config import Config, LorkdConfig, TrainConfig
 from lorkit.decompose.data.batches.loader import Batch
 from lorkit.decompose.methods.base import TrainingModule
 from lorkit.decompose.methods.baselines.students import SharedStudent
+from lorkit.decompose.methods.distillation.logit_terms import check_logits, correlations, divergence
 from lorkit.decompose.models.foundation.model import Foundation
 from lorkit.decompose.models.regional import RegionalModel, RegionalOutput
 from lorkit.decompose.regions import RegionSet
@@ -58,8 +58,6 @@ class DistillingModule(TrainingModule):
         foundation: The teacher; None leaves only the cross-entropy.
     """
 
-    kd_shares: Tensor
-
     def __init__(
         self, live: RegionalModel, train: TrainConfig, settings: LorkdConfig, foundation: Foundation | None
     ) -> None:
@@ -71,16 +69,13 @@ class DistillingModule(TrainingModule):
                 wide, narrow = (model.feature_width(name) for model in (foundation.model, live))
                 if self._kind(name) not in self.projectors:
                     self.projectors[self._kind(name)] = Projector(wide, narrow)
-        # a probe was fitted here and is not knowledge of the foundation
+        # a probe was fitted here and is not knowledge of the foundation, unless it is asked for
         heads = foundation.heads.items() if foundation is not None else ()
-        self.taught = frozenset(name for name, kind in heads if kind == "own")
+        self.taught = frozenset(name for name, kind in heads if kind == "own" or settings.probe_logits)
         self._untaught = [name for name in live.regions.names if foundation is not None and name not in self.taught]
-        self._teacher: dict[str, float] = {}
-        self._chance: dict[str, float] = {}
-        if settings.kd_by_region == "off":
-            self.advice = "; lorkd.kd_by_region: auto weighs such a teacher less"
-        else:  # a buffer, so that checkpoints have it
-            self.register_buffer("kd_shares", torch.ones(len(live.regions.names)))
+        self.share_by_region("lorkd", settings.kd_by_region)
+        for region in live.regions:
+            check_logits("lorkd.logit_kd", settings.logit_kd, region)
 
     def notices(self) -> list[str]:
         """Return a sentence on regions without a head of the foundation."""
@@ -92,22 +87,6 @@ class DistillingModule(TrainingModule):
             "for them, only linear probes that were fitted on these training images"
         ]
 
-    def compare_with_teacher(self, teacher: Mapping[str, float], chance: Mapping[str, float]) -> None:
-        """Take the scores that `kd_by_region` compares the student with."""
-        self._teacher, self._chance = dict(teacher), dict(chance)
-
-    def validated(self, scores: Mapping[str, float]) -> None:
-        """Weigh the terms of regions whose teacher is weaker than the student, if `kd_by_region` is `auto`."""
-        if self.settings.kd_by_region == "off":
-            return
-        for index, name in enumerate(self.live.regions.names):
-            self.kd_shares[index] = teaching_share(self._teacher[name], scores[name], self._chance[name])
-
-    def _weighted(self, terms: dict[str, Tensor]) -> dict[str, Tensor]:
-        if self.settings.kd_by_region == "off":
-            return terms
-        return {name: self.kd_shares[self.live.regions.index(name)] * value for name, value in terms.items()}
-
     def forward(self, batch: Batch, teacher: RegionalOutput | None) -> Terms:
         """Return those of the terms ce, feature_kd, projector and logit_kd with a weight above zero."""
         output = self.live(batch.image, batch.region)
@@ -118,10 +97,12 @@ class DistillingModule(TrainingModule):
             projected = {
                 name: self.projectors[self._kind(name)](features) for name, features in teacher.features.items()
             }
-            terms["feature_kd"] = self._weighted(self._feature_kd(output, projected, len(batch.label)))
+            terms["feature_kd"] = self.weighted(self._feature_kd(output, projected, len(batch.label)))
             terms["projector"] = self._anchor(projected, output, batch)
         if self.settings.logit_kd.weight > 0 and self.taught.intersection(output.rows):
-            terms["logit_kd"] = self._weighted(self._logit_kd(output, teacher, len(batch.label)))
+            terms["logit_kd"] = self.weighted(self._logit_kd(output, teacher, len(batch.label)))
+        for term, found in self._correlations(output, teacher, len(batch.label)).items():
+            terms[term] = self.weighted(found)
         return terms
 
     def idle_parameters(self, present: Collection[str]) -> list[nn.Parameter]:
@@ -154,18 +135,22 @@ class DistillingModule(TrainingModule):
         settings = self.settings.logit_kd
         return {
             name: settings.weight
-            * self.task_of(name).divergence(output.logits[name], teacher.logits[name], settings.temperature).sum()
+            * divergence(self.task_of(name), output.logits[name], teacher.logits[name], settings).sum()
             / samples
             for name in output.rows
             if name in self.taught
         }
 
-
-def teaching_share(teacher: float, student: float, chance: float) -> float:
-    """Return the share of a distillation term: 1 for a teacher that is at least as good, 0 for one at chance."""
-    if teacher >= student:
-        return 1.0
-    return max(0.0, teacher - chance) / (student - chance) if student > chance else 1.0
+    def _correlations(self, output: RegionalOutput, teacher: RegionalOutput, samples: int) -> Terms:
+        """Return the terms inter and intra of DIST with a weight above zero, by region."""
+        found: Terms = {}
+        for name in output.rows:
+            if name in self.taught:
+                share = len(output.logits[name]) / samples
+                terms = correlations(self.task_of(name), output.logits[name], teacher.logits[name], self.settings.dist)
+                for term, value in terms.items():
+                    found.setdefault(term, {})[name] = share * value
+        return found
 
 
 def switched_off(settings: LorkdConfig) -> list[str]:

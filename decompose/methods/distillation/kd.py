@@ -5,8 +5,8 @@
 s are the student's logits, t those of the foundation's head of the region: its own, or a linear probe fitted on the
 training part. Hinton, Vinyals and Dean, Distilling the Knowledge in a Neural Network (2015).
 
-`lora-kd` trains twice per region, each time with the whole budget of `train`: `lora` on the foundation, whose factors
-are merged, then `kd` with the merged network as the foundation.
+`lora-kd` and `finetune-kd` train twice per region, each time with the whole budget of `train`: first `lora` on the
+foundation, whose factors are merged, or `finetune` of a copy of it; then `kd` with the result as the foundation.
 """
 
 from __future__ import annotations
@@ -15,9 +15,12 @@ from torch import Tensor
 
 from lorkit.decompose.config import Config
 from lorkit.decompose.data.batches.loader import Batch
-from lorkit.decompose.methods.base import TrainingModule
+from lorkit.decompose.methods.base import Method, TrainingModule
+from lorkit.decompose.methods.baselines.finetune import FineTuned
 from lorkit.decompose.methods.baselines.lora import Lora
 from lorkit.decompose.methods.distillation.base import DistillationModule, DistilledStudents, StudentPass
+from lorkit.decompose.methods.distillation.logit_terms import check_logits, divergence
+from lorkit.decompose.models.foundation.model import Foundation
 from lorkit.decompose.models.regional import RegionalModel, RegionalOutput
 
 
@@ -35,24 +38,41 @@ class KdModule(LogitModule):
 
     section = "kd"
 
+    def __init__(self, live: RegionalModel, config: Config, foundation: Foundation) -> None:
+        super().__init__(live, config, foundation)
+        (region,) = live.regions
+        check_logits("kd", config.kd, region)
+        self.share_by_region("kd", config.kd.kd_by_region)
+
     def terms(self, student: StudentPass, teacher: RegionalOutput, batch: Batch) -> dict[str, Tensor]:
         """Return the term kd."""
         (name,) = self.live.regions.names
         if not self.settings.weight:
             return {}
-        pair = student.output.logits[name], teacher.logits[name]
-        value_N = self.task_of(name).divergence(*pair, self.settings.temperature)
-        return {"kd": self.settings.weight * value_N.sum() / len(batch.label)}
+        value_N = divergence(self.task_of(name), student.output.logits[name], teacher.logits[name], self.settings)
+        found = {name: self.settings.weight * value_N.sum() / len(batch.label)}
+        return {"kd": self.weighted(found)[name]}
 
 
 class AdaptedDistillation(DistilledStudents):
-    """`lora-kd`: one student per region with the loss of `kd` and the foundation after `lora` as teacher."""
+    """One student per region with the loss of `kd`, and the foundation after another method's training as teacher.
 
-    adapter = Lora()
+    Args:
+        name: Name in the configuration.
+        adapter: That method.
+    """
+
+    def __init__(self, name: str, adapter: Method) -> None:
+        super().__init__(name, KdModule)
+        self.adapter = adapter
 
     def notices(self, config: Config) -> list[str]:
         """Return the notices of both methods; raise MissingRuntimeError if peft is not installed."""
         return [*self.adapter.notices(config), *super().notices(config)]
 
 
-METHODS = (DistilledStudents("kd", KdModule), AdaptedDistillation("lora-kd", KdModule))
+METHODS = (
+    DistilledStudents("kd", KdModule),
+    AdaptedDistillation("lora-kd", Lora()),
+    AdaptedDistillation("finetune-kd", FineTuned()),
+)

@@ -16,6 +16,7 @@ from lorkit.decompose.config import Config, RdConfig
 from lorkit.decompose.data.batches.loader import Batch
 from lorkit.decompose.errors import UsageError, plural
 from lorkit.decompose.methods.base import TrainingModule
+from lorkit.decompose.methods.distillation.logit_terms import check_logits, correlations, divergence
 from lorkit.decompose.methods.losses.cka.loss import CKALoss
 from lorkit.decompose.methods.losses.cka.products import MIN_SAMPLES
 from lorkit.decompose.models.foundation.teacher import TeacherFeatures
@@ -58,6 +59,8 @@ class ReprogrammingModule(TrainingModule):
         (region,) = live.regions
         self.task = get_task(region.task)
         view = settings.cka.view
+        self.share_by_region("rd", settings.kd_by_region)
+        check_logits("rd.kd", settings.kd, region)
         self.cka = CKALoss(
             estimator=settings.cka.estimator,
             view=("token" if self.task.dense else "gap") if view == "auto" else view,
@@ -73,16 +76,15 @@ class ReprogrammingModule(TrainingModule):
         raise NotImplementedError
 
     def forward(self, batch: Batch, teacher: TeacherFeatures) -> Terms:
-        """Return those of the terms ce, hybrid, kd and cka with a weight above zero."""
+        """Return those of the terms ce, hybrid, kd, cka, inter and intra with a weight above zero."""
         (name,) = self.live.regions.names
         settings, size = self.settings, len(batch.label)
         passes = self.run_passes(batch, teacher)
         stages = len(passes.hybrid) if settings.stages == "mean" else 1
         decay = decayed(settings, self.progress) / stages
         targets = [z_i.detach() if settings.kd_detach else z_i for z_i in passes.hybrid]
-        temperature = settings.kd.temperature
         losses = [self.loss(z_i, batch).sum() for z_i in passes.hybrid]
-        divergences = [self.task.divergence(passes.logits, z_i, temperature).sum() for z_i in targets]
+        divergences = [divergence(self.task, passes.logits, z_i, settings.kd).sum() for z_i in targets]
         terms = {
             "ce": self.loss(passes.logits, batch).sum() / size,
             "hybrid": decay * settings.hybrid * torch.stack(losses).sum() / size,
@@ -90,6 +92,12 @@ class ReprogrammingModule(TrainingModule):
         }
         if settings.cka.weight:
             terms["cka"] = settings.cka.weight * torch.stack(self.aligned(passes)).sum() / stages
+        for z_i in targets:
+            for term, value in correlations(self.task, passes.logits, z_i, settings.dist).items():
+                terms[term] = terms.get(term, 0.0) + decay * value
+        for term in ("kd", "cka", "inter", "intra"):  # what pulls the student to the teacher
+            if term in terms:
+                terms[term] = self.weighted({name: terms[term]})[name]
         off = {"hybrid": settings.hybrid, "kd": settings.kd.weight}
         return {term: {name: value} for term, value in terms.items() if off.get(term, 1.0) > 0}
 

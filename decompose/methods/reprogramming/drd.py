@@ -25,6 +25,7 @@ from lorkit.decompose.errors import UsageError
 from lorkit.decompose.methods.reprogramming.base import ReprogrammedPass, ReprogrammingModule
 from lorkit.decompose.methods.reprogramming.batch_norms import InjectedPassNorms
 from lorkit.decompose.methods.reprogramming.rd import ReprogrammingDistillation
+from lorkit.decompose.methods.reprogramming.widths import hidden_of
 from lorkit.decompose.models.backbones.stage_adapters import injection_context, stage_shapes, staged
 from lorkit.decompose.models.foundation.model import Foundation
 from lorkit.decompose.models.foundation.teacher import TeacherFeatures
@@ -44,6 +45,7 @@ class DeepReprogramming(ReprogrammingModule):
 
     def __init__(self, live: RegionalModel, config: Config, foundation: Foundation) -> None:
         super().__init__(live, config)
+        (name,) = live.regions.names
         image, seen = ((one.channels, *one.size) for one in (config.image, config.foundation_image))
         dense = self.task.dense
         self.enter = partial(staged, dense=dense)
@@ -51,7 +53,8 @@ class DeepReprogramming(ReprogrammingModule):
         ours = stage_shapes(live.backbone, image, self.enter)
         check_stages(theirs, ours)
         self.reprogrammers = nn.ModuleList(
-            GridReprogrammer(t[0], s[0], s[1:], self.settings.hidden) for t, s in zip(theirs, ours, strict=True)
+            GridReprogrammer(t[0], s[0], s[1:], hidden_of(self.settings, name, s[0]))
+            for t, s in zip(theirs, ours, strict=True)
         )
         self.phis, self.grids = list(self.reprogrammers), [shape[1:] for shape in ours]
         self.foreign = InjectedPassNorms(live.backbone, self.settings.bn_policy)

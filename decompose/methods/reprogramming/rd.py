@@ -12,12 +12,15 @@ Reconstructed from the abstract of RD (arXiv 2407.06504) and notes on DRD; no of
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from torch import Tensor, nn
 
 from lorkit.decompose.config import Config
 from lorkit.decompose.data.batches.loader import Batch
 from lorkit.decompose.methods.baselines.students import TaughtStudents
 from lorkit.decompose.methods.reprogramming.base import ReprogrammedPass, ReprogrammingModule
+from lorkit.decompose.methods.reprogramming.widths import hidden_of, with_widths
 from lorkit.decompose.models.foundation.model import Foundation
 from lorkit.decompose.models.foundation.teacher import TeacherFeatures
 from lorkit.decompose.models.regional import RegionalModel
@@ -31,7 +34,7 @@ class FeatureReprogramming(ReprogrammingModule):
         super().__init__(live, config)
         (name,) = live.regions.names
         wide, narrow = (model.feature_width(name) for model in (foundation.model, live))
-        hidden = self.settings.hidden
+        hidden = hidden_of(self.settings, name, narrow)
         self.reprogrammer: nn.Module
         if self.task.dense:
             self.grids = [config.image.size]
@@ -39,7 +42,7 @@ class FeatureReprogramming(ReprogrammingModule):
         else:
             self.grids = [()]
             rectified = getattr(live.backbone, "rectified", False)
-            self.reprogrammer = PooledReprogrammer(wide, narrow, hidden or narrow, rectified=rectified)
+            self.reprogrammer = PooledReprogrammer(wide, narrow, hidden, rectified=rectified)
         self.phis = [self.reprogrammer]
 
     def query_teacher(self, teacher: RegionalModel, batch: Batch) -> TeacherFeatures:
@@ -66,6 +69,10 @@ class ReprogrammingDistillation(TaughtStudents):
     name = "rd"
     kind = "reprogramming"
     module: type[ReprogrammingModule] = FeatureReprogramming
+
+    def fit_to_counts(self, config: Config, counts: Mapping[str, int]) -> Config:
+        """Return the settings with the width of each region's reprogrammers."""
+        return config.model_copy(update={"rd": with_widths(config.rd, counts)})
 
     def notices(self, config: Config) -> list[str]:
         """Return a notice for each disabled term."""

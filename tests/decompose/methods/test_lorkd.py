@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-import pytest
 import torch
 from small_methods import REGIONS
 
@@ -12,7 +11,6 @@ from lorkit.decompose.config import Config, default_config
 from lorkit.decompose.data.batches.loader import Batch
 from lorkit.decompose.methods import get_method
 from lorkit.decompose.methods.baselines.students import shared_network
-from lorkit.decompose.methods.distillation.feature_and_logit import teaching_share
 from lorkit.decompose.models.foundation.model import Foundation
 from lorkit.decompose.tasks.losses import total
 
@@ -147,7 +145,7 @@ def test_a_weaker_teacher_counts_less_if_asked_for() -> None:
         assert torch.equal(after[term]["b"], before[term]["b"])
     other = get_method("lorkd").build(config, REGIONS, foundation).double()
     other.load_state_dict(module.state_dict())  # a resumed training goes on with the same weights
-    assert torch.equal(other.kd_shares, module.kd_shares)
+    assert torch.equal(other.shares.share_R, module.shares.share_R)
 
 
 def test_the_weights_of_teachers_are_off_by_default_and_yaml_says_off_in_its_way() -> None:
@@ -155,15 +153,7 @@ def test_the_weights_of_teachers_are_off_by_default_and_yaml_says_off_in_its_way
     assert config.lorkd.kd_by_region == default_config().lorkd.kd_by_region == "off"
     module = get_method("lorkd").build(config, REGIONS, foundation)
     module.validated({"a": 0.7, "b": 0.8})
-    assert "kd_shares" not in module.state_dict()
-
-
-@pytest.mark.parametrize(
-    ("teacher", "student", "chance", "share"),
-    [(0.9, 0.8, 0.5, 1.0), (0.65, 0.8, 0.5, 0.5), (0.5, 0.8, 0.5, 0.0), (0.4, 0.8, 0.5, 0.0), (0.3, 0.4, 0.5, 1.0)],
-)
-def test_a_teacher_at_chance_teaches_nothing(teacher: float, student: float, chance: float, share: float) -> None:
-    assert teaching_share(teacher, student, chance) == pytest.approx(share)
+    assert module.shares is None
 
 
 def test_a_term_without_a_head_to_teach_with_is_announced_by_name() -> None:

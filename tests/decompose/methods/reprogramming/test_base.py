@@ -58,7 +58,7 @@ def alignment(x: Tensor, y: Tensor) -> Tensor:
 def test_values_and_gradients_on_maps_are_those_of_the_formulas(
     method: str, student: str, teacher: str, skips: str
 ) -> None:
-    config = settings(f"rd.skips={skips}", "rd.kd.temperature=2", student=student, teacher=teacher)
+    config = settings(f"rd.skips={skips}", "rd.kd.temperature=2", "rd.decay=linear", student=student, teacher=teacher)
     module, foundation = make_pair(method, config)
     module.progress = 0.25
     given = batch_of(config)

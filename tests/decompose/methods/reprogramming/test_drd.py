@@ -51,7 +51,7 @@ def terms_of(module: DeepReprogramming, foundation: Foundation) -> dict[str, Ten
 
 @pytest.mark.parametrize("how", ["sum", "mean"])
 def test_every_term_is_the_formula(how: str) -> None:
-    _, module, foundation = make(f"rd.stages={how}", "rd.kd.temperature=2", "rd.bn_policy=eval")
+    _, module, foundation = make(f"rd.stages={how}", "rd.kd.temperature=2", "rd.decay=linear", "rd.bn_policy=eval")
     module.eval()
     module.progress = 0.25
     found = {name: value.item() for name, value in terms_of(module, foundation).items()}

@@ -94,7 +94,7 @@ def test_who_learns_from_what() -> None:
 
 
 def test_hybrid_and_kd_fade_and_the_others_stay() -> None:
-    _, module, foundation = make("rd.decay_end=0.2")
+    _, module, foundation = make("rd.decay=linear", "rd.decay_end=0.2")
     given = batch()
     answers = module.query_teacher(foundation.model, given)
     start = numbers(module(given, answers))
@@ -103,7 +103,7 @@ def test_hybrid_and_kd_fade_and_the_others_stay() -> None:
         found = numbers(module(given, answers))
         wanted = {name: value * (share if name in ("hybrid", "kd") else 1.0) for name, value in start.items()}
         assert found == pytest.approx(wanted)
-    config, _, _ = make("rd.decay=constant")
+    config, _, _ = make()
     assert decayed(config.rd, 1.0) == 1.0
 
 
