@@ -173,6 +173,7 @@ def _graph(
             calibration=seen,
             reference=reference,
             rules=rules_of(network, reference, tried, precision),
+            unquantised=job.target.unquantised(model),
             on_event=named(who, session.on_event),
         )
         notes.extend([] if lowered.notes is None else [lowered.notes])

@@ -19,6 +19,7 @@ from lorkit.decompose.documents.heads import IMAGE, LOGITS, MIXTURES, MixtureFor
 from lorkit.decompose.errors import ArtifactError, MissingRuntimeError
 
 if TYPE_CHECKING:
+    from onnx import ModelProto
     from torch import nn
 
     from lorkit.decompose.documents.export import ExportedNetwork
@@ -233,6 +234,10 @@ class Target(ABC):
     def fingerprint(self) -> str:
         """Return all that an engine depends on besides its ONNX: a change makes an export out of date."""
         return ""
+
+    def unquantised(self, model: ModelProto) -> list[str]:
+        """Return the nodes of a float32 graph that stay so in int8, because the runtime takes them in no other way."""
+        return []
 
     def require(self, profile: Profile) -> None:  # noqa: B027 - most build for any
         """Raise UsageError unless it builds for the hardware of `profile`."""

@@ -32,6 +32,8 @@ from lorkit.export.targets.base import (
 from lorkit.export.targets.host_note import SHARE, EngineRequirements, HostTarget, require_bf16, share, unsupported
 
 if TYPE_CHECKING:
+    from onnx import ModelProto
+
     from lorkit.profiles import Profile
 
 MINIMUM = 2026
@@ -107,6 +109,15 @@ class OpenVinoTarget(HostTarget[OpenVinoRequirements]):
         """Return the version of OpenVINO, whose converter writes the engine; empty if it is not installed."""
         return tool_versions()["openvino"] or ""
 
+    def unquantised(self, model: ModelProto) -> list[str]:
+        """Return the products of joined tensors, as of the tokens of a RAGFormer.
+
+        OpenVINO 2026 moves the dequantisation through the joint, which gives each joined part its zero point, and then
+        cannot compile the product: it takes one for the whole tensor.
+        """
+        joined = {output for node in model.graph.node if node.op_type == "Concat" for output in node.output}
+        return [node.name for node in model.graph.node if node.op_type == "MatMul" and joined.intersection(node.input)]
+
     def build(self, request: BuildRequest) -> Path:
         """Convert the ONNX file to OpenVINO's representation: `model.xml` and its weights, `model.bin`.
 
@@ -157,6 +168,7 @@ class OpenVinoTarget(HostTarget[OpenVinoRequirements]):
         }
         if threads is not None:
             options["INFERENCE_NUM_THREADS"] = threads
+        step = "read"
         try:
             # with the frontend of its own format: read_model would try every other parser on an untrusted file
             frontend = openvino.frontend.FrontEndManager().load_by_framework("ir")
@@ -164,10 +176,13 @@ class OpenVinoTarget(HostTarget[OpenVinoRequirements]):
             if not model.inputs or not model.outputs:  # any other XML gives an empty network
                 raise RuntimeError(f"{len(model.inputs)} inputs and {len(model.outputs)} outputs")
             fixed = _fixed_batch(model)
+            step = "compile"
             compiled = openvino.Core().compile_model(model, DEVICE, options)
         except RuntimeError as error:
             raise ArtifactError(
-                f"OpenVINO cannot read {directory / XML} ({_reason(error)})", required="an intact engine", fix=_FIX
+                f"OpenVINO {_version(openvino)} cannot {step} {directory / XML} ({_reason(error)})",
+                required=f"an intact engine of what OpenVINO runs in {note.precision}",
+                fix=f"{_FIX}, or in another precision",
             ) from None
         if fixed:
             raise ArtifactError(

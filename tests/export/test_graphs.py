@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
+from scipy.special import softmax
 from small_graphs import graph_config, write_graph
 
 from lorkit.decompose import evaluate, extract, train
@@ -67,6 +68,20 @@ def test_recall_is_among_the_stated_nodes_everywhere(run: Run) -> None:
     card = (run.experts_dir / "fraud" / "README.md").read_text(encoding="utf-8")
     assert "Recall among the first 4 nodes" in card
     assert "as many as are positive" not in card
+
+
+def test_openvino_takes_a_ragformer_in_int8(run: Run) -> None:
+    pytest.importorskip("openvino", reason="openvino is not installed")
+    export(run.path, target="openvino", profile="cpu-generic", precision="int8")
+    path = run.exports_dir / "fraud" / "openvino-cpu-generic-int8"
+    about = json.loads((path / "export.json").read_text(encoding="utf-8"))
+    assert about["parity"]["status"] == "passed"
+    assert len(about["lowering"]["kept_fp32"]) >= 3  # products of the joined tokens of both encoders
+    part: PreparedRegion = RunSplits(run).part("fraud", "test")
+    nodes = np.array(part.images)
+    with load_engine(path) as engine, load_engine(run.exports_dir / "fraud" / "onnx-cpu-generic-fp32") as exact:
+        shares = [softmax(one.run(nodes).astype(np.float64), axis=1) for one in (engine, exact)]
+    assert np.abs(shares[0] - shares[1]).max() < 0.05
 
 
 def test_the_export_scores_like_the_expert_in_every_batch(run: Run) -> None:

@@ -45,6 +45,7 @@ def convert_precision(
     calibration: ReferenceImages,
     reference: Outputs,
     rules: Mapping[str, Rule],
+    unquantised: Sequence[str] = (),
     on_event: Listener = ignore,
 ) -> Lowered:
     """Lower a graph; the most sensitive layers stay in fp32 until its outputs are close enough.
@@ -56,6 +57,7 @@ def convert_precision(
         calibration: Images of the training part, for the ranges of int8; the graph is tested on the first of them.
         reference: The source's outputs for as many of the first images as the graph is tested on.
         rules: How they are compared.
+        unquantised: Nodes that int8 leaves in fp32.
         on_event: Receives progress of the search over layers, if the whole graph does not pass.
 
     Raises:
@@ -71,6 +73,7 @@ def convert_precision(
     tested = {name: values[: len(next(iter(reference.values())))] for name, values in inputs.items()}
     if precision == "int8":
         notes = _calibrated(scheme, calibration)
+        kept += [name for name in unquantised if name not in kept]
     else:
         notes, large = Lowering(), overflowing(model, tested)
         kept += [name for name in large if name not in kept]
