@@ -36,6 +36,9 @@ MethodName: TypeAlias = Annotated[
 DataFile: TypeAlias = Annotated[Path | None, typer.Option(metavar="FILE", help="Use all rows of this file instead.")]
 Force: TypeAlias = Annotated[bool, typer.Option("--force", help="Build again what already exists.")]
 Json: TypeAlias = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout and nothing else.")]
+Flips: TypeAlias = Annotated[
+    bool, typer.Option("--flips", help="Average each image and its mirror image, where sides do not matter.")
+]
 AllowSynthetic: TypeAlias = Annotated[
     bool, typer.Option("--allow-synthetic", help="Accept an expert that was trained on phantoms only.")
 ]

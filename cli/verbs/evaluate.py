@@ -40,6 +40,7 @@ def evaluate(
         Path | None,
         typer.Option(metavar="FILE", help="Images of no region, which a router should not answer.", show_default=False),
     ] = None,
+    flips: options.Flips = False,
     as_json: options.Json = False,
 ) -> None:
     """Measure accuracy and calibration, with intervals.
@@ -65,6 +66,7 @@ def evaluate(
             split=split.value,
             data=data,
             outside=outside,
+            flips=flips,
             region=region,
             teacher=teacher,
             on_event=progress,

@@ -50,6 +50,7 @@ def predict(
     allow_out_of_region: Annotated[
         bool, typer.Option("--allow-out-of-region", help="Also predict for images that do not look like the region.")
     ] = False,
+    flips: options.Flips = False,
     as_json: options.Json = False,
 ) -> None:
     """Label or segment images with an expert, or with a router, which finds the region of each image.
@@ -64,7 +65,10 @@ def predict(
     network |= {"precision": precision, "allow_synthetic": allow_synthetic}
     inputs = inputs or []
     if stream is not None:
-        _refuse({"--out": out, "--sheet": sheet, "--json": as_json, "a second path": inputs[1:]}, "with --stream")
+        _refuse(
+            {"--out": out, "--sheet": sheet, "--json": as_json, "a second path": inputs[1:], "--flips": flips},
+            "with --stream",
+        )
         _stream(inputs[0] if inputs else None, stream, store, fill, network)
         return
     _refuse({"--store": store, "--fill": fill}, "without --stream")
@@ -72,7 +76,7 @@ def predict(
         raise UsageError(
             "missing argument", required="images, or --stream FILE|-", fix="see `decompose predict --help`"
         )
-    answers = {"top": top, "out": out, "sheet": sheet, "allow_out_of_region": allow_out_of_region}
+    answers = {"flips": flips, "top": top, "out": out, "sheet": sheet, "allow_out_of_region": allow_out_of_region}
     _label(inputs, {**network, **answers}, as_json)
 
 

@@ -117,6 +117,8 @@ class EvaluateDocument(Document):
     run_digest: Digest | None
     model: ModelName
     split: Literal["train", "val", "test", "data"]
+    flips: bool = False
+    """Whether logits are means over images and their mirror images."""
     data: DataFile | None
     synthetic: bool
     regions: dict[str, RegionEvaluation]

@@ -205,6 +205,8 @@ class NetworkInfo(RegionInfo):
     normalise: Normalisation | None = None
     in_region: MeasuredCheck | RegionCheck | None = None
     """Null if the network has no check."""
+    sided: bool | None = None
+    """Whether left and right differ, so that mirror images are not averaged; null if unknown."""
     parameters: int | None = None
     macs: int | None = None
 

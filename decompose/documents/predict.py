@@ -129,4 +129,6 @@ class PredictDocument(Document):
     task: str
     classes: list[str]
     network: PredictingNetwork
+    flips: bool = False
+    """Whether logits are means over an image and its mirror image."""
     predictions: list[PredictedImage]

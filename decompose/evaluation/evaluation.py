@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import datetime
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 
 from lorkit.decompose.artifacts import digest_file
 from lorkit.decompose.data.prepared import PreparedRegion
+from lorkit.decompose.data.preprocessing.mirroring import check_flips
+from lorkit.decompose.data.samples.class_names import is_sided
 from lorkit.decompose.documents.base import Interval, combine
 from lorkit.decompose.documents.evaluate import (
     DataFile,
@@ -19,7 +21,7 @@ from lorkit.decompose.documents.evaluate import (
 )
 from lorkit.decompose.documents.network import Decision
 from lorkit.decompose.errors import UsageError, plural, unknown
-from lorkit.decompose.evaluation.inference import collect_score_inputs
+from lorkit.decompose.evaluation.inference import WithMirrored, collect_score_inputs
 from lorkit.decompose.evaluation.region_block import region_block
 from lorkit.decompose.evaluation.run_model import RunModel
 from lorkit.decompose.evaluation.unknown_regions import (
@@ -53,6 +55,7 @@ def evaluate(
     run_splits: RunSplits | None = None,
     teacher: Teacher | None = None,
     outside: Path | str | None = None,
+    flips: bool = False,
     on_event: Listener = ignore,
 ) -> EvaluateDocument:
     """Evaluate a model on a locked split of its run, or on all rows of a file.
@@ -70,13 +73,15 @@ def evaluate(
         run_splits: The run's data, if they were read already.
         teacher: The user's own foundation, which a run cannot store.
         outside: A file or folder of images of no region, which a router should not answer.
+        flips: Average the logits of each image and its mirror image; routers are then not measured.
         on_event: Receives progress.
 
     Returns:
         The evaluation. If a run is known it is also stored in its measurements.
 
     Raises:
-        UsageError: Unknown model, split, region or run; a file for several regions; no run for an expert alone.
+        UsageError: Unknown model, split, region or run; a file for several regions; no run for an expert alone; flips
+            of a region where sides differ.
         DataError: The data is missing or does not fit.
         ArtifactError: Run, expert or foundation is damaged, or the expert is of another run.
     """
@@ -100,28 +105,33 @@ def evaluate(
         samples = _samples(known, split, data, region)
     blocks: dict[str, RegionEvaluation] = {}
     decisions: dict[str, Decision | None] = {}
+    if flips:
+        _check_flips(run, expert, samples)
     for index, (name, prepared) in enumerate(samples.items()):
         on_event(Working(f"{model} on {name}", index, len(samples)))
         if expert is not None:
-            inputs = collect_score_inputs(expert.network, prepared)
+            inputs = collect_score_inputs(WithMirrored(expert.network) if flips else expert.network, prepared)
             decisions[name], synthetic = expert.info.decision, expert.manifest.synthetic
             blocks[name] = region_block(prepared, inputs, decisions[name], source="extracted", synthetic=synthetic)
         else:
             assert known is not None
             network, source = known.network(name)
+            network = WithMirrored(network) if flips else network
             decisions[name] = known.decision(name, network)
             inputs = collect_score_inputs(network, prepared)
             synthetic = known.run.manifest.synthetic
             blocks[name] = region_block(prepared, inputs, decisions[name], source=source, synthetic=synthetic)
     on_event(Working("done", len(samples), len(samples)))
-    router = known.router(on_event) if known is not None and expert is None else None
+    router = known.router(on_event) if known is not None and expert is None and not flips else None
     notes = [f"region '{name}': {note}" for name, one in decisions.items() if one is not None for note in one.notes]
-    document = _document(run, model, split, data, blocks, [*notes, *(known.notes if known is not None else [])])
+    document = _document(run, model, split, data, flips, blocks, [*notes, *(known.notes if known is not None else [])])
     if router is not None:
         document = _with_predictions(document, router, samples, decisions, outside)
     elif outside is not None:
         raise UsageError(
-            "--outside without a router", required="the experts of a run of mola-router", fix="leave --outside out"
+            "--outside without a router",
+            required="the experts of a run of mola-router, without --flips",
+            fix="leave --outside out",
         )
     if run is not None:
         _store(run, document, whole=set(blocks) == set(run.regions.names))
@@ -150,6 +160,16 @@ def _with_predictions(
         region_prediction=region_prediction(router, samples, found),
         **({} if strange is None else {"outside": strange}),
     )
+
+
+def _check_flips(run: Run | None, expert: LoadedExpert | None, names: Iterable[str]) -> None:
+    """Raise UsageError if the mirror images of a region are of other classes."""
+    for name in names:
+        if expert is not None:
+            check_flips(name, expert.info.sided)
+        elif run is not None:
+            config = run.config
+            check_flips(name, is_sided(run.regions.get(name), config.regions[name].augment, config.train.augment))
 
 
 def _run_around(path: Path) -> Run:
@@ -201,6 +221,7 @@ def _document(
     model: str,
     split: str,
     data: Path | str | None,
+    flips: bool,
     blocks: dict[str, RegionEvaluation],
     notes: list[str],
 ) -> EvaluateDocument:
@@ -215,6 +236,7 @@ def _document(
             "run_digest": run.manifest.digest if run else None,
             "model": model,
             "split": split if data is None else "data",
+            "flips": flips,
             "data": _describe(Path(data)) if data is not None else None,
             "synthetic": any(block.synthetic for block in blocks.values()),
             "regions": blocks,
@@ -269,6 +291,7 @@ def _mean(metric: str, blocks: Collection[RegionEvaluation]) -> tuple[float | No
 def _store(run: Run, document: EvaluateDocument, *, whole: bool) -> None:
     """Store the evaluation in the run; a selection of regions never replaces an evaluation of all."""
     parts = ["evaluate", document.model, document.split]
+    parts += ["flips"] if document.flips else []
     parts += [(document.data.sha256 or "folder")[:8]] if document.data else []
     parts += [] if whole else list(document.regions)
     run.measurements_dir.mkdir(exist_ok=True)

@@ -10,16 +10,36 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from lorkit.decompose.artifacts.arrays import Float32Array
 from lorkit.decompose.data.batches.loader import eval_batch_size
 from lorkit.decompose.data.prepared import PreparedRegion
+from lorkit.decompose.data.preprocessing.mirroring import mirror_axis
 from lorkit.decompose.errors import DataError
 from lorkit.decompose.evaluation.scoring import score_inputs
 from lorkit.decompose.tasks import ScoreInputs, get_task
 
 NetworkCallable = nn.Module | Callable[[Float32Array], Any]
+
+
+class WithMirrored(nn.Module):
+    """The mean of a network's logits for images and for their mirror images; see `preprocessing.mirroring`.
+
+    Args:
+        network: Maps (N, C, *spatial) to logits (N, K), or to maps (N, K, *spatial).
+    """
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, image: Tensor) -> Tensor:
+        """Map images (N, C, *spatial) to the mean logits."""
+        axis = mirror_axis(image.dim() - 2)
+        logits, mirrored = self.network(image), self.network(image.flip(axis))
+        mean: Tensor = (logits + (mirrored.flip(axis) if mirrored.dim() == image.dim() else mirrored)) / 2
+        return mean
 
 
 def predict_logits(

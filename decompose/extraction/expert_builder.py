@@ -14,6 +14,7 @@ from lorkit.decompose.artifacts import save_tensors, write_manifest, write_text
 from lorkit.decompose.artifacts.arrays import Float32Array
 from lorkit.decompose.data.prepared import PreparedRegion
 from lorkit.decompose.data.preprocessing import region_check
+from lorkit.decompose.data.samples.class_names import is_sided
 from lorkit.decompose.documents.base import combine
 from lorkit.decompose.documents.expert import Equality, ExpertInfo, Output, Reduction
 from lorkit.decompose.documents.network import (
@@ -144,6 +145,7 @@ class ExpertBuilder:
             recalibrated=self.recalibrate,
             data=self.data.counts(one.name),
             in_region=check,
+            sided=is_sided(one, config.regions[one.name].augment, config.train.augment),
             synthetic=self.run.manifest.synthetic,
             source=source_of(self.run),
             equality=measured.equality,

@@ -70,6 +70,7 @@ def network_info(source: ExportableNetwork, decision: Decision | None = None) ->
         recipe=recipe,
         normalise=Normalisation(mean=recipe.normalise.mean, std=recipe.normalise.std),
         in_region=None if source.info is None else source.info.in_region,
+        sided=None if source.info is None else source.info.sided,
         parameters=parameters,
         macs=macs,
         synthetic=source.synthetic,

@@ -9,12 +9,14 @@ import csv
 import io
 import tempfile
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
 from lorkit.decompose.artifacts import write_bytes, write_text
 from lorkit.decompose.artifacts.arrays import Float32Array
+from lorkit.decompose.data.preprocessing.mirroring import check_flips, with_mirrored
 from lorkit.decompose.documents.export import ExportInfo
 from lorkit.decompose.documents.heads import IMAGE
 from lorkit.decompose.documents.mixture import MixtureInfo
@@ -50,6 +52,7 @@ def predict(
     precision: str | None = None,
     allow_synthetic: bool = False,
     allow_out_of_region: bool = False,
+    flips: bool = False,
     top: int = 1,
     out: Path | None = None,
     sheet: Path | None = None,
@@ -69,6 +72,7 @@ def predict(
         precision: Selects among the exports of the run.
         allow_synthetic: Allow an expert that was trained on phantoms only.
         allow_out_of_region: Also predict for images that do not look like the region.
+        flips: Average the logits of each image and its mirror image.
         top: Number of classes per image.
         out: Directory for `predictions.csv`, `predictions.json` and, named by the stem of each image, one JSON file and
             the mask: NIfTI on the grid of a NIfTI input, else PNG of the input's size.
@@ -81,7 +85,8 @@ def predict(
         image was refused.
 
     Raises:
-        UsageError: No network or no images, a network of nodes, or a result would replace an input.
+        UsageError: No network or no images, a network of nodes, flips for a router or where sides differ, or a result
+            would replace an input.
         ArtifactError: The network is damaged, or synthetic and not allowed.
         DataError: An image cannot be read; nothing is written.
     """
@@ -99,6 +104,7 @@ def predict(
             required="an expert trained on images of patients",
             fix="allow it for a test with --allow-synthetic",
         )
+    network = _mirroring(network) if flips else network
     inputs = list(inputs)
     paths = files.expand(inputs)
     if out is not None:
@@ -109,7 +115,7 @@ def predict(
     with tempfile.TemporaryDirectory(prefix="lorkit-") as folder:
         masks = None if out is None or not network.dense else segmentation.mask_names(paths, names, Path(out))
         rows, warnings = _rows(network, paths, masks, Path(folder), (top, allow_out_of_region), shown, on_event)
-        document = _document(network, rows, warnings)
+        document = _document(network, rows, warnings, flips=flips)
         if out is not None:
             _write(document, names, Path(folder), Path(out))
         if sheet is not None and shown is not None:
@@ -158,7 +164,19 @@ def _rows(
     return rows, warnings
 
 
-def _document(network: LoadedNetwork, rows: list[PredictedImage], notes: list[str]) -> PredictDocument:
+def _mirroring(network: LoadedNetwork) -> LoadedNetwork:
+    """Return the network with the mean of the logits of images and their mirror images."""
+    if network.router is not None or isinstance(network.info, MixtureInfo):
+        raise UsageError(
+            f"--flips for {network.path}, which finds the region of an image",
+            required="the network of one region",
+            fix="name it with --region, or leave --flips out",
+        )
+    check_flips(network.region.name, network.info.sided)
+    return replace(network, run=with_mirrored(network.run))
+
+
+def _document(network: LoadedNetwork, rows: list[PredictedImage], notes: list[str], *, flips: bool) -> PredictDocument:
     answer = "answer" if network.router is not None else "mask" if network.dense else "label"
     if network.multilabel:
         assert not isinstance(network.info, MixtureInfo)  # it has no task of its own
@@ -180,6 +198,7 @@ def _document(network: LoadedNetwork, rows: list[PredictedImage], notes: list[st
         task=network.region.task,
         classes=list(network.region.classes),
         network=_about(network),
+        flips=flips,
         predictions=rows,
     )
 

@@ -16,7 +16,7 @@ FROZEN = {
     "pretrain": "CONFIG --set --resume --out --force --json",
     "train": "CONFIG --method --set --from --add-region --remove-region --resume --dry-run "
     "--tensorboard --out --force --json",
-    "evaluate": "PATH --run --region --model --split --data --outside --json",
+    "evaluate": "PATH --run --region --model --split --data --outside --flips --json",
     "compare": "CONFIG --methods --variant --seeds --fractions --unlabelled-rest --split --budget --controls "
     "--set --out --json",
     "extract": "--run --region --router --region-id --recalibrate --rank --out --force --json",
@@ -31,7 +31,7 @@ FROZEN = {
     "--strict-subgroups --max-seconds --on-inconclusive "
     "--update-baseline --because --junit --markdown --annotations --seed --json",
     "predict": "[PATH] INPUT... --run --region --target --profile "
-    "--precision --top --out --sheet --stream --store --fill --allow-synthetic --allow-out-of-region --json",
+    "--precision --top --out --sheet --stream --store --fill --allow-synthetic --allow-out-of-region --flips --json",
     "inspect": "PATH... --json",
     "doctor": "--json",
     "schema": "NAME",

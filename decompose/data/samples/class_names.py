@@ -8,7 +8,8 @@ from collections.abc import Iterable, Sequence
 from decimal import Decimal
 from typing import Literal
 
-from lorkit.decompose.config import RegionAugment
+from lorkit.decompose.config import AugmentConfig, RegionAugment
+from lorkit.decompose.regions import NODE, Region
 
 _SIDES = re.compile(
     r"(left|right)(?!over)\w*|[lr]h|links|rechts|(linke|rechte)[nmrs]?|gauche|droite?|(izquierd|derech)[oa]"
@@ -57,6 +58,22 @@ def without_flips(
         )
     own = augment or RegionAugment()
     return own.model_copy(update={"flip": False}), (f"flips are off: '{sided[0]}' names a side",)
+
+
+def is_sided(region: Region, stated: RegionAugment | Literal[False] | None, train: AugmentConfig | None) -> bool:
+    """Return whether left and right differ in a region, so that its images are not mirrored: in doubt they do.
+
+    Args:
+        region: A graph's nodes have no mirror image, and names may hold a side.
+        stated: The region's augmentation; False, or flips that are off, say that sides differ.
+        train: That of the training, which the region's own replaces.
+    """
+    augment, _ = without_flips(region.classes, stated)
+    if region.task == NODE or augment is False:
+        return True
+    if augment is not None and augment.flip is not None:
+        return not augment.flip
+    return train is not None and not train.flip
 
 
 def about_names(names: Iterable[str]) -> list[str]:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -132,3 +133,33 @@ def test_progress_names_each_region(small_run: Run) -> None:
     evaluate(small_run.path, on_event=heard.append)
     texts = ("experts on chest", "experts on knee", "done")
     assert heard == [Working(text, done, 2) for done, text in enumerate(texts)]
+
+
+@pytest.mark.parametrize("model", ["experts", "foundation"])
+def test_flips_average_the_logits_and_are_recorded_apart(small_run: Run, model: str) -> None:
+    splits = RunSplits(small_run, "knee")
+    prepared = splits.part("knee", "test")
+    plain = evaluate(small_run.path, model=model, region="knee").to_json()
+    networks = RunNetworks(small_run)
+    network = networks.expert("knee") if model == "experts" else networks.foundation("knee")
+    with torch.no_grad():
+        image = torch.from_numpy(np.array(prepared.images))
+        logits = (network.eval()(image) + network(image.flip(3))) / 2
+    expected = scores(prepared.labels, logits.numpy(), prepared.groups)
+    document = evaluate(small_run.path, model=model, region="knee", flips=True).to_json()
+    assert document["regions"]["knee"]["confusion"] == expected["confusion"]
+    assert document["regions"]["knee"]["ece"] == pytest.approx(expected["ece"])
+    assert (document["flips"], plain["flips"]) == (True, False)
+    names = {path.name for path in small_run.measurements_dir.iterdir()}
+    assert {f"evaluate-{model}-test-knee.json", f"evaluate-{model}-test-flips-knee.json"} <= names
+
+
+def test_flips_are_refused_where_sides_matter(make_run: Callable[..., Run], tmp_path: Path) -> None:
+    run = make_run(tmp_path / "runs" / "sided", **{"regions.knee.augment": "{flip: false}"})
+    with pytest.raises(UsageError, match=r"--flips for region 'knee', where left and right differ"):
+        evaluate(run.path, flips=True)
+    assert evaluate(run.path, flips=True, region="chest").flips
+    extract(run, region="all")
+    assert evaluate(run.path / "experts" / "chest", flips=True).flips
+    with pytest.raises(UsageError, match=r"--flips for region 'knee'"):
+        evaluate(run.path / "experts" / "knee", flips=True)

@@ -6,13 +6,17 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from lorkit.decompose.errors import ArtifactError, DataError, UsageError
+from lorkit.export.prediction import network as network_module
+from lorkit.export.prediction import prediction
 from lorkit.export.prediction.prediction import _distinct, predict
 
 NAME = "onnx-cpu-generic-fp32"
@@ -68,6 +72,42 @@ def test_an_expert_and_its_export_agree(exported: Path, images: list[Path], tmp_
         assert row["label"] == other["label"]
         assert other == third
         assert row["probability"] == pytest.approx(other["probability"], abs=1e-5)
+
+
+@pytest.mark.parametrize("place", ["expert", "export"])
+def test_flips_answer_a_mirrored_image_as_the_image(
+    exported: Path, images: list[Path], tmp_path: Path, place: str
+) -> None:
+    path = exported / ("experts/chest" if place == "expert" else f"exports/chest/{NAME}")
+    mirrored = tmp_path / "mirrored.png"
+    Image.fromarray(np.asarray(Image.open(images[0]))[:, ::-1]).save(mirrored)
+    pair = [images[0], mirrored]
+    plain, both = (predict(path, pair, flips=flips, allow_out_of_region=True) for flips in (False, True))
+    assert (plain.flips, both.flips) == (False, True)
+    log_odds = [
+        [np.log(list(row["probabilities"].values())) for row in document.to_json()["predictions"]]
+        for document in (plain, both)
+    ]
+    np.testing.assert_allclose(log_odds[1][0], log_odds[1][1], atol=1e-4)
+    mean = (log_odds[0][0] + log_odds[0][1]) / 2
+    np.testing.assert_allclose(np.diff(log_odds[1][0]), np.diff(mean), atol=1e-4)
+    assert abs(np.diff(log_odds[0][0]) - np.diff(log_odds[0][1])) > 1e-3
+
+
+def test_flips_are_refused_where_an_artifact_says_that_sides_matter(
+    exported: Path, images: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for sided, message in ((True, "where left and right differ"), (None, "does not say whether sides matter")):
+
+        def opened(*args: Any, sided: bool | None = sided) -> Any:
+            network = network_module.open_network(*args)
+            return replace(network, info=network.info.with_changes(sided=sided))
+
+        with monkeypatch.context() as patch:
+            patch.setattr(prediction, "open_network", opened)
+            with pytest.raises(UsageError, match=message):
+                predict(exported / "experts" / "chest", images, flips=True, out=tmp_path / "out")
+    assert not (tmp_path / "out").exists()
 
 
 def test_results_keep_the_stems_of_their_inputs(exported: Path, images: list[Path], tmp_path: Path) -> None:

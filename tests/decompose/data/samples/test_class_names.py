@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import pytest
 
-from lorkit.decompose.config import RegionAugment
-from lorkit.decompose.data.samples.class_names import about_names, about_patients, sided_names, without_flips
+from lorkit.decompose.config import AugmentConfig, RegionAugment
+from lorkit.decompose.data.samples.class_names import about_names, about_patients, is_sided, sided_names, without_flips
+from lorkit.decompose.regions import Region
 
 
 @pytest.mark.parametrize(
@@ -56,6 +59,30 @@ def test_flips_that_a_region_states_are_kept_and_said() -> None:
     assert kept == stated
     assert "'left atrium' names a side" in notices[0]
     assert "wrong" in notices[0]
+
+
+@pytest.mark.parametrize(
+    ("classes", "stated", "train", "sided"),
+    [
+        (("x", "y"), None, AugmentConfig(), False),
+        (("x", "y"), None, None, False),
+        (("x", "y"), None, AugmentConfig(flip=False), True),
+        (("x", "y"), RegionAugment(flip=False), AugmentConfig(), True),
+        (("x", "y"), RegionAugment(flip=True), AugmentConfig(flip=False), False),
+        (("x", "y"), RegionAugment(rotate=3.0), AugmentConfig(), False),
+        (("x", "y"), False, AugmentConfig(), True),
+        (("left lung", "right lung"), None, AugmentConfig(), True),
+        (("left lung", "right lung"), RegionAugment(flip=True), AugmentConfig(), False),
+    ],
+)
+def test_sides_matter_where_images_are_not_mirrored(
+    classes: tuple[str, ...],
+    stated: RegionAugment | Literal[False] | None,
+    train: AugmentConfig | None,
+    sided: bool,
+) -> None:
+    assert is_sided(Region(name="r", classes=classes), stated, train) == sided
+    assert is_sided(Region(name="r", task="node", classes=classes), stated, train)
 
 
 @pytest.mark.parametrize("names", [("NORMAL", "normal"), ("1", "1.0"), ("left lung", "left_lung"), ("a ", "A")])
