@@ -19,6 +19,7 @@ from lorkit.decompose.lifecycle.new_region_model import AddedRegion, merge_regio
 from lorkit.decompose.lifecycle.provenance import origin_record, student_of, with_heads, with_known_head
 from lorkit.decompose.lifecycle.settings import config_with_region, only_region
 from lorkit.decompose.methods import get_method
+from lorkit.decompose.methods.student import with_fresh_student
 from lorkit.decompose.models.backbones.unets import UNETS
 from lorkit.decompose.models.foundation.model import load_foundation, load_strict
 from lorkit.decompose.regions import Region, RegionSet
@@ -58,8 +59,8 @@ class _Addition(TrainableRun):
     def plan(self, foundations: Path) -> TrainingPlan:
         """Return the training plan of the new region: no foundation, and only its own part of the student."""
         config, region = self.config, self.region
-        given = config.foundation.model_copy(update={"weights": str(self.run.foundation_dir)})
-        only = only_region(config, region.name).model_copy(update={"foundation": given})
+        given = config.foundation.model_copy(update={"weights": str(self.run.foundation_dir), "finetune": None})
+        only = only_region(with_fresh_student(config), region.name).model_copy(update={"foundation": given})
         plan = plan_training(only, get_method(config.method), RegionSet([region]), self.splits, foundations)
         shared = load_tensors(self.run.path / WEIGHTS)
         module = AddedRegion(single_region_model(config, shared, region), config.train, config.lorkd, None)
@@ -164,7 +165,8 @@ def _read(run: Run, region: str, stated: Config, pseudonyms: Pseudonyms) -> _Add
             fix="train again with all regions",
         )
     splits = split_regions({region: samples}, config.split, seed=config.seed)
-    decides = {"settings": config_digest(config), "data": samples.digest}
+    # the run has the student's weights, so that the file it started from is needed no more
+    decides = {"settings": config_digest(with_fresh_student(config)), "data": samples.digest}
     origin = {"run": run.manifest.digest, "region": region}
     return _Addition(
         config=config,

@@ -18,6 +18,7 @@ from lorkit.decompose.events import EpochRow, Notice, ignore
 from lorkit.decompose.lifecycle.provenance import origin_record, student_of, with_heads
 from lorkit.decompose.lifecycle.settings import without_region
 from lorkit.decompose.methods import get_method
+from lorkit.decompose.methods.student import with_fresh_student
 from lorkit.decompose.models.foundation.model import Foundation, load_foundation
 from lorkit.decompose.models.ownership import owner_of
 from lorkit.decompose.models.regional import RegionalModel, SeparateModels
@@ -44,8 +45,9 @@ class _Removal(NewRun):
         locked = read_json(self.run.path / "splits.json", kind="splits")["regions"]
         kept = {name: locked[name].items() for name in self.regions.names}
         splits = Splits({name: {part: np.arange(len(rows)) for part, rows in parts} for name, parts in kept.items()})
-        given = self.config.foundation.model_copy(update={"weights": str(self.run.foundation_dir)})
-        config = self.config.model_copy(update={"foundation": given})
+        update = {"weights": str(self.run.foundation_dir), "finetune": None}
+        given = self.config.foundation.model_copy(update=update)
+        config = with_fresh_student(self.config).model_copy(update={"foundation": given})
         plan = plan_training(config, get_method(config.method), self.regions, splits, foundations)
         origin = origin_record(self.run.manifest, "remove-region")
         return {**plan, "phases": [], "epochs": 0, "training_parameters": 0, "origin": origin}

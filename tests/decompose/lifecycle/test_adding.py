@@ -183,3 +183,22 @@ def test_what_cannot_be_added_is_refused(
     with pytest.raises(UsageError, match="a run of method 'mtl'"):
         train_from(baseline.path, overrides=[data], add_region="wrist", out=out)
     assert not out.exists()
+
+
+@pytest.mark.usefixtures("tiny")
+def test_the_published_weights_that_a_run_began_with_are_needed_no_more(
+    make_run: Callable[..., Run], wrist: Path, tmp_path: Path
+) -> None:
+    gone = {"student.weights": tmp_path / "gone.pth", "foundation.weights": tmp_path / "other.pth"}
+    old = make_run(tmp_path / "runs" / "old", **gone, **{"foundation.finetune": "{epochs: 3}"})
+    how = {"overrides": [f"regions.wrist.data={wrist}"], "add_region": "wrist", "out": tmp_path / "runs"}
+    plan = train_from(old.path, **how, dry_run=True).plan
+    assert plan is not None
+    assert plan["foundation"] is not None
+    assert (plan["foundation"]["epochs"], plan["student"]["match"]) == (0, None)
+    new = open_run(train_from(old.path, **how).run)
+    assert new.config.student.weights == str(gone["student.weights"])  # where its student began
+    assert new.config.foundation.regions == ("chest", "knee")  # those that it was fine-tuned on
+    left = train_from(new.path, remove_region="chest", out=tmp_path / "runs", dry_run=True)
+    assert left.plan is not None
+    assert train_from(new.path, remove_region="chest", out=tmp_path / "runs").regions == ("knee", "wrist")
