@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import datetime
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
+
+from torch import nn
 
 from lorkit.decompose.artifacts import digest_file
 from lorkit.decompose.data.prepared import PreparedRegion
 from lorkit.decompose.data.preprocessing.mirroring import check_flips
-from lorkit.decompose.data.samples.class_names import is_sided
 from lorkit.decompose.documents.base import Interval, combine
 from lorkit.decompose.documents.evaluate import (
     DataFile,
@@ -105,22 +106,18 @@ def evaluate(
         samples = _samples(known, split, data, region)
     blocks: dict[str, RegionEvaluation] = {}
     decisions: dict[str, Decision | None] = {}
-    if flips:
-        _check_flips(run, expert, samples)
+    for name in samples if flips else ():
+        check_flips(name, _sided(known, expert, name))
     for index, (name, prepared) in enumerate(samples.items()):
         on_event(Working(f"{model} on {name}", index, len(samples)))
+        network, source, synthetic = _network(known, expert, name)
+        network = WithMirrored(network) if flips else network
         if expert is not None:
-            inputs = collect_score_inputs(WithMirrored(expert.network) if flips else expert.network, prepared)
-            decisions[name], synthetic = expert.info.decision, expert.manifest.synthetic
-            blocks[name] = region_block(prepared, inputs, decisions[name], source="extracted", synthetic=synthetic)
-        else:
-            assert known is not None
-            network, source = known.network(name)
-            network = WithMirrored(network) if flips else network
+            decisions[name] = expert.info.decision
+        elif known is not None:
             decisions[name] = known.decision(name, network)
-            inputs = collect_score_inputs(network, prepared)
-            synthetic = known.run.manifest.synthetic
-            blocks[name] = region_block(prepared, inputs, decisions[name], source=source, synthetic=synthetic)
+        inputs = collect_score_inputs(network, prepared)
+        blocks[name] = region_block(prepared, inputs, decisions[name], source=source, synthetic=synthetic)
     on_event(Working("done", len(samples), len(samples)))
     router = known.router(on_event) if known is not None and expert is None and not flips else None
     notes = [f"region '{name}': {note}" for name, one in decisions.items() if one is not None for note in one.notes]
@@ -162,14 +159,16 @@ def _with_predictions(
     )
 
 
-def _check_flips(run: Run | None, expert: LoadedExpert | None, names: Iterable[str]) -> None:
-    """Raise UsageError if the mirror images of a region are of other classes."""
-    for name in names:
-        if expert is not None:
-            check_flips(name, expert.info.sided)
-        elif run is not None:
-            config = run.config
-            check_flips(name, is_sided(run.regions.get(name), config.regions[name].augment, config.train.augment))
+def _network(known: RunModel | None, expert: LoadedExpert | None, region: str) -> tuple[nn.Module, str, bool]:
+    """Return the network of a region, its source, and whether it was trained on phantoms."""
+    if expert is not None:
+        return expert.network, "extracted", expert.manifest.synthetic
+    assert known is not None
+    return *known.network(region), known.run.manifest.synthetic
+
+
+def _sided(known: RunModel | None, expert: LoadedExpert | None, region: str) -> bool | None:
+    return expert.info.sided if expert is not None else known.sided(region) if known is not None else None
 
 
 def _run_around(path: Path) -> Run:

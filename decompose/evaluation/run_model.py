@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from torch import nn
 
+from lorkit.decompose.data.samples.class_names import is_sided
 from lorkit.decompose.documents.heads import ROUTER
 from lorkit.decompose.documents.network import Decision
 from lorkit.decompose.documents.recipe import Recipe
@@ -36,6 +37,11 @@ class RunModel:
             return recipe_of_region(self.run, region)
         self.networks.foundation(region)  # raises if it cannot be measured
         return foundation_recipe(self.run, region)
+
+    def sided(self, region: str) -> bool:
+        """Return whether left and right differ in a region, so that its images are not mirrored."""
+        config = self.run.config
+        return is_sided(self.run.regions.get(region), config.regions[region].augment, config.train.augment)
 
     def network(self, region: str) -> tuple[nn.Module, str]:
         """Return the network of a region and its source."""
