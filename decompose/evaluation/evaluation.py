@@ -112,10 +112,7 @@ def evaluate(
         on_event(Working(f"{model} on {name}", index, len(samples)))
         network, source, synthetic = _network(known, expert, name)
         network = WithMirrored(network) if flips else network
-        if expert is not None:
-            decisions[name] = expert.info.decision
-        elif known is not None:
-            decisions[name] = known.decision(name, network)
+        decisions[name] = _decision(known, expert, name, network)
         inputs = collect_score_inputs(network, prepared)
         blocks[name] = region_block(prepared, inputs, decisions[name], source=source, synthetic=synthetic)
     on_event(Working("done", len(samples), len(samples)))
@@ -165,6 +162,10 @@ def _network(known: RunModel | None, expert: LoadedExpert | None, region: str) -
         return expert.network, "extracted", expert.manifest.synthetic
     assert known is not None
     return *known.network(region), known.run.manifest.synthetic
+
+
+def _decision(known: RunModel | None, expert: LoadedExpert | None, region: str, network: nn.Module) -> Decision | None:
+    return expert.info.decision if expert is not None else known.decision(region, network) if known else None
 
 
 def _sided(known: RunModel | None, expert: LoadedExpert | None, region: str) -> bool | None:
