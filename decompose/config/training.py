@@ -11,12 +11,20 @@ from lorkit.decompose.config.base import Count, Fraction, NonNegative, Positive,
 Balancer = Literal["sum", "pcgrad", "cagrad", "aligned-mtl", "upgrad", "nash-mtl"]
 
 
+class RandomConfig(Section):
+    """Random operations on each training image: how many, and their magnitude in (0, 1]."""
+
+    operations: Annotated[int, Field(ge=1, le=8)] = 2
+    magnitude: Annotated[float, Field(gt=0, le=1)] = 0.5
+
+
 class AugmentConfig(Section):
     """Random changes of training images: mirror, shift (fraction), rotate (degrees), scale, intensity (fractions).
 
     Resampling blurs, so only a `share` of the images is shifted, rotated and scaled: a network trained only on
-    resampled images is less accurate on original ones. `views` is the number of augmented versions of an image, used in
-    turn; without it every pass draws a new one.
+    resampled images is less accurate on original ones. `random` adds random operations to all images: rotation, scale,
+    shift, gamma, contrast, brightness, noise and sharpness, never a flip. `views` is the number of augmented versions
+    of an image, used in turn; without it every pass draws a new one.
     """
 
     flip: bool = True
@@ -25,6 +33,7 @@ class AugmentConfig(Section):
     rotate: Annotated[float, Field(ge=0, le=180)] = 8.0
     scale: Fraction = 0.08
     intensity: Fraction = 0.1
+    random: RandomConfig | None = None
     views: Count | None = None
 
 

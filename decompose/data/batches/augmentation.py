@@ -17,6 +17,7 @@ from torch import Tensor
 
 from lorkit.decompose.artifacts.arrays import Float32Array
 from lorkit.decompose.config import AugmentConfig
+from lorkit.decompose.data.batches.random_operations import change_intensities, draw_geometry
 from lorkit.decompose.data.prepared import PreparedRegion
 from lorkit.decompose.data.random_numbers import Keys, uniform
 
@@ -32,7 +33,7 @@ def augment_of(prepared: PreparedRegion, train: AugmentConfig | None) -> Augment
 
 
 def augment(image: Tensor, key: Keys, config: AugmentConfig, *, like: tuple[int, ...] | None = None) -> Tensor:
-    """Mirror, rotate, scale and shift each image, then change its contrast and brightness.
+    """Mirror, rotate, scale and shift each image, then change its intensities.
 
     2D images are mirrored left to right. Volumes are mirrored along their first axis (left to right in RAS axes) and
     rotated in the plane of the first two (axial).
@@ -41,13 +42,15 @@ def augment(image: Tensor, key: Keys, config: AugmentConfig, *, like: tuple[int,
         image: (N, P, *spatial) float32 in [0, 1].
         key: (N,) keys of the samples' draws.
         config: Range of each change; 0 or False disables it.
-        like: Spatial size in whose pixels rotations are meant, if the images are the same at another size; by default
-            their own.
+        like: Spatial size in whose pixels rotations, noise and sharpness are meant, if the images are the same at
+            another size; by default their own.
 
     Returns:
         (N, P, *spatial) float32 in [0, 1]; pixels outside repeat the border.
     """
     image = _move(image, key, config, "bilinear", like)
+    if config.random is not None:
+        image = change_intensities(image, key, config.random, like or tuple(image.shape[2:]))
     if config.intensity:
         gain = _column(uniform(key, _GAIN, 1 - config.intensity, 1 + config.intensity), image)
         offset = _column(uniform(key, _OFFSET, -config.intensity / 2, config.intensity / 2), image)
@@ -61,7 +64,7 @@ def augment_mask(mask: Tensor, key: Keys, config: AugmentConfig) -> Tensor:
 
 
 def _move(image: Tensor, key: Keys, config: AugmentConfig, mode: str, like: tuple[int, ...] | None = None) -> Tensor:
-    if config.shift or config.rotate or config.scale:
+    if config.shift or config.rotate or config.scale or config.random is not None:
         theta = affine(key, config, like or tuple(image.shape[2:]))
         grid = F.affine_grid(theta, list(image.shape), align_corners=False)
         return F.grid_sample(image, grid, mode=mode, padding_mode="border", align_corners=False)
@@ -79,11 +82,17 @@ def affine(key: Keys, config: AugmentConfig, size: tuple[int, ...]) -> Tensor:
     aspect = size[0] / size[1]
     moved = (uniform(key, _MOVED) < config.share).astype(np.float32)
     angle = np.radians(moved * uniform(key, _ROTATE, -config.rotate, config.rotate))
-    scale = np.exp(moved * uniform(key, _SCALE, -1.0, 1.0) * np.float32(math.log1p(config.scale)))
+    log_scale = moved * uniform(key, _SCALE, -1.0, 1.0) * np.float32(math.log1p(config.scale))
+    shifts = [moved * uniform(key, draw, -config.shift, config.shift) for draw in (_SHIFT_X, _SHIFT_Y, _SHIFT_Z)]
+    if config.random is not None:
+        more = draw_geometry(key, config.random)
+        angle, log_scale = angle + more.angle, log_scale + more.log_scale
+        shifts = [own + other for own, other in zip(shifts, more.shifts, strict=True)]
+    scale = np.exp(log_scale)
     sign = np.where(uniform(key, _FLIP) < 0.5, -1.0, 1.0) if config.flip else np.ones(len(key))
     cos, sin = np.cos(angle) / scale, np.sin(angle) / scale
     # A shift is a fraction of the side, and the side is 2 long in these coordinates.
-    x, y, z = (2 * moved * uniform(key, draw, -config.shift, config.shift) for draw in (_SHIFT_X, _SHIFT_Y, _SHIFT_Z))
+    x, y, z = (2 * shift for shift in shifts)
     if len(size) == 2:
         rows = [[cos * sign, -sin * aspect, x], [sin * sign / aspect, cos, y]]
     else:

@@ -67,6 +67,8 @@ def namespace_of(
     augment, changes = None, augment_of(prepared[0], train.augment)
     if changes is not None:
         augment = {key: getattr(changes, key) for key in _DRAWS} | {"seed": seed}
+        if changes.random is not None:
+            augment["random"] = changes.random.model_dump(mode="json")
     about = {
         "revision": REVISION,
         "torch": torch.__version__,

@@ -33,8 +33,15 @@ def test_what_decides_a_feature_names_the_space_and_nothing_else_does(
     plain = name()
     assert name(epochs=7, lr=0.5) == plain
     assert name(augment={"views": 3}) == plain, "the first of many views is the first of few"
-    others = [name("v"), name(seed=1), name(precision="bf16"), name(augment={"rotate": 3}), name(augment=None)]
-    assert len({plain, *others}) == 6
+    others = [
+        name("v"),
+        name(seed=1),
+        name(precision="bf16"),
+        name(augment={"rotate": 3}),
+        name(augment={"random": {}}),
+    ]
+    others.append(name(augment=None))
+    assert len({plain, *others}) == 7
     assert name(augment=None, seed=1) == others[-1], "without augmentation the seed draws nothing"
 
 

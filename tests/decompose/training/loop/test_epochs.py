@@ -107,6 +107,7 @@ OPTIONS = (
     ("method=mola-grad", "train.ema=0.9"),
     ("train.layer_decay=0.5", "train.freeze_epochs=1", "train.ema=0.9", "train.log_conflict=1"),
     ("student.backbone=tiny", "train.logit_adjustment=1", "train.label_smoothing=0.1"),
+    ("student.backbone=tiny", "train.augment={random: {operations: 3}}"),
     ("student.backbone=tiny", "train.freeze_epochs=1", "train.balancer=nash-mtl", "train.checkpointing=true"),
     ("method=mmoe",),
     ("method=hard-router",),
