@@ -12,7 +12,10 @@ from typing import Any
 import pytest
 import torch
 
+from lorkit.decompose.models.backbones.timm_models import declare_operators
+
 torch.set_num_threads(1)
+declare_operators()  # timm brings torchvision, without which the import of torchmetrics would fail
 
 _listening: list[Counter[str]] = []
 _worker_seconds: list[float] = []

@@ -10,10 +10,12 @@ from lorkit.decompose.errors import UsageError
 
 REGION_OF_IMAGES = (
     "structures", "groups", "augment", "window", "spacing", "intensity", "pos_weight", "nsd_tolerance_mm",
+    "unlabelled",
 )  # fmt: skip
 REGION_OF_GRAPHS = ("relations", "time", "label", "id", "features", "simulated", "recall_at", "nodes")
 CONFIG_OF_IMAGES = (
     "image", "foundation.image", "student.weights", "student.stem", "train.augment", "split.val", "split.test",
+    "unlabelled",
 )  # fmt: skip
 CONFIG_OF_GRAPHS = ("graph", "split.by", "split.entities", "split.hops")
 
