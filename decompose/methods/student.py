@@ -98,3 +98,15 @@ def student_record(config: Config, method: Method, regions: RegionSet) -> dict[s
     """Return the source of the student's weights as plain data of a run's manifest; empty for fresh ones."""
     match = match_student_weights(config, method, regions)
     return {} if match is None else {"student": {"weights": student_weights_digest(config.student), "report": match}}
+
+
+def notices_of_fresh_weights(config: Config, method: Method) -> list[str]:
+    """Return a sentence on each setting for trained weights of a method whose student starts from fresh ones."""
+    if config.student.weights is not None or method.starts_from_foundation:
+        return []
+    stated = {"layer_decay": config.train.layer_decay, "freeze_epochs": config.train.freeze_epochs}
+    return [
+        f"train.{key} is for trained weights, and the student of method {method.name} starts from fresh ones"
+        for key, value in stated.items()
+        if value
+    ]

@@ -20,7 +20,7 @@ from lorkit.decompose.data.splits import regions_of_same_images
 from lorkit.decompose.data.unlabelled import counts_of
 from lorkit.decompose.events import Listener, Notice, ignore
 from lorkit.decompose.methods import Method, get_method
-from lorkit.decompose.methods.student import resolve_student, student_record
+from lorkit.decompose.methods.student import notices_of_fresh_weights, resolve_student, student_record
 from lorkit.decompose.models.backbones.registry import build_backbone
 from lorkit.decompose.models.foundation.model import Foundation
 from lorkit.decompose.models.foundation.teacher import Teacher, TeacherBackbone
@@ -100,7 +100,7 @@ class _Decomposition(TrainableRun):
 
     def begin(self, foundations: Path) -> Training:
         """Build and check teacher and student once, before they are trained."""
-        notices = self.method.notices(self.config)
+        notices = [*self.method.notices(self.config), *notices_of_fresh_weights(self.config, self.method)]
         notices += [f"{self.config.student.weights}: {known['report']}" for known in self.student.values()]
         opened, built = None, {}
         counts = {name: len(self.splits.parts(name)["train"]) for name in self.regions.names}

@@ -21,7 +21,7 @@ from lorkit.decompose.events import Notice
 from lorkit.decompose.experts import factor_parameters
 from lorkit.decompose.extraction.extraction import extract
 from lorkit.decompose.methods import METHODS, get_method
-from lorkit.decompose.methods.student import match_student_weights, resolve_student
+from lorkit.decompose.methods.student import match_student_weights, notices_of_fresh_weights, resolve_student
 from lorkit.decompose.models.backbones.registry import build_backbone
 from lorkit.decompose.runs import open_run
 from lorkit.decompose.runs.live_model import load_model
@@ -156,3 +156,13 @@ def test_missing_weights_are_refused_before_anything_is_read(configured: Callabl
     settings = {"student.weights": f"{made}/model.safetensors", "student.key_map": key_map}
     same = {"student.backbone": configured(tmp_path).foundation.backbone}
     train(configured(tmp_path, method="mtl", **settings, **same), out=tmp_path / "runs")
+
+
+def test_settings_for_trained_weights_are_told_to_a_fresh_student(tmp_path: Path) -> None:
+    stated = default_config(overrides=["train.layer_decay=0.5", "train.freeze_epochs=1"])
+    texts = notices_of_fresh_weights(stated, get_method("lorkd"))
+    assert [text.split(" is for")[0] for text in texts] == ["train.layer_decay", "train.freeze_epochs"]
+    assert notices_of_fresh_weights(stated, get_method("finetune")) == []
+    assert notices_of_fresh_weights(default_config(), get_method("lorkd")) == []
+    loaded = stated.model_copy(update={"student": stated.student.model_copy(update={"weights": "some.pth"})})
+    assert notices_of_fresh_weights(loaded, get_method("lorkd")) == []
