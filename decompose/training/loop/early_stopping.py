@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from lorkit.decompose.config import TrainConfig
+from lorkit.decompose.errors import plural
 from lorkit.decompose.training.loop.checkpoints import Progress
 
 
@@ -16,5 +17,5 @@ def stop_reason(progress: Progress, settings: TrainConfig) -> str | None:
         return None
     return (
         f"stopped after epoch {done} of {settings.epochs}: no better validation score than {progress.best:.3f} of "
-        f"epoch {progress.best_epoch + 1} for {patience} (train.patience)"
+        f"epoch {progress.best_epoch + 1} in {plural(patience, 'epoch')} (train.patience)"
     )

@@ -207,7 +207,7 @@ def test_patience_ends_a_training_at_the_same_epoch_after_a_resume(
     assert isinstance(end, Finished)
     assert (len(end.history), end.best_epoch) == (4, 1)
     assert end.stopped is not None
-    assert end.stopped.startswith("stopped after epoch 4 of 6: no better validation score than 0.750 of epoch 2 for 2")
+    assert end.stopped.startswith("stopped after epoch 4 of 6: no better validation score than 0.750 of epoch 2 in 2")
     assert [row.get("stopped") for row in end.history] == [None, None, None, end.stopped]
     assert [event.text for event in events if isinstance(event, Notice)] == [f"lorkd {end.stopped}"]
     again, later = run(config, parts, tmp_path / "x", None, resume=True)
