@@ -139,7 +139,8 @@ def foreign_tensors(
 
     Tensors of one repeated value (a counter, a bias of zeros) identify no region and are ignored, as are tensors of
     `common`, the common start of all regions, some of which were frozen. With `same_start` all regions started from
-    the same published weights, so what the region's own part of the live model equals is its own too.
+    the same weights, published ones or those of a frozen student, so what the region's own part of the live model
+    equals is its own too.
     """
     others = set(regions) - {region}
     shared = {digest for _, digest in _digests(common)} if common is not None else set()

@@ -91,8 +91,10 @@ class ExpertBuilder:
         """
         network = self.networks.expert(region)
         common = self.networks.foundation_model.model.backbone if deploys_foundation(self.run.config) else None
-        published, names = self.run.config.student.weights is not None, self.run.regions.names
-        check_no_foreign_tensors(self.networks.live, network, region, names, common, same_start=published)
+        config, names = self.run.config, self.run.regions.names
+        # separate students of one seed are alike until a frozen backbone is trained
+        alike = config.student.weights is not None or config.train.freeze_epochs > 0
+        check_no_foreign_tensors(self.networks.live, network, region, names, common, same_start=alike)
         val = self.data.part(region, "val")
         logits = predict_logits(network, val)
         equality = check_equality(self.networks.live, network, val, logits, self._decide(val, logits))

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 import torch
 
-from lorkit.decompose.config import TrainConfig, default_config
+from lorkit.decompose import extract, open_run, train
+from lorkit.decompose.config import Config, TrainConfig, default_config
 from lorkit.decompose.data.batches.loader import Batch
 from lorkit.decompose.errors import UsageError
 from lorkit.decompose.methods import TrainingModule
@@ -137,3 +139,15 @@ def test_the_end_releases_the_backbone(tiny_module: Make) -> None:
 def test_more_frozen_epochs_than_epochs_are_refused() -> None:
     with pytest.raises(UsageError, match=r"train\.freeze_epochs up to train\.epochs \(2\), not 3"):
         default_config(overrides=["train.epochs=2", "train.freeze_epochs=3"])
+
+
+@pytest.mark.usefixtures("without_program")
+@pytest.mark.parametrize("method", ["stl", "lorkd"])
+def test_regions_with_one_frozen_start_are_extracted(
+    configured: Callable[..., Config], tmp_path: Path, method: str
+) -> None:
+    """Separate students of one seed have the same backbone until it is trained."""
+    settings = {"train.freeze_epochs": 1, "train.epochs": 1, "lorkd.rank": 2}
+    run = open_run(train(configured(tmp_path, method=method, **settings), out=tmp_path / "runs").run)
+    extract(run, region="chest")
+    assert (run.experts_dir / "chest" / "expert.json").is_file()
