@@ -151,3 +151,14 @@ def test_a_missing_or_changed_wheel_is_refused_in_one_line(
     monkeypatch.setattr(published.metadata, "files", lambda package: [Installed("models/a.pth"), Installed("b.py")])
     with pytest.raises(SystemExit, match=r"^.*README.md has SHA-256 \w{64}, expected 1234; install known==0.1.0$"):
         published.weights_file("known", "1234")
+
+
+def test_other_networks_stay_as_they_are(published: ModuleType) -> None:
+    lite = {"backbone": "timm:tf_efficientnet_lite0"}
+    found = published.with_weights({"foundation": lite, "student": {"backbone": "resnet18"}})
+    assert found["student"] == {"backbone": "resnet18"}
+    assert "finetune" not in found["foundation"]
+    assert found["foundation"]["weights"].endswith(".pth")
+    assert published.with_weights({"student": lite})["student"]["key_map"]
+    with pytest.raises(SystemExit, match="no network of this configuration"):
+        published.with_weights({"student": {"backbone": "resnet18"}})

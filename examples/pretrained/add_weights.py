@@ -66,13 +66,21 @@ def weights_file(package: str, sha256: str) -> Path:
 
 
 def with_weights(config: dict[str, Any]) -> dict[str, Any]:
-    """Return a configuration whose networks start from published weights; the foundation's are fine-tuned."""
+    """Return a configuration whose networks start from published weights; other networks stay as they are.
+
+    A foundation with `epochs` is fine-tuned for as many.
+    """
     changed = dict(config)
     for name in ("foundation", "student"):
-        section = config[name]
+        section = dict(config.get(name) or {})
+        if section.get("backbone") not in PUBLISHED or "weights" in section:
+            continue
         package, sha256, stages = PUBLISHED[section["backbone"]]
         changed[name] = {**section, "weights": str(weights_file(package, sha256)), "key_map": key_map(stages)}
-    changed["foundation"]["finetune"] = {"epochs": changed["foundation"].pop("epochs")}
+        if name == "foundation" and "epochs" in section:
+            changed[name]["finetune"] = {"epochs": changed[name].pop("epochs")}
+    if changed == config:
+        sys.exit(f"no network of this configuration is without weights and one of {', '.join(PUBLISHED)}")
     return changed
 
 
