@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TypedDict
 
+from lorkit.decompose.data.samples.class_names import about_patients
 from lorkit.decompose.data.samples.samples import RegionSamples
 from lorkit.decompose.data.splits import Splits
 from lorkit.decompose.errors import DataError, plural
@@ -54,8 +55,7 @@ def counts_of(unlabelled: Mapping[str, RegionSamples]) -> dict[str, UnlabelledCo
 
 
 def _check_patients(name: str, labelled: RegionSamples, splits: Splits, one: RegionSamples) -> None:
-    if not (labelled.region.grouped and one.region.grouped):  # a group is an image, whose name says nothing
-        return
+    # an image without a known patient is a group whose name no labelled image has
     held = {labelled.groups[index]: part for part in _HELD_OUT for index in splits.parts(name)[part].tolist()}
     for index, group in enumerate(one.groups):
         if group in held:
@@ -75,10 +75,14 @@ def _about(name: str, labelled: RegionSamples, one: RegionSamples) -> list[str]:
     known = len(set(labelled.digests) & set(one.digests))
     if known:
         notices.append(f"region '{name}': {plural(known, 'unlabelled image')} also among the labelled ones")
-    if not (labelled.region.grouped and one.region.grouped):
+    if labelled.region.grouped and one.region.grouped:
+        if not labelled.identifying and not about_patients(labelled.groups):
+            alike = about_patients((*labelled.groups, *dict.fromkeys(one.groups)))
+            notices += [f"region '{name}', labelled and unlabelled: {text}" for text in alike]
+    else:
         which = "the labelled images" if not labelled.region.grouped else "the unlabelled images"
         notices.append(
-            f"region '{name}': the patients of {which} are unknown, so only equal images were looked for in the "
-            "validation and test parts"
+            f"region '{name}': the patients of {which} are unknown for some or all, and of these only equal images "
+            "were looked for in the validation and test parts"
         )
     return notices

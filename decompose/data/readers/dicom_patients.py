@@ -12,10 +12,14 @@ from lorkit.decompose.errors import plural
 
 
 class HeaderGroups(NamedTuple):
-    """The group of each file, None where its header states none, and what the user should know."""
+    """The group of each file, None where its header states none, and what the user should know.
+
+    `names` are all by which other data may know the patient of each file: the id and the study that its header states.
+    """
 
     groups: tuple[str | None, ...]
     notices: tuple[str, ...]
+    names: tuple[tuple[str, ...], ...]
 
     @property
     def complete(self) -> bool:
@@ -38,10 +42,16 @@ def patients_in_headers(paths: Sequence[Path]) -> HeaderGroups | None:
     groups: list[str | None] = []
     for patient, study in rows:
         known = patient if len(stated) > 1 and patient else named.get(study)
-        groups.append(known or (f"study {study}" if study else None))
+        groups.append(known or (_study(study) if study else None))
     if not any(groups):
         return None
-    return HeaderGroups(tuple(groups), tuple(_notices([patient for patient, study in rows if study], groups)))
+    notices = _notices([patient for patient, study in rows if study], groups)
+    names = tuple((*filter(None, (patient,)), *map(_study, filter(None, (study,)))) for patient, study in rows)
+    return HeaderGroups(tuple(groups), tuple(notices), names)
+
+
+def _study(uid: str) -> str:
+    return f"study {uid}"
 
 
 def _notices(patients: Sequence[str], groups: Sequence[str | None]) -> list[str]:

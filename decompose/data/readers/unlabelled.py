@@ -1,14 +1,14 @@
 """Reader of a region's images without labels: a folder of any depth, a CSV of paths, an `.npz` or NIfTI files.
 
 Labels that a source has are not read. Patients are found as in labelled data: by a column, an array, DICOM headers, or
-the region's pattern `groups`.
+the region's pattern `groups`; also by the folder of an image, if the labelled images have a patient of its name.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
@@ -24,6 +24,7 @@ from lorkit.decompose.data.readers.image_files import FileImages, within
 from lorkit.decompose.data.readers.npz import check_images
 from lorkit.decompose.data.readers.registry import concatenate
 from lorkit.decompose.data.samples.digests import digested
+from lorkit.decompose.data.samples.known_patients import Names, as_labelled
 from lorkit.decompose.data.samples.label_table import UNCERTAIN
 from lorkit.decompose.data.samples.open_files import OpenFiles
 from lorkit.decompose.data.samples.patients import group_by_pattern, names_patients, stated_groups
@@ -58,17 +59,20 @@ def read_unlabelled(
     """
     name, opened = labelled.region.name, files or OpenFiles()
     entries = [resolve_path(entry, base) for entry in config.unlabelled or ()]
-    sources = []
+    sources, names = [], []
     while entries:
         count = max(1, csv_manifest.accepts(entries))
-        sources.append(_read(entries[:count], config, opened))
+        source, patients = _read(entries[:count], config, opened)
+        if not patients:
+            raise DataError(f"no unlabelled images in {entries[0]}", required=_KINDS, fix="check the path")
+        sources.append(source)
+        names += patients
         entries = entries[count:]
     source = concatenate(sources)
     if config.groups is not None:
         source = replace(group_by_pattern(name, config.groups, source), identifying=False)
-    if source.identifying:
-        keys = pseudonyms or Pseudonyms()
-        source = replace(source, groups=tuple(keys.pseudonym(group) for group in source.groups))
+        names = [(group,) for group in source.groups]
+    source = as_labelled(source, names, labelled, pseudonyms or Pseudonyms())
     where = f"unlabelled images of region '{name}'"
     digests, gray = digested(name, source, labelled.dims)
     found = RegionSamples(
@@ -88,7 +92,8 @@ def _unknown(labelled: RegionSamples, count: int) -> Any:
     return np.full((count, *labelled.labels.shape[1:]), UNCERTAIN, dtype=np.int64)
 
 
-def _read(entries: Sequence[str], config: RegionConfig, files: OpenFiles) -> Source:
+def _read(entries: Sequence[str], config: RegionConfig, files: OpenFiles) -> tuple[Source, list[Names]]:
+    """Return the images of an entry, and the names of the patient of each."""
     path = Path(entries[0])
     if path.suffix.lower() == ".csv":
         return _read_csv(entries, config, files)
@@ -99,28 +104,28 @@ def _read(entries: Sequence[str], config: RegionConfig, files: OpenFiles) -> Sou
     raise DataError(f"no unlabelled images at {path}", required=_KINDS, fix="check the path")
 
 
-def _read_csv(entries: Sequence[str], config: RegionConfig, files: OpenFiles) -> Source:
+def _read_csv(entries: Sequence[str], config: RegionConfig, files: OpenFiles) -> tuple[Source, list[Names]]:
     path = Path(entries[0])
     root = Path(entries[1]) if len(entries) > 1 else path.parent
     rows = csv_manifest.read_rows(path, ("path",))
     paths = [csv_manifest.locate(root, row["path"], f"{path}, line {line}") for line, row in rows]
     names = tuple(row["path"] for _, row in rows)
     cells = {column: tuple(row.get(column, "") for _, row in rows) for column in (rows[0][1] if rows else ())}
-    source = _source(path, paths, names, config, files)
+    source, patients = _source(path, paths, names, config, files)
     stated = stated_groups(cells, names)
     if stated is None:
-        return source
-    return replace(source, groups=stated.groups, grouped=stated.grouped, identifying=False, notices=stated.notices)
+        return source, patients
+    source = replace(source, groups=stated.groups, grouped=stated.grouped, identifying=False, notices=stated.notices)
+    rows_of = zip(stated.groups, names, patients, strict=True)
+    return source, [others if group == name else (group, *others) for group, name, others in rows_of]
 
 
-def _read_files(path: Path, config: RegionConfig, files: OpenFiles) -> Source:
+def _read_files(path: Path, config: RegionConfig, files: OpenFiles) -> tuple[Source, list[Names]]:
     root = path if path.is_dir() else path.parent
     paths = [within(root, found, str(path)) for found in images_of(path)]
     for found in paths:
         if not found.is_dir() and not is_image(found):
             raise DataError(f"{found} is no image that this reader knows", required=KNOWN, fix="convert or move it")
-    if not paths:
-        raise DataError(f"no unlabelled images in {path}", required=f"images: {KNOWN}", fix="check the path")
     # links may lead to another folder below the root, so names are those of the files
     names = tuple(found.relative_to(root.resolve()).as_posix() or found.name for found in paths)
     return _source(path, paths, names, config, files)
@@ -128,10 +133,12 @@ def _read_files(path: Path, config: RegionConfig, files: OpenFiles) -> Source:
 
 def _source(
     path: Path, paths: Sequence[Path], names: tuple[str, ...], config: RegionConfig, files: OpenFiles
-) -> Source:
+) -> tuple[Source, list[Names]]:
     found = patients_in_headers(paths)
     groups = found.groups if found else (None,) * len(paths)
-    return Source(
+    folders = [tuple(PurePosixPath(name).parts[-2:-1]) for name in names]
+    patients = [header or folder for header, folder in zip(found.names if found else folders, folders, strict=True)]
+    source = Source(
         images=FileImages(paths, intensity_step(config), files),
         labels=np.zeros(len(paths), dtype=np.int64),
         classes=("",),
@@ -144,9 +151,10 @@ def _source(
         parts=(None,) * len(paths),
         origin=str(path),
     )
+    return source, patients
 
 
-def _read_npz(path: Path, files: OpenFiles) -> Source:
+def _read_npz(path: Path, files: OpenFiles) -> tuple[Source, list[Names]]:
     key = "train_images" if "train_images" in keys_of(path) else "images"  # of MedMNIST only the training part
     arrays = files.arrays(path, load_arrays)
     if key not in arrays:
@@ -159,7 +167,7 @@ def _read_npz(path: Path, files: OpenFiles) -> Source:
         if names_patients(name) and array.shape == (len(images),)
     }
     stated = stated_groups(cells, ids)
-    return Source(
+    source = Source(
         images=images,
         labels=np.zeros(len(images), dtype=np.int64),
         classes=("",),
@@ -171,6 +179,7 @@ def _read_npz(path: Path, files: OpenFiles) -> Source:
         parts=(None,) * len(images),
         origin=str(path),
     )
+    return source, [() if group == own else (group,) for group, own in zip(source.groups, ids, strict=True)]
 
 
 def _check_kind(where: str, labelled: RegionSamples, found: RegionSamples) -> None:
@@ -179,10 +188,20 @@ def _check_kind(where: str, labelled: RegionSamples, found: RegionSamples) -> No
     if one is not None and two is not None and one != two:
         given = f"{where} of modality {two}, the labelled ones of {one}"
         raise DataError(given, required="the same modality", fix="leave them out")
-    if labelled.gray.all() != found.gray.all() and (labelled.gray.all() or found.gray.all()):
-        kinds = ["gray" if samples.gray.all() else "coloured" for samples in (found, labelled)]
-        given = f"{where} are {kinds[0]}, the labelled ones {kinds[1]}"
-        raise DataError(given, required="images of the same kind", fix="convert them, or leave them out")
+    colours = int((~found.gray).sum())
+    if labelled.gray.all() and colours:
+        number = "" if colours == len(found) else f"{colours} of {len(found)} "
+        raise DataError(
+            f"{number}{where} are coloured, the labelled ones gray",
+            required="images of the same kind",
+            fix="convert them, or leave them out",
+        )
+    if found.gray.all() and not labelled.gray.any():
+        raise DataError(
+            f"{where} are gray, the labelled ones coloured",
+            required="images of the same kind",
+            fix="convert them, or leave them out",
+        )
     sides = [_median_side(samples) for samples in (found, labelled)]
     if max(sides) > 2 * min(sides):
         raise DataError(

@@ -11,7 +11,7 @@ import hmac
 import os
 import secrets
 import tempfile
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 
 from lorkit.decompose.errors import ArtifactError
@@ -22,12 +22,19 @@ _BYTES = 32
 _LENGTH = 16  # hexadecimal digits: 64 bits
 
 
+@cache
+def _passing_key(path: Path) -> bytes:
+    """Return this process's key for a missing file, one for all readers: equal ids have equal hashes in each."""
+    del path
+    return secrets.token_bytes(_BYTES)
+
+
 class Pseudonyms:
     """Maps patient ids to keyed hashes.
 
     Args:
         runs: Directory of runs, which holds the key file.
-        create: Make a key file on first use where there is none; else the hashes hold for this object only.
+        create: Make a key file on first use where there is none; else the hashes hold for this process only.
 
     Raises:
         ArtifactError: On first use: the key file holds something else.
@@ -51,7 +58,7 @@ class Pseudonyms:
     def _key(self) -> bytes:
         if not self._path.exists():
             if not self._create:
-                return secrets.token_bytes(_BYTES)
+                return _passing_key(self._path.absolute())
             self._write()
         try:
             key = bytes.fromhex(self._path.read_text(encoding="ascii").strip())

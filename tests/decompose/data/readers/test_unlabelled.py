@@ -97,6 +97,37 @@ def test_images_of_another_kind_are_refused(
         read_unlabelled(labelled, region(tmp_path / name), base=tmp_path)
 
 
+@pytest.mark.parametrize("labels", ["gray", "coloured", "both"])
+@pytest.mark.parametrize("others", ["gray", "coloured", "both"])
+def test_colours_that_no_labelled_image_has_are_refused(tmp_path: Path, make: Make, labels: str, others: str) -> None:
+    def images(kind: str, count: int) -> list[Any]:
+        drawn = np.random.default_rng(len(kind)).integers(0, 256, (count, 8, 8, 3), dtype=np.uint8)
+        return [one[..., 0] if kind == "gray" or (kind == "both" and row % 2) else one for row, one in enumerate(drawn)]
+
+    labelled = make([0, 1] * 4, images=images(labels, 8))
+    (tmp_path / "all").mkdir()
+    for row, image in enumerate(images(others, 4)):
+        Image.fromarray(image).save(tmp_path / "all" / f"{row}.png")
+    message = {
+        ("gray", "coloured"): "^unlabelled images of region 'r' are coloured",
+        ("gray", "both"): "^2 of 4 unlabelled images of region 'r' are coloured",
+        ("coloured", "gray"): "are gray, the labelled ones coloured",
+    }.get((labels, others))
+    if message is None:
+        assert len(read_unlabelled(labelled, region(tmp_path / "all"), base=tmp_path)) == 4
+    else:
+        with pytest.raises(DataError, match=message):
+            read_unlabelled(labelled, region(tmp_path / "all"), base=tmp_path)
+
+
+def test_tables_and_arrays_without_images_are_refused(tmp_path: Path, labelled: RegionSamples) -> None:
+    (tmp_path / "none.csv").write_text("path,patient\n")
+    np.savez(tmp_path / "none.npz", images=IMAGES[:0])
+    for name in ("none.csv", "none.npz"):
+        with pytest.raises(DataError, match=f"no unlabelled images in .*{name}"):
+            read_unlabelled(labelled, region(tmp_path / name), base=tmp_path)
+
+
 def test_empty_folders_and_other_files_are_refused(tmp_path: Path, labelled: RegionSamples) -> None:
     (tmp_path / "none").mkdir()
     with pytest.raises(DataError, match="no unlabelled images in"):
@@ -143,4 +174,12 @@ def test_unknown_patients_are_stated(tmp_path: Path, labelled: RegionSamples) ->
     np.savez(tmp_path / "all.npz", images=IMAGES, ids=np.array([f"p{index}" for index in range(6)]))
     found = read_unlabelled(labelled, region(tmp_path / "all.npz"), base=tmp_path)
     (text,) = check_unlabelled({"r": labelled}, splits, {"r": found})
-    assert "patients of the unlabelled images are unknown" in text
+    assert "patients of the unlabelled images are unknown for some or all" in text
+
+
+def test_patients_that_differ_only_in_spelling_are_stated(tmp_path: Path, labelled: RegionSamples) -> None:
+    splits = split_regions({"r": labelled}, SplitConfig(), seed=0)
+    np.savez(tmp_path / "all.npz", images=IMAGES, patient=np.array(["P1", *"abcde"]))
+    found = read_unlabelled(labelled, region(tmp_path / "all.npz"), base=tmp_path)
+    (text,) = check_unlabelled({"r": labelled}, splits, {"r": found})
+    assert "patients 'p1' and 'P1' differ only in spelling" in text

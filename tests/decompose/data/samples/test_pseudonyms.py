@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import stat
+import subprocess
+import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -33,9 +35,17 @@ def test_only_its_owner_reads_the_key(tmp_path: Path) -> None:
     assert stat.S_IMODE((tmp_path / KEY_FILE).stat().st_mode) == 0o600
 
 
-def test_without_a_key_file_hashes_hold_for_one_call(tmp_path: Path) -> None:
-    one, two = Pseudonyms(tmp_path), Pseudonyms(tmp_path)
-    assert one.pseudonym("P1") == one.pseudonym("P1") != two.pseudonym("P1")
+def test_without_a_key_file_hashes_hold_for_one_process(tmp_path: Path) -> None:
+    one, again, other = Pseudonyms(tmp_path), Pseudonyms(tmp_path), Pseudonyms(tmp_path / "other")
+    # the readers of labelled and of unlabelled images must find the same patients
+    assert one.pseudonym("P1") == again.pseudonym("P1") != other.pseudonym("P1")
+    script = "import sys; from lorkit.decompose.data.samples.pseudonyms import *; "
+    script += "print(Pseudonyms(Path(sys.argv[1])).pseudonym('P1'))"
+    found = subprocess.run(
+        [sys.executable, "-c", script, tmp_path], capture_output=True, text=True, check=True, timeout=60
+    )
+    assert len(found.stdout.strip()) == len(one.pseudonym("P1"))
+    assert found.stdout.strip() != one.pseudonym("P1")
     assert one.warnings
     assert not list(tmp_path.iterdir())
 
