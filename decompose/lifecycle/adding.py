@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Unpack
@@ -12,11 +12,13 @@ import torch
 from lorkit.decompose.artifacts import digest_json, load_tensors, read_json
 from lorkit.decompose.config import Config, config_digest
 from lorkit.decompose.data import RegionSamples, Splits, read_region, split_regions
+from lorkit.decompose.data.batches.pool import pools_of
 from lorkit.decompose.data.samples.pseudonyms import Pseudonyms
+from lorkit.decompose.data.unlabelled import counts_of
 from lorkit.decompose.errors import UsageError
-from lorkit.decompose.events import Listener, Notice
+from lorkit.decompose.events import Listener, Notice, ignore
 from lorkit.decompose.lifecycle.new_region_model import AddedRegion, merge_region, single_region_model
-from lorkit.decompose.lifecycle.provenance import origin_record, student_of, with_heads, with_known_head
+from lorkit.decompose.lifecycle.provenance import origin_record, teaching_of, with_heads, with_known_head
 from lorkit.decompose.lifecycle.settings import config_with_region, only_region
 from lorkit.decompose.methods import get_method
 from lorkit.decompose.methods.student import with_fresh_student
@@ -33,8 +35,9 @@ from lorkit.decompose.training.loop.phase import Phase
 from lorkit.decompose.training.new_run import RunOptions, TrainableRun, TrainedRun, Training, TrainResult, make_run
 from lorkit.decompose.training.phases import meet_teacher, weaker_teachers
 from lorkit.decompose.training.plan import TrainingPlan, plan_training
+from lorkit.decompose.training.pseudo_labels import with_pseudo_labels
 from lorkit.decompose.training.tensorboard import check_tensorboard
-from lorkit.decompose.training.training_data import prepare_training_data
+from lorkit.decompose.training.training_data import prepare_training_data, read_unlabelled_of
 from lorkit.decompose.training.work_directory import WorkDirectory
 
 if TYPE_CHECKING:
@@ -51,6 +54,7 @@ class _Addition(TrainableRun):
     run: Run
     samples: RegionSamples
     splits: Splits
+    unlabelled: dict[str, RegionSamples] = field(default_factory=dict)
 
     @property
     def region(self) -> Region:
@@ -61,7 +65,8 @@ class _Addition(TrainableRun):
         config, region = self.config, self.region
         given = config.foundation.model_copy(update={"weights": str(self.run.foundation_dir), "finetune": None})
         only = only_region(with_fresh_student(config), region.name).model_copy(update={"foundation": given})
-        plan = plan_training(only, get_method(config.method), RegionSet([region]), self.splits, foundations)
+        known = (only, get_method(config.method), RegionSet([region]), self.splits, foundations)
+        plan = plan_training(*known, unlabelled=counts_of(self.unlabelled))
         shared = load_tensors(self.run.path / WEIGHTS)
         module = AddedRegion(single_region_model(config, shared, region), config.train, config.lorkd, None)
         trained = sum(parameter.numel() for parameter in module.live.parameters() if parameter.requires_grad)
@@ -73,11 +78,14 @@ class _Addition(TrainableRun):
 
     def _train(self, foundations: Path, fabric: Fabric, work: WorkDirectory, on_event: Listener) -> TrainedRun:
         config, region = self.config, self.region
-        data = prepare_training_data(config, {region.name: self.samples}, self.splits, on_event)
+        data = prepare_training_data(config, {region.name: self.samples}, self.splits, on_event, self.unlabelled)
         source = load_foundation(self.run.foundation_dir)
         teacher = with_probes(with_known_head(self.run, source, region), data, on_event)
-        cache_factory = feature_cache_factory(config, data.train, foundations, asked=True, on_event=on_event)
-        phase = Phase.of(f"add-{region.name}", data, config, work.checkpoints, cache_factory=cache_factory)
+        data = with_pseudo_labels(data, teacher, config.unlabelled, on_event)
+        cached = {name: pool.cached for name, pool in pools_of(data.train, data.unlabelled, data.regions).items()}
+        cache_factory = feature_cache_factory(config, cached, foundations, asked=True, on_event=on_event)
+        name = f"add-{region.name}"
+        phase = Phase.of(name, data, config, work.checkpoints, cache_factory=cache_factory, taught=True)
         shared = load_tensors(self.run.path / WEIGHTS)
         torch.manual_seed(config.seed)  # before anything is built, in every process
         module = AddedRegion(single_region_model(config, shared, region), config.train, config.lorkd, teacher)
@@ -100,14 +108,18 @@ class _Addition(TrainableRun):
             rows=[*self.run.metrics, *end.history],
             synthetic=self.run.manifest.synthetic or self.regions.synthetic,
             inputs=self.inputs,
-            extra={
-                "origin": origin_record(self.run.manifest, "add-region", region=region.name),
-                **student_of(self.run.manifest),
-            },
+            extra=self._extra(),
             checkpoints=work.checkpoints,
             curves=work.curves,
         )
         return TrainedRun(content, (end,))
+
+    def _extra(self) -> dict[str, Any]:
+        """Return the run that it is made from, and how this one and the new region were taught."""
+        found = teaching_of(self.run, self.run.regions.names)
+        others = found.get("unlabelled", {}) | counts_of(self.unlabelled)
+        origin = origin_record(self.run.manifest, "add-region", region=self.region.name)
+        return {"origin": origin, **found, **({"unlabelled": others} if others else {})}
 
     def _split_document(self) -> dict[str, Any]:
         """Return `splits.json`: the locked parts of the other regions unchanged, and the parts of the new one."""
@@ -138,10 +150,10 @@ def add_region(run: Run, region: str, config: Config, **options: Unpack[RunOptio
     if options.get("tensorboard"):
         check_tensorboard()
     keys = Pseudonyms(run.path.parent, create=not options.get("dry_run", False))
-    return make_run(_read(run, region, config, keys), **options)
+    return make_run(_read(run, region, config, keys, options.get("on_event", ignore)), **options)
 
 
-def _read(run: Run, region: str, stated: Config, pseudonyms: Pseudonyms) -> _Addition:
+def _read(run: Run, region: str, stated: Config, pseudonyms: Pseudonyms, on_event: Listener) -> _Addition:
     if run.config.method != "lorkd":
         raise UsageError(
             f"--add-region to {run.path}, a run of method '{run.config.method}'",
@@ -167,6 +179,10 @@ def _read(run: Run, region: str, stated: Config, pseudonyms: Pseudonyms) -> _Add
     splits = split_regions({region: samples}, config.split, seed=config.seed)
     # the run has the student's weights, so that the file it started from is needed no more
     decides = {"settings": config_digest(with_fresh_student(config)), "data": samples.digest}
+    known = (get_method(config.method), {region: samples}, splits, on_event, pseudonyms)
+    unlabelled = read_unlabelled_of(config, *known)
+    if unlabelled:
+        decides["unlabelled"] = unlabelled[region].digest
     origin = {"run": run.manifest.digest, "region": region}
     return _Addition(
         config=config,
@@ -175,4 +191,5 @@ def _read(run: Run, region: str, stated: Config, pseudonyms: Pseudonyms) -> _Add
         run=run,
         samples=samples,
         splits=splits,
+        unlabelled=unlabelled,
     )

@@ -24,9 +24,15 @@ def origin_record(manifest: Manifest, change: str, **more: str) -> dict[str, str
     return {"kind": manifest.kind, "sha256": manifest.digest, "change": change, **more}
 
 
-def student_of(manifest: Manifest) -> dict[str, Any]:
-    """Return what a run's manifest says of the published weights of its student, for a run made from it."""
-    return {key: manifest.extra[key] for key in ("student",) if key in manifest.extra}
+def teaching_of(run: Run, regions: Iterable[str]) -> dict[str, Any]:
+    """Return what a run's manifest says of the student's published weights and of regions' images without labels.
+
+    Regions that the new run does not take over are left out.
+    """
+    extra = run.manifest.extra
+    found = {"student": extra["student"]} if "student" in extra else {}
+    others = {name: extra["unlabelled"][name] for name in regions if name in extra.get("unlabelled", {})}
+    return found | ({"unlabelled": others} if others else {})
 
 
 def with_heads(source: Foundation, regions: RegionSet, others: Iterable[Foundation] = ()) -> Foundation:

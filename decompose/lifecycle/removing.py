@@ -15,7 +15,7 @@ from lorkit.decompose.config import Config
 from lorkit.decompose.data import Splits
 from lorkit.decompose.errors import ParityError, UsageError, plural
 from lorkit.decompose.events import EpochRow, Notice, ignore
-from lorkit.decompose.lifecycle.provenance import origin_record, student_of, with_heads
+from lorkit.decompose.lifecycle.provenance import origin_record, teaching_of, with_heads
 from lorkit.decompose.lifecycle.settings import without_region
 from lorkit.decompose.methods import get_method
 from lorkit.decompose.methods.student import with_fresh_student
@@ -64,7 +64,7 @@ class _Removal(NewRun):
             rows=_rows(run.metrics, self.config.method, self.region),
             synthetic=run.manifest.synthetic,  # the shared weights were trained on the removed region
             inputs=self.inputs,
-            extra={"origin": origin_record(run.manifest, "remove-region"), **student_of(run.manifest)},
+            extra={"origin": origin_record(run.manifest, "remove-region"), **teaching_of(run, self.regions.names)},
         )
 
 

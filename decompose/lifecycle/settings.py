@@ -27,7 +27,8 @@ def config_with_region(run: Run, stated: Config, region: str) -> Config:
     """Return the settings of `run` with one more region.
 
     From `stated` come the new region's section and what it states about its training: `train`, `split`, `seed`,
-    distillation, its rank (`lorkd.ranks`). All else is from the run; other regions of `stated` are ignored.
+    `unlabelled`, distillation, its rank (`lorkd.ranks`). All else is from the run; other regions of `stated` are
+    ignored.
 
     Args:
         run: The run to extend.
@@ -60,6 +61,7 @@ def config_with_region(run: Run, stated: Config, region: str) -> Config:
         "regions": {**origin.regions, region: stated.regions[region]},
         "train": origin.train.model_copy(update=_stated(stated.train)),
         "split": origin.split.model_copy(update=_stated(stated.split)),
+        "unlabelled": origin.unlabelled.model_copy(update=_stated(stated.unlabelled)),
         "lorkd": origin.lorkd.model_copy(update={**lorkd, "ranks": ranks}),
     }
     trained = origin.foundation.weights is None or origin.foundation.finetune is not None

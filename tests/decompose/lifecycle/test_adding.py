@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
 from lorkit.decompose.artifacts import digest_file, load_tensors, read_json, verify_chain
-from lorkit.decompose.errors import UsageError
+from lorkit.decompose.errors import DataError, UsageError
 from lorkit.decompose.events import Event, Saved
 from lorkit.decompose.extraction.extraction import extract
 from lorkit.decompose.lifecycle import train_from
@@ -202,3 +203,36 @@ def test_the_published_weights_that_a_run_began_with_are_needed_no_more(
     left = train_from(new.path, remove_region="chest", out=tmp_path / "runs", dry_run=True)
     assert left.plan is not None
     assert train_from(new.path, remove_region="chest", out=tmp_path / "runs").regions == ("knee", "wrist")
+
+
+def test_unlabelled_images_teach_the_new_region_and_stay_counted(
+    grown: Pair, wrist: Path, tmp_path: Path, without_program: None
+) -> None:
+    old, plain = grown
+    images = np.random.default_rng(5).integers(0, 256, (20, 20, 20), dtype=np.uint8)
+    np.savez(tmp_path / "more.npz", images=images)
+    named = [f"regions.wrist.data={wrist}", f"regions.wrist.unlabelled={tmp_path / 'more.npz'}", "train.epochs=2"]
+    out = {"add_region": "wrist", "out": tmp_path / "runs"}
+    told: list[Event] = []
+    plan = train_from(old.path, overrides=named, dry_run=True, **out).plan
+    new = train_from(old.path, overrides=[*named, "unlabelled.pseudo_labels=0.5"], on_event=told.append, **out)
+    assert plan is not None
+    assert plan["regions"]["wrist"]["unlabelled"] == 20
+    assert "of 20 unlabelled images have a pseudo-label" in str(told)
+    run = open_run(new.run)
+    assert run.config.unlabelled.pseudo_labels == 0.5
+    assert run.unlabelled("wrist") == {"unlabelled": 20}
+    assert any(not torch.equal(value, weights(run)[key]) for key, value in weights(plain).items())
+    (expert,) = extract(run, region="wrist", out=tmp_path / "wrist")
+    assert "unlabelled 20" in (expert.path / "README.md").read_text()
+    # further changes keep the number of each region that stays
+    kept = train_from(run.path, remove_region="chest", out=tmp_path / "runs").run
+    assert open_run(kept).unlabelled("wrist") == {"unlabelled": 20}
+    without = train_from(run.path, remove_region="wrist", out=tmp_path / "runs").run
+    assert "wrist" not in open_run(without).manifest.extra.get("unlabelled", {})
+
+
+def test_held_out_patients_may_not_teach_the_new_region(grown: Pair, wrist: Path, tmp_path: Path) -> None:
+    named = [f"regions.wrist.data={wrist}", f"regions.wrist.unlabelled={wrist}"]
+    with pytest.raises(DataError, match=r"unlabelled sample .* part of region 'wrist'"):
+        train_from(grown[0].path, overrides=named, add_region="wrist", out=tmp_path / "runs", dry_run=True)
