@@ -75,6 +75,9 @@ def _about(name: str, labelled: RegionSamples, one: RegionSamples) -> list[str]:
     known = len(set(labelled.digests) & set(one.digests))
     if known:
         notices.append(f"region '{name}': {plural(known, 'unlabelled image')} also among the labelled ones")
+    repeated = len(one) - len(set(one.digests))
+    if repeated:
+        notices.append(f"region '{name}': {plural(repeated, 'unlabelled image')} given more than once")
     if labelled.region.grouped and one.region.grouped:
         if not labelled.identifying and not about_patients(labelled.groups):
             alike = about_patients((*labelled.groups, *dict.fromkeys(one.groups)))

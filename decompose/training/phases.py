@@ -90,8 +90,6 @@ def train_phases(
     regions = training_data.regions
     phases = method.phases(regions)
     asked = foundation is not None and method.uses_teacher
-    if method.uses_teacher and foundation is not None:
-        training_data = with_pseudo_labels(training_data, foundation, config.unlabelled, on_event)
     pools = pools_of(training_data.train, training_data.unlabelled, regions)
     cached = {name: pool.cached for name, pool in pools.items()}
     cache_factory = feature_cache_factory(config, cached, foundations, asked=asked, on_event=on_event)
@@ -101,6 +99,8 @@ def train_phases(
         for one in steps_of(method):
             # the adaptation trains on the foundation's images
             seen = training_data if one is method else training_data.for_teacher
+            if one.uses_teacher and known is not None:  # which was adapted in the step before, if any
+                seen = with_pseudo_labels(seen, known, config.unlabelled, on_event)
             title = name if one is method else f"{name}-{one.name}"
             phase = Phase.of(
                 title,

@@ -15,11 +15,10 @@ from lorkit.decompose.config.unlabelled import UnlabelledConfig
 from lorkit.decompose.data.batches.loader import eval_batch_size
 from lorkit.decompose.data.prepared import PreparedRegion
 from lorkit.decompose.data.samples.label_table import UNCERTAIN
-from lorkit.decompose.errors import UsageError
 from lorkit.decompose.events import Listener, Notice
 from lorkit.decompose.models.foundation.model import Foundation
 from lorkit.decompose.models.regional import RegionalModel
-from lorkit.decompose.training.training_data import TrainingData
+from lorkit.decompose.training.training_data import TrainingData, check_pseudo_labels
 
 
 def with_pseudo_labels(
@@ -29,29 +28,25 @@ def with_pseudo_labels(
 
     Args:
         data: Prepared data; unchanged without the setting.
-        foundation: The teacher, with a head or a probe for every region.
+        foundation: The teacher, with a head or a probe for each of its regions; images of others stay as they are.
         settings: The section `unlabelled`.
         on_event: Is told how many images got a label.
 
     Raises:
-        UsageError: A region is no classification: of masks and several labels there is no one confidence.
+        UsageError: A region is no classification.
     """
     if settings.pseudo_labels is None or not data.unlabelled:
         return data
     seen = data.for_teacher.unlabelled
     found: dict[str, PreparedRegion] = {}
-    for name, one in data.unlabelled.items():
-        if one.region.task != "classification":
-            raise UsageError(
-                f"unlabelled.pseudo_labels for region '{name}' of task {one.region.task}",
-                required="a classification",
-                fix="leave it out: the teacher's terms use these images without it",
-            )
+    mine = {name: one for name, one in data.unlabelled.items() if name in foundation.model.regions.names}
+    check_pseudo_labels(settings, {name: one.region.task for name, one in mine.items()})
+    for name, one in mine.items():
         label_M = confident_classes(foundation.model.eval(), seen[name], name, settings.pseudo_labels)
         count = int((label_M != UNCERTAIN).sum())
         on_event(Notice(text=f"region '{name}': {count} of {len(one)} unlabelled images have a pseudo-label"))
         found[name] = replace(one, labels=label_M)
-    return replace(data, unlabelled=found)
+    return replace(data, unlabelled={**data.unlabelled, **found})
 
 
 @torch.no_grad()

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from lorkit.decompose.config import Config, ImageConfig
+from lorkit.decompose.config.unlabelled import UnlabelledConfig
 from lorkit.decompose.data import PreparedRegion, RegionSamples, Splits, prepare
 from lorkit.decompose.data.prepared import PreparedImages
 from lorkit.decompose.data.preprocessing.recipe import build_recipe
@@ -42,12 +43,37 @@ class TrainingData:
         return {name: len(one) + len(self.unlabelled.get(name, ())) for name, one in self.train.items()}
 
     @property
+    def labelled(self) -> TrainingData:
+        """The same without the samples without labels."""
+        seen = None if self.teacher is None else {**self.teacher, "unlabelled": {}}
+        return replace(self, unlabelled={}, teacher=seen)
+
+    @property
     def for_teacher(self) -> TrainingData:
         """The same samples prepared for the foundation, to train, probe and score it."""
         if self.teacher is None:
             return self
         parts = {"unlabelled": {}, **self.teacher}
         return replace(self, train=parts["train"], val=parts["val"], unlabelled=parts["unlabelled"], teacher=None)
+
+
+def check_pseudo_labels(settings: UnlabelledConfig, tasks: Mapping[str, str]) -> None:
+    """Refuse pseudo-labels where there is no one confidence.
+
+    Args:
+        settings: The section `unlabelled`.
+        tasks: By region with images without labels.
+
+    Raises:
+        UsageError: A region is no classification.
+    """
+    for name, task in tasks.items() if settings.pseudo_labels is not None else ():
+        if task != "classification":
+            raise UsageError(
+                f"unlabelled.pseudo_labels for region '{name}' of task {task}",
+                required="a classification",
+                fix="leave it out: the teacher's terms use these images without it",
+            )
 
 
 def same_input(one: ImageConfig, two: ImageConfig) -> bool:
@@ -138,7 +164,7 @@ def read_unlabelled_of(
     """Read the unlabelled samples of regions that name some, if the method has a teacher that uses them.
 
     Raises:
-        UsageError: `unlabelled.rest` outside a comparison.
+        UsageError: `unlabelled.rest` outside a comparison; or as `check_pseudo_labels`.
         DataError: As `read_unlabelled` and `check_unlabelled`.
     """
     if config.unlabelled.rest and method.uses_teacher and not compared:
@@ -149,11 +175,14 @@ def read_unlabelled_of(
         )
     named = [name for name, region in config.regions.items() if region.unlabelled is not None and name in samples]
     if not named:
+        if config.unlabelled != UnlabelledConfig() and not config.unlabelled.rest and not compared:
+            on_event(Notice(text="the settings unlabelled have no effect: no region names unlabelled images"))
         return {}
     if not method.uses_teacher or config.unlabelled.share == 0:
         why = "unlabelled.share is 0" if method.uses_teacher else f"{config.method} has no teacher"
         on_event(Notice(text=f"the unlabelled images of {', '.join(named)} are not used: {why}"))
         return {}
+    check_pseudo_labels(config.unlabelled, {name: samples[name].task for name in named})
     found = {
         name: read_unlabelled(samples[name], config.regions[name], base=config.base, pseudonyms=pseudonyms)
         for name, _ in with_progress([(name, None) for name in named], "reading unlabelled images", on_event)

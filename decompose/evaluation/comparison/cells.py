@@ -200,7 +200,9 @@ def _train(
     on_event: Listener,
 ) -> tuple[Trained, dict[str, Exposure]]:
     config, method, foundation = compared.config, get_method(compared.config.method), None
-    training_data = of_fraction(data.training_data, fraction, seed=config.seed, rest=config.unlabelled.rest)
+    known = data.training_data if compared.uses_unlabelled else data.training_data.labelled
+    rest = compared.uses_unlabelled and config.unlabelled.rest
+    training_data = of_fraction(known, fraction, seed=config.seed, rest=rest)
     if compared.random_teacher and data.foundation is not None:
         foundation = random_teacher(config, data.foundation, training_data, on_event)
     elif needs_foundation(method) and data.foundation is not None:

@@ -68,6 +68,11 @@ class ComparedMethod:
         row = MethodRow(label=self.label, method=self.config.method, settings=list(self.settings), digest=self.digest)
         return row.with_changes(random_teacher=True) if self.random_teacher else row
 
+    @property
+    def uses_unlabelled(self) -> bool:
+        """Whether it learns from images without labels, where there are some."""
+        return get_method(self.config.method).uses_teacher and self.config.unlabelled.share > 0
+
     def digest_of(self, seed: int) -> str:
         """Return the digest of a training with a seed."""
         settings = settings_digest(self.config.model_copy(update={"seed": seed}))

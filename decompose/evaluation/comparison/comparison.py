@@ -46,7 +46,7 @@ from lorkit.decompose.training.foundation.pretraining import open_foundation, tr
 from lorkit.decompose.training.foundation.resolving import resolve_foundation
 from lorkit.decompose.training.gradient_check import resolve_for_data
 from lorkit.decompose.training.loop.devices import launch
-from lorkit.decompose.training.training_data import read_unlabelled_of
+from lorkit.decompose.training.training_data import check_pseudo_labels, read_unlabelled_of
 
 # Seconds between two checks on another process.
 POLL_SECONDS = 1.0
@@ -192,13 +192,14 @@ class _Comparison:
         self, config: Config, samples: Mapping[str, RegionSamples], splits: Splits
     ) -> dict[str, RegionSamples]:
         """Read the unlabelled samples if a method uses them."""
-        for compared in self.grid.methods:
-            method = get_method(compared.config.method)
-            if method.uses_teacher and compared.config.unlabelled.share > 0:
-                return read_unlabelled_of(
-                    config, method, samples, splits, self.on_event, self.pseudonyms, compared=True
-                )
-        return {}
+        learning = [one for one in self.grid.methods if one.uses_unlabelled]
+        for one in learning:
+            named = [name for name in samples if one.config.unlabelled.rest or config.regions[name].unlabelled]
+            check_pseudo_labels(one.config.unlabelled, {name: samples[name].task for name in named})
+        if not learning:
+            return {}
+        shared = (samples, splits, self.on_event, self.pseudonyms)
+        return read_unlabelled_of(config, get_method(learning[0].config.method), *shared, compared=True)
 
     def run(self) -> CompareDocument:
         """Run all cells and return their document."""

@@ -44,7 +44,14 @@ def check_grid(grid: Grid, split: str) -> None:
     for fraction in grid.fractions:
         if not 0 < fraction <= 1:
             raise UsageError(f"--fractions {fraction:g}", required="above 0, at most 1", fix="correct the list")
-    if any(one.config.unlabelled.rest for one in grid.methods) and min(grid.fractions) == 1:
+    asked = [one for one in grid.methods if one.config.unlabelled.rest]
+    if asked and not any(one.uses_unlabelled for one in asked):
+        raise UsageError(
+            f"--unlabelled-rest (unlabelled.rest) with {', '.join(one.label for one in grid.methods)}",
+            required="a method with a teacher, and an unlabelled.share above 0",
+            fix="leave it out, or add a method such as kd or rd",
+        )
+    if asked and min(grid.fractions) == 1:
         raise UsageError(
             "--unlabelled-rest (unlabelled.rest) with all training patients",
             required="a fraction below 1, whose other patients are the unlabelled ones",

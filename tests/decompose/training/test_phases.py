@@ -178,6 +178,32 @@ def test_lora_kd_is_taught_by_what_lora_made_of_the_foundation(
     assert not any(module.training for module in teacher.modules())
 
 
+def test_pseudo_labels_are_of_the_teacher_that_teaches(
+    setting: tuple[Config, TrainingData, Foundation], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config, material, foundation = setting
+    knee = material.train["knee"]
+    others = {"knee": replace(knee, labels=np.full(len(knee), -1), target_names=())}
+    config = config.model_copy(update={"unlabelled": config.unlabelled.model_copy(update={"pseudo_labels": 0.1})})
+    teachers: list[Any] = []
+    real = phases.with_pseudo_labels
+
+    def spy(data: TrainingData, teacher: Foundation, *rest: Any) -> TrainingData:
+        found = real(data, teacher, *rest)
+        teachers.append((teacher.regions.names, teacher.model, (found.unlabelled["knee"].labels >= 0).all()))
+        return found
+
+    monkeypatch.setattr(phases, "with_pseudo_labels", spy)
+    given = (config, replace(material, unlabelled=others), foundation)
+    run(given, "finetune-kd", tmp_path, [])
+    tuned, _ = run(setting, "finetune", tmp_path / "tuned", [])
+    assert isinstance(tuned.live, SeparateModels)
+    ((_, _, chest), (names, model, labelled)) = teachers
+    assert (chest, names, labelled) == (False, ("knee",), True)
+    for key, value in tuned.live.models["knee"].state_dict().items():
+        torch.testing.assert_close(model.state_dict()[key], value, msg=key)
+
+
 def test_who_needs_a_foundation() -> None:
     needs = {name: needs_foundation(get_method(name)) for name in ("stl", "mtl", "lorkd", "stl-kd", "finetune", "lora")}
     assert needs == {"stl": False, "mtl": False, "lorkd": True, "stl-kd": True, "finetune": True, "lora": True}

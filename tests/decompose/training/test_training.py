@@ -288,6 +288,25 @@ def test_methods_without_a_teacher_say_that_they_do_not_use_them(make: Make, hom
     assert "the unlabelled images of chest are not used: mtl has no teacher" in str(told)
 
 
+def test_settings_of_unlabelled_images_without_any_are_told(make: Make, out: Path) -> None:
+    told: list[Event] = []
+    train(make("unlabelled.pseudo_labels=0.9"), out=out, dry_run=True, on_event=told.append)
+    assert "the settings unlabelled have no effect: no region names unlabelled images" in str(told)
+
+
+def test_pseudo_labels_of_other_tasks_are_refused_before_anything_is_trained(
+    make: Make, home: Path, out: Path, tmp_path: Path
+) -> None:
+    with np.load(home / "chest.npz") as arrays:
+        images = arrays["images"]
+    labels = np.stack([np.arange(len(images)) % 2, np.arange(len(images)) % 3 == 0], 1)
+    np.savez(tmp_path / "many.npz", images=images, labels=labels, label_names=np.array(["a", "b"]))
+    named = [f"regions.chest.unlabelled={without_labels(home)}", "unlabelled.pseudo_labels=0.9"]
+    named += [f"regions.chest.data={tmp_path / 'many.npz'}", "regions.chest.task=multilabel"]
+    with pytest.raises(UsageError, match="pseudo_labels for region 'chest' of task multilabel"):
+        train(make(*named), out=out, dry_run=True)
+
+
 def test_the_rest_of_a_fraction_is_for_comparisons(make: Make, out: Path) -> None:
     with pytest.raises(UsageError, match=r"unlabelled\.rest in a single training"):
         train(make("unlabelled.rest=true"), out=out)

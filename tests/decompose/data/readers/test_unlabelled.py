@@ -183,3 +183,12 @@ def test_patients_that_differ_only_in_spelling_are_stated(tmp_path: Path, labell
     found = read_unlabelled(labelled, region(tmp_path / "all.npz"), base=tmp_path)
     (text,) = check_unlabelled({"r": labelled}, splits, {"r": found})
     assert "patients 'p1' and 'P1' differ only in spelling" in text
+
+
+def test_repeated_images_are_stated(tmp_path: Path, labelled: RegionSamples) -> None:
+    splits = split_regions({"r": labelled}, SplitConfig(), seed=0)
+    np.savez(tmp_path / "all.npz", images=IMAGES[[0, 1, 1, 1]], patient=np.array(list("abcd")))
+    found = read_unlabelled(labelled, region(tmp_path / "all.npz"), base=tmp_path)
+    assert check_unlabelled({"r": labelled}, splits, {"r": found}) == [
+        "region 'r': 2 unlabelled images given more than once"
+    ]

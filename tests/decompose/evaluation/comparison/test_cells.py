@@ -10,11 +10,12 @@ import time
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from lorkit.decompose.artifacts import exclusive, read_json
 from lorkit.decompose.config import Config, load_config
-from lorkit.decompose.evaluation.comparison import comparison
+from lorkit.decompose.evaluation.comparison import cells, comparison
 from lorkit.decompose.evaluation.comparison.comparison import compare
 from lorkit.decompose.events import Event, Notice, Started
 
@@ -92,6 +93,30 @@ def test_a_killed_cell_goes_on_after_its_last_epoch(made_run: Path, tmp_path: Pa
     assert [event.first_epoch for event in heard if isinstance(event, Started)] == [1]
     straight = compare(config, methods=["mtl"], out=tmp_path / "straight" / "comparisons").to_json()
     assert found["rows"][0]["regions"] == straight["rows"][0]["regions"]
+
+
+@pytest.mark.usefixtures("tiny")
+def test_a_variant_without_unlabelled_images_is_trained_as_if_there_were_none(
+    made_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: dict[tuple[float, bool], set[str]] = {}
+    real = cells.train_phases
+
+    def spy(config: Config, method: Any, data: Any, *rest: Any, **places: Any) -> Any:
+        seen[config.unlabelled.share, config.unlabelled.rest] = set(data.unlabelled)
+        assert data.counts == {name: len(one) + len(data.unlabelled.get(name, ())) for name, one in data.train.items()}
+        return real(config, method, data, *rest, **places)
+
+    monkeypatch.setattr(cells, "train_phases", spy)
+    images = np.random.default_rng(9).integers(0, 256, (8, 20, 20), dtype=np.uint8)
+    np.savez(tmp_path / "more.npz", images=images)
+    named = f"regions.chest.unlabelled={tmp_path / 'more.npz'}"
+    config = load_config(made_run / "decompose.yaml", overrides=[*TINY, "train.epochs=1", named])
+    variants = ["off:kd:unlabelled.share=0", "rest:kd:unlabelled.rest=true"]
+    variants += ["none:kd:unlabelled.share=0,unlabelled.rest=true"]
+    compare(config, methods=["kd"], variants=variants, fractions=[0.5], out=tmp_path / "comparisons")
+    both = {"chest", "knee"}
+    assert seen == {(0.5, False): {"chest"}, (0, False): set(), (0.5, True): both, (0, True): set()}
 
 
 @pytest.mark.usefixtures("tiny")

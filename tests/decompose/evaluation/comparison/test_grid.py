@@ -22,6 +22,20 @@ def test_cells_are_in_the_order_of_training() -> None:
     check_grid(grid, "val")
 
 
+@pytest.mark.parametrize(("method", "share"), [("mtl", 0.5), ("kd", 0.0)])
+def test_the_rest_of_a_fraction_needs_a_method_that_learns_from_it(method: str, share: float) -> None:
+    own = default_config()
+    section = own.unlabelled.model_copy(update={"rest": True, "share": share})
+    deaf = ComparedMethod(label="a", config=own.model_copy(update={"method": method, "unlabelled": section}))
+    with pytest.raises(UsageError, match=r"--unlabelled-rest .* with a; required: a method with a teacher"):
+        check_grid(Grid(methods=[deaf], seeds=(0,), fractions=(0.5,)), "val")
+    section = section.model_copy(update={"share": 0.5})
+    one = ComparedMethod(label="b", config=own.model_copy(update={"method": "kd", "unlabelled": section}))
+    check_grid(Grid(methods=[deaf, one], seeds=(0,), fractions=(0.5,)), "val")
+    with pytest.raises(UsageError, match="with all training patients"):
+        check_grid(Grid(methods=[deaf, one], seeds=(0,), fractions=(1.0,)), "val")
+
+
 @pytest.mark.parametrize(
     ("values", "split", "message"),
     [
