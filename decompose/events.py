@@ -53,7 +53,10 @@ class GateFigures(TypedDict):
 
 
 class EpochRow(TypedDict):
-    """A row of `metrics.jsonl`: losses by term and region, the validation metric by region, and speed."""
+    """A row of `metrics.jsonl`: losses by term and region, the validation metric by region, and speed.
+
+    A phase that is not validated has no `metric`, and `val` is empty.
+    """
 
     phase: str
     epoch: int
@@ -130,14 +133,17 @@ class Step(Event):
 
 @dataclass(frozen=True, kw_only=True)
 class Validated(Event):
-    """An epoch ended; the task's `metric` on the validation part by region, losses by term and region."""
+    """An epoch ended; the task's `metric` on the validation part by region, losses by term and region.
+
+    In a phase that is not validated `metric` and `scores` are empty, and `mean` is None.
+    """
 
     phase: str
     epoch: int
     epochs: int
     metric: str
     scores: Mapping[str, float]
-    mean: float
+    mean: float | None
     best: bool
     losses: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     images_per_second: float = 0.0
@@ -158,12 +164,13 @@ class Saved(Event):
 class Finished(Event):
     """A phase ended; the weights are those of the best epoch, `history` the rows of `metrics.jsonl`.
 
-    `stopped` says why it ended before its last epoch.
+    `stopped` says why it ended before its last epoch. A phase that is not validated has no `best`, and its weights are
+    those of the last epoch.
     """
 
     phase: str
     best_epoch: int
-    best: float
+    best: float | None
     seconds: float
     history: tuple[EpochRow, ...] = ()
     stopped: str | None = None

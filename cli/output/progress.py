@@ -211,11 +211,15 @@ def _started(event: events.Started) -> str:
 
 
 def _validated(event: events.Validated) -> str:
-    regions = "  ".join(f"{name} {_number(value)}" for name, value in event.scores.items())
+    values, what = event.scores, f"{event.metric.replace('_', ' ')} {_number(event.mean)}"
+    if event.mean is None:
+        what, values = "loss", {}
+        for row in event.losses.values():
+            values = {**values, **{name: values.get(name, 0.0) + value for name, value in row.items()}}
+    regions = "  ".join(f"{name} {_number(value)}" for name, value in values.items())
     rates = f"{event.images_per_second:.0f} {plural_of(event.case)}/s (loader {event.loader_images_per_second:.0f})"
-    best = "  best" if event.best else ""
-    head = f"{event.phase} {event.epoch + 1}/{event.epochs}: {event.metric.replace('_', ' ')} {_number(event.mean)}"
-    return f"{head}  {regions}  {rates}{best}"
+    best = "  best" if event.best and event.mean is not None else ""
+    return f"{event.phase} {event.epoch + 1}/{event.epochs}: {what}  {regions}  {rates}{best}"
 
 
 def _number(value: float | None) -> str:

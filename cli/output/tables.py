@@ -165,6 +165,10 @@ def plan(document: TrainingPlan) -> None:
     if foundation is not None and foundation["weights"] is not None and foundation["epochs"]:
         epochs, steps = plural(foundation["epochs"], "epoch"), plural(foundation["steps"], "step")
         line(f"the foundation is fine-tuned first: {epochs} of {steps}")
+    for phase in document["phases"]:
+        if "name" in phase:
+            epochs, steps = plural(phase["epochs"], "epoch"), plural(phase["steps"], "step")
+            line(f"the students are pre-distilled first, as one backbone: {epochs} of {steps}")
     if (checked := document["rehearsal"]) is not None:
         _rehearsal(checked, words.case)
     if document["expert_layers"]:

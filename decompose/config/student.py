@@ -8,13 +8,23 @@ from typing import Literal
 from pydantic import model_validator
 
 from lorkit.decompose.artifacts import digest_file
-from lorkit.decompose.config.base import Section
+from lorkit.decompose.config.base import Count, Positive, Section
 from lorkit.decompose.errors import DataError
 
 FROM_TIMM = "timm"
 """In place of a file of weights: those that timm publishes for the backbone, from the user's cache."""
 SMALL_STEM = "small-stem:"
 """Before the name of a backbone: the same with a stem for small images."""
+
+
+class PredistilConfig(Section):
+    """Training on the foundation's features, on the images of all regions and without labels, before the students.
+
+    Null `epochs` is off; a null `lr` is that of `train`.
+    """
+
+    epochs: Count | None = None
+    lr: Positive | None = None
 
 
 class StudentConfig(Section):
@@ -24,13 +34,14 @@ class StudentConfig(Section):
     `foundation.key_map` does. `weights: timm` names those of a timm backbone in the cache of the Hugging Face hub.
 
     With the `stem` `small` its first convolution is 3 x 3 with stride 1 and nothing is pooled after it, for images
-    below 64 pixels.
+    below 64 pixels. With `predistil` all students start from one backbone that first learned the foundation's features.
     """
 
     backbone: str = "resnet18"
     stem: Literal["usual", "small"] = "usual"
     weights: str | None = None
     key_map: dict[str, str | None] | None = None
+    predistil: PredistilConfig = PredistilConfig()
 
     @model_validator(mode="after")
     def _fitting_weights(self) -> StudentConfig:

@@ -14,6 +14,7 @@ from lorkit.decompose.methods import FitsInOneGo, Method
 from lorkit.decompose.regions import RegionSet
 from lorkit.decompose.training.first_phase import steps_of
 from lorkit.decompose.training.gradient_check import phase_sampler
+from lorkit.decompose.training.predistillation import predistillation_settings
 
 
 def exposure_of(method: Method, config: Config, regions: RegionSet, counts: Mapping[str, int]) -> dict[str, Exposure]:
@@ -34,6 +35,13 @@ def exposure_of(method: Method, config: Config, regions: RegionSet, counts: Mapp
             steps, images = int((samples[:, column] > 0).sum()), int(samples[:, column].sum()) * world
             times = trainings * config.train.epochs
             found[name] = Exposure(steps=times * steps, images=times * images)
+    before = predistillation_settings(config)
+    if before is not None:
+        samples = phase_sampler(before, regions, counts).samples_per_batch
+        for column, name in enumerate(regions.names):
+            steps, images = int((samples[:, column] > 0).sum()), int(samples[:, column].sum()) * world
+            more = (before.epochs * steps, before.epochs * images)
+            found[name] = Exposure(steps=found[name].steps + more[0], images=found[name].images + more[1])
     return {name: found[name] for name in regions.names}
 
 

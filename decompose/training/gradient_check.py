@@ -20,6 +20,7 @@ from lorkit.decompose.data.batches.microbatches import fewest_samples, smallest_
 from lorkit.decompose.data.batches.sampler import RegionSampler
 from lorkit.decompose.errors import UsageError
 from lorkit.decompose.methods.base import Method
+from lorkit.decompose.methods.distillation.predistillation import check_predistillation
 from lorkit.decompose.methods.losses.cka.products import MIN_SAMPLES
 from lorkit.decompose.methods.losses.logit_adjustment import check_adjustment
 from lorkit.decompose.methods.reprogramming.base import ReprogrammingModule
@@ -96,8 +97,9 @@ def resolve_for_data(config: Config, method: Method, regions: RegionSet, counts:
     """Return the settings with choices of the method that depend on the numbers of training samples.
 
     Raises:
-        UsageError: `train.logit_adjustment` has an effect on no region.
+        UsageError: `train.logit_adjustment` has an effect on no region, or `student.predistil` on no student.
     """
+    check_predistillation(config, method)
     check_adjustment(config.train, regions)
     phases = [phase_sampler(config.train, phase, counts).samples_per_batch for phase in method.phases(regions)]
     return method.resolve(config, regions, min(fewest_samples(one, config.train.accumulate) for one in phases))

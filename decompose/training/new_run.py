@@ -33,7 +33,7 @@ class TrainResult:
         up_to_date: It existed with the same settings and data.
         plan: Of a dry run.
         regions: Names in routing order.
-        best: Mean of the headline metric on validation at the best epoch, by phase.
+        best: Mean of the headline metric on validation at the best epoch, by phase that is validated.
         seconds: Training time of the student's phases, without the foundation.
         teacher_cache: Savings of the cache of the teacher's features, one row per phase; empty without one.
     """
@@ -152,7 +152,7 @@ def make_run(new: TrainableRun, **options: Unpack[RunOptions]) -> TrainResult:
     return TrainResult(
         run=directory,
         regions=new.regions.names,
-        best={end.phase: end.best for end in ends},
+        best={end.phase: end.best for end in ends if end.best is not None},
         seconds=sum(end.seconds for end in ends),
         teacher_cache=tuple(cache_statistics(row for end in ends for row in end.history)),
     )

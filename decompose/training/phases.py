@@ -9,11 +9,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
+from torch import nn
 
 from lorkit.decompose.config import Config
 from lorkit.decompose.data.batches.pool import pools_of
 from lorkit.decompose.events import CacheStatistics, EpochRow, Finished, Listener, Notice
 from lorkit.decompose.methods import FitsInOneGo, Method, TrainingModule
+from lorkit.decompose.methods.distillation.predistillation import start_from
 from lorkit.decompose.models.cost import count_parameters, training_macs
 from lorkit.decompose.models.foundation.model import Foundation, with_regions
 from lorkit.decompose.models.regional import RegionalModel, SeparateModels
@@ -24,6 +26,7 @@ from lorkit.decompose.training.first_phase import BuiltModule, adapted, steps_of
 from lorkit.decompose.training.foundation.pretraining import run_phase, set_random_state
 from lorkit.decompose.training.loop.phase import Phase
 from lorkit.decompose.training.loop.validation import validation_score
+from lorkit.decompose.training.predistillation import predistil
 from lorkit.decompose.training.pseudo_labels import with_pseudo_labels
 from lorkit.decompose.training.training_data import TrainingData
 
@@ -93,6 +96,9 @@ def train_phases(
     pools = pools_of(training_data.train, training_data.unlabelled, regions)
     cached = {name: pool.cached for name, pool in pools.items()}
     cache_factory = feature_cache_factory(config, cached, foundations, asked=asked, on_event=on_event)
+    before = predistil(config, training_data, foundation, directory, fabric, on_event)
+    if before is not None:
+        ends, parameters, macs = [before.end], before.parameters, before.macs
     for members in phases:
         name = config.method if len(phases) == 1 else f"{config.method}-{members.names[0]}"
         known = with_regions(foundation, members) if foundation is not None else None
@@ -111,9 +117,8 @@ def train_phases(
                 cache_factory=cache_factory,
                 taught=one.uses_teacher,
             )
-            first = waiting.pop(one.name, None)
-            set_random_state(config.seed, first.random_state if first else None)  # the same for every phase
-            module = first.module if first else one.build(config, members, known)
+            backbone = before.backbone if before is not None and one is method else None
+            module = _started(waiting.pop(one.name, None), one, config, members, known, backbone)
             parameters += count_parameters(module)
             macs = max(macs, training_macs(module.live, tuple(phase.val[members.names[0]].images.shape[1:])))
             guide = known if one.uses_teacher else None
@@ -130,6 +135,22 @@ def train_phases(
         models[members.names[0]] = finished
     live = SeparateModels(models, regions) if method.separate else models[regions.names[0]]
     return Trained(live=live.eval(), ends=tuple(ends), parameters=parameters, macs=macs)
+
+
+def _started(
+    first: BuiltModule | None,
+    method: Method,
+    config: Config,
+    regions: RegionSet,
+    foundation: Foundation | None,
+    backbone: nn.Module | None,
+) -> TrainingModule:
+    """Return the module of a phase at its start: built already or now, on a pre-distilled backbone if there is one."""
+    set_random_state(config.seed, first.random_state if first else None)  # the same for every phase
+    module = first.module if first else method.build(config, regions, foundation)
+    if backbone is not None:
+        start_from(module, backbone)
+    return module
 
 
 def meet_teacher(

@@ -35,6 +35,7 @@ from lorkit.decompose.training.foundation.pretraining import (
 from lorkit.decompose.training.foundation.resolving import foundation_from_teacher, match_weights, new_foundation
 from lorkit.decompose.training.gradient_check import GradientCheck, check_batches, check_gradient_paths, phase_sampler
 from lorkit.decompose.training.loop.fine_tuning import check_fine_tuning
+from lorkit.decompose.training.predistillation import PREDISTIL, predistillation_settings
 
 
 class NetworkCost(TypedDict):
@@ -75,8 +76,9 @@ class PlannedRouter(TypedDict):
 
 
 class PlannedPhase(TypedDict):
-    """A phase of training: its regions, epochs, and steps per epoch."""
+    """A phase of training: its regions, epochs, and steps per epoch; `name` is that of a pre-distillation."""
 
+    name: NotRequired[str]
     regions: list[str]
     epochs: int
     steps: int
@@ -150,11 +152,7 @@ def plan_training(
         "regions": sizes,
         "foundation": None if foundation is None else _foundation(config, regions, counts, foundation, teacher),
         "student": _student(config, method, regions),
-        "phases": [
-            {"regions": list(phase.names), "epochs": config.train.epochs, "steps": _steps(config.train, phase, counts)}
-            for phase in phases
-            for _ in steps_of(method)
-        ],
+        "phases": _phases(config, method, regions, counts),
         "training_parameters": sum(value.numel() for value in module.parameters() if value.requires_grad),
         "expert_layers": [layer.to_json() for layer in layers],
         "expert_mac_overhead": mean_overhead(layers),
@@ -225,6 +223,20 @@ def _cost(network: nn.Module, image: ImageConfig) -> NetworkCost:
         return {"parameters": None, "macs": None}
     macs = count_macs(network, (image.channels, *image.size))
     return {"parameters": count_parameters(network), "macs": macs}
+
+
+def _phases(config: Config, method: Method, regions: RegionSet, counts: Mapping[str, int]) -> list[PlannedPhase]:
+    """Return the phases in the order of their training, a pre-distillation of all regions first."""
+    before, train = predistillation_settings(config), config.train
+    found: list[PlannedPhase] = []
+    if before is not None:
+        steps = _steps(before, regions, counts)
+        found.append({"name": PREDISTIL, "regions": list(regions.names), "epochs": before.epochs, "steps": steps})
+    return found + [
+        {"regions": list(phase.names), "epochs": train.epochs, "steps": _steps(train, phase, counts)}
+        for phase in method.phases(regions)
+        for _ in steps_of(method)
+    ]
 
 
 def _steps(settings: TrainConfig, regions: RegionSet, counts: Mapping[str, int]) -> int:

@@ -93,8 +93,8 @@ class Curves:
                 self._write_row(row)
 
     def _write_row(self, row: EpochRow) -> None:
-        scores = row["val"][row["metric"]]
-        values = _of_epoch(row["loss"], row["metric"], scores, row["val"]["mean"])
+        metric = row.get("metric", "")
+        values = _of_epoch(row["loss"], metric, row["val"].get(metric, {}), row["val"].get("mean"))
         rates = {"learning_rate": row["lr"], "images_per_second": row["images_per_second"]}
         self._write({**values, **rates}, self._end(row["epoch"]))
 
@@ -132,8 +132,10 @@ def _of_step(step: Step) -> dict[str, float]:
 
 
 def _of_epoch(
-    losses: Mapping[str, Mapping[str, float]], metric: str, scores: Mapping[str, float], mean: float
+    losses: Mapping[str, Mapping[str, float]], metric: str, scores: Mapping[str, float], mean: float | None
 ) -> dict[str, float]:
     means = {f"epoch_loss/{term}/{region}": value for term, row in losses.items() for region, value in row.items()}
+    if mean is None:
+        return means
     measured = {f"val_{metric}/{region}": value for region, value in scores.items()}
     return {**means, **measured, f"val_{metric}/mean": mean}

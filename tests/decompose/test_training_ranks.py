@@ -6,6 +6,7 @@ a U-Net, region c has masks: the others do not reach the decoder.
 
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -17,13 +18,15 @@ from lorkit.decompose.config import Config, load_config
 from lorkit.decompose.data import PreparedRegion, prepare, read_regions
 from lorkit.decompose.data.batches.loader import Batch, BatchLoader
 from lorkit.decompose.data.preprocessing.recipe import build_recipe
-from lorkit.decompose.methods import get_method
+from lorkit.decompose.methods import TrainingModule, get_method
+from lorkit.decompose.methods.distillation.predistillation import build_predistilled
 from lorkit.decompose.models.backbones.registry import build_backbone
-from lorkit.decompose.models.foundation.model import load_foundation
+from lorkit.decompose.models.foundation.model import Foundation, load_foundation
 from lorkit.decompose.regions import RegionSet
 from lorkit.decompose.runs.locked_data import locked_splits
 from lorkit.decompose.tasks.losses import total
 from lorkit.decompose.training.loop.optimizer import build_optimizer, learning_rate
+from lorkit.decompose.training.predistillation import PREDISTIL
 
 # A network without batch statistics, which several CPU processes could not share; batches of 4 hold 2 of 3 regions.
 # SGD, because AdamW divides by the gradient's own size and so enlarges what only the order of a sum changes.
@@ -39,6 +42,7 @@ train: {epochs: 1, accumulate: PIECES, batch_size: 4, devices: 2, accelerator: c
 lorkd: {rank: 2}
 mola: {rank: 2}
 """
+Build = Callable[[Config, RegionSet, Foundation], TrainingModule]
 # sums over every pixel in another order
 ROUNDING = {"vit_tiny": 2e-6, "unet": 1e-5}
 SCRIPT = """
@@ -68,8 +72,11 @@ def write(directory: Path, method: str, pieces: int, student: str) -> Config:
     return load_config(directory / "decompose.yaml")
 
 
-def reference(config: Config, run: Path) -> tuple[dict[str, torch.Tensor], int]:
-    """Train in one process, without the loop of `training`, on what both ranks are dealt; also count absences."""
+def reference(config: Config, run: Path, build: Build | None = None) -> tuple[dict[str, torch.Tensor], int]:
+    """Train in one process, without the loop of `training`, on what both ranks are dealt; also count absences.
+
+    `build` gives the module, by default that of the method.
+    """
     samples = read_regions(config)
     splits = locked_splits(read_json(run / "splits.json", kind="splits"), samples)
     parts: dict[str, PreparedRegion] = {
@@ -79,7 +86,7 @@ def reference(config: Config, run: Path) -> tuple[dict[str, torch.Tensor], int]:
     regions = RegionSet(one.region for one in samples.values())
     foundation = load_foundation(run / "foundation")
     torch.manual_seed(config.seed)
-    module = get_method(config.method).build(config, regions, foundation)
+    module = (build or get_method(config.method).build)(config, regions, foundation)
     optimizer = build_optimizer(module.parameter_groups(config.train), config.train)
     loaders = [
         BatchLoader(
@@ -153,6 +160,23 @@ def test_two_ranks_are_one_process_on_their_joined_batches(
     assert trained.keys() == expected.keys()
     for name, tensor in trained.items():
         torch.testing.assert_close(tensor, expected[name], rtol=1e-4, atol=ROUNDING[student], msg=name)
+
+
+def test_two_ranks_predistil_what_one_process_would(tmp_path: Path) -> None:
+    """The heads are not trained, and a micro-batch has one region of three."""
+    write(tmp_path, "fitnet", 2, "vit_tiny")
+    file = tmp_path / "decompose.yaml"
+    text = file.read_text(encoding="utf-8").replace("vit_tiny}", "vit_tiny, predistil: {epochs: 1}}")
+    file.write_text(text, encoding="utf-8")
+    run = train_on_two_ranks(tmp_path)
+    config = load_config(file)
+    expected, absent = reference(
+        config, run, lambda one, regions, known: build_predistilled(one, one.train, regions, known)
+    )
+    assert absent > 0
+    found = torch.load(run / "checkpoints" / PREDISTIL / "epoch-0001.pt", weights_only=True)["module"]
+    for name, tensor in expected.items():
+        torch.testing.assert_close(found[f"live.{name}"], tensor, rtol=1e-4, atol=ROUNDING["vit_tiny"], msg=name)
 
 
 def test_two_ranks_leave_a_frozen_backbone_alone(tmp_path: Path) -> None:

@@ -52,7 +52,7 @@ _CONFLICT_BATCHES = 4
 def fit(
     module: TrainingModule, phase: Phase, fabric: Fabric, *, foundation: Foundation | None = None, resume: bool = False
 ) -> Iterator[Event]:
-    """Train one phase; afterwards `module` has the weights of the best epoch on validation.
+    """Train one phase; afterwards `module` has the weights of the best epoch on validation, else of the last one.
 
     Args:
         module: The module to train, on the CPU; it is changed in place.
@@ -106,7 +106,7 @@ def fit(
     yield Finished(
         phase=phase.name,
         best_epoch=progress.best_epoch,
-        best=progress.best,
+        best=progress.best if phase.val else None,
         seconds=time.perf_counter() - started,
         history=tuple(progress.history),
         stopped=stopped,
@@ -221,23 +221,26 @@ class _Trainer:
     ) -> Validated:
         scores = self._scores()
         self.module.validated(scores)
-        mean = sum(scores.values()) / len(scores)
-        best = mean > self.progress.best  # a tie keeps the earlier epoch
+        mean = sum(scores.values()) / len(scores) if scores else None
+        best = mean is None or mean > self.progress.best  # a tie keeps the earlier epoch
         if best:
-            self.progress.best, self.progress.best_epoch = mean, epoch
+            self.progress.best_epoch = epoch
+        if best and mean is not None:
+            self.progress.best = mean
         self.progress.epochs_done = epoch + 1
         row: EpochRow = {
             "phase": self.phase.name,
             "epoch": epoch,
             "loss": losses,
-            "metric": self._metric,
-            "val": {self._metric: scores, "mean": mean},
+            "val": {self._metric: scores, "mean": mean} if scores else {},
             "lr": learning_rate(self.settings, (epoch + 1) * self.steps - 1, self.steps),
             "seconds": round(seconds, 3),
             "images_per_second": round(rate, 1),
             "loader_images_per_second": round(self.loader.images_per_second, 1),
             "memory_mib": round(cuda_peak_mib() or resident_mib()),
         }
+        if scores:
+            row["metric"] = self._metric
         if kept is not None:
             row["teacher"] = kept
         gates = self._gates()
@@ -253,7 +256,7 @@ class _Trainer:
             phase=self.phase.name,
             epoch=epoch,
             epochs=self.settings.epochs,
-            metric=self._metric,
+            metric=self._metric if scores else "",
             scores=scores,
             mean=mean,
             best=best,
@@ -282,12 +285,12 @@ class _Trainer:
             return self.optimizer_step.evaluated_module.eval().gate_figures(self.phase.val)
 
     def _scores(self) -> dict[str, float]:
-        """Score the validation parts on the first rank, whose batch statistics are saved."""
+        """Score the validation parts, if any, on the first rank, whose batch statistics are saved."""
         model = self.optimizer_step.evaluated_module.eval().live
         scores: dict[str, float] = {}
         if self.fabric.is_global_zero:
             # compiling for each region and batch size costs more than it saves
             with self.fabric.autocast(), torch.compiler.set_stance("force_eager"):
-                for name in self.phase.regions.names:
+                for name in self.phase.val:
                     scores[name] = validation_score(model, self.phase.val[name], name, self.fabric.device)
         return self.fabric.broadcast(scores)

@@ -27,7 +27,7 @@ class Phase:
     `settings.batch_size` is that of one rank. `pos_weights` are the `pos_weight` of multilabel regions. `teacher_train`
     is `train` prepared for a teacher with other image settings; `cache_factory` opens the cache of the teacher's
     features. `unlabelled` are samples without labels, for the terms of a teacher, and `share` is their part of a
-    region's samples in a batch.
+    region's samples in a batch. Without `val` nothing is validated, and the last epoch is kept.
     """
 
     name: str

@@ -127,14 +127,13 @@ def draw_training(rows: Sequence[EpochRow], colours: Mapping[str, int]) -> dict[
     drawings: dict[str, dict[str, Markup]] = {}
     for number, (phase, members) in enumerate(_phases(rows).items()):
         validation = _validation_metric(members[0])
-        name = metric(validation)
-        accuracy = _curves((row["epoch"], _validation(row)) for row in members)
-        key = f"training-{number}"
-        drawn = {
-            f"validation: {name}": panels.curve_chart(
+        key, drawn = f"training-{number}", {}
+        if validation is not None:
+            name = metric(validation)
+            accuracy = _curves((row["epoch"], row["val"][validation]) for row in members)
+            drawn[f"validation: {name}"] = panels.curve_chart(
                 f"{key}-val", f"Validation {name}", accuracy, y_title=name, colours=colours, bounds=(0.0, 1.0)
             )
-        }
         for index, term in enumerate(dict.fromkeys(term for row in members for term in row["loss"])):
             spelled = "Dice + cross-entropy" if (term, validation) == ("ce", "dice_network_grid") else _TERMS.get(term)
             title = f"loss: {spelled or term.replace('_', ' ')}"
@@ -164,23 +163,27 @@ def _curves(epochs: Iterable[tuple[int, Mapping[str, float]]]) -> Mapping[str, S
     return curves
 
 
-def _validation_metric(row: EpochRow) -> str:
-    """Return the name of the metric that chose the best epoch: that of the task of the phase."""
-    return next(name for name in row["val"] if name != "mean")
+def _validation_metric(row: EpochRow) -> str | None:
+    """Return the name of the metric that chose the best epoch: that of the task of the phase; None without one."""
+    return next((name for name in row["val"] if name != "mean"), None)
 
 
 def _phases(rows: Sequence[EpochRow]) -> dict[str, list[EpochRow]]:
     by_phase: dict[str, list[EpochRow]] = defaultdict(list)
     for row in rows:
         by_phase[row["phase"]].append(row)
-    regions = [frozenset(_validation(members[0])) for members in by_phase.values()]
+    validated = {phase: members for phase, members in by_phase.items() if _validation_metric(members[0]) is not None}
+    regions = [frozenset(_validation(members[0])) for members in validated.values()]
     apart = sum(map(len, regions)) == len(frozenset().union(*regions))
-    return {"all regions": list(rows)} if apart and len(by_phase) > 1 else dict(by_phase)
+    if not apart or len(validated) < 2:
+        return dict(by_phase)
+    others = {phase: members for phase, members in by_phase.items() if phase not in validated}
+    return {**others, "all regions": [row for members in validated.values() for row in members]}
 
 
 def _validation(row: EpochRow) -> Mapping[str, float]:
-    """Return the validation metric by region."""
-    found: Mapping[str, float] = row["val"][_validation_metric(row)]
+    """Return the validation metric by region; nothing of a phase that is not validated."""
+    found: Mapping[str, float] = row["val"].get(_validation_metric(row) or "", {})
     return found
 
 

@@ -82,6 +82,15 @@ def test_training_without_a_terminal_is_a_line_an_epoch() -> None:
     assert len(lines) == 3
 
 
+def test_an_epoch_that_is_not_validated_states_its_losses() -> None:
+    console, text = screen(terminal=False)
+    losses = {"hint": {"chest": 0.5, "knee": 0.25}, "other": {"chest": 0.125}}
+    with ProgressLine(console=console) as progress:
+        progress(replace(VALIDATED, phase="predistil", metric="", scores={}, mean=None, losses=losses))
+    assert text.getvalue().startswith("predistil 2/4: loss  chest 0.625  knee 0.250  100 images/s")
+    assert "best" not in text.getvalue()
+
+
 def test_the_rate_of_a_graph_is_of_nodes() -> None:
     console, text = screen(terminal=False)
     with ProgressLine(console=console) as progress:

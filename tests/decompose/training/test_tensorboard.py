@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections import defaultdict
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -110,6 +111,18 @@ def test_every_term_rate_and_region_has_a_curve(tmp_path: Path) -> None:
     assert found["val_balanced_accuracy/knee"] == [(2, 0.25), (5, 0.25)]
     assert found["val_balanced_accuracy/mean"] == [(2, 0.5), (5, 0.5)]
     assert len(found) == 12
+
+
+@needs_tensorboard
+def test_a_phase_that_is_not_validated_has_losses_alone(tmp_path: Path) -> None:
+    bare = row(0) | {"val": {}}
+    del bare["metric"]
+    curves = Curves(tmp_path)
+    tell(curves, started(1, (bare,)), replace(validated(1), metric="", scores={}, mean=None))
+    curves.close()
+    found = scalars(tmp_path / "lorkd")
+    assert set(found) == {"epoch_loss/ce/chest", "epoch_loss/ce/knee", "learning_rate", "images_per_second"}
+    assert found["epoch_loss/ce/chest"] == [(2, 2.0), (5, 0.5)]
 
 
 @needs_tensorboard
