@@ -6,7 +6,7 @@ A file defines `METHOD`, an instance of a subclass of `Method`; `methods/__init_
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, Protocol, runtime_checkable
 
 import torch
@@ -57,7 +57,15 @@ class TrainingModule(nn.Module):
 
     def forward(self, batch: Batch, teacher: Any) -> Terms:
         """Return {term: {region: scalar}}; the sum of all is the loss."""
-        return {"ce": self.task_loss(self.live(batch.image, batch.region), batch)}
+        return self.learn(self.run_student(batch), batch, teacher)
+
+    def run_student(self, batch: Batch) -> Any:
+        """Return the pass of the student from which `learn` takes its terms."""
+        return self.live(batch.image, batch.region)
+
+    def learn(self, student: Any, batch: Batch, teacher: Any) -> Terms:
+        """Return the terms of a pass: `ce`, the losses of the tasks, and those of a teacher."""
+        return {"ce": self.task_loss(student, batch)}
 
     def query_teacher(self, teacher: RegionalModel, batch: Batch) -> Any:
         """Return the outputs of the frozen foundation that `forward` needs; called without gradients."""
@@ -154,7 +162,10 @@ class TrainingModule(nn.Module):
 
     def parameter_groups(self, train: TrainConfig) -> list[dict[str, Any]]:
         """Return optimiser groups: weight decay on matrices and kernels, none on norms and biases."""
-        trainable = [parameter for parameter in self.parameters() if parameter.requires_grad]
+        return self.grouped([parameter for parameter in self.parameters() if parameter.requires_grad], train)
+
+    def grouped(self, trainable: Sequence[nn.Parameter], train: TrainConfig) -> list[dict[str, Any]]:
+        """Return the optimiser groups of trainable parameters."""
         return [
             {"params": [p for p in trainable if p.dim() > 1], "weight_decay": train.weight_decay},
             {"params": [p for p in trainable if p.dim() <= 1], "weight_decay": 0.0},
@@ -218,9 +229,13 @@ class Method(ABC):
     def network(self, config: Config, regions: RegionSet) -> RegionalModel:
         """Build the network of one phase's regions with fresh weights, as it is saved and deployed."""
 
-    @abstractmethod
     def build(self, config: Config, regions: RegionSet, foundation: Foundation | None) -> TrainingModule:
-        """Build the training module of one phase."""
+        """Build the training module of one phase; raise UsageError without a foundation that its losses need."""
+        return self.module_of(self.network(config, regions), config, foundation)
+
+    def module_of(self, live: RegionalModel, config: Config, foundation: Foundation | None) -> TrainingModule:
+        """Build the training module of a network that `network` built."""
+        raise NotImplementedError
 
     def resolve(self, config: Config, regions: RegionSet, samples: int) -> Config:
         """Return the settings with choices that depend on the training data, as they are stored with the run.

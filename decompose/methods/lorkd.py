@@ -5,7 +5,10 @@ The loss is that of `distillation`; LoRKD adds the experts to a distilled shared
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
+
+from torch import nn
 
 from lorkit.decompose.config import Config, TrainConfig
 from lorkit.decompose.methods.base import Method, TrainingModule
@@ -24,9 +27,9 @@ from lorkit.decompose.regions import RegionSet
 class LorkdModule(DistillingModule):
     """Experts, backbone, heads and projector with the distillation loss."""
 
-    def parameter_groups(self, train: TrainConfig) -> list[dict[str, Any]]:
+    def grouped(self, trainable: Sequence[nn.Parameter], train: TrainConfig) -> list[dict[str, Any]]:
         """Return the groups of the base class with a separate one for the factors."""
-        return with_own_group(super().parameter_groups(train), self.live, self.settings)
+        return with_own_group(super().grouped(trainable, train), self.live, self.settings)
 
 
 class Lorkd(Method):
@@ -44,9 +47,9 @@ class Lorkd(Method):
         """Build the student with an expert and a head for each region; raise UsageError if it cannot have experts."""
         return student_with_experts(config, regions, config.lorkd)
 
-    def build(self, config: Config, regions: RegionSet, foundation: Foundation | None) -> TrainingModule:
-        """Build the student with experts, and the projector from the foundation's features."""
-        return LorkdModule(self.network(config, regions), config.train, config.lorkd, foundation)
+    def module_of(self, live: RegionalModel, config: Config, foundation: Foundation | None) -> TrainingModule:
+        """Build the projector from the foundation's features beside a student with experts."""
+        return LorkdModule(live, config.train, config.lorkd, foundation)
 
     def notices(self, config: Config) -> list[str]:
         """Return a notice for each disabled distillation term, and for batch norms that stay shared."""

@@ -34,9 +34,10 @@ class SharedStudent(Method):
         image = config.image
         return RegionalModel(student_backbone(config, regions), regions, mean=image.mean, std=image.std)
 
-    def build(self, config: Config, regions: RegionSet, foundation: Foundation | None) -> TrainingModule:
-        """Build the shared student."""
-        return TrainingModule(self.network(config, regions), config.train)
+    def module_of(self, live: RegionalModel, config: Config, foundation: Foundation | None) -> TrainingModule:
+        """Train the student with the loss of its tasks alone."""
+        del foundation
+        return TrainingModule(live, config.train)
 
 
 class SeparateStudents(SharedStudent):
@@ -59,12 +60,17 @@ class TaughtStudents(SeparateStudents):
     kind: str
 
     def build(self, config: Config, regions: RegionSet, foundation: Foundation | None) -> TrainingModule:
-        """Build the student and its comparison; raise UsageError without a foundation, or if stages do not match."""
+        """Build the student and its comparison; raise UsageError without a foundation."""
         if foundation is None:
             raise UsageError(
                 f"{self.kind} without a foundation", required="a frozen teacher", fix="set foundation.weights"
             )
-        return self.module(self.network(config, regions), config, foundation)
+        return super().build(config, regions, foundation)
+
+    def module_of(self, live: RegionalModel, config: Config, foundation: Foundation | None) -> TrainingModule:
+        """Build what the student learns with from the foundation; raise UsageError if stages do not match."""
+        assert foundation is not None
+        return self.module(live, config, foundation)
 
 
 METHODS = (SharedStudent(), SeparateStudents())

@@ -76,9 +76,8 @@ class DistillationModule(TrainingModule):
             return TeacherFeatures((outputs.grids[-1],), outputs.features)
         return TeacherFeatures((), teacher.features(batch.image_for_teacher, batch.region))
 
-    def forward(self, batch: Batch, teacher: Any) -> Terms:
+    def learn(self, student: StudentPass, batch: Batch, teacher: Any) -> Terms:
         """Return the term ce and those of the subclass."""
-        student = self._student_pass(batch)
         (name,) = self.live.regions.names
         taught = {term: {name: value} for term, value in self.terms(student, teacher, batch).items()}
         return {"ce": self.task_loss(student.output, batch), **taught}
@@ -87,7 +86,8 @@ class DistillationModule(TrainingModule):
         """Return the terms with a weight above zero, as weighted means over the batch."""
         raise NotImplementedError
 
-    def _student_pass(self, batch: Batch) -> StudentPass:
+    def run_student(self, batch: Batch) -> StudentPass:
+        """Return the outputs of the student, with those of its last stage if grids are compared."""
         (name,) = self.live.regions.names
         if self.layer == "pooled":
             output = self.live(batch.image, batch.region)

@@ -30,7 +30,6 @@ from lorkit.decompose.methods.baselines.students import SharedStudent
 from lorkit.decompose.methods.distillation.logit_terms import check_logits, correlations, divergence
 from lorkit.decompose.models.foundation.model import Foundation
 from lorkit.decompose.models.regional import RegionalModel, RegionalOutput
-from lorkit.decompose.regions import RegionSet
 from lorkit.decompose.tasks.losses import Terms, softened_kl
 
 
@@ -87,9 +86,9 @@ class DistillingModule(TrainingModule):
             "for them, only linear probes that were fitted on these training images"
         ]
 
-    def forward(self, batch: Batch, teacher: RegionalOutput | None) -> Terms:
+    def learn(self, student: RegionalOutput, batch: Batch, teacher: RegionalOutput | None) -> Terms:
         """Return those of the terms ce, feature_kd, projector and logit_kd with a weight above zero."""
-        output = self.live(batch.image, batch.region)
+        output = student
         terms: Terms = {"ce": self.task_loss(output, batch)}
         if teacher is None:
             return terms
@@ -167,9 +166,8 @@ class DistilledSharedStudent(SharedStudent):
     name = "mtl-kd"
     uses_teacher = True
 
-    def build(self, config: Config, regions: RegionSet, foundation: Foundation | None) -> TrainingModule:
-        """Build the shared student and the projector from the foundation's features."""
-        live = self.network(config, regions)
+    def module_of(self, live: RegionalModel, config: Config, foundation: Foundation | None) -> TrainingModule:
+        """Build the projector from the foundation's features beside the student."""
         return DistillingModule(live, config.train, config.lorkd, foundation)
 
     def notices(self, config: Config) -> list[str]:

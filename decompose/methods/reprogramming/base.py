@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from math import prod
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -68,18 +68,22 @@ class ReprogrammingModule(TrainingModule):
         )
 
     def run_passes(self, batch: Batch, teacher: TeacherFeatures) -> ReprogrammedPass:
-        """Run the student and every hybrid pass; subclasses implement it."""
+        """Run the student and every hybrid pass."""
+        return self.reprogram(self.run_student(batch), batch, teacher)
+
+    def reprogram(self, student: Any, batch: Batch, teacher: TeacherFeatures) -> ReprogrammedPass:
+        """Run every hybrid pass beside the student's own; subclasses implement it."""
         raise NotImplementedError
 
     def reached(self, batch: Batch) -> list[Tensor]:
         """Return the student's features of each stage, which depend only on the stages up to it."""
         raise NotImplementedError
 
-    def forward(self, batch: Batch, teacher: TeacherFeatures) -> Terms:
+    def learn(self, student: Any, batch: Batch, teacher: TeacherFeatures) -> Terms:
         """Return those of the terms ce, hybrid, kd, cka, inter and intra with a weight above zero."""
         (name,) = self.live.regions.names
         settings, size = self.settings, len(batch.label)
-        passes = self.run_passes(batch, teacher)
+        passes = self.reprogram(student, batch, teacher)
         stages = len(passes.hybrid) if settings.stages == "mean" else 1
         decay = decayed(settings, self.progress) / stages
         targets = [z_i.detach() if settings.kd_detach else z_i for z_i in passes.hybrid]

@@ -27,6 +27,7 @@ from lorkit.decompose.methods.reprogramming.batch_norms import InjectedPassNorms
 from lorkit.decompose.methods.reprogramming.rd import ReprogrammingDistillation
 from lorkit.decompose.methods.reprogramming.widths import hidden_of
 from lorkit.decompose.models.backbones.stage_adapters import injection_context, stage_shapes, staged
+from lorkit.decompose.models.backbones.stages import StageOutputs
 from lorkit.decompose.models.foundation.model import Foundation
 from lorkit.decompose.models.foundation.teacher import TeacherFeatures
 from lorkit.decompose.models.regional import RegionalModel
@@ -66,11 +67,14 @@ class DeepReprogramming(ReprogrammingModule):
         )
         return TeacherFeatures(tuple(outputs.grids), outputs.features)
 
-    def run_passes(self, batch: Batch, teacher: TeacherFeatures) -> ReprogrammedPass:
-        """Run the student once, and its later stages on each stage's reprogrammed features."""
+    def run_student(self, batch: Batch) -> StageOutputs:
+        """Return the student's stages."""
+        return self.enter(self.live.backbone).run_stages(self.live.normalise(batch.image))
+
+    def reprogram(self, student: StageOutputs, batch: Batch, teacher: TeacherFeatures) -> ReprogrammedPass:
+        """Run the student's later stages on each stage's reprogrammed features."""
         (name,) = self.live.regions.names
-        network, head = self.enter(self.live.backbone), self.live.heads[name]
-        outputs = network.run_stages(self.live.normalise(batch.image))
+        network, head, outputs = self.enter(self.live.backbone), self.live.heads[name], student
         injected = [module(grid) for module, grid in zip(self.reprogrammers, teacher.grids, strict=True)]
         with self.foreign.scope():
             hybrid = [
@@ -83,7 +87,7 @@ class DeepReprogramming(ReprogrammingModule):
 
     def reached(self, batch: Batch) -> list[Tensor]:
         """Return the student's feature maps."""
-        return self.enter(self.live.backbone).run_stages(self.live.normalise(batch.image)).grids
+        return self.run_student(batch).grids
 
 
 class DeepReprogrammingDistillation(ReprogrammingDistillation):

@@ -23,7 +23,7 @@ from lorkit.decompose.methods.reprogramming.base import ReprogrammedPass, Reprog
 from lorkit.decompose.methods.reprogramming.widths import hidden_of, with_widths
 from lorkit.decompose.models.foundation.model import Foundation
 from lorkit.decompose.models.foundation.teacher import TeacherFeatures
-from lorkit.decompose.models.regional import RegionalModel
+from lorkit.decompose.models.regional import RegionalModel, RegionalOutput
 from lorkit.decompose.models.reprogrammers import GridReprogrammer, PooledReprogrammer
 
 
@@ -49,13 +49,12 @@ class FeatureReprogramming(ReprogrammingModule):
         """Return the foundation's features for a batch: pooled, or maps for a dense task."""
         return TeacherFeatures((), teacher.features(batch.image_for_teacher, batch.region))
 
-    def run_passes(self, batch: Batch, teacher: TeacherFeatures) -> ReprogrammedPass:
-        """Run the student once, and its head on the reprogrammed features."""
+    def reprogram(self, student: RegionalOutput, batch: Batch, teacher: TeacherFeatures) -> ReprogrammedPass:
+        """Run the student's head on the reprogrammed features."""
         (name,) = self.live.regions.names
-        output = self.live(batch.image, batch.region)
         reprogrammed = self.reprogrammer(teacher.features)
         return ReprogrammedPass(
-            output.logits[name], [self.live.heads[name](reprogrammed)], [reprogrammed], [output.features[name]]
+            student.logits[name], [self.live.heads[name](reprogrammed)], [reprogrammed], [student.features[name]]
         )
 
     def reached(self, batch: Batch) -> list[Tensor]:
