@@ -248,7 +248,7 @@ def step_of(backbone: str, adapters: int, batch: int, size: int, method: str, *w
     torch.manual_seed(0)
     config = config_of(backbone, adapters, *words, size=size, method=method)
     module = get_method(method).build(config, regions_of(adapters), None).train()
-    step = OptimizerStep(module, config.train, launch(config.train), None)
+    step = OptimizerStep(module, config.train, launch(config.train))
     pack_(module.live)  # as training does
     region = torch.arange(batch) * adapters // batch
     images = torch.rand(batch, CHANNELS, size, size, generator=torch.Generator().manual_seed(1))

@@ -176,7 +176,7 @@ def train(
             directory=Path(place) / "checkpoints",
             cache_factory=keeper,
         )
-        *_, event = fit(module, phase, fabric, foundation=foundation)
+        *_, event = fit(module, phase, fabric, teachers=[foundation])
     assert isinstance(event, Finished)
     return [dict(row) for row in event.history], dict(module.state_dict())
 

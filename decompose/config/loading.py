@@ -104,6 +104,8 @@ def config_digest(config: Config) -> str:
     for region in settings["regions"].values():
         for key in _DATA_KEYS:
             region.pop(key)
+    if not settings["teachers"]:
+        del settings["teachers"]  # as before there were any
     settings["student"]["weights"] = student_weights_digest(config.student)
     return digest_json(settings)
 
@@ -176,6 +178,13 @@ def _resolved_paths(config: Config, base: Path) -> dict[str, Any]:
         section = getattr(config, name)
         if section.weights not in (None, FROM_TIMM):
             update[name] = section.model_copy(update={"weights": resolve_path(section.weights, base)})
+    if config.teachers:
+        update["teachers"] = tuple(
+            one
+            if one.weights in (None, FROM_TIMM)
+            else one.model_copy(update={"weights": resolve_path(one.weights, base)})
+            for one in config.teachers
+        )
     if config.cache.directory is not None:
         directory = resolve_path(config.cache.directory, base)
         update["cache"] = config.cache.model_copy(update={"directory": directory})

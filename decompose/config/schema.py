@@ -133,6 +133,7 @@ class Config(Section):
     regions: Annotated[dict[str, RegionConfig], Field(min_length=1)]
     split: SplitConfig = SplitConfig()
     foundation: FoundationConfig = FoundationConfig()
+    teachers: tuple[FoundationConfig, ...] = ()
     student: StudentConfig = StudentConfig()
     train: TrainConfig = TrainConfig()
     cache: CacheConfig = CacheConfig()
@@ -168,6 +169,14 @@ class Config(Section):
         return ImageConfig.model_validate({**self.image.model_dump(include=shared), **stated})
 
     @property
+    def _foundations(self) -> dict[str, FoundationConfig]:
+        return {"foundation": self.foundation} | {f"teachers.{at}": one for at, one in enumerate(self.teachers)}
+
+    def of_teacher(self, index: int) -> Config:
+        """Return the settings with a further teacher in place of the foundation, and no others."""
+        return self.model_copy(update={"foundation": self.teachers[index], "teachers": ()})
+
+    @property
     def deployed_image(self) -> ImageConfig:
         """Image settings of the deployed network: those of the foundation if the method deploys it."""
         return self.foundation_image if self.method in methods.OF_FOUNDATION else self.image
@@ -190,8 +199,9 @@ class Config(Section):
     @model_validator(mode="after")
     def _known_regions(self) -> Config:
         named = {"lorkd.ranks": tuple(self.lorkd.ranks), "mola.ranks": tuple(self.mola.ranks)}
-        if self.foundation.regions != "all":
-            named["foundation.regions"] = self.foundation.regions
+        for key, section in self._foundations.items():
+            if section.regions != "all":
+                named[f"{key}.regions"] = section.regions
         for key, names in named.items():
             for name in names:
                 if name not in self.regions:
@@ -200,12 +210,23 @@ class Config(Section):
 
     @model_validator(mode="after")
     def _fitting_foundation(self) -> Config:
-        stated = self.foundation.image
-        if stated is None:
-            return self
-        if stated.size is not None and len(stated.size) != len(self.image.size):
-            raise ValueError(f"foundation.image.size with as many sides as image.size ({len(self.image.size)})")
-        channels = stated.channels or self.image.channels
-        if stated.mean is not None and len(stated.mean) != channels:
-            raise ValueError(f"foundation.image: one mean per channel ({channels}), not {len(stated.mean)}")
+        for key, section in self._foundations.items():
+            stated = section.image
+            if stated is None:
+                continue
+            if stated.size is not None and len(stated.size) != len(self.image.size):
+                raise ValueError(f"{key}.image.size with as many sides as image.size ({len(self.image.size)})")
+            channels = stated.channels or self.image.channels
+            if stated.mean is not None and len(stated.mean) != channels:
+                raise ValueError(f"{key}.image: one mean per channel ({channels}), not {len(stated.mean)}")
+        return self
+
+    @model_validator(mode="after")
+    def _buildable_teachers(self) -> Config:
+        for index, section in enumerate(self.teachers):
+            if section.is_onnx:
+                raise ValueError(
+                    f"no ONNX file as teachers.{index}: further teachers are networks that lorkit builds; "
+                    "an ONNX file can be the foundation"
+                )
         return self

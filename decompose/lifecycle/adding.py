@@ -33,7 +33,7 @@ from lorkit.decompose.training.feature_cache import feature_cache_factory
 from lorkit.decompose.training.foundation.pretraining import run_phase, with_probes
 from lorkit.decompose.training.loop.phase import Phase
 from lorkit.decompose.training.new_run import RunOptions, TrainableRun, TrainedRun, Training, TrainResult, make_run
-from lorkit.decompose.training.phases import meet_teacher, weaker_teachers
+from lorkit.decompose.training.phases import meet_teachers, weaker_teachers
 from lorkit.decompose.training.plan import TrainingPlan, plan_training
 from lorkit.decompose.training.pseudo_labels import with_pseudo_labels
 from lorkit.decompose.training.tensorboard import check_tensorboard
@@ -64,7 +64,8 @@ class _Addition(TrainableRun):
         """Return the training plan of the new region: no foundation, and only its own part of the student."""
         config, region = self.config, self.region
         given = config.foundation.model_copy(update={"weights": str(self.run.foundation_dir), "finetune": None})
-        only = only_region(with_fresh_student(config), region.name).model_copy(update={"foundation": given})
+        changes = {"foundation": given, "teachers": ()}
+        only = only_region(with_fresh_student(config), region.name).model_copy(update=changes)
         known = (only, get_method(config.method), RegionSet([region]), self.splits, foundations)
         plan = plan_training(*known, unlabelled=counts_of(self.unlabelled))
         shared = load_tensors(self.run.path / WEIGHTS)
@@ -77,7 +78,9 @@ class _Addition(TrainableRun):
         return partial(self._train, foundations)
 
     def _train(self, foundations: Path, fabric: Fabric, work: WorkDirectory, on_event: Listener) -> TrainedRun:
-        config, region = self.config, self.region
+        config, region = self.config.model_copy(update={"teachers": ()}), self.region
+        if self.config.teachers:
+            on_event(Notice(text=f"region '{region.name}' learns from the foundation of the run alone"))
         data = prepare_training_data(config, {region.name: self.samples}, self.splits, on_event, self.unlabelled)
         source = load_foundation(self.run.foundation_dir)
         teacher = with_probes(with_known_head(self.run, source, region), data, on_event)
@@ -89,8 +92,8 @@ class _Addition(TrainableRun):
         shared = load_tensors(self.run.path / WEIGHTS)
         torch.manual_seed(config.seed)  # before anything is built, in every process
         module = AddedRegion(single_region_model(config, shared, region), config.train, config.lorkd, teacher)
-        scores = meet_teacher(module, teacher, data, RegionSet([region]), fabric.device, on_event)
-        end = run_phase(module, phase, fabric, teacher, on_event)
+        (scores,) = meet_teachers(module, [teacher], data, RegionSet([region]), fabric.device, on_event)
+        end = run_phase(module, phase, fabric, [teacher], on_event)
         for text in weaker_teachers(scores, end, module.advice):
             on_event(Notice(text=text))
         module.live.cpu()
@@ -100,7 +103,7 @@ class _Addition(TrainableRun):
         tensors = {**tensors_of_decoder(config, live.state_dict()), **merge_region(shared, module.live)}
         load_strict(live, tensors, work.path / WEIGHTS)
         content = RunContent(
-            config=config,
+            config=self.config,
             regions=self.regions,
             splits=self._split_document(),
             live=live.eval(),

@@ -80,6 +80,10 @@ class TrainingModule(nn.Module):
         }
         return teacher.classify_features(features, batch.region)
 
+    def query_teachers(self, teachers: Sequence[RegionalModel], batch: Batch) -> Any:
+        """Return the outputs of all teachers that `forward` needs; called without gradients."""
+        return self.query_teacher(teachers[0], batch)
+
     def task_of(self, region: str) -> Task:
         """Return the task of a region."""
         return get_task(self.live.regions.get(region).task)
@@ -127,6 +131,10 @@ class TrainingModule(nn.Module):
         """Take the validation scores of the frozen foundation by region, and those of chance; before training."""
         if self.shares is not None:
             self.shares.compare(teacher, chance)
+
+    def compare_with_teachers(self, teachers: Sequence[Mapping[str, float]], chance: Mapping[str, float]) -> None:
+        """Take the validation scores of all teachers by region, and those of chance; before training."""
+        self.compare_with_teacher(teachers[0] if teachers else {}, chance)
 
     def share_by_region(self, section: str, setting: str) -> None:
         """Weigh the terms of weak teachers less if `kd_by_region` of a section is `auto`, else advise it."""

@@ -12,6 +12,7 @@ from torch import Tensor
 from lorkit.decompose.config import Config
 from lorkit.decompose.methods import HasAdapter, Method, TrainingModule, needs_foundation
 from lorkit.decompose.methods.reprogramming.base import ReprogrammingModule
+from lorkit.decompose.methods.several_teachers import SeveralTeachers, build_module
 from lorkit.decompose.models.foundation.model import Foundation, with_regions
 from lorkit.decompose.regions import Region, RegionSet
 from lorkit.decompose.tasks import get_task
@@ -36,6 +37,7 @@ def build_first_phase(
     regions: RegionSet,
     counts: Mapping[str, int],
     foundations: Path,
+    further: Sequence[Foundation] = (),
 ) -> dict[str, BuiltModule]:
     """Build the modules of the first phase, and refuse what cannot be trained before a foundation is pre-trained.
 
@@ -48,6 +50,7 @@ def build_first_phase(
         regions: All regions.
         counts: Training samples of each.
         foundations: Directory of foundations; features are kept in it.
+        further: Further teachers, whose weights may be untrained.
 
     Returns:
         Modules by method for `train_phases`, that of an adapter first. A method that starts from the foundation's
@@ -61,22 +64,24 @@ def build_first_phase(
     if foundation is None or not needs_foundation(method):
         return {method.name: _built(config, method, members, None)}
     built = {}
-    known = with_regions(with_all_heads(foundation, regions), members)
+    known, *others = (with_regions(with_all_heads(one, regions), members) for one in (foundation, *further))
     for step in steps_of(method):
-        built[step.name] = _built(config, step, members, known)
+        built[step.name] = _built(config, step, members, known, others)
         if step is not method:
             known = adapted(known)
     module = built[method.name].module
-    if isinstance(module, ReprogrammingModule):
+    if isinstance(module, ReprogrammingModule | SeveralTeachers):
         check_batches(config.train, module, method.phases(regions), counts)
     check_feature_cache(config, method, module, with_all_heads(foundation, regions), counts, foundations)
     starts = {step.name for step in steps_of(method) if step.starts_from_foundation}
     return {name: one for name, one in built.items() if name not in starts}
 
 
-def _built(config: Config, step: Method, members: RegionSet, known: Foundation | None) -> BuiltModule:
+def _built(
+    config: Config, step: Method, members: RegionSet, known: Foundation | None, others: Sequence[Foundation] = ()
+) -> BuiltModule:
     torch.manual_seed(config.seed)
-    built = BuiltModule(step.build(config, members, known), torch.get_rng_state())
+    built = BuiltModule(build_module(step, config, members, known, others), torch.get_rng_state())
     check_fine_tuning(built.module, config.train)
     return built
 

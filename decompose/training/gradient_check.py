@@ -19,7 +19,7 @@ from lorkit.decompose.data.batches.loader import Batch
 from lorkit.decompose.data.batches.microbatches import fewest_samples, smallest_microbatch
 from lorkit.decompose.data.batches.sampler import RegionSampler
 from lorkit.decompose.errors import UsageError
-from lorkit.decompose.methods.base import Method
+from lorkit.decompose.methods.base import Method, TrainingModule
 from lorkit.decompose.methods.distillation.predistillation import check_predistillation
 from lorkit.decompose.methods.losses.cka.products import MIN_SAMPLES
 from lorkit.decompose.methods.losses.logit_adjustment import check_adjustment
@@ -71,7 +71,7 @@ class GradientCheck(TypedDict):
 
 
 def check_batches(
-    settings: TrainConfig, module: ReprogrammingModule, phases: Sequence[RegionSet], counts: Mapping[str, int]
+    settings: TrainConfig, module: TrainingModule, phases: Sequence[RegionSet], counts: Mapping[str, int]
 ) -> None:
     """Refuse phases with batches too small for the alignment, before a foundation is pre-trained.
 

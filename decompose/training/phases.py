@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,6 +17,7 @@ from lorkit.decompose.data.batches.pool import pools_of
 from lorkit.decompose.events import CacheStatistics, EpochRow, Finished, Listener, Notice
 from lorkit.decompose.methods import FitsInOneGo, Method, TrainingModule
 from lorkit.decompose.methods.distillation.predistillation import start_from
+from lorkit.decompose.methods.several_teachers import SeveralTeachers, build_module
 from lorkit.decompose.models.cost import count_parameters, training_macs
 from lorkit.decompose.models.foundation.model import Foundation, with_regions
 from lorkit.decompose.models.regional import RegionalModel, SeparateModels
@@ -23,6 +25,7 @@ from lorkit.decompose.regions import RegionSet
 from lorkit.decompose.tasks import get_task, validation_name
 from lorkit.decompose.training.feature_cache import cache_statistics, feature_cache_factory
 from lorkit.decompose.training.first_phase import BuiltModule, adapted, steps_of
+from lorkit.decompose.training.foundation.further_teachers import Teaching
 from lorkit.decompose.training.foundation.pretraining import run_phase, set_random_state
 from lorkit.decompose.training.loop.phase import Phase
 from lorkit.decompose.training.loop.validation import validation_score
@@ -44,12 +47,14 @@ class Trained:
         parameters: Parameters of all phases in training: networks, unmerged experts, projectors, without the teacher,
             which methods share.
         macs: Multiply-accumulates of one image through the network in training, the most of any region.
+        teaching: By region, what each teacher was worth; empty unless there are several.
     """
 
     live: RegionalModel | SeparateModels
     ends: tuple[Finished, ...]
     parameters: int
     macs: int
+    teaching: Mapping[str, Teaching] = field(default_factory=dict)
 
     @property
     def cache_statistics(self) -> list[CacheStatistics]:
@@ -73,6 +78,7 @@ def train_phases(
     on_event: Listener,
     foundations: Path = Path("foundations"),
     built: Mapping[str, BuiltModule] | None = None,
+    further: Sequence[Foundation] = (),
 ) -> Trained:
     """Train every phase of a method, from its newest checkpoint if there is one.
 
@@ -86,9 +92,11 @@ def train_phases(
         on_event: Receives progress.
         foundations: Directory of foundations and of their features.
         built: Modules of the first phase that were built already; see `build_first_phase`.
+        further: Further teachers, with a head for every region.
     """
     waiting = dict(built or {})
     models: dict[str, RegionalModel] = {}
+    teaching: dict[str, Teaching] = {}
     ends, parameters, macs = [], 0, 0
     regions = training_data.regions
     phases = method.phases(regions)
@@ -99,42 +107,38 @@ def train_phases(
     before = predistil(config, training_data, foundation, directory, fabric, on_event)
     if before is not None:
         ends, parameters, macs = [before.end], before.parameters, before.macs
+    phase_of = partial(Phase.of, cache_factory=cache_factory)
     for members in phases:
         name = config.method if len(phases) == 1 else f"{config.method}-{members.names[0]}"
         known = with_regions(foundation, members) if foundation is not None else None
+        others = [with_regions(one, members) for one in further]
         for one in steps_of(method):
             # the adaptation trains on the foundation's images
             seen = training_data if one is method else training_data.for_teacher
             if one.uses_teacher and known is not None:  # which was adapted in the step before, if any
                 seen = with_pseudo_labels(seen, known, config.unlabelled, on_event)
+            teachers = [known, *others] if known is not None else []
             title = name if one is method else f"{name}-{one.name}"
-            phase = Phase.of(
-                title,
-                seen,
-                config,
-                directory,
-                regions=members,
-                cache_factory=cache_factory,
-                taught=one.uses_teacher,
-            )
+            phase = phase_of(title, seen, config, directory, regions=members, taught=one.uses_teacher)
             backbone = before.backbone if before is not None and one is method else None
-            module = _started(waiting.pop(one.name, None), one, config, members, known, backbone)
+            module = _started(waiting.pop(one.name, None), one, config, members, teachers, backbone)
             parameters += count_parameters(module)
             macs = max(macs, training_macs(module.live, tuple(phase.val[members.names[0]].images.shape[1:])))
-            guide = known if one.uses_teacher else None
-            teacher = meet_teacher(module, guide, training_data, members, fabric.device, on_event)
+            guides = teachers if one.uses_teacher else []
+            scores = meet_teachers(module, guides, training_data, members, fabric.device, on_event)
             if isinstance(one, FitsInOneGo):
                 ends.append(_fit(one, module.to(fabric.device), phase, on_event))
             else:
-                ends.append(run_phase(module, phase, fabric, guide, on_event))
-            for text in weaker_teachers(teacher, ends[-1], module.advice):
+                ends.append(run_phase(module, phase, fabric, guides, on_event))
+            for text in weaker_teachers(scores[0] if scores else {}, ends[-1], module.advice):
                 on_event(Notice(text=text))
+            teaching |= _teaching(module, scores)
             finished = module.finished()
             if one is not method and known is not None:
                 known = replace(adapted(known), model=finished.eval())
         models[members.names[0]] = finished
     live = SeparateModels(models, regions) if method.separate else models[regions.names[0]]
-    return Trained(live=live.eval(), ends=tuple(ends), parameters=parameters, macs=macs)
+    return Trained(live=live.eval(), ends=tuple(ends), parameters=parameters, macs=macs, teaching=teaching)
 
 
 def _started(
@@ -142,37 +146,55 @@ def _started(
     method: Method,
     config: Config,
     regions: RegionSet,
-    foundation: Foundation | None,
+    teachers: Sequence[Foundation],
     backbone: nn.Module | None,
 ) -> TrainingModule:
     """Return the module of a phase at its start: built already or now, on a pre-distilled backbone if there is one."""
     set_random_state(config.seed, first.random_state if first else None)  # the same for every phase
-    module = first.module if first else method.build(config, regions, foundation)
+    module = first.module if first else build_module(method, config, regions, *teachers[:1], further=teachers[1:])
     if backbone is not None:
         start_from(module, backbone)
     return module
 
 
-def meet_teacher(
+def _teaching(module: TrainingModule, scores: Sequence[Mapping[str, float]]) -> dict[str, Teaching]:
+    """Return what each of several teachers was worth, by region; empty for one teacher or none."""
+    shares = module.teaching_shares() if isinstance(module, SeveralTeachers) else {}
+    return {name: Teaching(scores=[one[name] for one in scores], shares=row) for name, row in shares.items()}
+
+
+def meet_teachers(
     module: TrainingModule,
-    teacher: Foundation | None,
+    teachers: Sequence[Foundation],
     data: TrainingData,
     regions: RegionSet,
     device: torch.device,
     on_event: Listener,
-) -> dict[str, float]:
-    """Announce terms with nothing to teach, and give a module the validation scores of its teacher, before training.
+) -> list[dict[str, float]]:
+    """Announce terms with nothing to teach, and give a module the validation scores of its teachers, before training.
 
     Returns:
-        The scores by region; empty without a teacher.
+        The scores of each teacher by region, those of the foundation first.
     """
     for text in module.notices():
         on_event(Notice(text=text))
-    scores = teacher_scores(teacher, data, regions, device) if teacher is not None else {}
-    parts = {name: data.val[name] for name in scores}
+    scores = [
+        teacher_scores(one, data if index == 0 else data.of_teacher(index - 1), regions, device)
+        for index, one in enumerate(teachers)
+    ]
+    parts = {name: data.val[name] for name in (regions.names if scores else ())}
     chances = {name: get_task(val.region.task).chance(val.region, val.targets) for name, val in parts.items()}
-    module.compare_with_teacher(scores, {name: value or 0.0 for name, value in chances.items()})
+    module.compare_with_teachers(scores, {name: value or 0.0 for name, value in chances.items()})
+    if isinstance(module, SeveralTeachers):
+        for name, shares in module.teaching_shares().items():
+            on_event(Notice(text=f"region '{name}': {described([row[name] for row in scores], shares)}"))
     return scores
+
+
+def described(scores: Sequence[float], shares: Sequence[float]) -> str:
+    """Return the validation scores and shares of a region's teachers as a sentence; the foundation is teacher 1."""
+    rows = zip(scores, shares, strict=True)
+    return ", ".join(f"teacher {at} scores {score:.3f}, share {share:.2f}" for at, (score, share) in enumerate(rows, 1))
 
 
 def teacher_scores(

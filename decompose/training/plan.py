@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NotRequired, TypedDict
 
@@ -13,8 +13,9 @@ from lorkit.decompose.config import Config, ImageConfig, TrainConfig
 from lorkit.decompose.data import Splits
 from lorkit.decompose.data.unlabelled import UnlabelledCounts
 from lorkit.decompose.experts.forecast import estimate_costs, mean_overhead
-from lorkit.decompose.methods import Method
+from lorkit.decompose.methods import Method, TrainingModule
 from lorkit.decompose.methods.reprogramming.base import ReprogrammingModule
+from lorkit.decompose.methods.several_teachers import build_module
 from lorkit.decompose.methods.student import match_student_weights
 from lorkit.decompose.models.backbones.registry import build_backbone
 from lorkit.decompose.models.cost import count_macs, count_parameters, training_macs
@@ -93,6 +94,8 @@ class TrainingPlan(TypedDict):
     input: list[int]
     regions: dict[str, dict[str, int]]
     foundation: PlannedFoundation | None
+    teachers: NotRequired[list[PlannedFoundation]]
+    """Further teachers, if there are any."""
     student: PlannedStudent
     phases: list[PlannedPhase]
     training_parameters: int
@@ -131,12 +134,11 @@ def plan_training(
     foundation = None if method.without_foundation else untrained_foundation(config, regions, teacher)
     if foundation is not None and config.foundation.finetune is not None:
         check_finetuning(foundation, config)  # while its weights are trainable
-    module = method.build(config, phases[0], foundation)
+    further = _untrained_teachers(config, regions)
+    module = build_module(method, config, phases[0], foundation, [one for _, one in further])
     check_fine_tuning(module, config.train)
-    rehearsal = None
-    if foundation is not None and isinstance(module, ReprogrammingModule):
-        check_batches(config.train, module, phases, counts)
-        rehearsal = check_gradient_paths(config, module, foundation)
+    teachers = [] if foundation is None else [(config, foundation), *further]
+    rehearsal = _rehearsal(method, teachers, module, phases, counts)
     routed = module.live if isinstance(module.live, RoutedModel) else None
     routing = module.live.routing if routed is None else routed.adapters[0]
     device = "cuda" if config.train.accelerator != "cpu" and torch.cuda.is_available() else "cpu"
@@ -145,7 +147,7 @@ def plan_training(
     known = (module.live.backbone, routing, shape)
     # mixed adapters are all computed for every row, in one way
     layers = estimate_costs(*known, batch=batch, device=device) if routing.wrapped and routed is None else []
-    return {
+    planned: TrainingPlan = {
         "method": config.method,
         "nodes": config.image.nodes,
         "input": [image.channels, *image.size],
@@ -165,10 +167,17 @@ def plan_training(
         if foundation is None
         else check_feature_cache(config, method, module, foundation, counts, foundations),
     }
+    if further:
+        planned["teachers"] = [_foundation(stated, regions, counts, one) for stated, one in further]
+    return planned
 
 
 def _foundation(
-    config: Config, regions: RegionSet, counts: Mapping[str, int], foundation: Foundation, teacher: Teacher | None
+    config: Config,
+    regions: RegionSet,
+    counts: Mapping[str, int],
+    foundation: Foundation,
+    teacher: Teacher | None = None,
 ) -> PlannedFoundation:
     tuned = config.foundation.finetune is not None
     pretraining = teacher is None and (config.foundation.weights is None or tuned)
@@ -242,6 +251,35 @@ def _phases(config: Config, method: Method, regions: RegionSet, counts: Mapping[
 def _steps(settings: TrainConfig, regions: RegionSet, counts: Mapping[str, int]) -> int:
     """Return the steps per epoch of the training, from the sampler."""
     return phase_sampler(settings, regions, counts).steps
+
+
+def _rehearsal(
+    method: Method,
+    teachers: Sequence[tuple[Config, Foundation]],
+    module: TrainingModule,
+    phases: Sequence[RegionSet],
+    counts: Mapping[str, int],
+) -> GradientCheck | None:
+    """Check a reprogramming method with each teacher alone; return the check of the first, None for other methods."""
+    checked = []
+    for config, foundation in teachers:
+        alone = module if len(teachers) == 1 else method.build(config, phases[0], foundation)
+        if isinstance(alone, ReprogrammingModule):
+            check_batches(config.train, alone, phases, counts)
+            checked.append(check_gradient_paths(config, alone, foundation))
+    return checked[0] if checked else None
+
+
+def _untrained_teachers(config: Config, regions: RegionSet) -> list[tuple[Config, Foundation]]:
+    """Return each further teacher with the settings in which it is the foundation."""
+    found = []
+    for index in range(len(config.teachers)):
+        stated = config.of_teacher(index)
+        foundation = untrained_foundation(stated, regions)
+        if stated.foundation.finetune is not None:
+            check_finetuning(foundation, stated)
+        found.append((stated, foundation))
+    return found
 
 
 def untrained_foundation(config: Config, regions: RegionSet, teacher: Teacher | None = None) -> Foundation:

@@ -79,6 +79,6 @@ def predistil(
     module = build_predistilled(config, settings, data.regions, known)
     shape = tuple(next(iter(data.train.values())).images.shape[1:])
     parameters, macs = count_parameters(module), training_macs(module.live, shape)
-    phase = replace(Phase.of(PREDISTIL, data, own, directory, taught=True), val={}, pos_weights={})
-    end = run_phase(module, phase, fabric, known, on_event)
+    phase = replace(Phase.of(PREDISTIL, data, own, directory, taught=True), val={}, pos_weights={}, further=())
+    end = run_phase(module, phase, fabric, [known], on_event)
     return Predistilled(backbone=module.finished().backbone, end=end, parameters=parameters, macs=macs)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -28,6 +28,14 @@ from lorkit.decompose.regions import NODE, RegionSet
 from lorkit.decompose.runs.writing import RunContent
 from lorkit.decompose.tasks import get_task
 from lorkit.decompose.training.first_phase import build_first_phase
+from lorkit.decompose.training.foundation.further_teachers import (
+    inputs_of_teachers,
+    open_teachers,
+    resolve_teachers,
+    teacher_records,
+    train_teachers,
+    with_used_teachers,
+)
 from lorkit.decompose.training.foundation.pretraining import (
     OpenedFoundation,
     foundation_inputs,
@@ -94,6 +102,11 @@ class _Decomposition(TrainableRun):
         digests = {name: samples.digest for name, samples in self.samples.items()}
         return open_foundation(self.config, self.regions, digests, root, force=force, teacher=self.teacher)
 
+    def open_teachers(self, root: Path) -> list[OpenedFoundation]:
+        """Load the further teachers, or build their networks to train."""
+        digests = {name: samples.digest for name, samples in self.samples.items()}
+        return open_teachers(self.config, self.regions, digests, root)
+
     def training_data(self, on_event: Listener) -> TrainingData:
         """Prepare the training and validation parts, not the test part."""
         return prepare_training_data(self.config, self.samples, self.splits, on_event, self.unlabelled)
@@ -102,14 +115,14 @@ class _Decomposition(TrainableRun):
         """Build and check teacher and student once, before they are trained."""
         notices = [*self.method.notices(self.config), *notices_of_fresh_weights(self.config, self.method)]
         notices += [f"{self.config.student.weights}: {known['report']}" for known in self.student.values()]
-        opened, built = None, {}
+        opened, others, built = None, self.open_teachers(foundations), {}
         counts = {name: len(self.splits.parts(name)["train"]) for name in self.regions.names}
         if self.method.without_foundation:
             built = build_first_phase(self.config, self.method, None, self.regions, counts, foundations)
         elif self.start is None:
             opened = self.open_foundation(foundations)
             shared = (self.method, opened.foundation, self.regions, counts, foundations)
-            built = build_first_phase(self.config, *shared)
+            built = build_first_phase(self.config, *shared, [one.foundation for one in others])
 
         def run(fabric: Fabric, work: WorkDirectory, on_event: Listener) -> TrainedRun:
             for text in notices:
@@ -120,18 +133,31 @@ class _Decomposition(TrainableRun):
             elif self.start is not None:
                 found = self.start.foundation(data)
             foundation = None if self.method.without_foundation else with_probes(found, data, on_event)
+            further = train_teachers(others, self.config, data, fabric, on_event)
             places = {"directory": work.checkpoints, "foundations": foundations}
             trained = train_phases(
-                self.config, self.method, data, foundation, **places, fabric=fabric, on_event=on_event, built=built
+                self.config,
+                self.method,
+                data,
+                foundation,
+                **places,
+                fabric=fabric,
+                on_event=on_event,
+                built=built,
+                further=further,
             )
-            return TrainedRun(self._content(trained, foundation, work), trained.ends)
+            return TrainedRun(self._content(trained, foundation, further, work), trained.ends)
 
         return run
 
-    def _content(self, trained: Trained, foundation: Foundation | None, work: WorkDirectory) -> RunContent:
+    def _content(
+        self, trained: Trained, foundation: Foundation | None, further: Sequence[Foundation], work: WorkDirectory
+    ) -> RunContent:
         origin = ({"origin": self.start.origin} if self.start is not None else {}) | self.student
         if self.unlabelled:
             origin["unlabelled"] = counts_of(self.unlabelled)
+        if further and foundation is not None:
+            origin["teachers"] = teacher_records([foundation, *further], trained.teaching)
         if any(end.stopped for end in trained.ends):
             origin["stopped"] = {end.phase: end.stopped for end in trained.ends if end.stopped is not None}
         return RunContent(
@@ -203,6 +229,7 @@ def _read(
     pseudonyms: Pseudonyms | None = None,
 ) -> _Decomposition:
     method = get_method(config.method)
+    config = with_used_teachers(config, method, on_event)
     task = expected_task(config)
     if task != NODE:  # the shape of a graph's nodes is known from its data
         config = _known_networks(config, start, teacher, dense=get_task(task).dense)
@@ -228,6 +255,8 @@ def _read(
     data = {name: one.digest for name, one in samples.items()}
     foundation = foundation_inputs(config, regions, data, teacher)
     decides = {"revision": _REVISION, "settings": config_digest(config), "data": data, "foundation": foundation}
+    if config.teachers:
+        decides["teachers"] = inputs_of_teachers(config, regions, data)
     if unlabelled:
         decides["unlabelled"] = {name: one.digest for name, one in unlabelled.items()}
     inputs = digest_json(decides | ({"origin": start.origin} if start is not None else {}))
@@ -246,10 +275,12 @@ def _read(
 
 def _known_networks(config: Config, start: Start | None, teacher: Teacher | None, *, dense: bool = False) -> Config:
     """Return the configuration with its foundation resolved; raise an error for a network that cannot be built."""
-    config = resolve_foundation(resolve_student(config), teacher) if start is None else config
+    config = resolve_teachers(resolve_foundation(resolve_student(config), teacher)) if start is None else config
     if teacher is not None:
         TeacherBackbone(teacher)  # raises for invalid outputs
     named = [(config.foundation.backbone, config.foundation_image)] if teacher is None else []
+    further = [config.of_teacher(index) for index in range(len(config.teachers))]
+    named += [(one.foundation.backbone, one.foundation_image) for one in further]
     for backbone, image in (*named, (config.student.network, config.image)):
         with torch.device("meta"):
             build_backbone(backbone, channels=image.channels, image_size=image.size, dense=dense)

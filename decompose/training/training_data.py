@@ -29,6 +29,7 @@ class TrainingData:
     Attributes:
         teacher: All parts prepared for the foundation's size and channels; None if they are the same.
         unlabelled: Samples without labels of the regions that have some.
+        further: All parts prepared for each further teacher; None if they are the student's.
     """
 
     regions: RegionSet
@@ -36,6 +37,11 @@ class TrainingData:
     val: Mapping[str, PreparedRegion]
     teacher: PreparedParts | None = None
     unlabelled: Mapping[str, PreparedRegion] = field(default_factory=dict)
+    further: Sequence[PreparedParts | None] = ()
+
+    def of_teacher(self, index: int) -> TrainingData:
+        """Return the same samples with a further teacher in place of the foundation, and no others."""
+        return replace(self, teacher=self.further[index], further=())
 
     @property
     def counts(self) -> dict[str, int]:
@@ -54,7 +60,9 @@ class TrainingData:
         if self.teacher is None:
             return self
         parts = {"unlabelled": {}, **self.teacher}
-        return replace(self, train=parts["train"], val=parts["val"], unlabelled=parts["unlabelled"], teacher=None)
+        return replace(
+            self, train=parts["train"], val=parts["val"], unlabelled=parts["unlabelled"], teacher=None, further=()
+        )
 
 
 def check_pseudo_labels(settings: UnlabelledConfig, tasks: Mapping[str, str]) -> None:
@@ -138,7 +146,27 @@ def prepare_training_data(
     if seen is not None:
         seen = {**seen, "unlabelled": prepare_unlabelled(config, unlabelled or {}, config.foundation_image, on_event)}
     regions = RegionSet(one.region for one in samples.values())
-    return TrainingData(regions=regions, teacher=seen, unlabelled=others, **parts)
+    further = prepare_for_further(*data, unlabelled or {}, on_event)
+    return TrainingData(regions=regions, teacher=seen, unlabelled=others, further=further, **parts)
+
+
+def prepare_for_further(
+    config: Config,
+    samples: Mapping[str, RegionSamples],
+    splits: Splits,
+    image: ImageConfig,
+    unlabelled: Mapping[str, RegionSamples],
+    on_event: Listener,
+) -> list[PreparedParts | None]:
+    """Prepare the parts and the unlabelled samples for each further teacher; None for one that sees `image`."""
+    found: list[PreparedParts | None] = []
+    for index in range(len(config.teachers)):
+        own = config.of_teacher(index)
+        seen = prepare_for_teacher(own, samples, splits, image, on_event=on_event)
+        if seen is not None:
+            seen["unlabelled"] = prepare_unlabelled(own, unlabelled, own.foundation_image, on_event)
+        found.append(seen)
+    return found
 
 
 def prepare_unlabelled(

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -43,6 +43,7 @@ class Batch(NamedTuple):
         sample: (N,) int64 positions in the region's prepared set; unlabelled samples are after it.
         teacher_image: The same samples with the same augmentation in the teacher's size and channels; None if both
             networks see the same image.
+        further_images: The same for each further teacher.
         view: (N,) int64 augmentation view of each sample; None if every pass draws a new one.
         weight: (N,) float32 of each sample's own loss: 0 without a label; None if all samples have one.
     """
@@ -54,6 +55,7 @@ class Batch(NamedTuple):
     teacher_image: Tensor | None = None
     view: Tensor | None = None
     weight: Tensor | None = None
+    further_images: tuple[Tensor | None, ...] = ()
 
     @property
     def image_for_teacher(self) -> Tensor:
@@ -62,8 +64,9 @@ class Batch(NamedTuple):
 
     def mapped(self, change: Callable[[Tensor], Tensor]) -> Batch:
         """Return the batch with a function applied to each of its tensors."""
-        changed = {name: change(value) for name, value in self._asdict().items() if value is not None}
-        return self._replace(**changed)
+        further = tuple(None if value is None else change(value) for value in self.further_images)
+        changed = {name: change(value) for name, value in self._asdict().items() if isinstance(value, Tensor)}
+        return self._replace(**changed, further_images=further)
 
 
 class BatchLoader:
@@ -81,6 +84,7 @@ class BatchLoader:
         unlabelled: Samples without labels of some regions, at the same size.
         teacher_unlabelled: The same prepared for the teacher.
         share: Part of a region's samples in a batch that are unlabelled.
+        further: The same samples, with those without labels, prepared for each further teacher; None if the student's.
         rank: This process.
         world_size: Number of processes.
 
@@ -103,13 +107,16 @@ class BatchLoader:
         unlabelled: Mapping[str, PreparedRegion] | None = None,
         teacher_unlabelled: Mapping[str, PreparedRegion] | None = None,
         share: float = 0.0,
+        further: Sequence[Mapping[str, SamplePool] | None] = (),
         rank: int = 0,
         world_size: int = 1,
     ) -> None:
         self._prepared = pools_of(prepared, unlabelled, regions)
         self._teacher = None if teacher is None else pools_of(teacher, teacher_unlabelled, regions)
-        if self._teacher is not None:
-            _check_same(self._prepared, self._teacher)
+        self._further = further
+        for pools in (self._teacher, *further):
+            if pools is not None:
+                _check_same(self._prepared, pools)
         counts = {name: len(prepared[name]) for name in regions.names}
         self._sampler = RegionSampler(
             counts,
@@ -173,6 +180,7 @@ class BatchLoader:
             teacher_image=None if self._teacher is None else self._image(draws, self._teacher),
             view=self._view(draws),
             weight=self._weight(labels),
+            further_images=tuple(None if pools is None else self._image(draws, pools) for pools in self._further),
         )
 
     def _weight(self, labels: Mapping[str, Tensor]) -> Tensor | None:

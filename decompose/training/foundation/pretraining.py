@@ -254,7 +254,7 @@ def _pretrain(
     phase = Phase.of("foundation", training_data, own, work.checkpoints, regions=foundation.regions)
     set_random_state(config.seed, opened.random_state)
     network = foundation.model
-    history = run_phase(TrainingModule(network, settings), phase, fabric, None, on_event).history
+    history = run_phase(TrainingModule(network, settings), phase, fabric, (), on_event).history
     network.zero_grad(set_to_none=True)
     set_layout_(network.cpu().eval(), torch.contiguous_format)  # as if it were read back
 
@@ -274,14 +274,14 @@ def set_random_state(seed: int, state: Tensor | None) -> None:
 
 
 def run_phase(
-    module: TrainingModule, phase: Phase, fabric: Fabric, teacher: Foundation | None, on_event: Listener
+    module: TrainingModule, phase: Phase, fabric: Fabric, teachers: Sequence[Foundation], on_event: Listener
 ) -> Finished:
     """Train one phase and return its result, from the newest checkpoint in its working directory, if any.
 
     `open_work_directory` has already decided whether to resume, so existing checkpoints are used.
     """
     event = None
-    for event in fit(module, phase, fabric, foundation=teacher, resume=True):
+    for event in fit(module, phase, fabric, teachers=teachers, resume=True):
         if fabric.is_global_zero:
             on_event(event)
     assert isinstance(event, Finished)

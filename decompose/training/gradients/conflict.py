@@ -21,7 +21,8 @@ from lorkit.decompose.tasks.losses import total
 from lorkit.decompose.training.gradients.balancing import shared_parameters
 
 Pair = tuple[str, str]
-QueryTeacher = Callable[[Batch], RegionalOutput | None]
+Answer = RegionalOutput | list[RegionalOutput] | None
+QueryTeacher = Callable[[Batch], Answer]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -110,10 +111,12 @@ def _gradient(
     return sums
 
 
-def _wide(output: RegionalOutput | None) -> RegionalOutput | None:
-    """Return a teacher's outputs in float32, whatever the precision of training."""
+def _wide(output: Answer) -> Answer:
+    """Return the outputs of one or several teachers in float32, whatever the precision of training."""
     if output is None:
         return None
+    if isinstance(output, list):
+        return [one for one in map(_wide, output) if isinstance(one, RegionalOutput)]
     features, logits = ({name: values.float() for name, values in one.items()} for one in output[:2])
     return output._replace(features=features, logits=logits)
 

@@ -7,7 +7,7 @@ learning rate are functions of (seed, epoch, step), so a resumed run ends bit-id
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import islice
 from typing import TYPE_CHECKING
 
@@ -50,7 +50,7 @@ _CONFLICT_BATCHES = 4
 
 
 def fit(
-    module: TrainingModule, phase: Phase, fabric: Fabric, *, foundation: Foundation | None = None, resume: bool = False
+    module: TrainingModule, phase: Phase, fabric: Fabric, *, teachers: Sequence[Foundation] = (), resume: bool = False
 ) -> Iterator[Event]:
     """Train one phase; afterwards `module` has the weights of the best epoch on validation, else of the last one.
 
@@ -58,7 +58,7 @@ def fit(
         module: The module to train, on the CPU; it is changed in place.
         phase: Regions, samples and budget.
         fabric: A launched Fabric.
-        foundation: The frozen teacher, if the method needs one.
+        teachers: The frozen foundation, if the method needs one, and further teachers.
         resume: Continue from the newest checkpoint of the phase, if any.
 
     Yields:
@@ -69,7 +69,7 @@ def fit(
         ArtifactError: The checkpoint to resume from is damaged.
     """
     started = time.perf_counter()
-    trainer = _Trainer(module, phase, fabric, foundation)
+    trainer = _Trainer(module, phase, fabric, teachers)
     checkpoints = Checkpoints(phase.directory)
     if resume and checkpoints.exists:
         trainer.restore(*checkpoints.load())
@@ -114,7 +114,7 @@ def fit(
 
 
 class _Trainer:
-    def __init__(self, module: TrainingModule, phase: Phase, fabric: Fabric, foundation: Foundation | None) -> None:
+    def __init__(self, module: TrainingModule, phase: Phase, fabric: Fabric, teachers: Sequence[Foundation]) -> None:
         self.phase, self.fabric, self.module = phase, fabric, module
         self.settings = phase.settings
         module.pos_weights = phase.loss_weights(fabric.device)
@@ -128,16 +128,17 @@ class _Trainer:
             seed=phase.seed,
             augment=self.settings.augment,
             least_steps=least_steps(self.settings),
-            teacher=phase.teacher_train if foundation is not None else None,
+            teacher=phase.teacher_train if teachers else None,
             unlabelled=phase.unlabelled,
             teacher_unlabelled=phase.teacher_unlabelled,
             share=phase.share,
+            further=phase.further,
             rank=fabric.global_rank,
             world_size=fabric.world_size,
         )
         self.steps = len(self.loader)  # per epoch
         module.check_batches(smallest_microbatch(self.loader.samples_per_batch, self.settings.accumulate))
-        self.optimizer_step = OptimizerStep(module, self.settings, fabric, foundation)
+        self.optimizer_step = OptimizerStep(module, self.settings, fabric, teachers)
         if phase.cache_factory is not None:
             own, seen = (
                 {name: pool.cached for name, pool in phase.pools(teacher=one).items()} for one in (False, True)

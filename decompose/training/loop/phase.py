@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -17,7 +17,7 @@ from lorkit.decompose.data.samples.label_table import NEGATIVE, POSITIVE
 from lorkit.decompose.methods.losses.logit_adjustment import adjustment_notices, is_adjusted, logit_shift
 from lorkit.decompose.regions import RegionSet
 from lorkit.decompose.training.feature_cache import FeatureCacheFactory
-from lorkit.decompose.training.training_data import TrainingData
+from lorkit.decompose.training.training_data import PreparedParts, TrainingData
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,7 +27,8 @@ class Phase:
     `settings.batch_size` is that of one rank. `pos_weights` are the `pos_weight` of multilabel regions. `teacher_train`
     is `train` prepared for a teacher with other image settings; `cache_factory` opens the cache of the teacher's
     features. `unlabelled` are samples without labels, for the terms of a teacher, and `share` is their part of a
-    region's samples in a batch. Without `val` nothing is validated, and the last epoch is kept.
+    region's samples in a batch. `further` are all training samples prepared for each further teacher. Without `val`
+    nothing is validated, and the last epoch is kept.
     """
 
     name: str
@@ -43,6 +44,7 @@ class Phase:
     unlabelled: Mapping[str, PreparedRegion] = field(default_factory=dict)
     teacher_unlabelled: Mapping[str, PreparedRegion] = field(default_factory=dict)
     share: float = 0.0
+    further: Sequence[Mapping[str, SamplePool] | None] = ()
 
     @classmethod
     def of(
@@ -79,6 +81,7 @@ class Phase:
             unlabelled={region: data.unlabelled[region] for region in asked},
             teacher_unlabelled={region: theirs[region] for region in asked},
             share=config.unlabelled.share,
+            further=[_pools(parts, members) for parts in data.further] if taught else (),
         )
 
     def pools(self, *, teacher: bool = False) -> dict[str, SamplePool]:
@@ -115,3 +118,8 @@ class Phase:
     def notices(self) -> list[str]:
         """Return sentences on settings that have no effect on a region."""
         return adjustment_notices(self.settings, self.regions)
+
+
+def _pools(parts: PreparedParts | None, regions: RegionSet) -> dict[str, SamplePool] | None:
+    """Return the training samples of regions as a further teacher sees them; None if as the student."""
+    return None if parts is None else pools_of(parts["train"], parts.get("unlabelled"), regions)

@@ -43,11 +43,11 @@ class OptimizerStep:
         module: The module to train, with its experts.
         settings: Of the training.
         fabric: A launched Fabric.
-        foundation: The teacher, or None.
+        teachers: The frozen foundation and further teachers, or none.
     """
 
     def __init__(
-        self, module: TrainingModule, settings: TrainConfig, fabric: Fabric, foundation: Foundation | None
+        self, module: TrainingModule, settings: TrainConfig, fabric: Fabric, teachers: Sequence[Foundation] = ()
     ) -> None:
         self.module, self.settings, self.fabric = module, settings, fabric
         set_layout_(module)
@@ -55,7 +55,7 @@ class OptimizerStep:
         optimizer = build_optimizer(groups, settings)
         self.wrapped, self.optimizer = fabric.setup(module, optimizer)
         self.average = None if settings.ema is None else average_of(module, settings.ema)
-        self._foundation, self.teacher = foundation, _frozen(foundation, fabric)
+        self._foundations, self.teachers = teachers, [_frozen(one, fabric) for one in teachers]
         self.cache: FeatureCache | None = None  # opened when the teacher's first output shows its shapes
         self.backward = build_backward(module, fabric)
         self._regional = module.region_parameters()
@@ -113,19 +113,20 @@ class OptimizerStep:
         return terms
 
     def ask_teacher(self, batch: Batch, host: Batch | None = None) -> Any:
-        """Return the teacher's outputs for a batch, or None without a teacher.
+        """Return the teacher's outputs for a batch, those of all if there are several, or None without a teacher.
 
         Args:
             batch: N samples on the device.
             host: The same on the CPU, if available.
         """
-        teacher = self.teacher
-        if teacher is None:
+        if not self.teachers:
             return None
-        freeze_(teacher)
+        for teacher in self.teachers:
+            freeze_(teacher)
         with torch.no_grad(), self.fabric.autocast():
             if self.cache is None:
-                return self.module.query_teacher(teacher, batch)
+                return self.module.query_teachers(self.teachers, batch)
+            (teacher,) = self.teachers
             return self.cache.query(lambda: self.module.query_teacher(teacher, batch), teacher, batch, host or batch)
 
     def state(self) -> StepState:
@@ -162,8 +163,9 @@ class OptimizerStep:
             parts: Training parts in routing order.
             seen: The same prepared for the teacher.
         """
-        if self._foundation is None:
+        if not self._foundations:
             return
+        (foundation,) = self._foundations  # a cache holds the features of one teacher
         names, dtype = self.module.live.regions.names, cache_factory.config.cache.dtype
         answer = self.ask_teacher(self.to_device(host))
         layouts = layouts_of(answer, [names[index] for index in sorted(set(host.region.tolist()))], dtype)
@@ -171,7 +173,7 @@ class OptimizerStep:
             if name not in layouts:  # the first batch has no image of the region: shapes are those of any
                 batch = self.to_device(host._replace(region=torch.full_like(host.region, index)))
                 layouts |= layouts_of(self.ask_teacher(batch), [name], dtype)
-        self.cache = cache_factory.open(answer, host, layouts, parts, seen, self._foundation, self.fabric)
+        self.cache = cache_factory.open(answer, host, layouts, parts, seen, foundation, self.fabric)
 
     def flush_features(self) -> CacheFigures | None:
         """Write the features of an epoch; return the figures for its row of metrics; None without a cache."""
@@ -226,10 +228,8 @@ def _laid_out(value: Tensor) -> Tensor:
     return value.contiguous(memory_format=memory_format(value.dim())) if value.is_floating_point() else value
 
 
-def _frozen(foundation: Foundation | None, fabric: Fabric) -> RegionalModel | None:
+def _frozen(foundation: Foundation, fabric: Fabric) -> RegionalModel:
     """Return the teacher on the device, in eval mode, without gradients."""
-    if foundation is None:
-        return None
     freeze_(foundation.model)
     set_layout_(foundation.model)
     return foundation.model.to(device=fabric.device)

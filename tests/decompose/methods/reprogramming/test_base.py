@@ -131,7 +131,7 @@ def test_training_on_maps_resumes_with_the_same_bits_and_leaves_the_teacher_alon
             directory=directory,
         )
         before = {key: value.clone() for key, value in foundation.model.state_dict().items()}
-        events = fit(module, phase, launch(config.train), foundation=foundation, resume=resume)
+        events = fit(module, phase, launch(config.train), teachers=[foundation], resume=resume)
         for event in events:
             if stop and type(event).__name__ == "Saved":
                 break

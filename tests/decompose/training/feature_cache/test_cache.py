@@ -114,7 +114,7 @@ def train(parts: Parts, masked: Parts, tmp_path: Path) -> Train:
             directory=tmp_path / (place or f"{method}-{cached}"),
             cache_factory=keeper if cached else None,
         )
-        going = fit(module, phase, launch(config.train), foundation=teacher, resume=True)
+        going = fit(module, phase, launch(config.train), teachers=[teacher], resume=True)
         events += takewhile(lambda event: not until(event), going)
         return dict(module.state_dict()), events
 

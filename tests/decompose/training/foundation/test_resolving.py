@@ -68,7 +68,7 @@ def test_no_step_changes_or_reaches_the_teacher(configured: Callable[..., Config
     members = get_method(method).phases(regions)[0]
     foundation = untrained_foundation(config, members, teacher)
     module = get_method(method).build(config, members, foundation)
-    stepper = OptimizerStep(module, config.train, Fabric(accelerator="cpu"), foundation)
+    stepper = OptimizerStep(module, config.train, Fabric(accelerator="cpu"), [foundation])
     before = state_of(foundation.model)
     parts = prepare_parts(config, samples, splits, config.image)["train"]
     seen = prepare_for_teacher(config, samples, splits, config.image)
@@ -97,7 +97,7 @@ def test_the_same_question_has_the_same_answer(configured: Callable[..., Config]
     regions = RegionSet([next(iter(samples.values())).region])
     foundation = untrained_foundation(config, regions, teacher)
     module = get_method("rd").build(config, regions, foundation)
-    stepper = OptimizerStep(module, config.train, Fabric(accelerator="cpu"), foundation)
+    stepper = OptimizerStep(module, config.train, Fabric(accelerator="cpu"), [foundation])
     rows = torch.arange(4)
     batch = Batch(torch.rand(4, 1, 16, 16), rows % 2, rows * 0, rows, torch.rand(4, 3, 24, 20))
     one = stepper.ask_teacher(batch)

@@ -26,7 +26,7 @@ needs_compiler = pytest.mark.skipif(shutil.which(os.environ.get("CXX", "g++")) i
 
 def losses_of(module: TrainingModule, batches: list[Batch], *, on: bool, **settings: object) -> list[float]:
     train = TrainConfig(**{"accelerator": "cpu", "compile": on, "optimizer": "sgd", **settings})  # type: ignore[arg-type]
-    stepper = OptimizerStep(module.train(), train, launch(train), None)
+    stepper = OptimizerStep(module.train(), train, launch(train))
     keys = list(module.state_dict())
     with compiled(module.live, torch.device("cpu")) if on else nullcontext():
         losses = [float(total(stepper.step(batch, 0.1))) for batch in batches]

@@ -90,7 +90,7 @@ def run(
         teacher_train=teacher_train,
     )
     events: list[Event] = []
-    for event in fit(module, phase, launch(config.train), foundation=teacher, resume=resume):
+    for event in fit(module, phase, launch(config.train), teachers=[] if teacher is None else [teacher], resume=resume):
         events.append(event)
         if isinstance(event, Started) or stop_after is None:
             continue

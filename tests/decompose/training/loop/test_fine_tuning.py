@@ -26,7 +26,7 @@ EXPERTS = (".up.", ".down.", ".kernel.")
 def stepper(module: TrainingModule, **settings: object) -> OptimizerStep:
     plain = {"accelerator": "cpu", "optimizer": "sgd", "lr": 0.1, "momentum": 0, "weight_decay": 0}
     train = TrainConfig.model_validate({**plain, **settings})
-    return OptimizerStep(module, train, launch(train), None)
+    return OptimizerStep(module, train, launch(train))
 
 
 def tensors(made: OptimizerStep) -> dict[str, torch.Tensor]:

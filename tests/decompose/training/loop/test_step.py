@@ -19,7 +19,7 @@ MakeBatch = Callable[..., Batch]
 
 def stepper(module: TrainingModule, **settings: object) -> OptimizerStep:
     train = TrainConfig(**{"accelerator": "cpu", "optimizer": "sgd", "lr": 0.1, **settings})  # type: ignore[arg-type]
-    return OptimizerStep(module.train(), train, launch(train), None)
+    return OptimizerStep(module.train(), train, launch(train))
 
 
 def weights(made: OptimizerStep) -> dict[str, torch.Tensor]:
