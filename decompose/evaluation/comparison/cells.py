@@ -41,6 +41,7 @@ from lorkit.decompose.methods.graphs.base import FittedBaseline
 from lorkit.decompose.runs.live_model import deploys_foundation
 from lorkit.decompose.tasks import ScoreInputs, get_task
 from lorkit.decompose.training.exposure import exposure_of, with_joint_steps
+from lorkit.decompose.training.foundation.further_teachers import with_probes_again
 from lorkit.decompose.training.foundation.pretraining import with_probes_of
 from lorkit.decompose.training.foundation.random_teacher import random_teacher
 from lorkit.decompose.training.phases import Trained, train_phases
@@ -208,6 +209,9 @@ def _train(
     elif needs_foundation(method) and data.foundation is not None:
         # a probe fitted on all patients would leak information of excluded ones
         foundation = with_probes_of(data.foundation, training_data, on_event) if fraction < 1 else data.foundation
+    further = data.further if method.uses_teacher and config.teachers else ()
+    if fraction < 1:
+        further = with_probes_again(further, training_data, on_event)
     counts = {name: len(one) for name, one in training_data.train.items()}
     config = method.fit_to_counts(config, training_data.counts)
     if data.budget == "steps":
@@ -221,6 +225,7 @@ def _train(
         fabric=fabric,
         on_event=on_event,
         foundations=data.foundations,
+        further=further,
     )
     return trained, exposure_of(method, config, training_data.regions, counts)
 

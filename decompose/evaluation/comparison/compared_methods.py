@@ -14,7 +14,7 @@ from lorkit.decompose.config.training import Balancer
 from lorkit.decompose.data.readers.registry import expected_task
 from lorkit.decompose.documents.compare import CompareDocument, MethodRow
 from lorkit.decompose.errors import MissingRuntimeError, UsageError, unknown
-from lorkit.decompose.events import Listener, Notice
+from lorkit.decompose.events import Listener, Notice, ignore
 from lorkit.decompose.methods import METHODS, get_method
 from lorkit.decompose.methods.base import SetsBalancer
 from lorkit.decompose.methods.baselines.balancers import check_balancer
@@ -22,6 +22,7 @@ from lorkit.decompose.methods.graphs.base import FittedBaseline, refuse_images
 from lorkit.decompose.methods.ragformer import ABLATIONS, ablation_settings
 from lorkit.decompose.methods.student import notices_of_fresh_weights, with_cached_weights
 from lorkit.decompose.regions import NODE
+from lorkit.decompose.training.foundation.further_teachers import with_used_teachers
 from lorkit.decompose.training.foundation.random_teacher import REVISION
 from lorkit.decompose.training.gradients.balancing import balancer_settings
 from lorkit.decompose.training.loop.compiling import check_compiler
@@ -98,13 +99,14 @@ def check_available(methods: Sequence[ComparedMethod]) -> list[str]:
 
     Raises:
         MissingRuntimeError: Libraries are missing; one line names all of them.
-        UsageError: A gradient balancer does not support this precision.
+        UsageError: A gradient balancer does not support this precision, or a method several teachers.
     """
     notices: list[str] = []
     missing: dict[str, MissingRuntimeError] = {}
     for compared in methods:
         try:
             method = get_method(compared.config.method)
+            with_used_teachers(compared.config, method, ignore)  # raises if it cannot use them
             notices += method.notices(compared.config)
             notices += notices_of_fresh_weights(compared.config, method)
             check_balancer(_balancer(compared.config), compared.config.train)
@@ -219,4 +221,10 @@ def _variant(config: Config, text: str) -> ComparedMethod:
                 fix="change it for all with --set, or make two comparisons",
             )
     own = with_cached_weights(with_overrides(config, settings, method=method))
+    if own.teachers not in ((), config.teachers):
+        raise UsageError(
+            f"--variant {label} changes teachers",
+            required="the teachers of all methods, or none of them with teachers=[]",
+            fix="change them for all with --set, or make two comparisons",
+        )
     return ComparedMethod(label=label, config=own, settings=settings)

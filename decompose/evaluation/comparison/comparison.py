@@ -42,6 +42,7 @@ from lorkit.decompose.models.foundation.model import Foundation
 from lorkit.decompose.models.foundation.teacher import Teacher
 from lorkit.decompose.regions import RegionSet
 from lorkit.decompose.training.first_phase import build_first_phase
+from lorkit.decompose.training.foundation.further_teachers import open_teachers, resolve_teachers, train_teachers
 from lorkit.decompose.training.foundation.pretraining import open_foundation, train_foundation, with_probes
 from lorkit.decompose.training.foundation.resolving import resolve_foundation
 from lorkit.decompose.training.gradient_check import resolve_for_data
@@ -114,7 +115,7 @@ def compare(
         config = resolve_student(config)
         for method in (methods or OF_IMAGES) if teacher is not None else ():
             resolve_foundation(config.model_copy(update={"method": method}), teacher)  # raises if it is unsuitable
-        config = resolve_foundation(config, teacher)
+        config = resolve_teachers(resolve_foundation(config, teacher))
     grid = Grid(methods=compared_methods(config, methods, variants), seeds=seeds, fractions=fractions)
     if controls:
         if teacher is not None:
@@ -170,13 +171,15 @@ class _Comparison:
         self.grid = grid = replace(grid, methods=[_resolved(one, regions, counts) for one in grid.methods])
         earlier = earlier_methods(self.path, grid.methods)  # before anything is trained
         self._open = cache(partial(open_foundation, config, regions, digests, self.foundations, teacher=teacher))
+        self._open_further = cache(partial(open_teachers, config, regions, digests, self.foundations))
         for compared in grid.methods:
             method = get_method(compared.config.method)
             if isinstance(method, FittedBaseline) or compared.random_teacher:  # the latter is built as its method is
                 continue
             foundation = self._open().foundation if needs_foundation(method) else None
-            # refuse what cannot be trained
-            build_first_phase(compared.config, method, foundation, regions, counts, self.foundations)
+            opened = self._open_further() if method.uses_teacher and compared.config.teachers else ()
+            further = [one.foundation for one in opened]  # next: refuse what cannot be trained
+            build_first_phase(compared.config, method, foundation, regions, counts, self.foundations, further)
         self.fabric = launch(config.train)
         unlabelled = self._unlabelled(config, samples, splits)
         shared = (config, samples, splits, split, teacher, on_event, budget, unlabelled)
@@ -239,13 +242,15 @@ class _Comparison:
         if self.evaluated is not None or not any(needs_foundation(get_method(row.method)) for row in methods):
             return
         training_data = self.data.training_data
+        shared = (self.config, training_data, self.fabric, self.on_event)
 
         def fetch() -> Foundation:
-            shared = (self.config, training_data, self.fabric, self.on_event)
             return train_foundation(self._open(), *shared, resume=True)
 
         foundation = with_probes(wait_for(fetch, self.on_event), training_data, self.on_event)
-        self.data = replace(self.data, foundation=foundation)
+        opened = self._open_further() if any(get_method(row.method).uses_teacher for row in methods) else ()
+        further = wait_for(lambda: train_teachers(opened, *shared), self.on_event)
+        self.data = replace(self.data, foundation=foundation, further=further)
         self.evaluated = evaluate_foundation(foundation, self.data)
 
     def _cells(self) -> dict[CellKey, Cell]:

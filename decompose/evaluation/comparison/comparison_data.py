@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
@@ -15,9 +15,11 @@ from lorkit.decompose.metrics.thresholds import Policy
 from lorkit.decompose.models.foundation.model import Foundation
 from lorkit.decompose.models.foundation.teacher import Teacher
 from lorkit.decompose.regions import RegionSet
+from lorkit.decompose.training.foundation.further_teachers import inputs_of_teachers
 from lorkit.decompose.training.foundation.pretraining import foundation_inputs
 from lorkit.decompose.training.training_data import (
     TrainingData,
+    prepare_for_further,
     prepare_for_teacher,
     prepare_parts,
     prepare_unlabelled,
@@ -35,6 +37,7 @@ class ComparisonData:
         training_data: Regions with their whole training and validation parts, from which fractions are taken.
         test: Whole test parts; None while settings are chosen, so that they cannot be read.
         foundation: The teacher; None if no method needs one.
+        further: Further teachers; none if no method learns from them.
         teacher_test: `test` prepared for the foundation; None if that is the same.
         policies: By region, how validation chooses thresholds.
         digest: Digest of data, splits and foundation.
@@ -50,6 +53,7 @@ class ComparisonData:
     budget: Budget = "steps"
     teacher_test: Mapping[str, PreparedRegion] | None = None
     policies: Mapping[str, Policy | None] = field(default_factory=dict)
+    further: Sequence[Foundation] = ()
 
     @property
     def for_teacher(self) -> ComparisonData:
@@ -98,11 +102,14 @@ def prepare_comparison(
         val=parts["val"],
         teacher=seen,
         unlabelled=prepare_unlabelled(config, others, config.image, on_event),
+        further=prepare_for_further(config, samples, splits, config.image, others, on_event),
     )
     # all that determines a cell besides its settings; digests of samples include labels and groups
     shared = {"data": digests, "split": splits.to_json(samples)["regions"]}
     if others:
         shared["unlabelled"] = {name: one.digest for name, one in others.items()}
+    if config.teachers:
+        shared["teachers"] = inputs_of_teachers(config, regions, digests)
     foundation = foundation_inputs(config, regions, digests, teacher)
     digest = digest_json(shared | {"foundation": foundation, "budget": budget})
     unseen = None if seen is None else seen.get("test")

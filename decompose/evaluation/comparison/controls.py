@@ -37,8 +37,15 @@ def with_controls(config: Config, methods: Sequence[ComparedMethod], *, own_teac
         own_teacher: Whether the foundation is the user's own network, which has no random twin and no linear probe.
 
     Raises:
-        UsageError: No method learns from the foundation, or a control would have the label of another method.
+        UsageError: There are further teachers, no method learns from the foundation, or a control would have the label
+            of another method.
     """
+    if config.teachers:
+        raise UsageError(
+            "--controls with teachers",
+            required="one teacher, the foundation: a random teacher stands in for it alone",
+            fix="leave teachers out, or compare without --controls",
+        )
     learning = [one for one in methods if get_method(one.config.method).uses_teacher]
     if not learning:
         raise UsageError(

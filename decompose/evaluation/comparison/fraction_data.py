@@ -10,7 +10,7 @@ import numpy as np
 from lorkit.decompose.data.fractions import indices_of, take_fraction
 from lorkit.decompose.data.prepared import PreparedRegion, join_prepared
 from lorkit.decompose.data.samples.label_table import UNCERTAIN
-from lorkit.decompose.training.training_data import TrainingData
+from lorkit.decompose.training.training_data import PreparedParts, TrainingData
 
 
 def of_fraction(data: TrainingData, fraction: float, *, seed: int, rest: bool = False) -> TrainingData:
@@ -19,17 +19,22 @@ def of_fraction(data: TrainingData, fraction: float, *, seed: int, rest: bool = 
     Args:
         data: Whole training parts.
         fraction: Of the groups.
-        seed: Decides which groups; student and teacher get the same, which depend only on names and labels.
+        seed: Decides which groups; student and teachers get the same, which depend only on names and labels.
         rest: Whether the samples of the other groups are unlabelled ones, beside those that there are.
     """
     if fraction == 1:
         return data
     train, unlabelled = _divided(data.train, data.unlabelled, fraction, seed, rest)
-    seen = data.teacher
-    if seen is not None:
-        part, others = _divided(seen["train"], seen.get("unlabelled", {}), fraction, seed, rest)
-        seen = {**seen, "train": part, "unlabelled": others}
-    return replace(data, train=train, unlabelled=unlabelled, teacher=seen)
+    seen, *further = (_seen(parts, fraction, seed, rest) for parts in (data.teacher, *data.further))
+    return replace(data, train=train, unlabelled=unlabelled, teacher=seen, further=further)
+
+
+def _seen(parts: PreparedParts | None, fraction: float, seed: int, rest: bool) -> PreparedParts | None:
+    """Return the parts that a teacher sees with a fraction of the training groups; None if the student's."""
+    if parts is None:
+        return None
+    train, others = _divided(parts["train"], parts.get("unlabelled", {}), fraction, seed, rest)
+    return {**parts, "train": train, "unlabelled": others}
 
 
 def _divided(
