@@ -152,19 +152,21 @@ def plan(document: TrainingPlan) -> None:
     rows = [[name, *(sizes.get(part, 0) for part in parts)] for name, sizes in document["regions"].items()]
     words = words_of("node" if document["nodes"] else "image")
     table(words.cases, ("region", *parts), rows)
+    taught = [("foundation", document["foundation"])]
+    taught += [(f"teacher {index}", one) for index, one in enumerate(document.get("teachers", []), 2)]
+    teachers = [(name, one) for name, one in taught if one is not None]
     networks = [
         [name, network["backbone"], network["parameters"], network["macs"]]
-        for name, network in (("foundation", document["foundation"]), ("student", document["student"]))
-        if network is not None
+        for name, network in (*teachers, ("student", document["student"]))
     ]
     table("networks", ("", "backbone", "parameters", "MACs"), networks)
-    for known in (document["foundation"], document["student"]):
-        if known is not None and known["match"] is not None:
+    for known in (*(one for _, one in teachers), document["student"]):
+        if known["match"] is not None:
             line(f"{known['weights']}: {known['match']}")
-    foundation = document["foundation"]
-    if foundation is not None and foundation["weights"] is not None and foundation["epochs"]:
-        epochs, steps = plural(foundation["epochs"], "epoch"), plural(foundation["steps"], "step")
-        line(f"the foundation is fine-tuned first: {epochs} of {steps}")
+    for name, one in teachers:
+        if one["weights"] is not None and one["epochs"]:
+            what = "the foundation" if name == "foundation" else name
+            line(f"{what} is fine-tuned first: {plural(one['epochs'], 'epoch')} of {plural(one['steps'], 'step')}")
     for phase in document["phases"]:
         if "name" in phase:
             epochs, steps = plural(phase["epochs"], "epoch"), plural(phase["steps"], "step")

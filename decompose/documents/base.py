@@ -57,6 +57,18 @@ class Part(BaseModel):
         return type(self).model_validate({name: getattr(self, name) for name in self.model_fields_set - {*names}})
 
 
+class TeacherRow(Part):
+    """One of several teachers of a run, the foundation first."""
+
+    backbone: str
+    digest: Digest
+    """Of its weights."""
+    val: dict[str, float]
+    """Its score on validation, by region."""
+    share: dict[str, Share]
+    """Its share of the terms of teachers, by region."""
+
+
 class Document(Part):
     """A document of a command, as `--json` prints it and artifacts hold it."""
 

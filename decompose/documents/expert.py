@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from lorkit.decompose.documents.base import Digest, Document, Interval, Part
+from lorkit.decompose.documents.base import Digest, Document, Interval, Part, TeacherRow
 from lorkit.decompose.documents.gated import GatedLayers
 from lorkit.decompose.documents.network import ImageShape, NetworkInfo, Normalisation
 from lorkit.decompose.documents.scores import TaskScores
@@ -79,6 +79,8 @@ class ExpertSource(Part):
     """Null if the run has none."""
     student_weights: Digest | None = None
     """Of the file of published weights that the student started from; null for fresh weights."""
+    teachers: list[TeacherRow] = []
+    """Absent if the student learned from the foundation alone."""
     lorkit: str
 
 

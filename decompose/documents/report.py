@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, JsonValue
 
-from lorkit.decompose.documents.base import Digest, Document, Interval, Part, PathText, Places, Share, Tools
+from lorkit.decompose.documents.base import Digest, Document, Interval, Part, PathText, Places, Share, TeacherRow, Tools
 from lorkit.decompose.documents.changes import Changes
 from lorkit.decompose.documents.evaluate import ModelName
 from lorkit.decompose.documents.gate import GateDocument
@@ -40,6 +40,8 @@ class ReportedRun(Part):
     created: str
     foundation: bool = True
     """Whether it has a foundation model."""
+    teachers: list[TeacherRow] = []
+    """Absent if the run has one teacher or none."""
     settings: dict[str, JsonValue]
     """Its configuration."""
 

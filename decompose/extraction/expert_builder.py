@@ -149,7 +149,7 @@ class ExpertBuilder:
             in_region=check,
             sided=is_sided(one, config.regions[one.name].augment, config.train.augment),
             synthetic=self.run.manifest.synthetic,
-            source=source_of(self.run),
+            source=source_of(self.run, [one.name]),
             equality=measured.equality,
             validation=measured.validation,
             reduction=measured.reduction,

@@ -145,7 +145,7 @@ class MixtureBuilder:
             macs=count_macs(network, recipe.shape),
             data={name: self.data.counts(name) for name in self.run.regions.names},
             synthetic=self.run.manifest.synthetic,
-            source=source_of(self.run),
+            source=source_of(self.run, self.run.regions.names),
             equality=dict(equality),
             validation={name: scores for name, (_, scores) in measured.items()},
             prediction=self._prediction(network, mixture) if isinstance(network, RouterNetwork) else None,

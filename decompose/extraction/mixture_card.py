@@ -7,6 +7,7 @@ import yaml
 from lorkit.decompose.documents.heads import Head
 from lorkit.decompose.documents.mixture import MixtureInfo
 from lorkit.decompose.extraction.card_example import mixture_example
+from lorkit.decompose.extraction.expert_source import from_teachers
 from lorkit.decompose.extraction.model_card import from_published_weights
 from lorkit.decompose.metrics.names import METRICS
 from lorkit.decompose.tasks import get_task
@@ -49,8 +50,8 @@ def _title(info: MixtureInfo) -> str:
     return (
         f"# Network for {', '.join(names)}{mark}\n\n"
         f"A {info.backbone} with adapters that {_WHAT[info.mixture.form]}.{policy} Extracted from run `{source.run}`"
-        f" (method {source.method}{from_published_weights(source)}): {info.parameters:,} parameters,"
-        f" {info.macs:,} multiply-accumulates per image."
+        f" (method {source.method}{from_published_weights(source)}{from_teachers(source)}):"
+        f" {info.parameters:,} parameters, {info.macs:,} multiply-accumulates per image."
     )
 
 

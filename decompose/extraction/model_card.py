@@ -10,6 +10,7 @@ from lorkit.decompose.documents.network import MeasuredCheck
 from lorkit.decompose.documents.scores import MultilabelScores, NodeScores, SegmentationScores
 from lorkit.decompose.errors import plural
 from lorkit.decompose.extraction.card_example import example, segments
+from lorkit.decompose.extraction.expert_source import from_teachers
 
 _NAMES = {
     "dice": "Dice (mean over structures)",
@@ -84,7 +85,7 @@ def _title(info: ExpertInfo) -> str:
         f"# Expert for {info.region}{mark}\n\n"
         f"{_network(info)} that {_does(info)}"
         f"{' (' + info.modality + ')' if info.modality else ''}. Extracted from run `{source.run}`"
-        f" (method {source.method}, {taught}{from_published_weights(source)})"
+        f" (method {source.method}, {taught}{from_published_weights(source)}{from_teachers(source)})"
         f" as {_kind(info)}: {info.parameters:,} parameters, {info.macs:,} multiply-accumulates per {info.words.case}."
     )
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -24,15 +24,17 @@ def origin_record(manifest: Manifest, change: str, **more: str) -> dict[str, str
     return {"kind": manifest.kind, "sha256": manifest.digest, "change": change, **more}
 
 
-def teaching_of(run: Run, regions: Iterable[str]) -> dict[str, Any]:
-    """Return what a run's manifest says of the student's published weights and of regions' images without labels.
+def teaching_of(run: Run, regions: Sequence[str]) -> dict[str, Any]:
+    """Return what a run's manifest says of the student's published weights, of teachers and images without labels.
 
     Regions that the new run does not take over are left out.
     """
     extra = run.manifest.extra
     found = {"student": extra["student"]} if "student" in extra else {}
     others = {name: extra["unlabelled"][name] for name in regions if name in extra.get("unlabelled", {})}
-    return found | ({"unlabelled": others} if others else {})
+    rows = zip(extra.get("teachers", []), run.teachers(regions), strict=True)
+    teachers = [{**stated, **row.to_json()} for stated, row in rows]
+    return found | ({"unlabelled": others} if others else {}) | ({"teachers": teachers} if teachers else {})
 
 
 def with_heads(source: Foundation, regions: RegionSet, others: Iterable[Foundation] = ()) -> Foundation:

@@ -134,27 +134,20 @@ def validation_shares(scores: Sequence[float], chance: float) -> list[float]:
     return [value / whole for value in above] if whole > 0 else [1 / len(scores)] * len(scores)
 
 
-def build_module(
-    method: Method,
-    config: Config,
-    regions: RegionSet,
-    foundation: Foundation | None = None,
-    further: Sequence[Foundation] = (),
-) -> TrainingModule:
+def build_module(method: Method, config: Config, regions: RegionSet, teachers: Sequence[Foundation]) -> TrainingModule:
     """Build the training module of one phase: that of the method, or one for several teachers.
 
     Args:
         method: The method.
         config: Settings, with a section for every further teacher.
         regions: Of the phase.
-        foundation: The first teacher, or None.
-        further: Further teachers.
+        teachers: The foundation and further teachers, or none.
 
     Raises:
         UsageError: Stages, sizes or layers of a teacher do not match the student's.
     """
-    module = method.build(config, regions, foundation)
-    if not further:
+    module = method.build(config, regions, teachers[0] if teachers else None)
+    if len(teachers) < 2:
         return module
-    others = [method.module_of(module.live, config.of_teacher(index), one) for index, one in enumerate(further)]
+    others = [method.module_of(module.live, config.of_teacher(index), one) for index, one in enumerate(teachers[1:])]
     return SeveralTeachers([module, *others], config.train)

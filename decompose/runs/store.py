@@ -12,7 +12,7 @@ import yaml
 
 from lorkit.decompose.artifacts import MANIFEST, Manifest, read_manifest
 from lorkit.decompose.config import Config, load_config
-from lorkit.decompose.documents.base import Owner
+from lorkit.decompose.documents.base import Owner, TeacherRow
 from lorkit.decompose.documents.evaluate import ModelName
 from lorkit.decompose.documents.heads import MIXTURES
 from lorkit.decompose.errors import ArtifactError, UsageError, unknown
@@ -66,6 +66,17 @@ class Run:
         """Return how many images without labels it was taught with, as the part `unlabelled`; empty for none."""
         found = self.manifest.extra.get("unlabelled", {}).get(region)
         return {"unlabelled": int(found["n"])} if found else {}
+
+    def teachers(self, regions: Sequence[str]) -> list[TeacherRow]:
+        """Return what its manifest says of several teachers in some regions; empty for one teacher or none."""
+        return [
+            TeacherRow(
+                backbone=row["backbone"],
+                digest=row["digest"],
+                **{key: {name: row[key][name] for name in regions if name in row[key]} for key in ("val", "share")},
+            )
+            for row in self.manifest.extra.get("teachers", [])
+        ]
 
     @property
     def metrics(self) -> list[EpochRow]:

@@ -62,11 +62,11 @@ def build_first_phase(
     """
     members = method.phases(regions)[0]
     if foundation is None or not needs_foundation(method):
-        return {method.name: _built(config, method, members, None)}
+        return {method.name: _built(config, method, members, [])}
     built = {}
     known, *others = (with_regions(with_all_heads(one, regions), members) for one in (foundation, *further))
     for step in steps_of(method):
-        built[step.name] = _built(config, step, members, known, others)
+        built[step.name] = _built(config, step, members, [known, *others])
         if step is not method:
             known = adapted(known)
     module = built[method.name].module
@@ -77,11 +77,9 @@ def build_first_phase(
     return {name: one for name, one in built.items() if name not in starts}
 
 
-def _built(
-    config: Config, step: Method, members: RegionSet, known: Foundation | None, others: Sequence[Foundation] = ()
-) -> BuiltModule:
+def _built(config: Config, step: Method, members: RegionSet, teachers: Sequence[Foundation]) -> BuiltModule:
     torch.manual_seed(config.seed)
-    built = BuiltModule(build_module(step, config, members, known, others), torch.get_rng_state())
+    built = BuiltModule(build_module(step, config, members, teachers), torch.get_rng_state())
     check_fine_tuning(built.module, config.train)
     return built
 

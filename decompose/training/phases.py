@@ -151,7 +151,7 @@ def _started(
 ) -> TrainingModule:
     """Return the module of a phase at its start: built already or now, on a pre-distilled backbone if there is one."""
     set_random_state(config.seed, first.random_state if first else None)  # the same for every phase
-    module = first.module if first else build_module(method, config, regions, *teachers[:1], further=teachers[1:])
+    module = first.module if first else build_module(method, config, regions, teachers)
     if backbone is not None:
         start_from(module, backbone)
     return module

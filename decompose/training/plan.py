@@ -135,9 +135,9 @@ def plan_training(
     if foundation is not None and config.foundation.finetune is not None:
         check_finetuning(foundation, config)  # while its weights are trainable
     further = _untrained_teachers(config, regions)
-    module = build_module(method, config, phases[0], foundation, [one for _, one in further])
-    check_fine_tuning(module, config.train)
     teachers = [] if foundation is None else [(config, foundation), *further]
+    module = build_module(method, config, phases[0], [one for _, one in teachers])
+    check_fine_tuning(module, config.train)
     rehearsal = _rehearsal(method, teachers, module, phases, counts)
     routed = module.live if isinstance(module.live, RoutedModel) else None
     routing = module.live.routing if routed is None else routed.adapters[0]

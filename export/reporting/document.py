@@ -198,7 +198,7 @@ class _Measured:
 
 def _about(run: Run) -> ReportedRun:
     settings = run.config.model_dump(mode="json", exclude={"regions", "name", "method", "seed"})
-    return ReportedRun(
+    reported = ReportedRun(
         id=run.id,
         name=run.config.name,
         method=run.config.method,
@@ -208,6 +208,8 @@ def _about(run: Run) -> ReportedRun:
         foundation=run.has_foundation,
         settings=settings,
     )
+    teachers = run.teachers(run.regions.names)
+    return reported.with_changes(teachers=teachers) if teachers else reported
 
 
 def _regions(run_splits: RunSplits) -> list[ReportedRegion]:

@@ -38,7 +38,6 @@ from lorkit.decompose.events import Listener, Notice, ignore
 from lorkit.decompose.methods import get_method, needs_foundation
 from lorkit.decompose.methods.graphs.base import FittedBaseline
 from lorkit.decompose.methods.student import resolve_student
-from lorkit.decompose.models.foundation.model import Foundation
 from lorkit.decompose.models.foundation.teacher import Teacher
 from lorkit.decompose.regions import RegionSet
 from lorkit.decompose.training.first_phase import build_first_phase
@@ -178,7 +177,8 @@ class _Comparison:
                 continue
             foundation = self._open().foundation if needs_foundation(method) else None
             opened = self._open_further() if method.uses_teacher and compared.config.teachers else ()
-            further = [one.foundation for one in opened]  # next: refuse what cannot be trained
+            further = [one.foundation for one in opened]
+            # refuse what cannot be trained
             build_first_phase(compared.config, method, foundation, regions, counts, self.foundations, further)
         self.fabric = launch(config.train)
         unlabelled = self._unlabelled(config, samples, splits)
@@ -244,10 +244,8 @@ class _Comparison:
         training_data = self.data.training_data
         shared = (self.config, training_data, self.fabric, self.on_event)
 
-        def fetch() -> Foundation:
-            return train_foundation(self._open(), *shared, resume=True)
-
-        foundation = with_probes(wait_for(fetch, self.on_event), training_data, self.on_event)
+        found = wait_for(lambda: train_foundation(self._open(), *shared, resume=True), self.on_event)
+        foundation = with_probes(found, training_data, self.on_event)
         opened = self._open_further() if any(get_method(row.method).uses_teacher for row in methods) else ()
         further = wait_for(lambda: train_teachers(opened, *shared), self.on_event)
         self.data = replace(self.data, foundation=foundation, further=further)

@@ -60,7 +60,7 @@ def built(method: str) -> tuple[SeveralTeachers, list[Foundation], Batch]:
     first, second = teachers_of(config)
     known = [_of(one, members) for one in (first, second)]
     torch.manual_seed(3)
-    module = build_module(get_method(method), config, members, known[0], [known[1]])
+    module = build_module(get_method(method), config, members, known)
     assert isinstance(module, SeveralTeachers)
     module.double()
     with torch.no_grad():
@@ -152,7 +152,7 @@ def test_one_teacher_is_the_module_of_the_method(method: str, tiny: None) -> Non
     (first, _), members = teachers_of(settings(method)), get_method(method).phases(REGIONS)[0]
     first.model.float()
     torch.manual_seed(3)
-    module = build_module(get_method(method), config, members, _of(first, members))
+    module = build_module(get_method(method), config, members, [_of(first, members)])
     state = torch.get_rng_state()
     torch.manual_seed(3)
     plain = get_method(method).build(config, members, _of(first, members))
