@@ -13,6 +13,7 @@ from lorkit.cli import options
 
 if TYPE_CHECKING:
     from lorkit.cli.output.found_graphs import GraphsFound
+    from lorkit.decompose.config.recommendation import Recommendation
     from lorkit.decompose.data.readers.discovery import FoundSource
 
 FILE = Path("decompose.yaml")
@@ -50,7 +51,13 @@ def init(
 
         found = discover(from_data, label=label)
     base, about = out.resolve().parent, GraphsFound.of(found)
-    text = graph_template(found, about, base=base) if graph or about.graphs else template(found, base=base)
+    if graph or about.graphs:
+        text, advice = graph_template(found, about, base=base), None
+    else:
+        advice, problem = recommended(found)
+        text = template(found, base=base, advice=advice)
+        if problem:
+            print_status(f"no recommendation, because the data cannot be counted: {problem}")
     write_text(out, text)
     config = load_config(out)
     skipped = {str(entry.path): entry.problem for entry in found if entry.problem}
@@ -62,11 +69,33 @@ def init(
         print_status(f"left out {path}: {problem}")
     for line in about.lines():
         print_status(line)
+    if advice is not None:
+        print_status(f"method {advice.method}, as a start and not a promise: {advice.why} ({advice.link})")
     print_status(f"regions: {', '.join(config.regions)}; next: `decompose data`, then `decompose train`")
     print_result(str(out))
 
 
-def template(found: Sequence[FoundSource], *, base: Path) -> str:
+def recommended(found: Sequence[FoundSource]) -> tuple[Recommendation | None, str]:
+    """Return what is recommended for the data that were found, and why there is nothing if they cannot be counted."""
+    from lorkit.decompose import default_config
+    from lorkit.decompose.config import RegionConfig
+    from lorkit.decompose.config.recommendation import Amount, recommend
+    from lorkit.decompose.data.readers.region_sizes import region_sizes
+    from lorkit.decompose.errors import LorkitError
+
+    base = Path.cwd()
+    regions = {entry.name: RegionConfig.model_validate(region_of(entry, base)) for entry in found if not entry.problem}
+    if not regions:
+        return None, ""
+    config = default_config()
+    try:
+        sizes = region_sizes(config.model_copy(update={"regions": regions}))
+    except LorkitError as error:
+        return None, str(error)
+    return recommend(Amount(regions=sizes), batch_size=config.train.batch_size), ""
+
+
+def template(found: Sequence[FoundSource], *, base: Path, advice: Recommendation | None = None) -> str:
     """Return the text of a configuration with the regions that were found, or the built-in ones."""
     from lorkit.decompose import default_config
     from lorkit.export.rendering.templates import environment
@@ -76,7 +105,7 @@ def template(found: Sequence[FoundSource], *, base: Path) -> str:
         f"  {name}: {{data: phantom:{name}}}" for name in default.regions
     ]
     page = environment(Path(__file__).parent).get_template("decompose.yaml.jinja")
-    return page.render(default=default, regions=regions, real=bool(found))
+    return page.render(default=default, regions=regions, real=bool(found), advice=advice)
 
 
 def graph_template(found: Sequence[FoundSource], about: GraphsFound, *, base: Path) -> str:
@@ -100,9 +129,17 @@ def _region(entry: FoundSource, base: Path) -> str:
         return "  # " + " ".join(f"{entry.path.name}: {entry.problem}".split())
     import yaml
 
+    value = region_of(entry, base)
+    return f"  {entry.name}: " + yaml.safe_dump(value, default_flow_style=True, sort_keys=False, width=4096).strip()
+
+
+def region_of(entry: FoundSource, base: Path) -> dict[str, object]:
+    """Return the section of a region for a source that was found, with paths from `base`."""
     paths = [entry.path] if entry.root is None else [entry.path, entry.root]
     data = [relative(path, base) for path in paths]
     value: dict[str, object] = {"data": data[0] if len(data) == 1 else data}
     if entry.labels:
         value |= {"task": "multilabel", "classes": list(entry.labels)}
-    return f"  {entry.name}: " + yaml.safe_dump(value, default_flow_style=True, sort_keys=False, width=4096).strip()
+    if entry.unlabelled is not None:
+        value["unlabelled"] = relative(entry.unlabelled, base)
+    return value

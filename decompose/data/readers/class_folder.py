@@ -1,7 +1,7 @@
 """Reader of image folders: `<root>/<class>/image.png`, or `<root>/{train,val,test}/<class>/image.png`.
 
-An image in a sub-directory of its class (`<class>/<patient>/image.png`) is in the group of that name; others are groups
-of their own.
+A folder beside the classes that the region names as `unlabelled` is none of them. An image in a sub-directory of its
+class (`<class>/<patient>/image.png`) is in the group of that name; others are groups of their own.
 """
 
 from __future__ import annotations
@@ -42,8 +42,11 @@ def read(entries: list[str], config: RegionConfig, files: OpenFiles | None = Non
         DataError: There is no class folder, a file is of an unknown kind, or a link leads out of the root.
     """
     root = Path(entries[0])
-    parts, others = part_folders(_directories(root))
-    rows = [row for child in parts for row in _rows(root, child, known_part(child.name))] or _rows(root, root, None)
+    unlabelled = {Path(entry).resolve() for entry in config.unlabelled or ()}
+    folders = [child for child in _directories(root) if child.resolve() not in unlabelled]
+    parts, others = part_folders(folders)
+    rows = [row for child in parts for row in _rows(root, _directories(child), known_part(child.name))]
+    rows = rows or _rows(root, folders, None)
     if not rows:
         raise DataError(
             f"no images in {root}",
@@ -68,9 +71,9 @@ def read(entries: list[str], config: RegionConfig, files: OpenFiles | None = Non
     )
 
 
-def _rows(root: Path, directory: Path, part: str | None) -> list[_Row]:
+def _rows(root: Path, folders: Sequence[Path], part: str | None) -> list[_Row]:
     rows = []
-    for folder in _directories(directory):
+    for folder in folders:
         for path in sorted(folder.rglob("*")):
             if path.is_dir() or not _is_image(folder, path):
                 continue

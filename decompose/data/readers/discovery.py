@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
 
-from lorkit.decompose.data.formats.listing import is_left_over
+from lorkit.decompose.data.formats.listing import images_of, is_left_over
 from lorkit.decompose.data.formats.npz import keys_of
 from lorkit.decompose.data.formats.registry import is_image
 from lorkit.decompose.data.readers import nifti
@@ -19,6 +19,8 @@ from lorkit.decompose.data.readers.graph_files import is_graph
 from lorkit.decompose.errors import DataError, LorkitError, UsageError
 from lorkit.decompose.regions import RESERVED
 
+UNLABELLED = "unlabelled"
+"""Name of a folder of images without labels beside folders of classes."""
 _DEPTH = 4
 _TABLES = (".csv", ".tsv", ".parquet", ".pq")
 _MASKS = "has masks: segmentation needs its own configuration (see docs/data.md)"
@@ -29,7 +31,8 @@ class FoundSource:
     """One data source; `problem` is the reason why it cannot become a region, else empty.
 
     `root` is the directory that the paths of a manifest start at, where it is not the manifest's own. `labels` are its
-    columns of 1, 0, -1 or nothing: those of a multilabel region. `graph` is set if it is a graph.
+    columns of 1, 0, -1 or nothing: those of a multilabel region. `graph` is set if it is a graph. `unlabelled` is a
+    folder of that name beside folders of classes.
     """
 
     name: str
@@ -38,6 +41,7 @@ class FoundSource:
     root: Path | None = None
     labels: tuple[str, ...] = ()
     graph: FoundGraph | None = None
+    unlabelled: Path | None = None
 
 
 class _Source(NamedTuple):
@@ -48,6 +52,7 @@ class _Source(NamedTuple):
     labels: tuple[str, ...] = ()
     graph: bool = False  # may be one
     sure: bool = True  # a table may also be notes beside images
+    unlabelled: Path | None = None
 
 
 def discover(root: Path, *, label: str | None = None) -> list[FoundSource]:
@@ -139,8 +144,10 @@ def _walk(directory: Path, depth: int) -> Iterator[_Source]:
         yield _Source(directory, _MASKS)
         return
     yield from _sources(children, folders)
-    if sum(_holds_images(folder) for folder in folders) >= 2 or _holds_parts(folders):
-        yield _Source(directory)
+    bare = [folder for folder in folders if folder.name.lower() == UNLABELLED]
+    others = [folder for folder in folders if folder not in bare]
+    if sum(_holds_images(folder) for folder in others) >= 2 or _holds_parts(others):
+        yield _Source(directory, unlabelled=bare[0] if bare and images_of(bare[0]) else None)
         return
     for folder in folders if depth else ():
         yield from _walk(folder, depth - 1)
@@ -232,7 +239,7 @@ def _named(root: Path, sources: list[_Source]) -> list[FoundSource]:
             count for count in range(1, len(sources) + 2) if (f"{name}-{count}" if count > 1 else name) not in taken
         )
         name = f"{name}-{number}" if number > 1 else name
-        found.append(FoundSource(name, path, source.problem, source.root, source.labels))
+        found.append(FoundSource(name, path, source.problem, source.root, source.labels, unlabelled=source.unlabelled))
     return found
 
 

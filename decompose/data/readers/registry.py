@@ -123,7 +123,13 @@ def expected_task(config: Config) -> str:
 
 
 def read_entries(entries: Sequence[str], config: RegionConfig, base: Path, files: OpenFiles | None = None) -> Source:
-    """Read a list of data entries into one source, each with the first reader that takes it."""
+    """Read a list of data entries into one source, each with the first reader that takes it.
+
+    A folder that the region names as `unlabelled` is no class of a folder of classes.
+    """
+    if config.unlabelled is not None:
+        without = tuple(resolve_path(entry, base) for entry in config.unlabelled)
+        config = config.model_copy(update={"unlabelled": without})
     left = [resolve_path(entry, base) for entry in entries]
     sources = []
     while left:

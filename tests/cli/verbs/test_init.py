@@ -166,3 +166,49 @@ def test_a_label_without_a_usual_name_is_stated(decompose: Callable[..., Any], t
     assert load_config(tmp_path / "decompose.yaml").regions["p"].label == "bad"
     told = decompose("init", "--label", "bad", "--force")
     assert (told.code, "--label without --from-data" in told.stderr) == (2, True)
+
+
+def test_a_start_for_the_amount_of_data_is_written_with_its_reason(
+    decompose: Callable[..., Any], tmp_path: Path
+) -> None:
+    (tmp_path / "d").mkdir()
+    for name in ("brain", "knee"):
+        np.savez(tmp_path / "d" / f"{name}.npz", images=np.zeros((40, 8, 8), np.uint8), labels=np.arange(40) % 2)
+    told = decompose("init", "--from-data", "d")
+    assert "method lorkd, as a start and not a promise: with few patients in several regions" in told.stderr
+    text = (tmp_path / "decompose.yaml").read_text(encoding="utf-8")
+    assert "# A start for this amount of data, not a promise: with few patients in several regions" in text
+    assert "# See docs/benchmarks.md#what-experts-add-when-a-hospital-has-few-patients\n" in text
+    config = load_config(tmp_path / "decompose.yaml")
+    assert (config.method, config.train.epochs, config.train.min_steps) == ("lorkd", 20, 1000)
+    decompose("init", "--from-data", "d/knee.npz", "--force")
+    assert load_config(tmp_path / "decompose.yaml").method == "stl"
+    assert "(foundation.weights) method rd:" in (tmp_path / "decompose.yaml").read_text(encoding="utf-8")
+
+
+def test_a_folder_of_images_without_labels_beside_classes_is_none(
+    decompose: Callable[..., Any], tmp_path: Path
+) -> None:
+    for name in ("no", "yes", "unlabelled"):
+        folder = tmp_path / "d" / "chest" / name
+        folder.mkdir(parents=True)
+        for number in range(3):
+            pixels = np.full((8, 8), 10 * number + len(name), np.uint8)
+            Image.fromarray(pixels).save(folder / f"{number}.png")
+    assert decompose("init", "--from-data", "d").code == 0
+    config = load_config(tmp_path / "decompose.yaml")
+    region = config.regions["chest"]
+    folder = tmp_path / "d" / "chest"
+    assert (region.data, region.unlabelled) == ((str(folder),), (str(folder / "unlabelled"),))
+    assert "data: d/chest, unlabelled: d/chest/unlabelled" in (tmp_path / "decompose.yaml").read_text(encoding="utf-8")
+    assert read_region("chest", region, base=tmp_path).region.classes == ("no", "yes")
+
+
+def test_data_that_cannot_be_counted_get_no_recommendation(decompose: Callable[..., Any], tmp_path: Path) -> None:
+    for name in ("data/a/1.png", "data/b/1.png", "data/b/2.unknown"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    told = decompose("init", "--from-data", "data")
+    assert told.code == 0
+    assert "no recommendation, because the data cannot be counted: " in told.stderr
+    assert "not a promise" not in (tmp_path / "decompose.yaml").read_text(encoding="utf-8")
