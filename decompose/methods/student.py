@@ -100,9 +100,17 @@ def student_record(config: Config, method: Method, regions: RegionSet) -> dict[s
     return {} if match is None else {"student": {"weights": student_weights_digest(config.student), "report": match}}
 
 
-def notices_of_fresh_weights(config: Config, method: Method) -> list[str]:
-    """Return a sentence on each setting for trained weights of a method whose student starts from fresh ones."""
-    if config.student.weights is not None or method.starts_from_foundation:
+def student_notices(config: Config, method: Method) -> list[str]:
+    """Return a sentence on each setting without effect: of a student that is not trained, or of trained weights.
+
+    A method that starts from the foundation trains no student; a student with fresh weights has none to keep.
+    """
+    if method.starts_from_foundation:
+        own = {"weights": config.student.weights, "stem small": config.student.stem == "small"}
+        return [
+            f"student.{key} has no effect on method {method.name}: it trains the foundation" for key in own if own[key]
+        ]
+    if config.student.weights is not None:
         return []
     stated = {"layer_decay": config.train.layer_decay, "freeze_epochs": config.train.freeze_epochs}
     return [

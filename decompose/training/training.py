@@ -20,7 +20,7 @@ from lorkit.decompose.data.splits import regions_of_same_images
 from lorkit.decompose.data.unlabelled import counts_of
 from lorkit.decompose.events import Listener, Notice, ignore
 from lorkit.decompose.methods import Method, get_method
-from lorkit.decompose.methods.student import notices_of_fresh_weights, resolve_student, student_record
+from lorkit.decompose.methods.student import resolve_student, student_notices, student_record
 from lorkit.decompose.models.backbones.registry import build_backbone
 from lorkit.decompose.models.foundation.model import Foundation
 from lorkit.decompose.models.foundation.teacher import Teacher, TeacherBackbone
@@ -47,6 +47,7 @@ from lorkit.decompose.training.foundation.resolving import resolve_foundation
 from lorkit.decompose.training.gradient_check import resolve_for_data
 from lorkit.decompose.training.graph_settings import resolve_graphs
 from lorkit.decompose.training.loop.devices import launch
+from lorkit.decompose.training.loop.early_stopping import patience_notices
 from lorkit.decompose.training.new_run import RunOptions, TrainableRun, TrainedRun, Training, TrainResult, make_run
 from lorkit.decompose.training.phases import Trained, train_phases
 from lorkit.decompose.training.plan import TrainingPlan, plan_training
@@ -113,7 +114,8 @@ class _Decomposition(TrainableRun):
 
     def begin(self, foundations: Path) -> Training:
         """Build and check teacher and student once, before they are trained."""
-        notices = [*self.method.notices(self.config), *notices_of_fresh_weights(self.config, self.method)]
+        notices = [*self.method.notices(self.config), *student_notices(self.config, self.method)]
+        notices += patience_notices(self.config.train)
         notices += [f"{self.config.student.weights}: {known['report']}" for known in self.student.values()]
         opened, others, built = None, self.open_teachers(foundations), {}
         counts = {name: len(self.splits.parts(name)["train"]) for name in self.regions.names}

@@ -20,7 +20,7 @@ from lorkit.decompose.methods.base import SetsBalancer
 from lorkit.decompose.methods.baselines.balancers import check_balancer
 from lorkit.decompose.methods.graphs.base import FittedBaseline, refuse_images
 from lorkit.decompose.methods.ragformer import ABLATIONS, ablation_settings
-from lorkit.decompose.methods.student import notices_of_fresh_weights, with_cached_weights
+from lorkit.decompose.methods.student import student_notices, with_cached_weights
 from lorkit.decompose.regions import NODE
 from lorkit.decompose.training.foundation.further_teachers import with_used_teachers
 from lorkit.decompose.training.foundation.random_teacher import REVISION
@@ -108,7 +108,7 @@ def check_available(methods: Sequence[ComparedMethod]) -> list[str]:
             method = get_method(compared.config.method)
             with_used_teachers(compared.config, method, ignore)  # raises if it cannot use them
             notices += method.notices(compared.config)
-            notices += notices_of_fresh_weights(compared.config, method)
+            notices += student_notices(compared.config, method)
             check_balancer(_balancer(compared.config), compared.config.train)
             if compared.config.train.compile:
                 check_compiler(device_of(compared.config.train))

@@ -32,7 +32,10 @@ class LinearProbe(FineTuned):
 
     def notices(self, config: Config) -> list[str]:
         """Return which settings have no effect."""
-        return ["linear-probe fits its heads on frozen features: train.epochs, train.lr and augmentation do not apply"]
+        names = ("layer_decay", "freeze_epochs", "patience", "logit_adjustment", "label_smoothing")
+        stated = [f"train.{name} {getattr(config.train, name)}" for name in names if getattr(config.train, name)]
+        text = "linear-probe fits its heads on frozen features: train.epochs, train.lr and augmentation do not apply"
+        return [", nor ".join((text, ", ".join(stated)))] if stated else [text]
 
 
 METHOD = LinearProbe()

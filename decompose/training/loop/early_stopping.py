@@ -7,6 +7,13 @@ from lorkit.decompose.errors import plural
 from lorkit.decompose.training.loop.checkpoints import Progress
 
 
+def patience_notices(settings: TrainConfig) -> list[str]:
+    """Return a notice on a patience that no training of so many epochs can exhaust: the first epoch may be the best."""
+    if settings.patience is None or settings.patience < settings.epochs - 1:
+        return []
+    return [f"train.patience {settings.patience} has no effect on {plural(settings.epochs, 'epoch')}"]
+
+
 def stop_reason(progress: Progress, settings: TrainConfig) -> str | None:
     """Return why a training stops after its last finished epoch; None if it continues, or ends by itself.
 

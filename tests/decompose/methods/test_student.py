@@ -21,7 +21,7 @@ from lorkit.decompose.events import Notice
 from lorkit.decompose.experts import factor_parameters
 from lorkit.decompose.extraction.extraction import extract
 from lorkit.decompose.methods import METHODS, get_method
-from lorkit.decompose.methods.student import match_student_weights, notices_of_fresh_weights, resolve_student
+from lorkit.decompose.methods.student import match_student_weights, resolve_student, student_notices
 from lorkit.decompose.models.backbones.registry import build_backbone
 from lorkit.decompose.runs import open_run
 from lorkit.decompose.runs.live_model import load_model
@@ -160,9 +160,20 @@ def test_missing_weights_are_refused_before_anything_is_read(configured: Callabl
 
 def test_settings_for_trained_weights_are_told_to_a_fresh_student(tmp_path: Path) -> None:
     stated = default_config(overrides=["train.layer_decay=0.5", "train.freeze_epochs=1"])
-    texts = notices_of_fresh_weights(stated, get_method("lorkd"))
+    texts = student_notices(stated, get_method("lorkd"))
     assert [text.split(" is for")[0] for text in texts] == ["train.layer_decay", "train.freeze_epochs"]
-    assert notices_of_fresh_weights(stated, get_method("finetune")) == []
-    assert notices_of_fresh_weights(default_config(), get_method("lorkd")) == []
+    assert student_notices(stated, get_method("finetune")) == []
+    assert student_notices(default_config(overrides=["student.stem=small"]), get_method("lorkd")) == []
+    assert student_notices(default_config(), get_method("lorkd")) == []
     loaded = stated.model_copy(update={"student": stated.student.model_copy(update={"weights": "some.pth"})})
-    assert notices_of_fresh_weights(loaded, get_method("lorkd")) == []
+    assert student_notices(loaded, get_method("lorkd")) == []
+
+
+@pytest.mark.parametrize("name", [name for name in METHODS if name not in OF_STUDENTS and not METHODS[name].of_graphs])
+def test_a_student_that_is_not_trained_is_told(name: str) -> None:
+    small = default_config(overrides=["student.stem=small"])
+    (text,) = student_notices(small, get_method(name))
+    assert text == f"student.stem small has no effect on method {name}: it trains the foundation"
+    weights = small.student.model_copy(update={"weights": "some.pth", "stem": "usual"})
+    (text,) = student_notices(small.model_copy(update={"student": weights}), get_method(name))
+    assert text.startswith("student.weights has no effect")

@@ -37,3 +37,7 @@ def test_heads_are_fitted_on_a_frozen_copy_of_the_foundation(monkeypatch: pytest
     assert all(module.live.heads[name] is head for name, head in fitted.items())
     assert not any(torch.equal(model.heads[name].weight, head.weight) for name, head in fitted.items())  # type: ignore[arg-type]
     assert "train.epochs" in method.notices(config)[0]
+    assert "nor" not in method.notices(config)[0]
+    stated = config.train.model_copy(update={"patience": 2, "logit_adjustment": 1.0})
+    (text,) = method.notices(config.model_copy(update={"train": stated}))
+    assert text.endswith(", nor train.patience 2, train.logit_adjustment 1.0")

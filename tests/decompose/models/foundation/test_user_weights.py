@@ -207,7 +207,16 @@ def test_a_file_with_arrays_is_refused_without_advice_to_run_its_code(tmp_path: 
     assert "\x1b" not in str(caught.value)
 
 
-@pytest.mark.parametrize("content", [b"", b"PK\x03\x04 truncated", b"not a weights file"])
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"PK\x03\x04 truncated",
+        b"not a weights file",
+        b"hello",
+        *(bytes([opcode]) * 9 for opcode in range(0, 256, 5)),
+    ],
+)
 def test_damaged_files_are_one_clear_error(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "weights.pth").write_bytes(content)
     with pytest.raises(ArtifactError, match="cannot be read as tensors alone"):
@@ -224,8 +233,10 @@ def test_missing_files_and_foreign_content(tmp_path: Path) -> None:
         load_user_weights(Small(), tmp_path / "pickle.safetensors")
 
 
-def test_the_key_map_of_the_documentation_works(tmp_path: Path) -> None:
+def test_the_key_maps_of_the_documentation_work(tmp_path: Path) -> None:
     page = (Path(__file__).parents[4] / "docs" / "quickstart.md").read_text(encoding="utf-8")
-    (line,) = [line for line in page.splitlines() if line.strip().startswith("key_map:")]
-    load_user_weights(backbone := Small(), saved(tmp_path, weights("module.encoder.")), yaml.safe_load(line)["key_map"])
-    assert_loaded(backbone)
+    maps = [yaml.safe_load(line)["key_map"] for line in page.splitlines() if line.strip().startswith("key_map:")]
+    assert maps
+    for key_map in maps:
+        load_user_weights(backbone := Small(), saved(tmp_path, weights(next(iter(key_map)))), key_map)
+        assert_loaded(backbone)

@@ -4,7 +4,7 @@ import pytest
 
 from lorkit.decompose.config import TrainConfig
 from lorkit.decompose.training.loop.checkpoints import Progress
-from lorkit.decompose.training.loop.early_stopping import stop_reason
+from lorkit.decompose.training.loop.early_stopping import patience_notices, stop_reason
 
 
 @pytest.mark.parametrize(
@@ -24,3 +24,15 @@ def test_a_training_stops_after_so_many_epochs_without_a_better_one(
 ) -> None:
     progress = Progress(epochs_done=done, best_epoch=best_epoch, best=0.5)
     assert (stop_reason(progress, TrainConfig(epochs=10, patience=patience)) is not None) == stops
+
+
+@pytest.mark.parametrize("epochs", [1, 2, 3, 5])
+@pytest.mark.parametrize("patience", [None, 1, 2, 4, 9])
+def test_a_patience_is_told_that_no_training_can_exhaust(epochs: int, patience: int | None) -> None:
+    settings = TrainConfig(epochs=epochs, patience=patience)
+    stops = [
+        stop_reason(Progress(epochs_done=done, best_epoch=best, best=0.5), settings)
+        for done in range(1, epochs + 1)
+        for best in range(done)
+    ]
+    assert bool(patience_notices(settings)) == (patience is not None and not any(stops))
