@@ -199,6 +199,7 @@ class Config(Section):
     @model_validator(mode="after")
     def _known_regions(self) -> Config:
         named = {"lorkd.ranks": tuple(self.lorkd.ranks), "mola.ranks": tuple(self.mola.ranks)}
+        named["rd.hidden"] = tuple(self.rd.hidden) if isinstance(self.rd.hidden, dict) else ()
         for key, section in self._foundations.items():
             if section.regions != "all":
                 named[f"{key}.regions"] = section.regions

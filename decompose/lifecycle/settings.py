@@ -88,14 +88,18 @@ def without_region(config: Config, region: str) -> Config:
 
 
 def _with_ranks(config: Config, regions: Collection[str]) -> dict[str, Any]:
-    """Return the sections of experts with the ranks of some regions only."""
+    """Return the sections of experts and reprogrammers with the ranks and widths of some regions only."""
     sections = {"lorkd": config.lorkd, "mola": config.mola}
-    return {
+    found: dict[str, Any] = {
         name: section.model_copy(
             update={"ranks": {region: rank for region, rank in section.ranks.items() if region in regions}}
         )
         for name, section in sections.items()
     }
+    if isinstance(config.rd.hidden, dict):
+        widths = {region: width for region, width in config.rd.hidden.items() if region in regions}
+        found["rd"] = config.rd.model_copy(update={"hidden": widths})
+    return found
 
 
 def is_stated(section: BaseModel, key: str) -> bool:

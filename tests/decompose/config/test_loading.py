@@ -75,6 +75,7 @@ def test_variables_expand(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
         ("image.channels=4", "1 or 3"),
         ("image.size=[32,32,32,32]", "image.size"),
         ("lorkd.ranks.liver=4", "not 'liver'"),
+        ("rd.hidden={liver: 4}", "rd.hidden to name regions of this file"),
         ("foundation.regions=[liver]", "not 'liver'"),
         ("regions.All={data: x}", "region name 'All'"),
         ("regions.chest={}", "either data, or all of"),

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from lorkit.decompose.config import Config, load_config
+from lorkit.decompose.config import Config, default_config, load_config
 from lorkit.decompose.errors import UsageError
 from lorkit.decompose.lifecycle.settings import config_with_region, only_region, without_region
 from lorkit.decompose.runs import Run
@@ -59,3 +59,9 @@ def test_one_region_and_all_but_one(small_run: Run, section: str) -> None:
     one, rest = only_region(config, "chest"), without_region(config, "chest")
     assert (list(one.regions), getattr(one, section).ranks) == (["chest"], {"chest": 2})
     assert (list(rest.regions), getattr(rest, section).ranks) == (["knee"], {"knee": 3})
+
+
+def test_the_width_of_a_removed_region_goes_with_it() -> None:
+    config = default_config(overrides=["method=rd", "rd.hidden={chest: 8, brain: 16}"])
+    assert without_region(config, "chest").rd.hidden == {"brain": 16}
+    assert only_region(config, "chest").rd.hidden == {"chest": 8}
