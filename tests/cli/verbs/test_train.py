@@ -42,6 +42,7 @@ def test_train_says_up_to_date_and_shows_a_plan(decompose: Callable[..., Any], r
         "regions": {"chest": {"train": 4, "val": 2, "test": 1}},
         "foundation": network,
         "student": network,
+        "phases": [{"regions": ["chest"], "epochs": 3, "steps": 2}],
         "epochs": 3,
         "batch_size": 8,
         "training_parameters": 12,
