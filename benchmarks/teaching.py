@@ -26,14 +26,8 @@ from types import ModuleType
 from typing import Any
 
 import yaml
+from heterogeneity import REGIONS
 
-REGIONS = {
-    "brain": ("brain/brain_tumor_mri.npz", "mri"),
-    "breast": ("breast/busi_ultrasound.npz", "ultrasound"),
-    "chest": ("chest/pneumoniamnist_balanced.npz", "xray"),
-    "knee": ("knee/knee_oa_xray.npz", "xray"),
-    "blood": ("blood/bccd_cells.npz", "microscopy"),
-}
 LITE = "timm:tf_efficientnet_lite"
 TAUGHT = ("kd", "fitnet", "cka", "rd", "drd")
 METHODS = {"unlabelled": ("stl", *TAUGHT), "published": ("stl", "mtl", "stl-kd", "mtl-kd", "lorkd")}

@@ -257,12 +257,7 @@ class Method(ABC):
         return config
 
     def fit_to_counts(self, config: Config, counts: Mapping[str, int]) -> Config:
-        """Return the settings with choices that depend on how many training samples a region has.
-
-        Args:
-            config: Settings.
-            counts: Training samples of each region, with those without labels.
-        """
+        """Return the settings with choices that depend on `counts`, training samples by region, labelled or not."""
         del counts
         return config
 
