@@ -12,7 +12,7 @@ have two layers of width 32; `ragformer-default` has the sizes of the paper and 
 where one training takes over ten minutes.
 
 `decompose compare` stores finished trainings below `--out`, so that an interrupted benchmark continues. `--splits` and
-`--methods` select some. Prints one JSON document per split; `--markdown FILE` writes the tables of docs/benchmarks.md.
+`--methods` select some. Prints one JSON document per split; `--markdown FILE` writes the tables of docs/benchmarks/.
 """
 
 from __future__ import annotations

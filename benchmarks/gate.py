@@ -1,6 +1,6 @@
 """Error rates of the gate's latency verdict, compared with other ways of measuring.
 
-    python benchmarks/gate.py                     # the tables of docs/benchmarks.md, from the recordings beside it
+    python benchmarks/gate.py                     # the tables of docs/benchmarks/gate.md, from the recordings beside it
     python benchmarks/gate.py --record 15         # first make new recordings of 15 minutes under each condition
 
 Recordings (benchmarks/gate_recording.py) are raw times of one network, of the same network loaded again, and of the

@@ -1,6 +1,6 @@
 """Error rates of the gate's accuracy verdict, simulated.
 
-    python benchmarks/gate_accuracy.py --workers 2        # the tables of docs/benchmarks.md
+    python benchmarks/gate_accuracy.py --workers 2        # the tables of docs/benchmarks/gate.md
 
 At the boundary, the true drop equals the allowed one: a PASS is false, and so is a FAIL. Losses are concentrated in few
 patients, in one class, or spread over all images. For power, nothing is lost. Every verdict is the gate's own

@@ -1,6 +1,6 @@
 """Error rates and power of the gate's test of average precision where entities have several nodes, simulated.
 
-    python benchmarks/gate_nodes.py --workers 2                     # the tables of docs/benchmarks.md
+    python benchmarks/gate_nodes.py --workers 2                     # the tables of docs/benchmarks/gate.md
     LORKIT_DATA=... python benchmarks/gate_nodes.py --data          # what the test parts of three graphs count like
 
 Entities have one row each, five, a geometric number of mean 5, or a log-normal one (mean 5.6, some above 60). Positive

@@ -9,7 +9,7 @@ simulated scanners, each patient under one of them; the classes are the same eve
 with vessel masks, and a grade that is derived from the masks (the share of vessel pixels in thirds).
 
 `decompose compare` stores finished trainings below `--out`, so that an interrupted benchmark continues. Prints its JSON
-document; `--methods` selects some of the methods, `--markdown FILE` writes the tables of docs/benchmarks.md.
+document; `--methods` selects some of the methods, `--markdown FILE` writes the tables of docs/benchmarks/routing.md.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """How often the intervals of `compare` and of the calibration error cover a known truth, simulated.
 
-    python benchmarks/interval_coverage.py --workers 2        # the tables of docs/benchmarks.md
+    python benchmarks/interval_coverage.py --workers 2        # the tables of docs/benchmarks/gate.md
 
 `compare`: two methods, each trained with several seeds, in two regions. A patient is easier or harder for both methods,
 a training is better or worse on all patients, and hits are drawn with these probabilities. The true drop is 0.05.

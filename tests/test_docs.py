@@ -24,7 +24,7 @@ from lorkit.decompose.data.phantoms.payments import payments
 from lorkit.decompose.regions import RegionSet
 
 ROOT = Path(__file__).parent.parent
-PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("examples/*/*.md")])
+PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("examples/*/*.md")])
 IDS = [str(page.relative_to(ROOT)) for page in PAGES]
 COMMANDS = {path: command for path, command in list_commands(typer.main.get_command(app))}
 FIVE = [

@@ -30,7 +30,7 @@ class GraphConfig(Section):
 
     hops: Count | None = None
     group_sizes: bool = True
-    scaling: Scaling = "quantile"  # AP of 0.51 in place of 0.35 on validation of FDCompCN (docs/benchmarks.md)
+    scaling: Scaling = "quantile"  # AP of 0.51 in place of 0.35 on validation of FDCompCN (docs/benchmarks/graphs.md)
     label_delay: NonNegative = 0.0
     folds: Annotated[int, Field(ge=0, le=100)] = 0
 

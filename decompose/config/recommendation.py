@@ -1,4 +1,4 @@
-"""What `decompose init` writes for an amount of data: a start that docs/benchmarks.md supports, not a promise.
+"""What `decompose init` writes for an amount of data: a start that docs/benchmarks/teaching.md supports, not a promise.
 
 `RULES` is a table that is read from top to bottom. Every row names the section of the page with its evidence: a rule
 follows what is measured there, and changes with it.
@@ -17,7 +17,7 @@ EPOCHS = 20
 LEAST_STEPS = 1000
 TRAINED = 0.7
 """The share of patients that a split leaves for training."""
-PAGE = "docs/benchmarks.md"
+PAGE = "docs/benchmarks/teaching.md"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -54,7 +54,7 @@ class TrainConfig(Section):
     patience: Count | None = None
     min_steps: Count | None = None
     batch_size: Annotated[int, Field(ge=2)] = 64
-    # after two epochs on five real regions: AdamW 0.001 0.746, SGD 0.05 0.683 (docs/benchmarks.md)
+    # after two epochs on five real regions: AdamW 0.001 0.746, SGD 0.05 0.683 (docs/benchmarks/teaching.md)
     optimizer: Literal["sgd", "adamw"] = "adamw"
     lr: Positive = 0.001
     momentum: Fraction = 0.9

@@ -2,7 +2,7 @@
 
 Timings on a shared machine drift and are autocorrelated, so samples are assumed neither independent nor normal: two
 networks are timed interleaved, the logarithm of the ratio of each pair is taken, and blocks of neighbouring pairs are
-resampled. For the comparison with stored milliseconds see docs/benchmarks.md.
+resampled. For the comparison with stored milliseconds see docs/benchmarks/gate.md.
 
 Shape legend: P pairs in the order of measurement, R bootstrap replicates, B blocks per replicate.
 """

@@ -7,7 +7,7 @@ later ran up to 2 % faster here; so B is loaded between A and A', and its ratio 
 which this cancels.
 
 A verdict needs the interval of the ratio beyond the margin, and, if the control shows more noise than the margin,
-beyond it by that noise. Error rates of this rule: `benchmarks/gate.py`, docs/benchmarks.md.
+beyond it by that noise. Error rates of this rule: `benchmarks/gate.py`, docs/benchmarks/gate.md.
 """
 
 from __future__ import annotations

@@ -178,7 +178,7 @@ def test_a_start_for_the_amount_of_data_is_written_with_its_reason(
     assert "method lorkd, as a start and not a promise: with few patients in several regions" in told.stderr
     text = (tmp_path / "decompose.yaml").read_text(encoding="utf-8")
     assert "# A start for this amount of data, not a promise: with few patients in several regions" in text
-    assert "# See docs/benchmarks.md#what-experts-add-when-a-hospital-has-few-patients\n" in text
+    assert "# See docs/benchmarks/teaching.md#what-experts-add-when-a-hospital-has-few-patients\n" in text
     config = load_config(tmp_path / "decompose.yaml")
     assert (config.method, config.train.epochs, config.train.min_steps) == ("lorkd", 20, 1000)
     decompose("init", "--from-data", "d/knee.npz", "--force")
