@@ -12,7 +12,7 @@ REGION_OF_IMAGES = (
     "structures", "groups", "augment", "window", "spacing", "intensity", "pos_weight", "nsd_tolerance_mm",
     "unlabelled",
 )  # fmt: skip
-REGION_OF_GRAPHS = ("relations", "time", "label", "id", "features", "simulated", "recall_at", "nodes")
+REGION_OF_GRAPHS = ("relations", "time", "id", "features", "simulated", "recall_at", "nodes")
 CONFIG_OF_IMAGES = (
     "image", "foundation.image", "teachers", "student.weights", "student.stem", "train.augment", "split.val",
     "split.test", "unlabelled",

@@ -99,8 +99,8 @@ class RegionConfig(GraphSource):
     score, `{precision: 0.9}` finds the most with at least this precision, `{cost: 20}` minimises the cost where a
     missed positive case costs 20 times as much as a false alarm, and a number is itself the threshold. `recall_at` are
     the nodes with the highest scores that can be looked at, as numbers or as shares of all; without it as many as are
-    positive. `unlabelled` names images without labels for the terms of a teacher. `nodes` is filled in by training from
-    the data of a graph.
+    positive. `unlabelled` names images without labels for the terms of a teacher. `label` is the column of labels of a
+    table. `nodes` is filled in by training from the data of a graph.
     """
 
     data: Paths | None = None

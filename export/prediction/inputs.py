@@ -11,11 +11,12 @@ from numpy.typing import NDArray
 from lorkit.decompose.data.formats.listing import images_of
 from lorkit.decompose.data.formats.registry import KNOWN, open_image
 from lorkit.decompose.data.formats.stored import network_values
+from lorkit.decompose.data.readers.csv_paths import locate, require_path_column
 from lorkit.decompose.data.readers.csv_table import local_path, read_table
 from lorkit.decompose.documents.recipe import Recipe
 from lorkit.decompose.errors import DataError, UsageError
 
-_CSV = ".csv"
+_TABLES = (".csv", ".tsv")
 
 
 def expand(inputs: Iterable[Path | str]) -> list[Path]:
@@ -31,7 +32,7 @@ def expand(inputs: Iterable[Path | str]) -> list[Path]:
     for path in map(Path, inputs):
         if not path.exists():
             raise DataError(f"no file at {path}", required="an image file or folder", fix="check the path")
-        images = _listed(path) if path.suffix.lower() == _CSV and path.is_file() else images_of(path)
+        images = _listed(path) if path.suffix.lower() in _TABLES and path.is_file() else images_of(path)
         if not images:
             raise UsageError(f"no image in {path}", required=KNOWN, fix="name a folder that holds images")
         found += images
@@ -57,11 +58,12 @@ def read(path: Path, recipe: Recipe) -> NDArray[Any]:
 
 
 def _listed(path: Path) -> list[Path]:
-    columns, rows = read_table(path)
-    if "path" not in columns:
-        raise DataError(f"{path} has columns {', '.join(columns)}", required="a column 'path'", fix="name one so")
-    files = [(line, path.parent / local_path(row["path"])) for line, row in rows]
-    for line, file in files:
-        if not file.exists():
-            raise DataError(f"{path}, line {line}: no file at {file}", required="an image file", fix="correct the path")
-    return [file for _, file in files]
+    table = read_table(path)
+    column = require_path_column(table, path.parent, str(path))
+    return [_file(path, row[column], line) for line, row in table.rows]
+
+
+def _file(path: Path, text: str, line: int) -> Path:
+    """Return the file of a row: anywhere as it is written, below the table without its suffix."""
+    written = path.parent / local_path(text)
+    return written if text and written.exists() else locate(path.parent, text, f"{path}, line {line}")

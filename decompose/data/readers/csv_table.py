@@ -1,4 +1,4 @@
-"""Tables as text, as spreadsheets write them: comma, semicolon or tab, with or without a byte order mark."""
+"""Tables as text, as spreadsheets write them: comma, semicolon, tab or bar, with or without a byte order mark."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from typing import NamedTuple
 
 from lorkit.decompose.errors import DataError
 
-_DELIMITERS = ",;\t"
-_STATED = re.compile(r"sep=([,;\t])\s*$")
+_DELIMITERS = ",;\t|"
+_STATED = re.compile(r"sep=([,;\t|])\s*$")
 
 
 class Table(NamedTuple):

@@ -73,6 +73,7 @@ def read_region(
     if graph_files.accepts(config, base):
         return graph_files.read(name, config, base, complete=complete)
     refuse_region_keys(name, config, graph=False)
+    _check_label(name, config)
     if config.data is not None:
         source = read_entries(config.data, config, base, files)
         return check_samples(name, config, source, complete=complete, dims=dims, pseudonyms=pseudonyms)
@@ -82,6 +83,17 @@ def read_region(
         sources.append(replace(found, parts=(part,) * len(found.labels)))  # the part of the list that names it
     joined = concatenate(sources)
     return check_samples(name, config, joined, complete=complete, dims=dims, pseudonyms=pseudonyms)
+
+
+def _check_label(name: str, config: RegionConfig) -> None:
+    """Refuse a column of labels where no table has one."""
+    entries = [text for part in ("data", *PARTS) for text in getattr(config, part) or ()]
+    if config.label is not None and not any(Path(text).suffix.lower() in csv_manifest.SUFFIXES for text in entries):
+        raise UsageError(
+            f"region '{name}' states label: {config.label}",
+            required=f"a table ({', '.join(csv_manifest.SUFFIXES)}), whose column it names",
+            fix="leave label out, or correct the data",
+        )
 
 
 def read_regions(

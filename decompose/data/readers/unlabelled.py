@@ -33,7 +33,7 @@ from lorkit.decompose.data.samples.samples import RegionSamples
 from lorkit.decompose.data.samples.source import Source
 from lorkit.decompose.errors import DataError
 
-_KINDS = "a folder of images, a .csv with the column path, or an .npz with images"
+_KINDS = "a folder of images, a .csv with a column of paths, or an .npz with images"
 
 
 def read_unlabelled(
@@ -95,7 +95,7 @@ def _unknown(labelled: RegionSamples, count: int) -> Any:
 def _read(entries: Sequence[str], config: RegionConfig, files: OpenFiles) -> tuple[Source, list[Names]]:
     """Return the images of an entry, and the names of the patient of each."""
     path = Path(entries[0])
-    if path.suffix.lower() == ".csv":
+    if path.suffix.lower() in csv_manifest.SUFFIXES:
         return _read_csv(entries, config, files)
     if path.suffix.lower() == ".npz":
         return _read_npz(path, files)
@@ -107,9 +107,7 @@ def _read(entries: Sequence[str], config: RegionConfig, files: OpenFiles) -> tup
 def _read_csv(entries: Sequence[str], config: RegionConfig, files: OpenFiles) -> tuple[Source, list[Names]]:
     path = Path(entries[0])
     root = Path(entries[1]) if len(entries) > 1 else path.parent
-    rows = csv_manifest.read_rows(path, ("path",))
-    paths = [csv_manifest.locate(root, row["path"], f"{path}, line {line}") for line, row in rows]
-    names = tuple(row["path"] for _, row in rows)
+    rows, paths, names, _ = csv_manifest.read_manifest(path, root, ())
     cells = {column: tuple(row.get(column, "") for _, row in rows) for column in (rows[0][1] if rows else ())}
     source, patients = _source(path, paths, names, config, files)
     stated = stated_groups(cells, names)

@@ -27,7 +27,7 @@ from lorkit.decompose.data.node_samples import node_samples
 from lorkit.decompose.data.readers.registry import read_region
 from lorkit.decompose.errors import UsageError
 
-REGION_OF_BOTH = {"data", "train", "val", "test", "task", "modality", "classes", "parts", "threshold"}
+REGION_OF_BOTH = {"data", "train", "val", "test", "task", "modality", "classes", "label", "parts", "threshold"}
 CONFIG_OF_BOTH = {
     "name", "method", "seed", "regions", "cache", "privacy",
     "lorkd", "mola", "mmoe", "lora", "rd", "kd", "fitnet", "rkd", "sp", "dist", "cka",

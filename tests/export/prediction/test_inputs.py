@@ -54,10 +54,12 @@ def test_a_csv_names_files_beside_it(tmp_path: Path) -> None:
     (tmp_path / "list.csv").write_text("id,path\n1,images/a.png\n", encoding="utf-8")
     assert expand([tmp_path / "list.csv"]) == [tmp_path / "images" / "a.png"]
     (tmp_path / "bad.csv").write_text("path\nimages/a.png\nimages/b.png\n", encoding="utf-8")
-    with pytest.raises(DataError, match=r"bad\.csv, line 3: no file"):
+    with pytest.raises(DataError, match=r"bad\.csv, line 3: no image at"):
         expand([tmp_path / "bad.csv"])
+    (tmp_path / "found.tsv").write_text("nr|file\n1|images\\a.png\n", encoding="utf-8-sig")
+    assert expand([tmp_path / "found.tsv"]) == [tmp_path / "images" / "a.png"]
     (tmp_path / "named.csv").write_text("file\na.png\n", encoding="utf-8")
-    with pytest.raises(DataError, match="a column 'path'"):
+    with pytest.raises(DataError, match=r"none names images below .* a column 'path'"):
         expand([tmp_path / "named.csv"])
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -23,14 +24,12 @@ def root(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def read(
-    root: Path, text: str, *, second: bool = False, classes: tuple[str, ...] | None = None, task: str | None = None
-) -> Source:
+def read(root: Path, text: str, *, second: bool = False, **settings: Any) -> Source:
     path = root / "rows.csv"
     path.write_text(text, encoding="utf-8")
     entries = [str(path), str(root / "images")] if second else [str(path)]
     assert csv_manifest.accepts(entries) == len(entries)
-    return csv_manifest.read(entries, RegionConfig(data=tuple(entries), classes=classes, task=task))
+    return csv_manifest.read(entries, RegionConfig(data=tuple(entries), **settings))
 
 
 def test_paths_relative_to_the_manifest(root: Path) -> None:
@@ -56,9 +55,9 @@ def test_second_entry_is_the_root_and_all_columns_count(root: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "match"),
     [
-        ("file,label\n0.png,a\n", "column 'path'"),
-        ("", "column 'path'"),
-        ("path,label,label\n0.png,a,a\n", "columns 'label'"),
+        ("file,label\n7.png,a\n", "none names images"),
+        ("", "none names images"),
+        ("path,label,label\n0.png,a,a\n", "two columns .label."),
         ("path,label\n0.png,\n", "line 2: path or label is empty"),
         ("path,label\n0.png,a,b,c\n", "line 2: too many cells"),
         ("path,label\n0.png,a\n9.png,a\n", "line 3: no image at"),
@@ -76,9 +75,9 @@ def test_mistakes_are_named_by_line(root: Path, text: str, match: str) -> None:
 def test_binary_and_missing_manifests_are_refused(root: Path) -> None:
     (root / "rows.csv").write_bytes(b"\xff\xfe\x00")
     with pytest.raises(DataError, match="UTF-8"):
-        csv_manifest.read_rows(root / "rows.csv")
+        csv_manifest.read_manifest(root / "rows.csv", root)
     with pytest.raises(DataError, match="no manifest"):
-        csv_manifest.read_rows(root / "none.csv")
+        csv_manifest.read_manifest(root / "none.csv", root)
 
 
 def test_label_outside_the_configured_classes_is_refused(root: Path) -> None:
@@ -134,3 +133,27 @@ def test_label_columns_that_cannot_be_used_are_refused(
 def test_a_table_of_findings_without_a_task_says_what_to_state(root: Path) -> None:
     with pytest.raises(DataError, match="state task: multilabel"):
         read(root, CHEXPERT)
+
+
+@pytest.mark.parametrize("mark", ["", "\ufeff"])
+@pytest.mark.parametrize("separator", [",", ";", "\t", "|"])
+def test_images_and_labels_may_be_columns_of_any_name(root: Path, separator: str, mark: str) -> None:
+    lines = ["Image Index,Diagnosis,age", "images\\0.png,b,30", "images\\1.png,a,40", "images\\2.png,a,50"]
+    text = mark + "\n".join(lines).replace(",", separator)
+    source = read(root, text, label=" Diagnosis")
+    assert (source.classes, source.labels.tolist()) == (("a", "b"), [1, 0, 0])
+    assert (source.ids[0], set(source.columns)) == ("images\\0.png", {"age"})
+    assert [image.shape for image in source.images] == [(4, 4), (4, 5), (4, 6)]
+
+
+def test_a_column_of_labels_that_is_missing_is_named_with_the_setting(root: Path) -> None:
+    with pytest.raises(DataError, match=r"not 'label'.*state the column of the label as `label`"):
+        read(root, "file,kind\nimages/0.png,a\n")
+    with pytest.raises(DataError, match="not 'grade'"):
+        read(root, "file,label\nimages/0.png,a\n", label="grade")
+
+
+def test_several_labels_beside_images_of_another_column(root: Path) -> None:
+    rows = "Image,Edema,Nodule\n0.png,1,0\n1.png,0,1\n2.png,1,\n"
+    source = read(root, rows, second=True, task="multilabel", classes=("Edema", "Nodule"))
+    assert source.labels.tolist() == [[1, 0], [0, 1], [1, -1]]

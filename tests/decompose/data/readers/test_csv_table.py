@@ -10,16 +10,16 @@ from lorkit.decompose.data.readers.csv_table import local_path, read_table
 from lorkit.decompose.errors import DataError
 
 
-@pytest.mark.parametrize("delimiter", [",", ";", "\t"])
+@pytest.mark.parametrize("delimiter", [",", ";", "\t", "|"])
 @pytest.mark.parametrize("mark", ["", "\ufeff"])
 @pytest.mark.parametrize("end", ["\n", "\r\n"])
 def test_a_table_is_read_whatever_program_wrote_it(tmp_path: Path, delimiter: str, mark: str, end: str) -> None:
-    lines = [["Path", " Label "], ["a b.png", "x|y"], ["ü.png", '"1 2"'], []]
+    lines = [["Path", " Label "], ["a b.png", "x/y"], ["ü.png", '"1 2"'], []]
     text = mark + end.join(delimiter.join(cells) for cells in lines)
     (tmp_path / "a.csv").write_bytes(text.encode("utf-8"))
     found = read_table(tmp_path / "a.csv")
     assert found.columns == ("path", "label")
-    assert found.rows == ((2, {"path": "a b.png", "label": "x|y"}), (3, {"path": "ü.png", "label": "1 2"}))
+    assert found.rows == ((2, {"path": "a b.png", "label": "x/y"}), (3, {"path": "ü.png", "label": "1 2"}))
 
 
 def test_missing_cells_are_empty(tmp_path: Path) -> None:

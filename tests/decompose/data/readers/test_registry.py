@@ -159,3 +159,10 @@ def test_settings_of_labels_are_refused_for_classes(tmp_path: Path) -> None:
     for key, value in (("pos_weight", 2.0), ("threshold", 0.3)):
         with pytest.raises(UsageError, match=f"of task classification states {key}"):
             read_region("chest", RegionConfig(data=("a.npz",), **{key: value}), base=tmp_path)
+
+
+def test_a_column_of_labels_needs_a_table(tmp_path: Path) -> None:
+    np.savez(tmp_path / "a.npz", images=np.zeros((4, 8, 8), np.uint8), labels=np.arange(4) % 2)
+    config = RegionConfig(data=("a.npz",), label="grade")
+    with pytest.raises(UsageError, match=r"region 'r' states label: grade; required: a table \(.csv, .tsv\)"):
+        read_region("r", config, base=tmp_path)
