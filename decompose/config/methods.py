@@ -202,10 +202,11 @@ class RdConfig(Section):
     """RD and DRD: weights of the terms added to the student's loss; `hybrid`, `kd` and `dist` may decay to `decay_end`.
 
     `hidden` is the width of the reprogrammers, for all regions or by region; by default it follows the number of
-    training images (`reprogramming.widths`). `kd_by_region` weighs the terms as in `lorkd`. `kd_detach` stops the
-    gradient of `kd` in the reprogrammed logits. For DRD only: whether the terms of the `stages` are summed or averaged,
-    the mode of the student's batch norms in hybrid passes (`bn_policy`, see `methods.reprogramming.batch_norms`), and
-    the source of a U-Net's `skips` in them (see `models.backbones.stage_adapters.injection_context`).
+    training images (`reprogramming.widths`). `weight_decay` is theirs, by default that of `train`. `kd_by_region`
+    weighs the terms as in `lorkd`. `kd_detach` stops the gradient of `kd` in the reprogrammed logits. For DRD only:
+    whether the terms of the `stages` are summed or averaged, the mode of the student's batch norms in hybrid passes
+    (`bn_policy`, see `methods.reprogramming.batch_norms`), and the source of a U-Net's `skips` in them (see
+    `models.backbones.stage_adapters.injection_context`).
     """
 
     hybrid: NonNegative = 1.0
@@ -217,6 +218,7 @@ class RdConfig(Section):
     decay: Literal["linear", "constant"] = "constant"
     decay_end: Fraction = 0.0
     hidden: Count | dict[str, Count] | None = None
+    weight_decay: NonNegative | None = None
     stages: Literal["sum", "mean"] = "sum"
     bn_policy: InjectedNorms = "no_update"
     skips: InjectedSkips = "student"

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from lorkit.decompose.config import Config, RdConfig
+from lorkit.decompose.config import Config, RdConfig, TrainConfig
 from lorkit.decompose.data.batches.loader import Batch
 from lorkit.decompose.errors import UsageError, plural
 from lorkit.decompose.methods.base import TrainingModule
@@ -104,6 +104,16 @@ class ReprogrammingModule(TrainingModule):
                 terms[term] = self.weighted({name: terms[term]})[name]
         off = {"hybrid": settings.hybrid, "kd": settings.kd.weight}
         return {term: {name: value} for term, value in terms.items() if off.get(term, 1.0) > 0}
+
+    def parameter_groups(self, train: TrainConfig) -> list[dict[str, Any]]:
+        """Return optimiser groups; reprogrammers have the weight decay of `rd`, if it states one."""
+        if self.settings.weight_decay is None:
+            return super().parameter_groups(train)
+        trainable = [parameter for parameter in self.parameters() if parameter.requires_grad]
+        own = {id(parameter) for phi in self.phis for parameter in phi.parameters()}
+        others = self.grouped([one for one in trainable if id(one) not in own], train)
+        decayed_more = train.model_copy(update={"weight_decay": self.settings.weight_decay})
+        return others + self.grouped([one for one in trainable if id(one) in own], decayed_more)
 
     def loss(self, logits: Tensor, batch: Batch) -> Tensor:
         """Return the task's loss of each sample, (N,)."""

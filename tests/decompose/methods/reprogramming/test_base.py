@@ -144,3 +144,19 @@ def test_training_on_maps_resumes_with_the_same_bits_and_leaves_the_teacher_alon
     run(tmp_path / "broken", stop=True)
     resumed, _ = run(tmp_path / "broken", resume=True)
     assert all(torch.equal(value, resumed[key]) for key, value in whole.items())
+
+
+@pytest.mark.parametrize("method", ["rd", "drd"])
+def test_the_weight_decay_of_reprogrammers_is_that_of_rd(method: str) -> None:
+    config = settings(student="dynunet", teacher="segresnet")
+    module, _ = make_pair(method, config)
+    groups = module.parameter_groups(config.train)
+    plain = {id(one): group["weight_decay"] for group in groups for one in group["params"]}
+    assert set(plain.values()) == {0.0, config.train.weight_decay}
+    module.settings = module.settings.model_copy(update={"weight_decay": 3.0})
+    groups = module.parameter_groups(config.train)
+    found = {id(one): group["weight_decay"] for group in groups for one in group["params"]}
+    own = {id(one) for phi in module.phis for one in phi.parameters() if one.dim() > 1}
+    assert own
+    assert found == {key: 3.0 if key in own else value for key, value in plain.items()}
+    assert sum(len(group["params"]) for group in groups) == len(found)
