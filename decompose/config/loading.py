@@ -215,7 +215,7 @@ def _with(raw: Any, path: list[str], value: Any, override: str) -> dict[str, Any
 
 def _explain(error: ValidationError, where: str) -> UsageError:
     """Describe the first problem in one line; unknown keys come first, since a typo often explains a missing key."""
-    problems = sorted(error.errors(), key=lambda problem: problem["type"] != "extra_forbidden")
+    problems = sorted(_of_the_nearest(error.errors()), key=lambda problem: problem["type"] != "extra_forbidden")
     problem = problems[0]
     key = _key(problem["loc"])
     others = {other for one in problems if not key.startswith(other := _key(one["loc"]))}
@@ -236,13 +236,24 @@ def _explain(error: ValidationError, where: str) -> UsageError:
     return UsageError(f"{given} in {where}{more}", required=message, fix="correct it")
 
 
+def _of_the_nearest(problems: list[Any]) -> list[Any]:
+    """Leave out the alternatives of a union that a value does not try to be, where a problem lies inside another."""
+    keys = {_key(one["loc"]) for one in problems}
+    inside = {key for key in keys if any(other.startswith(f"{key}.") for other in keys)}
+    return [one for one in problems if not (_key(one["loc"]) in inside and _is_alternative(one["loc"][-1]))]
+
+
 def _key(location: tuple[int | str, ...]) -> str:
     """Return the key of a place, without the alternatives of a union, such as `RegionAugment` or `literal[False]`."""
     *inner, last = location or ("",)
+    kept = [part for part in inner if not _is_alternative(part)]
+    return ".".join(map(str, kept if _is_alternative(last) and kept else [*kept, last]))
+
+
+def _is_alternative(part: int | str) -> bool:
+    """Return whether a part of a place is the name that pydantic gives to an alternative of a union."""
     sections = {section.__name__ for section in Section.__subclasses__()}
-    kept = [part for part in inner if not (isinstance(part, str) and (part in sections or "[" in part))]
-    tried = isinstance(last, str) and (last in sections or "[" in last)
-    return ".".join(map(str, kept if tried and kept else [*kept, last]))
+    return isinstance(part, str) and (part in sections or "[" in part or part.startswith("constrained-"))
 
 
 def _known_keys(location: tuple[int | str, ...]) -> list[str]:

@@ -48,7 +48,10 @@ class KdSection(LogitKdConfig):
 
 
 class DistConfig(Section):
-    """DIST: weights of the correlations within samples and within classes, and the temperature of both."""
+    """DIST: weights of the correlations within samples and within classes, and the temperature of both.
+
+    They compare the unchanged logits: `standardise` of another term does not concern them.
+    """
 
     inter: NonNegative = 2.0
     intra: NonNegative = 2.0

@@ -10,6 +10,7 @@ from pydantic import BeforeValidator, Field, field_validator, model_validator
 
 from lorkit.decompose.config.base import Fraction, NonNegative, Positive, Section, as_list
 from lorkit.decompose.config.graphs import NodeInput
+from lorkit.decompose.config.training import RandomConfig
 
 Names = Annotated[tuple[str, ...], BeforeValidator(as_list), Field(min_length=1)]
 Paths = Names
@@ -49,7 +50,10 @@ RecallAt = Annotated[tuple[int | float, ...] | None, BeforeValidator(_are_places
 
 
 class RegionAugment(Section):
-    """Augmentation of one region where it differs from `train.augment`; null keeps the setting."""
+    """Augmentation of one region where it differs from `train.augment`; null keeps the setting.
+
+    `random: false` leaves random operations out.
+    """
 
     flip: bool | None = None
     share: Annotated[float, Field(ge=0, le=1)] | None = None
@@ -57,6 +61,7 @@ class RegionAugment(Section):
     rotate: Annotated[float, Field(ge=0, le=180)] | None = None
     scale: Fraction | None = None
     intensity: Fraction | None = None
+    random: RandomConfig | Literal[False] | None = None
 
 
 class GraphSource(Section):

@@ -29,7 +29,10 @@ def augment_of(prepared: PreparedRegion, train: AugmentConfig | None) -> Augment
     own = prepared.augment
     if train is None or own is False:
         return None
-    return train if own is None else train.model_copy(update=own.model_dump(exclude_none=True))
+    if own is None:
+        return train
+    stated = {key: value for key, value in own if value is not None}
+    return train.model_copy(update={**stated, "random": None} if own.random is False else stated)
 
 
 def augment(image: Tensor, key: Keys, config: AugmentConfig, *, like: tuple[int, ...] | None = None) -> Tensor:

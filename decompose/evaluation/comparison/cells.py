@@ -52,7 +52,7 @@ if TYPE_CHECKING:
 
 ScoreInputsByRegion = Mapping[str, ScoreInputs]
 # Increment when the same cell would have other results: stored ones are then repeated.
-_REVISION = 6
+_REVISION = 7
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+from typing import cast
+
 import numpy as np
 import pytest
 import torch
 
 from lorkit.decompose.config import AugmentConfig
-from lorkit.decompose.data.batches.augmentation import affine, augment, augment_mask
+from lorkit.decompose.config.regions import RegionAugment
+from lorkit.decompose.config.training import RandomConfig
+from lorkit.decompose.data.batches.augmentation import affine, augment, augment_mask, augment_of
+from lorkit.decompose.data.prepared import PreparedRegion
 from lorkit.decompose.data.random_numbers import keys, uniform
 
 OFF = {"flip": False, "shift": 0.0, "rotate": 0.0, "scale": 0.0, "intensity": 0.0}
@@ -63,6 +69,20 @@ def test_shift_moves_by_the_drawn_fraction() -> None:
     assert np.abs(theta[:, :, 2]).max() <= 0.5
     assert np.abs(theta[:, :, 2]).max() > 0.4
     np.testing.assert_allclose(theta[:, :, :2], np.broadcast_to(np.eye(2), (40, 2, 2)), atol=1e-7)
+
+
+def test_a_region_states_its_own_random_operations() -> None:
+    everywhere = AugmentConfig(random=RandomConfig(operations=3))
+    own = RandomConfig(operations=1, magnitude=0.2)
+    for stated, wanted in ((None, everywhere.random), (own, own), (False, None)):
+        region = cast("PreparedRegion", SimpleNamespace(augment=RegionAugment(rotate=1.0, random=stated)))
+        found = augment_of(region, everywhere)
+        assert found == everywhere.model_copy(update={"rotate": 1.0, "random": wanted})
+    image = torch.rand(2, 1, 8, 8)
+    region = cast("PreparedRegion", SimpleNamespace(augment=RegionAugment(random=own)))
+    changed = augment_of(region, AugmentConfig(**OFF))
+    assert changed is not None
+    assert not torch.equal(augment(image, keys(0, np.arange(2)), changed), image)
 
 
 def test_intensity_stays_in_range_and_keeps_order() -> None:
