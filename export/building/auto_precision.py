@@ -21,7 +21,8 @@ from lorkit.decompose.errors import ArtifactError, DataError, MissingRuntimeErro
 from lorkit.decompose.machine import fingerprint, tool_versions
 from lorkit.decompose.runs import Run
 from lorkit.decompose.runs.locked_data import RunSplits
-from lorkit.export.building.builder import ExportJob, inputs_digest
+from lorkit.export.building.builder import inputs_digest
+from lorkit.export.building.job import ExportJob
 from lorkit.export.building.sources import ExportableNetwork, OpenedSplits
 from lorkit.export.noninferiority.accuracy import AccuracyTest, judge_accuracy
 from lorkit.export.noninferiority.cases import cases_of_split

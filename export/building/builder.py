@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
 from onnx import ModelProto
 
-from lorkit import profiles
 from lorkit.decompose.artifacts import digest_file, digest_json
 from lorkit.decompose.documents.base import combine
 from lorkit.decompose.documents.export import ExportedNetwork, ExportInfo, ExportSource, Graph, KeptSamples, Lowering
@@ -17,6 +15,8 @@ from lorkit.decompose.documents.verify import NoParity, ProvenParity
 from lorkit.decompose.events import Listener, ignore, named
 from lorkit.decompose.machine import tool_versions
 from lorkit.decompose.runs import Run
+from lorkit.export.building.elsewhere import command_elsewhere, parent_elsewhere
+from lorkit.export.building.job import ExportJob
 from lorkit.export.building.packaging import graph_metadata, network_info, write_package
 from lorkit.export.building.samples import Samples
 from lorkit.export.building.sources import DecisionCache, ExportableNetwork, OpenedSplits, ReferenceImageCache
@@ -26,43 +26,14 @@ from lorkit.export.runtime.batch_size import fitting
 from lorkit.export.runtime.comparison_rules import batches_of, rules_of
 from lorkit.export.runtime.parity import infer_all, measure_outputs, require_parity, worst_parity
 from lorkit.export.runtime.reference_images import ReferenceImages, seeded_inputs
-from lorkit.export.targets import MODEL, Target
+from lorkit.export.targets import MODEL
 from lorkit.export.targets.base import Availability, BuildRequest, Inputs, Outputs
 
 # Increment when the content of an export changes for the same inputs, so that older ones are rebuilt.
-FORMAT = 6
+FORMAT = 7
 _CALIBRATION, _TRIED = 128, 48
-# Instruction sets that add products of bytes in 32 bits.
-_WIDE = frozenset({"avx512_vnni", "avx_vnni", "amx_int8", "asimd"})
 _KEPT_SAMPLES = 8
 _KEPT_BYTES = 8 * 2**20
-
-
-@dataclass(frozen=True)
-class ExportJob:
-    """An export to build: target, precision and hardware."""
-
-    target: Target
-    profile: profiles.Profile
-    precision: str
-    allow_synthetic: bool = False
-
-    @property
-    def name(self) -> str:
-        """Name of the export's directory."""
-        return f"{self.target.name}-{self.profile.name}-{self.precision}"
-
-    @property
-    def scheme(self) -> str:
-        """The int8 scheme of its hardware."""
-        if self.profile.device.kind == "gpu":
-            return "symmetric"  # ONNX Runtime's GPU providers take the form that TensorRT does
-        wide = _WIDE.intersection(self.profile.match.flags)
-        return self.target.quantization if wide or self.target.quantization == "symmetric" else "reduced"
-
-    def outdated(self, directory: Path) -> str:
-        """Return the reason why the engine in `directory` does not fit this machine; empty if it does."""
-        return self.target.outdated(directory, self.profile)
 
 
 class ExportSession:
@@ -115,6 +86,9 @@ def build_export(source: ExportableNetwork, job: ExportJob, session: ExportSessi
         engine = job.target.build(request).relative_to(directory).as_posix()
         if availability.runs:
             parity, provider = _check_parity(network, job, directory, inputs, reference)
+    else:
+        command, parent = command_elsewhere(source, job), parent_elsewhere(source)
+        job.target.leave(directory, job.profile, command, parent)
     named_in = [f"'{each.name}'" for each in source.region.each]
     notes = [note for note in session.images.notes if any(name in note for name in named_in)]
     info = combine(

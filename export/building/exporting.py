@@ -16,10 +16,12 @@ from lorkit.decompose.machine import fingerprint
 from lorkit.decompose.runs import OWNERS, open_run
 from lorkit.decompose.runs.store import missing_baseline
 from lorkit.export.building.auto_precision import AUTO, BASELINE, BUILD_ERRORS, AutoPrecisionLimits, choose_precision
-from lorkit.export.building.builder import ExportJob, ExportSession, build_export, inputs_digest
+from lorkit.export.building.builder import ExportSession, build_export, inputs_digest
+from lorkit.export.building.elsewhere import missing_here
+from lorkit.export.building.job import ExportJob
 from lorkit.export.building.sources import ExportableNetwork, networks_at, networks_of_run
 from lorkit.export.runtime.exported import read_exported
-from lorkit.export.targets import TARGETS, Target, get_target, missing
+from lorkit.export.targets import TARGETS, Target, get_target
 from lorkit.export.targets.base import NODES, SINGLE, NetworkForm
 
 
@@ -65,7 +67,8 @@ def export(
         UsageError: Unknown region, target, profile or precision, invalid limits, or no extracted expert.
         ArtifactError: A serving target and a network trained on drawn images, without `allow_synthetic`.
         ParityError: An engine does not reproduce its source's outputs; it is deleted.
-        MissingRuntimeError: The target cannot be built here. The ONNX files for it are exported.
+        MissingRuntimeError: The target cannot be built here. The ONNX files for it, and of `trt` a `build.sh`, are
+            exported, and the message names them. For `trt` or `torch-trt` and the profile of a CPU nothing is exported.
     """
     limits = _limits(max_accuracy_drop, max_seconds)
     jobs = [replace(job, allow_synthetic=allow_synthetic) for job in _export_jobs(target, profile, precision)]
@@ -96,7 +99,7 @@ def export(
             results += exporter.counterparts(source, _jobs_to_keep(jobs, *(chosen.get(name) for name in names)))
     on_event(Working("exported", len(sources), len(sources)))
     if not jobs[0].target.available(jobs[0].profile).ok:
-        raise missing(jobs[0].target, jobs[0].profile)
+        raise missing_here(sources, results, jobs[0], region)
     return ExportDocument(exports=results)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,7 +18,7 @@ from lorkit.decompose.tasks import get_task
 from lorkit.export.building.samples import Samples, write_samples
 from lorkit.export.rendering.templates import environment
 from lorkit.export.runtime.exported import INFO
-from lorkit.export.targets import examples
+from lorkit.export.targets import TARGETS, examples
 from lorkit.export.targets.base import NODE_EXAMPLE, ONNX_EXAMPLE, Example
 
 if TYPE_CHECKING:
@@ -93,11 +94,13 @@ def write_package(info: ExportInfo, directory: Path, samples: Samples, example: 
     scripts = {ONNX_EXAMPLE, example} if info.recipe.nodes is None else {NODE_EXAMPLE}
     for script in scripts:
         write_text(directory / script.name, (_EXAMPLES / script.source).read_text(encoding="utf-8"))
+    left = [name for name in TARGETS[info.target].leaves if (directory / name).is_file()]
     if info.recipe.nodes is None:
         write_reader(directory / READER)
-        write_text(directory / README, _readme(info, example))
+        write_text(directory / README, _readme(info, example, left))
     else:
-        write_text(directory / README, environment(_HERE).get_template("node_readme.md.jinja").render(info=info))
+        page = environment(_HERE).get_template("node_readme.md.jinja")
+        write_text(directory / README, page.render(info=info, left=left))
 
 
 def write_reader(folder: Path) -> None:
@@ -109,7 +112,7 @@ def write_reader(folder: Path) -> None:
         write_text(folder / path.name, text)
 
 
-def _readme(info: ExportInfo, example: Example) -> str:
+def _readme(info: ExportInfo, example: Example, left: Sequence[str]) -> str:
     size, heads = info.recipe.shape[1:], [(head, head.as_region()) for head in info.heads]
     dense = [get_task(region.task).dense for _, region in heads]
     volumes = len(size) == 3
@@ -118,6 +121,7 @@ def _readme(info: ExportInfo, example: Example) -> str:
     return environment(_HERE).get_template("readme.md.jinja").render(
         info=info,
         example=example,
+        left=left,
         onnx_example=ONNX_EXAMPLE,
         volumes=volumes,
         heads=[

@@ -198,6 +198,7 @@ class Target(ABC):
         built_from: `onnx`, or `torch` if the network itself is compiled.
         forms: Networks that it takes: those of one region, of nodes, routers, networks by region id.
         default_profile: Default profile if this machine's is a CPU; None for the machine's.
+        leaves: Files that `leave` writes.
     """
 
     name: ClassVar[str]
@@ -208,6 +209,7 @@ class Target(ABC):
     forms: ClassVar[tuple[NetworkForm, ...]] = (SINGLE,)
     example: ClassVar[Example] = ONNX_EXAMPLE
     default_profile: ClassVar[str | None] = None
+    leaves: ClassVar[tuple[str, ...]] = ()
 
     @abstractmethod
     def available(self, profile: Profile | None = None) -> Availability:
@@ -240,7 +242,17 @@ class Target(ABC):
         return []
 
     def require(self, profile: Profile) -> None:  # noqa: B027 - most build for any
-        """Raise UsageError unless it builds for the hardware of `profile`."""
+        """Raise UsageError unless it builds for the hardware of `profile`, MissingRuntimeError if that has no GPU."""
+
+    def leave(self, directory: Path, profile: Profile, command: str, parent: str) -> None:  # noqa: B027 - most have none
+        """Write what another machine needs, beside `model.onnx`, where the target cannot be built here.
+
+        Args:
+            directory: The export.
+            profile: The hardware of that machine.
+            command: The command of lorkit to run there.
+            parent: What the command needs there, in words.
+        """
 
     def outdated(self, directory: Path, profile: Profile) -> str:
         """Return the reason why an engine in `directory` is out of date; empty if it is not."""

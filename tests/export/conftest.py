@@ -39,8 +39,9 @@ from lorkit.decompose.runs.expert import plain_network
 from lorkit.decompose.runs.locked_data import recipe_of_region
 from lorkit.export.benchmarking import benchmark, footprint
 from lorkit.export.benchmarking.benchmark import bench
-from lorkit.export.building.builder import ExportJob, ExportSession
+from lorkit.export.building.builder import ExportSession
 from lorkit.export.building.exporting import _export_one, export
+from lorkit.export.building.job import ExportJob
 from lorkit.export.building.sources import ExportableNetwork
 from lorkit.export.onnx import conversion
 from lorkit.export.onnx.conversion import to_onnx

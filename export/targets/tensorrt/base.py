@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from lorkit.decompose.artifacts import digest_file, digest_json, write_json
-from lorkit.decompose.errors import ArtifactError, UsageError
+from lorkit.decompose.errors import ArtifactError, MissingRuntimeError, UsageError
 from lorkit.decompose.machine import fingerprint
 from lorkit.export.targets.base import MODEL, BuildRequest, Target, missing
 from lorkit.export.targets.tensorrt.building import ENGINE, KEY, batch_shapes, differences, engine_key, flags, read_key
@@ -45,7 +45,13 @@ class TensorrtTarget(Target):
         """Return the libraries and hardware to which a new engine is bound."""
 
     def require(self, profile: Profile) -> None:
-        """Raise UsageError for settings of a profile that it does not have."""
+        """Raise MissingRuntimeError for a CPU, UsageError for settings of a profile that the target does not have."""
+        if profile.device.kind == "cpu":
+            raise MissingRuntimeError(
+                f"target '{self.name}' for profile '{profile.name}', a CPU",
+                required="the profile of an NVIDIA GPU",
+                fix="name one with --profile, such as l4 or h200 (`decompose profiles list`), or use --target onnx",
+            )
         for name in self.lacks:
             if getattr(profile.engine, name):
                 raise UsageError(

@@ -18,6 +18,7 @@ from lorkit.decompose.errors import UsageError
 from lorkit.decompose.machine import fingerprint
 from lorkit.export.targets.base import ALL_FORMS, Availability, BuildRequest, NetworkForm
 from lorkit.export.targets.tensorrt.base import TensorrtTarget, first_gpu
+from lorkit.export.targets.tensorrt.build_script import SCRIPT, write_build_script
 from lorkit.export.targets.tensorrt.building import ENGINE, build_plan, engine_spec
 from lorkit.export.targets.tensorrt.engine import NO_CUDA_BUILD, TensorrtEngine, sees_gpu
 from lorkit.export.targets.tensorrt.timing_cache import read_timings, timing_path, write_timings
@@ -27,7 +28,8 @@ if TYPE_CHECKING:
 
 MINIMUM = (10, 12)
 BELOW = 12
-INSTALL = "pip install 'tensorrt>=10.12,<12', on a machine with an NVIDIA GPU"
+VERSIONS = ">=10.12,<12"
+INSTALL = f"pip install 'tensorrt{VERSIONS}', on a machine with an NVIDIA GPU"
 _AMPERE = 8
 
 
@@ -35,9 +37,10 @@ class TrtTarget(TensorrtTarget):
     """The `trt` target."""
 
     name: ClassVar[str] = "trt"
-    runtime: ClassVar[str] = "TensorRT >=10.12,<12 and an NVIDIA GPU"
+    runtime: ClassVar[str] = f"TensorRT {VERSIONS} and an NVIDIA GPU"
     library: ClassVar[str] = "TensorRT"
     forms: ClassVar[tuple[NetworkForm, ...]] = ALL_FORMS
+    leaves: ClassVar[tuple[str, ...]] = (SCRIPT,)
 
     def available(self, profile: Profile | None = None) -> Availability:
         """Return whether a supported TensorRT and a GPU are present."""
@@ -55,7 +58,11 @@ class TrtTarget(TensorrtTarget):
         return Availability(True)
 
     def require(self, profile: Profile) -> None:
-        """Raise UsageError if this GPU, for which TensorRT builds, has another compute capability than the profile."""
+        """Raise UsageError if this GPU, for which TensorRT builds, has another compute capability than the profile.
+
+        Raises MissingRuntimeError for the profile of a CPU.
+        """
+        super().require(profile)
         wanted = profile.device.compute_capability
         if not self.available().ok or wanted is None or profile.engine.hardware_compatible:
             return
@@ -66,6 +73,10 @@ class TrtTarget(TensorrtTarget):
                 required="a profile of this GPU, for which TensorRT builds",
                 fix="leave --profile out, or export on that hardware",
             )
+
+    def leave(self, directory: Path, profile: Profile, command: str, parent: str) -> None:
+        """Write `build.sh`, which builds the engine with trtexec."""
+        write_build_script(directory, profile, command, parent=parent, versions=VERSIONS)
 
     def surroundings(self) -> dict[str, str]:
         """Return TensorRT's version, the GPU and its driver."""

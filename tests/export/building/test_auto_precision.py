@@ -20,8 +20,8 @@ from lorkit.decompose.machine import fingerprint
 from lorkit.decompose.runs import locked_data, open_run
 from lorkit.export.building import auto_precision
 from lorkit.export.building.auto_precision import AutoPrecisionLimits, choose_precision
-from lorkit.export.building.builder import ExportJob
 from lorkit.export.building.exporting import export
+from lorkit.export.building.job import ExportJob
 from lorkit.export.building.sources import OpenedSplits, networks_of_run
 from lorkit.export.runtime import parity
 from lorkit.export.runtime.preference import precision_trials, record_path

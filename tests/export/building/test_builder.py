@@ -9,7 +9,6 @@ import numpy as np
 import onnx
 import pytest
 
-from lorkit import profiles
 from lorkit.decompose.artifacts import read_json
 from lorkit.decompose.errors import DataError, ParityError
 from lorkit.decompose.runs import open_run
@@ -20,7 +19,6 @@ from lorkit.export.building.verification import verify
 from lorkit.export.onnx.precision import Lowered
 from lorkit.export.runtime import parity
 from lorkit.export.runtime.reference_images import ReferenceImages
-from lorkit.export.targets import get_target
 
 OPTIONS = {"region": "chest", "profile": "cpu-generic", "owners": ("expert",), "precision": "int8"}
 
@@ -62,22 +60,6 @@ def test_int8_is_calibrated_on_images_of_the_training_part_alone(
     known = {image.tobytes() for image in np.ascontiguousarray(training.images)}
     assert {image.tobytes() for image in np.ascontiguousarray(seen[0].images)} <= known
     assert len(seen[0].images) == min(128, len(known))
-
-
-@pytest.mark.parametrize(
-    ("target", "profile", "scheme"),
-    [
-        ("onnx", "cpu-generic", "reduced"),
-        ("openvino", "cpu-avx512-vnni", "asymmetric"),
-        ("onnx", "cpu-amx", "asymmetric"),
-        ("onnx", "h100", "symmetric"),
-        ("trt", "t4", "symmetric"),
-    ],
-)
-def test_weights_have_as_many_bits_as_the_hardware_adds_without_saturating(
-    target: str, profile: str, scheme: str
-) -> None:
-    assert builder.ExportJob(get_target(target), profiles.load(profile), "int8").scheme == scheme
 
 
 def test_an_expert_away_from_its_run_has_nothing_to_calibrate_on(extracted: Path, tmp_path: Path) -> None:
