@@ -37,7 +37,15 @@ class ClassScores(Part):
     class_name: str = Field(alias="class")
     n: int
     recall: Share | None
+    """Its share of right answers: the sensitivity."""
+    specificity: Share | None = None
+    """Of the cases of other classes, the share that is answered as one of them."""
     precision: Share | None
+    """Of the cases that are answered as this class, the share that is of it: the positive predictive value."""
+    npv: Share | None = None
+    """Of the other cases, the share that is of another class: the negative predictive value."""
+    ci: dict[str, Interval | None] = {}
+    """Of these four, 95 % over groups; empty where they were not stored."""
     auroc: Share | None
     auroc_ci: Interval | None = None
     roc: Roc | None = None
@@ -96,8 +104,12 @@ class LabelScores(Part):
     n_negative: int
     n_uncertain: int
     sensitivity: Share | None
-    """At the threshold."""
+    """At the threshold, as are the next three."""
     specificity: Share | None
+    precision: Share | None = None
+    """The positive predictive value."""
+    npv: Share | None = None
+    """The negative predictive value."""
     ece: Share | None
     brier: Share | None
     ci: dict[str, Interval | None]

@@ -15,6 +15,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.special import log_softmax, logsumexp
 
 from lorkit.decompose.artifacts.arrays import Floats, Ints
+from lorkit.decompose.metrics.answer_rates import answer_rates
 from lorkit.decompose.metrics.bootstrap import (
     Resampling,
     check_scores,
@@ -59,11 +60,11 @@ def scores(
 
     Returns:
         `n`, `groups`, the metrics of `HEADLINE` (None where undefined), `ci` by metric, `confusion` (rows: true class),
-        `reliability` (bins of top-label confidence) and `per_class` (with `auroc`, its interval and the `roc` curve of
-        each class against the rest). Accuracy metrics are fractions; AUROC is the unweighted mean of one-versus-rest
-        areas; ECE has 15 equal-width bins of the top label's probability (its interval: `calibration`); Brier is the
-        mean squared distance of the probabilities from the one-hot label. A replicate's mean omits classes without a
-        drawn case.
+        `reliability` (bins of top-label confidence) and `per_class` (each class against the rest: recall and the other
+        `answer_rates` with `ci`, `auroc`, its interval and the `roc` curve). Accuracy metrics are fractions; AUROC is
+        the unweighted mean of one-versus-rest areas; ECE has 15 equal-width bins of the top label's probability (its
+        interval: `calibration`); Brier is the mean squared distance of the probabilities from the one-hot label. A
+        replicate's mean omits classes without a drawn case.
 
     Raises:
         DataError: Shapes do not match, a label is out of range, or a logit is not finite.
@@ -104,7 +105,7 @@ def scores(
                 "auroc_ci": None if row["auroc"] is None else interval(area_RC[:, index]),
                 "roc": roc(label_N == index, log_odds(ranked_NC, index)),
             }
-            for index, row in enumerate(_per_class(names, confusion_CC, area_C))
+            for index, row in enumerate(_per_class(names, (label_N, answer_N), area_C, (group_N, draws)))
         ],
     }
 
@@ -217,17 +218,14 @@ def _calibration(labels: Ints, logits: Floats) -> tuple[Floats, Floats, Ints]:
     return confidence_N, hit_N, bin_N
 
 
-def _per_class(names: Sequence[str], confusion_CC: Ints, area_C: Floats) -> list[dict[str, Any]]:
-    correct = np.diag(confusion_CC).astype(np.float64)
-    recall = safe_divide(correct, confusion_CC.sum(1).astype(np.float64))
-    precision = safe_divide(correct, confusion_CC.sum(0).astype(np.float64))
-    return [
-        {
-            "class": name,
-            "n": int(confusion_CC[index].sum()),
-            "recall": number(recall[index]),
-            "precision": number(precision[index]),
-            "auroc": number(area_C[index]),
-        }
-        for index, name in enumerate(names)
-    ]
+def _per_class(
+    names: Sequence[str], answers: tuple[Ints, Ints], area_C: Floats, groups: tuple[NDArray[Any], Resampling]
+) -> list[dict[str, Any]]:
+    rows: list[dict[str, Any]] = []
+    label_N, answer_N = answers
+    for index, name in enumerate(names):
+        point, spread = answer_rates(label_N == index, answer_N == index, *groups)
+        point["recall"], spread["recall"] = point.pop("sensitivity"), spread.pop("sensitivity")
+        n = int((label_N == index).sum())
+        rows.append({"class": name, "n": n, **point, "ci": spread, "auroc": number(area_C[index])})
+    return rows

@@ -18,16 +18,15 @@ from scipy.special import expit
 
 from lorkit.decompose.artifacts.arrays import Floats, Ints
 from lorkit.decompose.errors import DataError
+from lorkit.decompose.metrics.answer_rates import answer_rates, no_rates
 from lorkit.decompose.metrics.bootstrap import Resampling, interval, mean_defined, number, resample, safe_divide
 from lorkit.decompose.metrics.calibration import calibration_error_interval
 from lorkit.decompose.metrics.classification import BINS, bins_of, roc
-from lorkit.decompose.metrics.paired import unseen_bound, widen_if_degenerate
 from lorkit.decompose.metrics.ranking import auroc, average_precision, placements
 from lorkit.decompose.metrics.rates import Rate, mean_rate
 from lorkit.decompose.metrics.thresholds import Chosen, Policy, choose_threshold
 
 HEADLINE = ("auroc", "ap", "ece", "brier")
-RATES = ("sensitivity", "specificity")
 UNSEEN = 2.0
 """Largest loss in a score of `scores_by_case`: that of a case that was right against all others, and is wrong."""
 
@@ -82,7 +81,7 @@ def scores(
     Returns:
         `n`, `groups`, the metrics of `HEADLINE`, each the mean over labels (None if no label has it), `ci` by metric,
         and `labels` by name: the same metrics, `threshold`, the counts `n_positive`, `n_negative` and `n_uncertain`,
-        sensitivity and specificity at the threshold, `ci` by metric, the `roc` curve and the `reliability` of the
+        the `answer_rates` at the threshold, `ci` by metric, the `roc` curve and the `reliability` of the
         probability. ECE has 15 equal-width bins of the probability of the label; Brier is its mean squared distance
         from the answer.
 
@@ -104,7 +103,10 @@ def scores(
         case = _Case(label_NL[known_N, column] == 1, *both, limit)
         now = case.metrics(_only(once, known_N))
         drawn = case.metrics(_only(draws, known_N))
-        rows[name] = _row(case, now, drawn, np.asarray(groups)[known_N]) | {"n_uncertain": int((~known_N).sum())}
+        rows[name] = _row(case, now, drawn) | {"n_uncertain": int((~known_N).sum())}
+        rates, spans = case.rates(np.asarray(groups)[known_N], _only(draws, known_N))
+        rows[name] |= rates
+        rows[name]["ci"] |= spans
         if known_N.any():
             pair = tuple(case.gaps(_only(which, known_N)) for which in (once, draws))
             gaps.append((pair[0][0], pair[1]))
@@ -114,15 +116,15 @@ def scores(
             spread[metric].append(drawn[metric])
     macro = {name: number(float(mean_defined(np.array(values)))) for name, values in point.items()}
     replicated = {name: mean_defined(np.stack(values, axis=1)) for name, values in spread.items()}
-    spans = {name: None if macro[name] is None else interval(replicated[name]) for name in HEADLINE}
+    intervals = {name: None if macro[name] is None else interval(replicated[name]) for name in HEADLINE}
     if gaps:  # the mean over labels is one sum over the bins of all of them
         one_B, drawn_RB = (np.concatenate(parts, axis=-1) / len(gaps) for parts in zip(*gaps, strict=True))
-        spans["ece"] = calibration_error_interval(one_B, drawn_RB, draws.counts_RG.shape[1])
+        intervals["ece"] = calibration_error_interval(one_B, drawn_RB, draws.counts_RG.shape[1])
     return {
         "n": len(label_NL),
         "groups": draws.counts_RG.shape[1],
         **macro,
-        "ci": spans,
+        "ci": intervals,
         "labels": rows,
     }
 
@@ -214,12 +216,15 @@ class _Case:
             "ece": np.abs(self.gaps(draws)).sum(1) if len(truth_N) else empty,
             "brier": safe_divide(draws.totals((self.probability_N - truth_N) ** 2), n_R) if len(truth_N) else empty,
         }
-        for name, kind_N in zip(RATES, (self.positive_N, ~self.positive_N), strict=True):
-            found[name] = empty
-            if self.threshold is not None and kind_N.any():
-                said_N = (self.probability_N >= self.threshold) == self.positive_N
-                found[name] = draws.means(np.where(kind_N, said_N, np.nan)[:, None])[:, 0]
         return found
+
+    def rates(
+        self, groups: ArrayLike, draws: Resampling
+    ) -> tuple[dict[str, float | None], dict[str, list[float] | None]]:
+        """Return the `answer_rates` at the threshold with their intervals; None where there is no threshold."""
+        if self.threshold is None or not len(self.positive_N):
+            return no_rates()
+        return answer_rates(self.positive_N, self.probability_N >= self.threshold, groups, draws)
 
     def gaps(self, draws: Resampling) -> Floats:
         """Return the mean probability minus the share of positives of each bin, times its share, (R, B)."""
@@ -236,12 +241,9 @@ def _only(draws: Resampling, known_N: NDArray[np.bool_]) -> Resampling:
     return Resampling(draws.counts_RG, draws.group_N[known_N])
 
 
-def _row(case: _Case, now: dict[str, Floats], drawn: dict[str, Floats], group_N: NDArray[Any]) -> dict[str, Any]:
+def _row(case: _Case, now: dict[str, Floats], drawn: dict[str, Floats]) -> dict[str, Any]:
     point = {name: number(float(values[0])) for name, values in now.items()}
     spread = {name: None if point[name] is None else interval(values) for name, values in drawn.items()}
-    for name, kind_N in zip(RATES, (case.positive_N, ~case.positive_N), strict=True):
-        if (value := point[name]) is not None:
-            spread[name] = widen_if_degenerate(spread[name], value, unseen_bound(kind_N[:, None], group_N))
     return {
         **point,
         "threshold": case.threshold,
