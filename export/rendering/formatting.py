@@ -28,7 +28,10 @@ def heading(name: str) -> str:
 
 def number(value: float | None, digits: int = 3) -> str:
     """Return a number with fixed digits and a real minus sign."""
-    return DASH if value is None else f"{value:.{digits}f}".replace("-", "\N{MINUS SIGN}")
+    if value is None:
+        return DASH
+    rounded = round(value, digits) + 0.0  # no negative zero
+    return f"{rounded:.{digits}f}".replace("-", "\N{MINUS SIGN}")
 
 
 def signed(value: float | None, digits: int = 3) -> str:

@@ -9,8 +9,8 @@ from markupsafe import Markup
 from lorkit.export.rendering.svg import figure, shorten, tag
 
 _CELL, _LEFT, _TOP, _BELOW = 40.0, 92.0, 6.0, 18.0
-_DARK = 0.55
-"""Value from which the number is written in the colour of the page."""
+_MOST = 0.7
+"""Opacity of a 1: the number must be legible on it."""
 
 
 def heat_map(key: str, title: str, said: str, values: Mapping[str, Mapping[str, float]], *, note: str = "") -> Markup:
@@ -48,11 +48,13 @@ def _cell(x: float, y: float, value: float, what: str) -> list[Markup]:
         f"{value:.2f}",
         x=x + _CELL / 2,
         y=y + _CELL / 2 + 4,
-        class_="heat-dark" if share >= _DARK else "heat-light",
+        class_="heat-text",
         text_anchor="middle",
     )
     hint = tag("title", f"{what}: {value:.3f}")
     return [
-        tag("rect", hint, x=x, y=y, width=_CELL - 2, height=_CELL - 2, rx=3.0, class_="heat", fill_opacity=share),
+        tag(
+            "rect", hint, x=x, y=y, width=_CELL - 2, height=_CELL - 2, rx=3.0, class_="heat", fill_opacity=share * _MOST
+        ),
         text,
     ]

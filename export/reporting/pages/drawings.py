@@ -14,6 +14,7 @@ from lorkit.decompose.documents.report import Evaluations, RegionTables, ReportD
 from lorkit.decompose.documents.report_row import ReportRow
 from lorkit.decompose.documents.scores import ClassScores, PositiveScores
 from lorkit.decompose.events import EpochRow
+from lorkit.decompose.tasks import get_task
 from lorkit.export.rendering.formatting import metric
 from lorkit.export.reporting.charts import heat_map, latency_samples, panels, ranking, roc, score_histograms, tradeoff
 
@@ -57,7 +58,9 @@ def draw(document: ReportDocument) -> Drawings:
     tables = {name: _measured(document.evaluations, name) for name in places}
     return Drawings(
         gate=draw_gate(document.gate),
-        trade=draw_trade(document.table, document.headline),
+        trade=draw_trade(
+            document.table, document.headline, {one.name: get_task(one.task).headline for one in document.regions}
+        ),
         calibration={name: _calibration(index, name, tables[name]) for name, index in places.items()},
         roc={name: _roc(index, name, tables[name]) for name, index in places.items()},
         precision_recall={
@@ -95,8 +98,8 @@ def draw_gate(gate: GateDocument | None) -> dict[str, GateDrawings]:
     }
 
 
-def draw_trade(table: Sequence[ReportRow], headline: str) -> dict[str, Markup]:
-    """Draw accuracy, latency and size of the exports of each region."""
+def draw_trade(table: Sequence[ReportRow], headline: str, measures: Mapping[str, str]) -> dict[str, Markup]:
+    """Draw accuracy, latency and size of the exports of each region; `measures` names the accuracy of each."""
     points: dict[str, list[tradeoff.ExportPoint]] = defaultdict(list)
     places, exported = anchors(table), [row for row in table if row.digest]
     told = [name for name in ("target", "precision") if len({getattr(row, name) for row in exported}) > 1]
@@ -117,7 +120,7 @@ def draw_trade(table: Sequence[ReportRow], headline: str) -> dict[str, Markup]:
         points[row.region].append(point)
     every = [point for several in points.values() for point in several]
     return {
-        name: tradeoff.trade_off(f"trade-{index}", name, several, every, metric(headline))
+        name: tradeoff.trade_off(f"trade-{index}", name, several, every, metric(measures[name]))
         for index, (name, several) in enumerate(points.items())
     }
 

@@ -45,6 +45,8 @@ def _range_in_words(savings: Interval, less: str, more: str, same: str) -> str:
     ends = list(dict.fromkeys(ratio_in_words(saving, less, more, same) for saving in savings))
     if len(ends) == 2 and all(end.endswith(f"\N{MULTIPLICATION SIGN} {less}") for end in ends):
         return f"{savings[0]:.1f} to {ends[1]}"
+    if len(ends) == 2 and all(end.endswith(f"\N{MULTIPLICATION SIGN} {more}") for end in ends):
+        return f"{1 / savings[1]:.1f} to {ends[0]}"
     return " to ".join(ends)
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import jinja2
@@ -17,9 +17,14 @@ from markupsafe import Markup
 from lorkit.decompose.documents.base import Owner
 from lorkit.decompose.documents.gate import GateRegion
 from lorkit.decompose.documents.measured import Subject
-from lorkit.decompose.documents.report import ReportDocument
+from lorkit.decompose.documents.report import Evaluations, ReportDocument, ReportedRegion
 from lorkit.decompose.documents.report_row import ReportRow
+from lorkit.decompose.errors import plural
+from lorkit.decompose.regions import Group, shared_words
+from lorkit.decompose.runs import MODELS
+from lorkit.decompose.tasks import get_task
 from lorkit.export.prediction.masks import colour
+from lorkit.export.rendering.tables import cards_css, label_cells
 from lorkit.export.rendering.templates import environment
 from lorkit.export.reporting.charts.roc import shown_classes, swatch
 from lorkit.export.reporting.pages.drawings import anchors, draw, label_of
@@ -32,10 +37,10 @@ _CHIPS = 7
 
 def render_html(document: ReportDocument) -> str:
     """Return a report's document as one HTML page with its styles, script and drawings inside."""
-    css, script = _text("report.css") + _palette(), _text("report.js")
+    css, script = _text("report.css") + cards_css() + _palette(), _text("report.js")
     names = [region.name for region in document.regions]
     by_region = {name: [row for row in document.table if row.region == name] for name in names}
-    return _environment(autoescape=True).get_template("report.html.jinja").render(
+    page = _environment(autoescape=True).get_template("report.html.jinja").render(
         **dict(document),
         words=document.words,
         css=Markup(css),  # files of this package, not data
@@ -46,6 +51,7 @@ def render_html(document: ReportDocument) -> str:
         anchors=anchors(document.table),
         drawings=draw(document),
     )  # fmt: skip
+    return label_cells(page)
 
 
 def render_markdown(document: ReportDocument) -> str:
@@ -57,7 +63,8 @@ def _environment(*, autoescape: bool) -> jinja2.Environment:
     found = environment(_HERE, autoescape=autoescape)
     found.globals.update(
         label_of=label_of, swatch=swatch, shown_classes=shown_classes, shade=_shade, chip=_chip,
-        judged_sides=_judged_sides,
+        judged_sides=_judged_sides, shown_metrics=_shown_metrics, headline_of=_headline_of,
+        counted=_counted, grouped=_grouped,
     )  # fmt: skip
     return found
 
@@ -82,11 +89,39 @@ def _palette() -> str:
 
 
 def _shade(share: float) -> str:
-    return f"v{round(share * _SHADES)}" + (" hot" if share > 0.55 else "")
+    return f"v{round(share * _SHADES)}"
 
 
 def _chip(structure: int) -> str:
     return f"k{1 + (structure - 1) % _CHIPS}"
+
+
+def _headline_of(task: str) -> str:
+    return get_task(task).headline
+
+
+def _shown_metrics(
+    regions: Sequence[ReportedRegion], by_region: Mapping[str, Sequence[ReportRow]], metrics: Sequence[str]
+) -> list[str]:
+    """Return the metrics of some regions: those of other tasks are left out, if any was measured."""
+    rows = [row for region in regions for row in by_region[region.name]]
+    known = [name for name in metrics if any(row.value(name) is not None for row in rows)]
+    return known or list(metrics)
+
+
+def _counted(region: ReportedRegion, evaluations: Evaluations) -> str:
+    """Return the test cases of a region and their patients (of nodes: entities)."""
+    words = shared_words([(region.task, region.grouped)])
+    found = [tables for model in MODELS if (tables := evaluations.of(model, region.name)) is not None]
+    n, groups = (found[0].n, found[0].groups) if found else (None, None)
+    cases = plural(region.cases["test"] if n is None else n, words.counted.removesuffix("s"))
+    patients = "patients unknown" if words.group == "image" else _grouped(groups, words.group)
+    return ", ".join(part for part in (cases, patients) if part)
+
+
+def _grouped(groups: int | None, unit: Group) -> str:
+    """Return the number of patients (of nodes: entities) beside that of cases; nothing if cases are not grouped."""
+    return plural(groups, unit) if groups and unit not in ("image", "node") else ""
 
 
 def _judged_sides(

@@ -1,0 +1,89 @@
+"""Every kind of report in a headless Chromium: nothing is cut or sticks out, and every text can be read."""
+
+from __future__ import annotations
+
+import copy
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from page_checks import CONTRASTS, CUT, LEAST_CONTRAST
+from report_kinds import KINDS
+
+from lorkit.decompose.documents.report import ReportDocument
+from lorkit.export.reporting.pages import render_html
+
+CHROMIUM = next(
+    (found for name in ("chromium", "chromium-browser", "google-chrome") if (found := shutil.which(name))), None
+)
+sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed: no browser is driven")
+pytestmark = [
+    pytest.mark.skipif(CHROMIUM is None, reason="no Chromium here: the page is not opened in a browser"),
+    pytest.mark.filterwarnings("ignore::ResourceWarning"),
+]
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    with sync_api.sync_playwright() as driver:
+        opened = driver.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        yield opened
+        opened.close()
+
+
+@pytest.fixture(params=list(KINDS))
+def page(request: pytest.FixtureRequest, browser: Any, document: dict[str, Any], tmp_path: Path) -> Iterator[Any]:
+    """A report of one kind, with all folds open."""
+    path = tmp_path / "report.html"
+    kind = KINDS[request.param](copy.deepcopy(document))
+    path.write_text(render_html(ReportDocument.model_validate(kind)), encoding="utf-8")
+    opened = browser.new_page(reduced_motion="reduce")
+    opened.goto(path.resolve().as_uri())
+    opened.evaluate("for (const one of document.querySelectorAll('details')) one.open = true")
+    yield opened
+    opened.close()
+
+
+def test_nothing_is_cut_at_any_width(page: Any) -> None:
+    for width in (390, 700, 1000, 1300):
+        page.set_viewport_size({"width": width, "height": 900})
+        assert page.evaluate(CUT) == [], width
+    page.set_viewport_size({"width": 720, "height": 1000})  # A4 less its margins
+    page.emulate_media(media="print")
+    assert page.evaluate(CUT) == [], "on paper"
+
+
+def test_tables_stay_tables_where_they_fit(page: Any) -> None:
+    """Also a check of the test itself: headings are seen in a wide window, and cells name their column in a narrow."""
+    costs = page.locator('[aria-label^="Table of costs"] thead').first.locator("th").last
+    page.set_viewport_size({"width": 1300, "height": 900})
+    assert costs.bounding_box()["width"] > 30
+    page.set_viewport_size({"width": 390, "height": 900})
+    assert costs.bounding_box()["width"] < 2 or page.locator('[aria-label^="Table of costs"] thead').first.evaluate(
+        "node => getComputedStyle(node).position === 'absolute'"
+    )
+    named = page.locator('[aria-label^="Table of costs"] td').first
+    assert named.evaluate("node => getComputedStyle(node, '::before').content") == '"Parameters"'
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_every_text_has_contrast(page: Any, scheme: str) -> None:
+    page.set_viewport_size({"width": 1300, "height": 900})
+    page.emulate_media(color_scheme=scheme)
+    found = page.evaluate(CONTRASTS)
+    assert len(found) > 300
+    faint = sorted({f"{contrast:.2f} {text}" for contrast, text in found if contrast < LEAST_CONTRAST})
+    assert faint == []
+
+
+def test_a_faint_text_and_a_wide_one_would_be_found(page: Any) -> None:
+    page.set_viewport_size({"width": 390, "height": 900})
+    page.evaluate("document.querySelector('main').insertAdjacentHTML('afterbegin', '<p id=bad>faint</p>')")
+    page.evaluate(
+        "Object.assign(document.getElementById('bad').style, {color: '#999', background: '#bbb', width: '900px', "
+        "maxWidth: 'none'})"
+    )
+    assert any("faint" in text for text in page.evaluate(CUT))
+    assert [round(contrast, 1) for contrast, text in page.evaluate(CONTRASTS) if text.endswith("faint")] == [1.5]
