@@ -3,7 +3,8 @@
     python benchmarks/interval_coverage.py --workers 2        # the tables of docs/benchmarks/gate.md
 
 `compare`: two methods, each trained with several seeds, in two regions. A patient is easier or harder for both methods,
-a training is better or worse on all patients, and hits are drawn with these probabilities. The true drop is 0.05.
+a training is better or worse on all patients, and hits are drawn with these probabilities. The true drop is 0.05. The
+second table is of patients with 3 to 19 images of one class each, who differ widely in how hard they are.
 Average precision: nodes of entities of one row or of a geometric number of mean 5; 15 % of the entities have 60 %
 positive nodes, the others 3 %. Margins are normal with a part that both methods share, one of the entity, and one of
 each training; trainings also differ in how far they separate the classes. The true drop is computed from the model.
@@ -53,6 +54,34 @@ def compared(seed: int, *, seeds: int, patients: int, luck: float, images: int =
     found = PairedDifferences(regions).pair(*sides)
     low, high = found.regions["a"].ci
     return low <= DROP <= high, found.mean.ci[0] <= DROP <= found.mean.ci[1], found.mean.decidable
+
+
+def by_patient(seed: int, *, seeds: int, sizes: tuple[int, ...], luck: float, true: float) -> tuple[bool, float]:
+    """Return whether the interval covers the drop, and its half-width, of patients with one class and many images."""
+    rng = np.random.default_rng([seed, seeds, sum(sizes), int(1000 * luck)])
+    images_G = rng.integers(3, 20, sum(sizes))
+    label_N = np.repeat(np.repeat(np.arange(len(sizes)), sizes), images_G)
+    patient_N = np.repeat(np.arange(sum(sizes)), images_G)
+    own_NC = label_N[:, None] == np.arange(len(sizes))
+    sides = []
+    for chance_G in _chances(rng, sum(sizes)):
+        hit_SN = rng.random((seeds, len(label_N))) < chance_G[patient_N] + rng.uniform(-luck, luck, (seeds, 1))
+        sides.append({"a": np.where(own_NC, hit_SN[:, :, None], np.nan)})
+    found = PairedDifferences({"a": _region("a", len(sizes), label_N, patient_N)}).pair(*sides).regions["a"]
+    return found.ci[0] <= true <= found.ci[1], found.decidable
+
+
+def _chances(rng: np.random.Generator, patients: int) -> list[np.ndarray]:
+    """Return by method the chance of a hit of each patient: what both share, the drop, and what is the method's own."""
+    shared_G = rng.beta(1.3, 0.7, patients)
+    return [np.clip(shared_G * (1 - drop / 0.65) + rng.normal(0, 0.15, patients), 0, 1) for drop in (0.0, DROP)]
+
+
+def true_drop_by_patient(luck: float) -> float:
+    """Return the drop of infinitely many patients, the mean over trainings."""
+    lucks = luck * (np.arange(-10, 11) / 10.5)
+    one, two = _chances(np.random.default_rng(0), 400_000)
+    return float(np.mean([np.clip(one + lucky, 0, 1).mean() - np.clip(two + lucky, 0, 1).mean() for lucky in lucks]))
 
 
 def ranked(
@@ -138,6 +167,15 @@ class Simulation:
                     one, two, half = self.columns(partial(compared, seeds=seeds, patients=patients, luck=luck))
                     rates = f"{np.mean(one):.1%} | {np.mean(two):.1%} | {np.median(half):.3f}"
                     print(f"| {seeds} | {patients} | +-{luck:.2f} | {rates} |", flush=True)
+
+        print("\n| patients by class | seeds | trainings vary by | covers | half-width |")
+        print("|---|---:|---:|---:|---:|")
+        for sizes in ((18, 18, 18, 17), (40, 40), (12, 30, 30), (11, 60)):
+            for seeds, luck in ((1, 0.0), (3, 0.0), (3, 0.05), (5, 0.05)):
+                draw = partial(by_patient, seeds=seeds, sizes=sizes, luck=luck, true=true_drop_by_patient(luck))
+                covers, half = self.columns(draw)
+                about = f"{', '.join(map(str, sizes))} | {seeds} | +-{luck:.2f}"
+                print(f"| {about} | {np.mean(covers):.1%} | {np.median(half):.3f} |", flush=True)
 
     def precision(self) -> None:
         """Print the table of `compare` for average precision."""

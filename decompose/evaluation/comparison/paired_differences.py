@@ -29,6 +29,8 @@ CaseScores = Mapping[str, Floats]
 """By region, (S, N, C): scores by case for the model of each seed; S is 1 for the foundation."""
 _EQUAL = 1e-12
 """Largest range of differences that are equal but for rounding."""
+_ENOUGH = 10
+"""Groups of a class that have to differ to show the variance of its hits (`benchmarks/interval_coverage.py`)."""
 
 
 class Rate(NamedTuple):
@@ -55,9 +57,19 @@ class _Region:
         bound = task.unseen_bound(prepared.region, prepared.targets, prepared.groups)
         return cls(group_N.astype(np.int64), len(names), bound, task.graded)
 
-    def minimum(self, differences_SG: Floats) -> float:
-        """Return the least half-width of a difference: 0 where the cases show how much it varies."""
-        return 0.0 if self.graded and np.ptp(differences_SG) > _EQUAL else self.bound
+    def minimum(self, baseline_SNC: Floats, candidate_SNC: Floats) -> float:
+        """Return the least half-width of a difference: 0 where the groups show how much it varies.
+
+        Graded scores show it if they differ at all. Hits do if `_ENOUGH` groups of every class differ: in a class in
+        which fewer do, what no group shows may weigh more than what some do.
+        """
+        change_NC = np.nan_to_num(candidate_SNC).mean(0) - np.nan_to_num(baseline_SNC).mean(0)
+        differs_NC = np.abs(change_NC) > _EQUAL
+        if self.graded:
+            return 0.0 if differs_NC.any() else self.bound
+        known_C = np.isfinite(baseline_SNC).any((0, 1))
+        groups_C = [len(np.unique(self.group_N[differs_N])) for differs_N in differs_NC[:, known_C].T]
+        return 0.0 if min(groups_C) >= _ENOUGH else self.bound
 
     def rate(self, case_SNC: Floats) -> Rate:
         known_SNC = np.isfinite(case_SNC)
@@ -107,7 +119,7 @@ class PairedDifferences:
         """
         one, two = self.rates(baseline), self.rates(candidate)
         differences = {name: one[name].values_SG - two[name].values_SG for name in self._regions}
-        least = {name: region.minimum(differences[name]) for name, region in self._regions.items()}
+        least = {name: region.minimum(baseline[name], candidate[name]) for name, region in self._regions.items()}
         drops = {}
         for name, region in self._regions.items():
             drop = one[name].point - two[name].point

@@ -139,6 +139,20 @@ def test_all_right_answers_reach_what_no_patient_showed() -> None:
     assert low == pytest.approx(1 - np.hypot(*bounds) / 2)
 
 
+@pytest.mark.parametrize(("rare", "common"), [(0, 0), (0, 60), (9, 60), (12, 9), (10, 10), (12, 60)])
+def test_hits_have_a_minimum_width_until_enough_patients_of_every_class_differ(rare: int, common: int) -> None:
+    """Patients have one class and ten cases, of which one differs in some patients, so the shown variance is small."""
+    labels = np.repeat((np.arange(80) >= 15).astype(np.int64), 10)
+    judged = {"a": region("a", labels, per_group=10)}
+    one = np.ones((1, 800))
+    two = one.copy()
+    two[0, [*range(0, 10 * rare, 10), *range(150, 150 + 10 * common, 10)]] = 0.0
+    found = PairedDifferences(judged).pair(*(cases(judged, {"a": hits}) for hits in (one, two)))
+    bound = unseen_bound(labels[:, None] == np.arange(2), judged["a"].groups)
+    assert (found.mean.decidable == pytest.approx(bound)) == (min(rare, common) < 10)
+    assert (found.mean.decidable < bound / 2) == (min(rare, common) >= 10)
+
+
 def test_shares_of_right_cases_are_means_over_images_patients_and_seeds() -> None:
     judged, right = case(3)
     value, (low, high) = PairedDifferences(judged).mean_of_shares(right)
