@@ -102,3 +102,12 @@ def onnx_teacher(config: Config) -> Teacher | None:
     from lorkit.export.onnx.teacher import open_teacher  # needs ONNX Runtime
 
     return open_teacher(config)
+
+
+def say_built_in(config: Path | None) -> None:
+    """Say so in the first line where no configuration is at hand, so that nobody takes phantoms for their own data."""
+    from lorkit.cli.output.streams import print_status
+    from lorkit.decompose.config.loading import FILE_NAME
+
+    if config is None and not Path(FILE_NAME).exists():
+        print_status(f"no {FILE_NAME} here: built-in phantoms are used (your data: `decompose init --from-data DIR`)")

@@ -73,6 +73,7 @@ def compare(
 
     rest = ["unlabelled.rest=true"] if unlabelled_rest else []
     loaded = load_config(config, overrides=[*(settings or ()), *rest])
+    options.say_built_in(config)
     with ProgressLine() as progress:
         document = run_all(
             loaded,

@@ -28,6 +28,7 @@ def pretrain(
     from lorkit.decompose import pretrain as prepare
 
     loaded = load_config(config, overrides=settings or ())
+    options.say_built_in(config)
     with ProgressLine() as progress:
         teacher = options.onnx_teacher(loaded)
         path = prepare(loaded, out=out, resume=resume, force=force, teacher=teacher, on_event=progress)

@@ -97,7 +97,8 @@ class GraphSource(Section):
 class RegionConfig(GraphSource):
     """Location and format of the samples of one region.
 
-    `data` is split by the `split` section; `train`, `val` and `test` state the parts instead. For a multilabel region,
+    `data` is split by the `split` section; `train`, `val` and `test` state the parts instead; of these, val or test may
+    be missing and is then taken from train. For a multilabel region,
     `pos_weight` multiplies the loss of positive labels (`auto`: negatives per positive in the training part). For
     multilabel and node regions, `threshold` says how validation chooses the probability from which a label, or the
     second of a node's two classes, counts as positive: `youden` maximises sensitivity plus specificity, `f1` the F1
@@ -157,8 +158,8 @@ class RegionConfig(GraphSource):
     @model_validator(mode="after")
     def _one_way_of_splitting(self) -> RegionConfig:
         stated = [part for part in ("train", "val", "test") if getattr(self, part) is not None]
-        if self.data is None and len(stated) != 3:
-            raise ValueError("either data, or all of train, val and test")
+        if self.data is None and (len(stated) < 2 or self.train is None):
+            raise ValueError("either data, or train and one or both of val and test")
         if self.data is not None and stated:
             raise ValueError(f"either data or stated parts, not both (data and {', '.join(stated)})")
         return self

@@ -19,8 +19,8 @@ _SUFFIXES = (*pictures.SUFFIXES, *nifti.SUFFIXES, ".dcm")
 def path_column(table: Table, root: Path, where: str) -> str | None:
     """Return the column of a table whose cells name images below a directory, None where there is none.
 
-    A column `path` is always it. Of several others the one with most different images is taken, of equal ones that
-    with the whole names of files.
+    A column `path` is it unless only others name images. Of several others the one with most different images is
+    taken, of equal ones that with the whole names of files.
 
     Args:
         table: A table.
@@ -30,9 +30,9 @@ def path_column(table: Table, root: Path, where: str) -> str | None:
     Raises:
         DataError: Two columns name images equally well.
     """
-    if NAME in table.columns:
-        return NAME
     found = {name: rank for name in table.columns if name and (rank := _rank(table, name, root))}
+    if NAME in table.columns and (NAME in found or not found):
+        return NAME  # also where its images are missing, so that they are named
     best = [name for name, rank in found.items() if rank == max(found.values())]
     if len(best) > 1:
         raise DataError(
@@ -69,7 +69,10 @@ def _rank(table: Table, name: str, root: Path) -> tuple[int, bool] | None:
     found = [cell for cell in first if _names_image(root, cell)]
     if not found or 2 * len(found) < len(first):
         return None
-    return len(set(cells)), all((root / local_path(cell)).exists() for cell in found)
+    whole = all((root / local_path(cell)).exists() for cell in found)
+    if not whole and len(found) < 2:  # a number such as 1, beside an image 1.png
+        return None
+    return len(set(cells)), whole
 
 
 def _names_image(root: Path, cell: str) -> bool:

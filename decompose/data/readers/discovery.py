@@ -3,36 +3,49 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
 
 from lorkit.decompose.data.formats.listing import images_of, is_left_over
 from lorkit.decompose.data.formats.npz import keys_of
-from lorkit.decompose.data.formats.registry import is_image
 from lorkit.decompose.data.readers import nifti
-from lorkit.decompose.data.readers.class_folder import part_folders
-from lorkit.decompose.data.readers.csv_table import Table, in_header, local_path, read_table
+from lorkit.decompose.data.readers.class_folder import is_unlabelled
+from lorkit.decompose.data.readers.folder_layouts import (
+    are_classes,
+    are_parts,
+    folders_of,
+    problem_of,
+    what_is_there,
+)
 from lorkit.decompose.data.readers.graph_discovery import FoundGraph, find_graph
 from lorkit.decompose.data.readers.graph_files import is_graph
+from lorkit.decompose.data.readers.manifest_discovery import FoundTable, find_table, part_in_name
+from lorkit.decompose.data.samples.samples import PARTS, SEGMENTATION, known_part
 from lorkit.decompose.errors import DataError, LorkitError, UsageError
 from lorkit.decompose.regions import RESERVED
 
-UNLABELLED = "unlabelled"
-"""Name of a folder of images without labels beside folders of classes."""
-_DEPTH = 4
-_TABLES = (".csv", ".tsv", ".parquet", ".pq")
-_MASKS = "has masks: segmentation needs its own configuration (see docs/data.md)"
+_DEPTH = 6
+_GRAPH_TABLES = (".csv", ".tsv", ".parquet", ".pq")
 
 
 @dataclass(frozen=True)
 class FoundSource:
-    """One data source; `problem` is the reason why it cannot become a region, else empty.
+    """One data source.
 
-    `root` is the directory that the paths of a manifest start at, where it is not the manifest's own. `labels` are its
-    columns of 1, 0, -1 or nothing: those of a multilabel region. `graph` is set if it is a graph. `unlabelled` is a
-    folder of that name beside folders of classes.
+    Attributes:
+        name: Of its region.
+        path: File or folder.
+        problem: Why it cannot become a region, else empty.
+        root: Directory that the paths of a manifest start at, where it is not the manifest's own.
+        labels: Columns of 1, 0, -1 or nothing of a manifest: those of a multilabel region.
+        label: Column of its labels, if that is not `label`.
+        task: Stated where a file has labels and masks.
+        masks: Whether its targets are masks.
+        graph: The graph that it is, if it is one.
+        unlabelled: Folder of that name beside folders of classes.
+        parts: Where tables state the parts: of each its table, and the directory of its paths.
     """
 
     name: str
@@ -40,19 +53,24 @@ class FoundSource:
     problem: str = ""
     root: Path | None = None
     labels: tuple[str, ...] = ()
+    label: str | None = None
+    task: str | None = None
+    masks: bool = False
     graph: FoundGraph | None = None
     unlabelled: Path | None = None
+    parts: Mapping[str, tuple[Path, ...]] | None = None
 
 
 class _Source(NamedTuple):
     path: Path
     problem: str = ""
-    root: Path | None = None
-    listed: frozenset[Path] = frozenset()  # folders of the images that a manifest lists
-    labels: tuple[str, ...] = ()
+    table: FoundTable = FoundTable()
     graph: bool = False  # may be one
     sure: bool = True  # a table may also be notes beside images
     unlabelled: Path | None = None
+    task: str | None = None
+    masks: bool = False
+    parts: Mapping[str, tuple[Path, ...]] | None = None
 
 
 def discover(root: Path, *, label: str | None = None) -> list[FoundSource]:
@@ -74,12 +92,13 @@ def discover(root: Path, *, label: str | None = None) -> list[FoundSource]:
     if not root.exists():
         raise DataError(f"no file or directory at {root}", required="data", fix="check the path")
     base = root if root.is_dir() else root.parent
-    beside = [] if root.is_dir() else sorted(child for child in base.iterdir() if child.is_dir())
-    sources = _without_twins(list(_walk(root, _DEPTH) if root.is_dir() else _sources([root], beside)))
+    walk = _Walk(label)
+    found = walk.below(root, _DEPTH) if root.is_dir() else walk.files([root], folders_of(base))
+    sources = _without_twins(_with_parts(list(found)))
     if any(not source.problem and not source.graph for source in sources):
-        if label is not None:
+        if label is not None and not walk.tables:
             raise UsageError(
-                f"--label {label} with {root}", required="tables of a graph", fix="leave --label out for images"
+                f"--label {label} with {root}", required="tables of images or of a graph", fix="leave --label out"
             )
         return _named(base, [_beside_images(source) for source in sources if source.sure])
     entries = [_as_graph(entry, source, label) for entry, source in zip(_named(base, sources), sources, strict=True)]
@@ -87,13 +106,27 @@ def discover(root: Path, *, label: str | None = None) -> list[FoundSource]:
     if all(entry.problem for entry in entries):
         if root.is_file() and len(sources) == 1 and sources[0].graph:
             find_graph(entries[0].name, root, label=label)  # raises what the problem was
-        reason = "".join(f" ({entry.path}: {entry.problem})" for entry in entries[:1])
-        raise DataError(
-            f"nothing to train on in {root}{reason}",
-            required=".npz with images and labels, CSV with path and label, <class>/<image> folders, or graphs",
-            fix="see docs/data.md and docs/graphs.md for the layouts",
-        )
+        raise nothing_found(root, entries)
     return entries
+
+
+def nothing_found(root: Path, entries: Sequence[FoundSource]) -> DataError:
+    """Return the error of a place that has nothing to train on: what is there, why it is not taken, and what to do."""
+    failed = sorted((entry for entry in entries if entry.problem), key=lambda entry: entry.path.suffix in _GRAPH_TABLES)
+    there = what_is_there(root) if root.is_dir() else ""
+    reasons = [_with_path(entry) for entry in failed][:1]
+    if root.is_dir() and (not reasons or "masks" in there):
+        reasons = [there or "no images and no tables"]
+    return DataError(
+        f"nothing to train on in {root}{''.join(f' ({text})' for text in reasons)}",
+        required=".npz with images and labels or masks, a table of images and labels, <class>/<image> folders, "
+        "NIfTI pairs, or graphs",
+        fix="see docs/data.md and docs/graphs.md for the layouts",
+    )
+
+
+def _with_path(entry: FoundSource) -> str:
+    return entry.problem if str(entry.path) in entry.problem else f"{entry.path}: {entry.problem}"
 
 
 def _beside_images(source: _Source) -> _Source:
@@ -126,43 +159,99 @@ def _of_one_form(entries: list[FoundSource]) -> list[FoundSource]:
     ]
 
 
+def _with_parts(sources: list[_Source]) -> list[_Source]:
+    """Make one source of the tables of images in a folder that are named after parts: `train.csv` and `test.csv`."""
+    tables: dict[tuple[object, ...], dict[str, _Source]] = {}
+    for source in sources:
+        part = part_in_name(source.path)
+        if part and source.table.listed and not source.problem:
+            key = source.path.parent, source.table.label, source.table.labels
+            tables.setdefault(key, {}).setdefault(part, source)
+    for found in tables.values():
+        if "train" not in found or len(found) < 2:
+            continue
+        first = found["train"]
+        parts = {
+            part: tuple(path for path in (found[part].path, found[part].table.root) if path is not None)
+            for part in PARTS
+            if part in found
+        }
+        listed = frozenset().union(*(one.table.listed for one in found.values()))
+        joined = first._replace(parts=parts, table=replace(first.table, listed=listed))
+        sources = [joined if one is first else one for one in sources if one is first or one not in found.values()]
+    return sources
+
+
 def _without_twins(sources: list[_Source]) -> list[_Source]:
     """Mark the folders whose images a manifest lists: as a region of their own they would give every image twice."""
-    lists = {folder: source.path for source in sources for folder in source.listed}
+    lists = {folder: source.path for source in sources for folder in source.table.listed}
     return [
-        source._replace(problem=f"its images are listed in {lists[source.path].name}")
-        if source.path in lists and not source.problem
+        source._replace(problem=f"its images are listed in {lists[source.path.resolve()].name}")
+        if source.path.resolve() in lists and not source.problem
         else source
         for source in sources
     ]
 
 
-def _walk(directory: Path, depth: int) -> Iterator[_Source]:
-    children = sorted(child for child in directory.iterdir() if not is_left_over(child))
-    folders = [child for child in children if child.is_dir()]
-    if nifti.accepts([str(directory)]):
-        yield _Source(directory, _MASKS)
-        return
-    yield from _sources(children, folders)
-    bare = [folder for folder in folders if folder.name.lower() == UNLABELLED]
-    others = [folder for folder in folders if folder not in bare]
-    if sum(_holds_images(folder) for folder in others) >= 2 or _holds_parts(others):
-        yield _Source(directory, unlabelled=bare[0] if bare and images_of(bare[0]) else None)
-        return
-    for folder in folders if depth else ():
-        yield from _walk(folder, depth - 1)
+class _Walk:
+    """A walk through folders, which knows whether it met a table of images.
+
+    Args:
+        label: Column of the label of tables, if the user names it.
+    """
+
+    def __init__(self, label: str | None) -> None:
+        self._label = label
+        self.tables = False
+
+    def below(self, directory: Path, depth: int) -> Iterator[_Source]:
+        """Yield the sources in a directory and below."""
+        children = sorted(child for child in directory.iterdir() if not is_left_over(child))
+        folders = folders_of(directory)
+        if nifti.accepts([str(directory)]):
+            yield _Source(directory, masks=True)
+            return
+        yield from self.files([child for child in children if child.is_file()], folders)
+        bare = [folder for folder in folders if is_unlabelled(folder)]
+        others = [folder for folder in folders if folder not in bare]
+        problem = problem_of(directory)
+        if problem or are_classes(others) or are_parts(others):
+            beside = next((folder for folder in bare if images_of(folder)), None)
+            yield _Source(directory, problem, unlabelled=beside)
+            return
+        for folder in folders if depth else ():
+            yield from self.below(folder, depth - 1)
+
+    def files(self, files: Sequence[Path], folders: list[Path]) -> Iterator[_Source]:
+        """Yield the sources among files; `folders` beside them may hold the images of a manifest."""
+        for path in files:
+            suffix = path.suffix.lower()
+            if suffix == ".npz" or suffix == ".mat":
+                yield from _arrays(path)
+            elif (table := find_table(path, folders, label=self._label)) is not None:
+                self.tables = True
+                yield _Source(path, table.problem, table)
+            elif suffix in _GRAPH_TABLES:
+                yield _Source(path, graph=True, sure=False)
 
 
-def _sources(files: Sequence[Path], folders: list[Path]) -> Iterator[_Source]:
-    """Yield the sources among files; `folders` beside them may hold the images of a manifest."""
-    for path in files:
-        suffix = path.suffix.lower()
-        if suffix == ".npz" or suffix == ".mat":
-            yield _Source(path, graph=True) if _is_graph(path) else _Source(path, _npz_problem(path))
-        elif suffix == ".csv" and (table := _manifest(path)) is not None:
-            yield _listed(path, table, folders)
-        elif suffix in _TABLES:
-            yield _Source(path, graph=True, sure=False)
+def _arrays(path: Path) -> Iterator[_Source]:
+    """Yield the source that a file of arrays is, or two if it has labels and masks."""
+    if _is_graph(path):
+        yield _Source(path, graph=True)
+        return
+    try:
+        keys = set(keys_of(path))
+    except DataError as error:
+        yield _Source(path, error.given)
+        return
+    if {"images", "labels", "masks"} <= keys:
+        yield _Source(path, task="classification")
+        yield _Source(path, task=SEGMENTATION, masks=True)
+    elif "train_images" in keys or {"images", "labels"} <= keys or {"images", "masks"} <= keys:
+        yield _Source(path, masks="masks" in keys)
+    else:
+        yield _Source(path, f"has {', '.join(sorted(keys)) or 'nothing'}, not images and labels or masks")
 
 
 def _is_graph(path: Path) -> bool:
@@ -172,74 +261,30 @@ def _is_graph(path: Path) -> bool:
         return False
 
 
-def _holds_images(folder: Path) -> bool:
-    return any(child.is_file() and not child.name.startswith(".") and is_image(child) for child in folder.iterdir())
-
-
-def _holds_parts(folders: list[Path]) -> bool:
-    """Return whether folders are parts, such as train and test, each with class folders."""
-    parts, _ = part_folders(folders)
-    return len(parts) > 1 and all(
-        sum(_holds_images(child) for child in folder.iterdir() if child.is_dir()) >= 2 for folder in parts
-    )
-
-
-def _manifest(path: Path) -> Table | None:
-    if not in_header(path, "path"):  # a large table of a graph is not read for nothing
-        return None
-    try:
-        table = read_table(path)
-    except DataError:
-        return None
-    return table if "path" in table.columns and ("label" in table.columns or _label_columns(table)) else None
-
-
-def _label_columns(table: Table) -> tuple[str, ...]:
-    """Return the columns with both answers, 1 and 0, of a table without a column `label`."""
-    if "label" in table.columns:
-        return ()
-    numbers = {name: {row[name].lower().removesuffix(".0") for _, row in table.rows} for name in table.columns}
-    return tuple(name for name, found in numbers.items() if {"0", "1"} <= found <= {"0", "1", "-1", "", "nan"})
-
-
-def _listed(manifest: Path, table: Table, folders: list[Path]) -> _Source:
-    """Return a manifest with the directory that its paths start at: its own, one beside it, or the one above."""
-    paths = [local_path(row["path"]) for _, row in table.rows]
-    own = manifest.parent
-    for root in (own, *sorted(folders, key=lambda folder: folder.name != manifest.stem), own.parent):
-        files = [root / path for path in paths]
-        if files and not any(".." in path.parts for path in paths) and all(file.is_file() for file in files):
-            listed = frozenset(parent for file in files for parent in file.parents if parent.is_relative_to(root))
-            return _Source(manifest, "", None if root == own else root, listed, _label_columns(table))
-    missing = next((path for path in paths if not (own / path).is_file() or ".." in path.parts), "")
-    return _Source(manifest, f"lists '{missing}', which is not below it" if paths else "lists no image")
-
-
-def _npz_problem(path: Path) -> str:
-    try:
-        keys = set(keys_of(path))
-    except DataError as error:
-        return error.given
-    if "train_images" in keys or {"images", "labels"} <= keys:
-        return ""
-    if "masks" in keys:
-        return _MASKS
-    return f"has {', '.join(sorted(keys)) or 'nothing'}, not images and labels"
-
-
 def _named(root: Path, sources: list[_Source]) -> list[FoundSource]:
     found: list[FoundSource] = []
     for source in sources:
         path = source.path
-        alone = sum(other.path.parent == path.parent for other in sources if other is source or not other.problem) == 1
-        text = path.parent.name if path.is_file() and alone and path.parent != root else path.stem
-        name = _region_name(text)
+        beside = {other.path for other in sources if other is source or not other.problem}
+        alone = sum(other.parent == path.parent for other in beside) == 1
+        of_folder = path.is_file() and ((alone and path.parent != root) or known_part(path.stem) is not None)
+        text = path.parent.resolve().name if of_folder else path.stem
+        name = _region_name(f"{text}-masks" if source.task == SEGMENTATION else text)
         taken = {other.name for other in found if not other.problem}
         number = next(
             count for count in range(1, len(sources) + 2) if (f"{name}-{count}" if count > 1 else name) not in taken
         )
         name = f"{name}-{number}" if number > 1 else name
-        found.append(FoundSource(name, path, source.problem, source.root, source.labels, unlabelled=source.unlabelled))
+        table = source.table
+        kept = {
+            "labels": table.labels,
+            "label": table.label,
+            "task": source.task,
+            "masks": source.masks,
+            "unlabelled": source.unlabelled,
+            "parts": source.parts,
+        }
+        found.append(FoundSource(name, path, source.problem, table.root, **kept))  # type: ignore[arg-type]
     return found
 
 

@@ -25,6 +25,7 @@ from lorkit.decompose.errors import DataError
 if TYPE_CHECKING:
     from lorkit.decompose.config import RegionConfig
 
+DATASET = "dataset.json"
 LAYOUTS = (("images", "labels"), ("imagesTr", "labelsTr"))
 _CHANNEL = "_0000"
 _TOLERANCE = 1e-2  # of affines, in mm: headers are rounded
@@ -56,7 +57,7 @@ def read(entries: list[str], config: RegionConfig, files: OpenFiles | None = Non
             )
     ids = tuple(sorted(images))
     spacings = tuple(_check_grid(images[case], masks[case]) for case in ids)
-    labels = _labels(root / "dataset.json", config)
+    labels = _labels(root / DATASET, config)
     found_masks = MaskFiles([masks[case] for case in ids], intensity_step(config))
     found_masks.labels = labels
     return Source(
@@ -128,6 +129,12 @@ def _check_grid(image: Path, mask: Path) -> tuple[float, ...]:
     return nifti.network_spacing(one)
 
 
+def mask_files(root: Path) -> list[Path]:
+    """Return the masks of a folder in this layout, one per case."""
+    layout = _layout(root)
+    return [] if layout is None else list(_cases(root / layout[1]).values())
+
+
 def _labels(path: Path, config: RegionConfig) -> MaskLabels:
     """Return what the numbers in masks mean: as the region states it, else as `dataset.json` does.
 
@@ -136,8 +143,15 @@ def _labels(path: Path, config: RegionConfig) -> MaskLabels:
     """
     if isinstance(config.structures, dict):
         return labels_of(config.structures)
-    if not path.is_file():
-        return MaskLabels()
+    return stated_labels(path) if path.is_file() else MaskLabels()
+
+
+def stated_labels(path: Path) -> MaskLabels:
+    """Return what the numbers in masks mean as `dataset.json` says it.
+
+    Raises:
+        DataError: It names no labels, or structures that overlap.
+    """
     try:
         labels = json.loads(path.read_text(encoding="utf-8-sig"))["labels"]
         several = next((name for name, number in labels.items() if isinstance(number, list)), None)

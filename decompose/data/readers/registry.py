@@ -79,7 +79,9 @@ def read_region(
         return check_samples(name, config, source, complete=complete, dims=dims, pseudonyms=pseudonyms)
     sources = []
     for part in PARTS:
-        found = read_entries(getattr(config, part) or (), config, base, files)
+        if getattr(config, part) is None:  # the split takes it from train
+            continue
+        found = read_entries(getattr(config, part), config, base, files)
         sources.append(replace(found, parts=(part,) * len(found.labels)))  # the part of the list that names it
     joined = concatenate(sources)
     return check_samples(name, config, joined, complete=complete, dims=dims, pseudonyms=pseudonyms)
@@ -189,7 +191,7 @@ def concatenate(sources: Sequence[Source]) -> Source:
         classes=classes,
         ids=tuple(text for source in sources for text in source.ids),
         names=tuple(text for source in sources for text in source.names or source.ids),
-        groups=tuple(text for source in sources for text in source.groups),
+        groups=tuple(text for source in sources for text in _groups_of(source)),
         parts=tuple(part for source in sources for part in source.parts),
         origin=", ".join(source.origin for source in sources),
         modality=next((source.modality for source in sources if source.modality), None),
@@ -201,6 +203,14 @@ def concatenate(sources: Sequence[Source]) -> Source:
         notices=tuple(text for source in sources for text in source.notices),
         columns=join_columns([(source.columns, len(source.labels)) for source in sources]),
     )
+
+
+def _groups_of(source: Source) -> list[str]:
+    """Return a source's groups among others: files of the same name in two folders are not of one patient."""
+    own = source.names or source.ids
+    return [
+        f"{source.origin}: {group}" if group == name else group for group, name in zip(source.groups, own, strict=True)
+    ]
 
 
 def _labels_of(source: Source, classes: tuple[str, ...]) -> NDArray[np.int64]:

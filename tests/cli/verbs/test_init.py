@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import nibabel
 import numpy as np
 import pytest
 import yaml
@@ -16,6 +17,18 @@ from small_graphs import write_graph, write_payments
 from lorkit.decompose import default_config, load_config
 from lorkit.decompose.config import RegionConfig
 from lorkit.decompose.data import read_region, read_regions, split_regions
+
+
+def pictures(count: int, *shape: int) -> np.ndarray:
+    """Return (count, *shape) random bytes, (8, 8) by default."""
+    return np.random.default_rng(count).integers(0, 255, (count, *(shape or (8, 8))), np.uint8)
+
+
+def put(root: Path, *names: str) -> None:
+    """Write pictures of 8 x 8 random pixels."""
+    for number, name in enumerate(names):
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(np.random.default_rng(number).integers(0, 255, (8, 8), np.uint8)).save(root / name)
 
 
 def test_the_template_is_the_built_in_configuration(decompose: Callable[..., Any], tmp_path: Path) -> None:
@@ -35,15 +48,15 @@ def test_an_existing_file_stays(decompose: Callable[..., Any], tmp_path: Path) -
 def test_regions_from_data(decompose: Callable[..., Any], tmp_path: Path) -> None:
     data = tmp_path / "data: odd #name"
     (data / "brain").mkdir(parents=True)
-    np.savez(data / "brain" / "mri.npz", images=np.zeros((4, 8, 8), np.uint8), labels=np.arange(4) % 2)
-    np.savez(data / "masks.npz", images=np.zeros((4, 8, 8), np.uint8), masks=np.zeros((4, 8, 8), np.uint8))
+    np.savez(data / "brain" / "mri.npz", images=pictures(12), labels=np.arange(12) % 2)
+    np.savez(data / "other.npz", pixels=np.zeros(4))
     outcome = decompose("init", "--from-data", data, "--out", "real.yaml", "--json")
     assert outcome.document["regions"] == ["brain"]
     (problem,) = outcome.document["skipped"].values()
-    assert problem.startswith("has masks")
+    assert problem.startswith("has pixels, not images")
     (entry,) = load_config(tmp_path / "real.yaml").regions["brain"].data or ()
     assert Path(entry) == (data / "brain" / "mri.npz").resolve()
-    assert "# masks.npz: has" in (tmp_path / "real.yaml").read_text()
+    assert "# other.npz: has pixels" in (tmp_path / "real.yaml").read_text()
 
 
 def test_a_missing_directory_writes_nothing(decompose: Callable[..., Any], tmp_path: Path) -> None:
@@ -66,23 +79,20 @@ def test_the_template_names_keys_of_a_region_that_load(decompose: Callable[..., 
 def test_a_manifest_is_written_with_the_folder_that_its_paths_start_at(
     decompose: Callable[..., Any], tmp_path: Path
 ) -> None:
-    for name in ("a", "b"):
-        (tmp_path / "d" / "scans" / name).mkdir(parents=True)
-        Image.fromarray(np.full((4, 4), ord(name), np.uint8)).save(tmp_path / "d" / "scans" / name / "1.png")
-    (tmp_path / "d" / "scans.csv").write_text("path,label\na/1.png,a\nb/1.png,b\n")
+    names = [f"{name}/{number}.png" for name in ("a", "b") for number in range(6)]
+    put(tmp_path / "d" / "scans", *names)
+    (tmp_path / "d" / "scans.csv").write_text("path,label\n" + "".join(f"{name},{name[0]}\n" for name in names))
     document = decompose("init", "--from-data", "d", "--json").document
     assert document["regions"] == ["scans"]
     assert document["skipped"] == {"d/scans": "its images are listed in scans.csv"}
     config = load_config(tmp_path / "decompose.yaml")
-    assert len(read_region("scans", config.regions["scans"], base=tmp_path).labels) == 2
+    assert len(read_region("scans", config.regions["scans"], base=tmp_path).labels) == 12
 
 
 def test_a_table_of_findings_becomes_a_multilabel_region(decompose: Callable[..., Any], tmp_path: Path) -> None:
-    (tmp_path / "data").mkdir()
-    rows = ("path,patient,Edema,Effusion", "a.png,p1,1,0", "b.png,p2,0,1", "c.png,p3,-1,")
-    (tmp_path / "data" / "chest.csv").write_text("\n".join(rows))
-    for name in "abc":
-        (tmp_path / "data" / f"{name}.png").touch()
+    rows = [f"{number}.png,p{number},{number % 2},{number // 2 % 2}" for number in range(16)]
+    put(tmp_path / "data", *(f"{number}.png" for number in range(16)))
+    (tmp_path / "data" / "chest.csv").write_text("\n".join(["path,patient,Edema,Effusion", *rows, ""]))
     assert decompose("init", "--from-data", "data").code == 0
     region = load_config(tmp_path / "decompose.yaml").regions["chest"]
     assert (region.task, region.classes) == ("multilabel", ("edema", "effusion"))
@@ -173,7 +183,7 @@ def test_a_start_for_the_amount_of_data_is_written_with_its_reason(
 ) -> None:
     (tmp_path / "d").mkdir()
     for name in ("brain", "knee"):
-        np.savez(tmp_path / "d" / f"{name}.npz", images=np.zeros((40, 8, 8), np.uint8), labels=np.arange(40) % 2)
+        np.savez(tmp_path / "d" / f"{name}.npz", images=pictures(40 + len(name)), labels=np.arange(40 + len(name)) % 2)
     told = decompose("init", "--from-data", "d")
     assert "method lorkd, as a start and not a promise: with few patients in several regions" in told.stderr
     text = (tmp_path / "decompose.yaml").read_text(encoding="utf-8")
@@ -186,29 +196,97 @@ def test_a_start_for_the_amount_of_data_is_written_with_its_reason(
     assert "(foundation.weights) method rd:" in (tmp_path / "decompose.yaml").read_text(encoding="utf-8")
 
 
-def test_a_folder_of_images_without_labels_beside_classes_is_none(
-    decompose: Callable[..., Any], tmp_path: Path
+@pytest.mark.parametrize(("count", "method"), [(1, "stl"), (2, "lorkd")])
+def test_images_without_labels_are_named_where_the_method_uses_them(
+    decompose: Callable[..., Any], tmp_path: Path, count: int, method: str
 ) -> None:
-    for name in ("no", "yes", "unlabelled"):
-        folder = tmp_path / "d" / "chest" / name
-        folder.mkdir(parents=True)
-        for number in range(3):
-            pixels = np.full((8, 8), 10 * number + len(name), np.uint8)
-            Image.fromarray(pixels).save(folder / f"{number}.png")
+    for name in ("chest", "knee")[:count]:
+        folders = ("no", "yes", "unlabelled")
+        put(tmp_path / "d" / name, *(f"{folder}/{number}{name}.png" for folder in folders for number in range(8)))
     assert decompose("init", "--from-data", "d").code == 0
     config = load_config(tmp_path / "decompose.yaml")
-    region = config.regions["chest"]
     folder = tmp_path / "d" / "chest"
-    assert (region.data, region.unlabelled) == ((str(folder),), (str(folder / "unlabelled"),))
-    assert "data: d/chest, unlabelled: d/chest/unlabelled" in (tmp_path / "decompose.yaml").read_text(encoding="utf-8")
+    region, text = config.regions["chest"], (tmp_path / "decompose.yaml").read_text(encoding="utf-8")
+    assert (config.method, region.data) == (method, (str(folder),))
+    assert region.unlabelled == ((str(folder / "unlabelled"),) if method == "lorkd" else None)
+    assert "unlabelled: d/chest/unlabelled" in text  # else in a comment
     assert read_region("chest", region, base=tmp_path).region.classes == ("no", "yes")
 
 
-def test_data_that_cannot_be_counted_get_no_recommendation(decompose: Callable[..., Any], tmp_path: Path) -> None:
-    for name in ("data/a/1.png", "data/b/1.png", "data/b/2.unknown"):
-        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
-        (tmp_path / name).touch()
+def test_data_that_training_would_refuse_write_nothing(decompose: Callable[..., Any], tmp_path: Path) -> None:
+    put(tmp_path / "data", *(f"{name}/{number}.png" for name in "ab" for number in range(6)))
+    (tmp_path / "data" / "b" / "2.unknown").touch()
     told = decompose("init", "--from-data", "data")
-    assert told.code == 0
-    assert "no recommendation, because the data cannot be counted: " in told.stderr
-    assert "not a promise" not in (tmp_path / "decompose.yaml").read_text(encoding="utf-8")
+    assert told.code == 4
+    assert "2.unknown is no image that this reader knows" in told.stderr
+    assert [path.name for path in tmp_path.iterdir()] == ["data"]
+
+
+def write_pair(folder: Path, case: str, values: Sequence[int], kind: str = "u1") -> None:
+    """Write a volume of 20 x 12 x 16 voxels and a mask of the values."""
+    rng = np.random.default_rng(sum(case.encode()))
+    mask = np.zeros((20, 12, 16), np.uint8)
+    for place, value in enumerate(values):
+        mask[4 * place : 4 * place + 4] = value
+    for name, voxels in (("images", rng.integers(0, 200, mask.shape).astype(kind)), ("labels", mask)):
+        (folder / name).mkdir(parents=True, exist_ok=True)
+        nibabel.save(nibabel.Nifti1Image(voxels, np.eye(4)), folder / name / f"{case}.nii.gz")
+
+
+def dry_runs(decompose: Callable[..., Any], files: Sequence[str]) -> list[int]:
+    return [decompose("train", file, "--dry-run").code for file in files]
+
+
+def test_every_kind_of_data_has_a_configuration_of_its_own_that_trains(
+    decompose: Callable[..., Any], tmp_path: Path
+) -> None:
+    data = tmp_path / "data"
+    put(data / "skin", *(f"{name}/P{number // 2}_{number}{name}.png" for name in "ab" for number in range(12)))
+    np.savez(data / "eye.npz", images=pictures(12, 40, 60, 3), masks=np.tile(np.arange(60) // 20, (12, 40, 1)))
+    np.savez(data / "head.npz", images=pictures(12, 9, 10, 30), labels=np.arange(12) % 2)
+    for number in range(6):
+        write_pair(data / "liver", f"c{number}", (5, 47))
+    told = decompose("init", "--from-data", "data")
+    assert "need networks of their own: one configuration for each" in told.stderr
+    files = told.stdout.split()
+    assert len(files) == 4
+    assert all(f"next: `decompose data {name}`, then `decompose train {name}`" in told.stderr for name in files[1:])
+    configs = {load_config(tmp_path / name).image.size: load_config(tmp_path / name) for name in files}
+    backbones = {size: (one.foundation.backbone, one.student.backbone) for size, one in configs.items()}
+    assert backbones == {
+        (32, 32): ("resnet34", "resnet18"),
+        (32, 64): ("unet", "unet"),
+        (16, 16, 32): ("resnet18_3d", "resnet18_3d"),
+        (32, 16, 16): ("unet", "unet"),
+    }
+    assert {size: one.image.channels for size, one in configs.items() if one.image.channels > 1} == {(32, 64): 3}
+    assert configs[32, 16, 16].regions["liver"].structures == {"label_5": 5, "label_47": 47}
+    assert configs[32, 32].regions["skin"].groups == r"^(P\d+)"
+    assert dry_runs(decompose, files) == [0, 0, 0, 0]
+
+
+def test_no_file_is_replaced_or_left_alone_where_one_of_several_exists(
+    decompose: Callable[..., Any], tmp_path: Path
+) -> None:
+    np.savez(tmp_path / "a.npz", images=pictures(12), labels=np.arange(12) % 2, masks=pictures(12) % 2)
+    (tmp_path / "x-masks.yaml").write_text("mine")
+    told = decompose("init", "--from-data", ".", "--out", "x.yaml")
+    assert (told.code, "x-masks.yaml exists" in told.stderr) == (2, True)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.npz", "x-masks.yaml"]
+    document = decompose("init", "--from-data", ".", "--out", "x.yaml", "--force", "--json").document
+    files = [{"config": "x.yaml", "regions": ["a"]}, {"config": "x-masks.yaml", "regions": ["a-masks"]}]
+    assert (document["files"], document["regions"]) == (files, ["a"])
+    assert dry_runs(decompose, ["x.yaml", "x-masks.yaml"]) == [0, 0]
+
+
+def test_tables_of_parts_and_a_named_label_are_one_region(decompose: Callable[..., Any], tmp_path: Path) -> None:
+    for part, count in (("train", 16), ("test", 6)):
+        put(tmp_path / "data" / part, *(f"{100 * count + number}.png" for number in range(count)))
+        rows = [f"{100 * count + number};{'ab'[number % 2]}" for number in range(count)]
+        (tmp_path / "data" / f"{part}.csv").write_text("\n".join(["image_id;kind", *rows]), encoding="utf-8-sig")
+    told = decompose("init", "--from-data", "data")
+    assert (told.code, "no labels among kind; name the column of the label with --label" in told.stderr) == (4, True)
+    assert decompose("init", "--from-data", "data", "--label", "Kind").code == 0
+    (region,) = load_config(tmp_path / "decompose.yaml").regions.values()
+    assert (region.label, region.val, len(region.train or ()), len(region.test or ())) == ("kind", None, 2, 2)
+    assert dry_runs(decompose, ["decompose.yaml"]) == [0]

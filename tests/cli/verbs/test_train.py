@@ -118,7 +118,10 @@ def test_curves_are_asked_for_by_name_and_missed_aloud(
     outcome = decompose("train", "--tensorboard")
     assert outcome.code == 5
     required = "required: the extra 'tensorboard'; pip install \"lorkit[tensorboard]\""
-    assert outcome.stderr == f"error: --tensorboard needs tensorboard, which is not installed; {required}\n"
+    assert (
+        outcome.stderr.splitlines(keepends=True)[-1]
+        == f"error: --tensorboard needs tensorboard, which is not installed; {required}\n"
+    )
     assert not list(tmp_path.iterdir()), "before anything is read, trained or written"
 
 
@@ -171,3 +174,12 @@ def test_errors_are_one_line_with_their_code(
     (line,) = [line for line in outcome.stderr.splitlines() if line.startswith("error:")]
     assert "required:" in line
     assert outcome.stdout == ""
+
+
+def test_built_in_phantoms_are_named_in_the_first_line(
+    decompose: Callable[..., Any], record: Callable[..., Any], tmp_path: Path
+) -> None:
+    record("train", TrainResult(run=Path("r"), up_to_date=True, regions=("chest",)))
+    assert decompose("train").stderr.startswith("no decompose.yaml here: built-in phantoms are used")
+    assert decompose("init").code == 0
+    assert "phantom" not in decompose("train").stderr

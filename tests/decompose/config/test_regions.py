@@ -27,9 +27,9 @@ def test_one_path_is_a_list_of_one() -> None:
 @pytest.mark.parametrize(
     ("settings", "said"),
     [
-        ({}, "either data, or all of"),
+        ({}, "either data, or train"),
         ({"data": "a", "val": "b"}, "not both"),
-        ({"train": "a", "val": "b"}, "all of train, val and test"),
+        ({"val": "a", "test": "b"}, "train and one or both of val and test"),
         ({"data": "a", "window": [3, 3]}, "low below high"),
         ({"data": "a", "spacing": [1, 1, 1]}, "no spacing in this version"),
         ({"data": "a", "dta": "b"}, "Extra inputs"),

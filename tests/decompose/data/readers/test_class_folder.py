@@ -95,3 +95,48 @@ def test_a_link_keeps_its_own_name(tmp_path: Path) -> None:
     source = class_folder.read([str(tmp_path)], config(tmp_path))
     assert source.ids == source.groups == ("a/1.png", "b/1.png", "b/2.png")
     assert int(source.images[2][0, 0]) == 1
+
+
+def test_masks_beside_images_are_no_images_of_the_class(tmp_path: Path) -> None:
+    for number in range(2):
+        put(tmp_path / "benign" / f"benign ({number}).png")
+        put(tmp_path / "benign" / f"benign ({number})_mask.png")
+        put(tmp_path / "normal" / "p1" / f"{number}.png")
+    source = class_folder.read([str(tmp_path)], config(tmp_path))
+    assert source.labels.tolist() == [0, 0, 1, 1]
+    assert source.notices == ("2 masks beside their images left out",)
+
+
+@pytest.mark.parametrize("part", ["", "train"])
+def test_folders_of_images_and_masks_are_no_classes(tmp_path: Path, part: str) -> None:
+    for name in ("images", "masks"):
+        put(tmp_path / part / name / "1.png")
+    with pytest.raises(DataError, match=r"holds images, masks: images and their masks, no classes.*\.npz"):
+        class_folder.read([str(tmp_path)], config(tmp_path))
+
+
+def test_volumes_with_their_masks_are_no_classes(tmp_path: Path) -> None:
+    for case in ("c1", "c2"):
+        (tmp_path / case).mkdir()
+        for name in ("image", "label"):
+            (tmp_path / case / f"{name}.nii.gz").write_bytes(b"")
+    with pytest.raises(DataError, match=r"label\.nii\.gz is a mask beside its volume.*images/ and labels/"):
+        class_folder.read([str(tmp_path)], config(tmp_path))
+
+
+def test_images_directly_in_parts_are_no_classes(tmp_path: Path) -> None:
+    put(tmp_path / "train" / "1.png")
+    put(tmp_path / "test" / "2.png")
+    with pytest.raises(DataError, match=r"no class folders in .*test, .*train"):
+        class_folder.read([str(tmp_path)], config(tmp_path))
+    put(tmp_path / "train" / "a" / "1.png")
+    source = class_folder.read([str(tmp_path)], config(tmp_path))
+    assert (source.ids, source.notices) == (("train/a/1.png",), ("test beside the parts left out",))
+
+
+def test_a_folder_named_unlabelled_is_no_class(tmp_path: Path) -> None:
+    for name in ("a", "b", "Unlabelled"):
+        put(tmp_path / name / "1.png")
+    source = class_folder.read([str(tmp_path)], config(tmp_path))
+    assert source.classes == ("a", "b")
+    assert source.notices == ("Unlabelled is no class: name it as `unlabelled` of the region to use it",)

@@ -29,7 +29,8 @@ def table(root: Path, text: str) -> Table:
 @pytest.mark.parametrize(
     ("text", "column"),
     [
-        ("path,file\nnone.png,1.png\n", "path"),  # stated, so that what is missing can be named
+        ("path,file\nnone.png,gone.png\n", "path"),  # stated, so that what is missing can be named
+        ("path,file\n/old/1.png,1.png\n", "file"),
         ("Image Index,label\n1.png,a\n2.png,b\n", "image index"),
         ("n,file,label\n9,benign\\4.tif,a\n8,3.jpg,b\n", "file"),
         ("image_id,age\n1,70\n2,71\n", "image_id"),  # names without their suffix
@@ -37,6 +38,7 @@ def table(root: Path, text: str) -> Table:
         ("thumb,file\n1.png,1.png\n1.png,2.png\n", "file"),  # more images
         ("label,id\nbenign,1\nbenign,2\n", "id"),  # a folder of a class is no image
         ("file,label\n1.png,a\n2.png,a\ngone.png,b\n", "file"),  # most are there
+        ("a,b\n1,2\n", None),  # a number is no name of a file
         ("note,label\nt.csv,a\n", None),  # a file that is no image
         ("file,label\n../1.png,a\n", None),
         ("file,label\n,a\n", None),

@@ -166,3 +166,16 @@ def test_a_column_of_labels_needs_a_table(tmp_path: Path) -> None:
     config = RegionConfig(data=("a.npz",), label="grade")
     with pytest.raises(UsageError, match=r"region 'r' states label: grade; required: a table \(.csv, .tsv\)"):
         read_region("r", config, base=tmp_path)
+
+
+def test_files_of_one_name_in_two_folders_are_not_of_one_patient(tmp_path: Path) -> None:
+    for number, part in enumerate(("train", "test")):
+        (tmp_path / part).mkdir()
+        for name in ("1", "2"):
+            pixels = np.full((4, 4), 10 * number + int(name), np.uint8)
+            Image.fromarray(pixels).save(tmp_path / part / f"{name}.png")
+        (tmp_path / f"{part}.csv").write_text("file,label,patient\n1.png,a,\n2.png,b,p\n")
+    parts: dict[str, Any] = {part: (f"{part}.csv", part) for part in ("train", "test")}
+    samples = read_region("r", RegionConfig(**parts), base=tmp_path)
+    assert samples.parts == ("train", "train", "test", "test")
+    assert len(set(samples.groups)) == 3  # patient p is in both
