@@ -71,7 +71,7 @@ class Rule(NamedTuple):
 
 _EXPERTS = "what-experts-add-when-a-hospital-has-few-patients"
 _ALL = "five-regions-of-real-images"
-_UNSEEN = "a-region-on-which-the-foundation-was-not-trained"
+_UNSEEN = "images-without-labels"
 _MASKS = "segmenting-retinal-vessels-with-a-foundation-of-other-tasks"
 RULES = (
     Rule(
@@ -95,13 +95,13 @@ RULES = (
     Rule(
         lambda amount: amount.foundation and amount.few,
         "rd",
-        "with few patients, its mean was the highest of taught students, a little above the student alone (stl)",
+        "with few patients, its mean was the highest of taught students, above the student alone (stl); not shown",
         _UNSEEN,
     ),
     Rule(
         lambda amount: amount.foundation,
         "fitnet",
-        "with many patients, taught students were alike, a little above the student alone (stl); it is a quick one",
+        "a quick teacher whose mean was above the student alone (stl) with few patients; not measured with many",
         _UNSEEN,
     ),
     Rule(
