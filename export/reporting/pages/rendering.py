@@ -1,18 +1,11 @@
-"""Render a report's document as pages.
-
-The page may run only its own script and styles: the policy in its head names both by digest and forbids all loading. So
-no element has a `style` attribute or a handler, and data are escaped.
-"""
+"""Render a report's document as pages."""
 
 from __future__ import annotations
 
-import base64
-import hashlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import jinja2
-from markupsafe import Markup
 
 from lorkit.decompose.documents.base import Owner
 from lorkit.decompose.documents.gate import GateRegion
@@ -23,35 +16,31 @@ from lorkit.decompose.errors import plural
 from lorkit.decompose.regions import Group, shared_words
 from lorkit.decompose.runs import MODELS
 from lorkit.decompose.tasks import get_task
-from lorkit.export.prediction.masks import colour
-from lorkit.export.rendering.tables import cards_css, label_cells
+from lorkit.export.rendering.tables import label_cells
 from lorkit.export.rendering.templates import environment
 from lorkit.export.reporting.charts.roc import shown_classes, swatch
 from lorkit.export.reporting.pages.drawings import anchors, draw, label_of
+from lorkit.export.reporting.pages.glossary import with_glossary
 from lorkit.export.reporting.pages.headlines import headlines
+from lorkit.export.reporting.pages.style import chip, page_style, shade
 
 _HERE = Path(__file__).parent
-_SHADES = 20
-_CHIPS = 7
 
 
 def render_html(document: ReportDocument) -> str:
     """Return a report's document as one HTML page with its styles, script and drawings inside."""
-    css, script = _text("report.css") + cards_css() + _palette(), _text("report.js")
     names = [region.name for region in document.regions]
     by_region = {name: [row for row in document.table if row.region == name] for name in names}
     page = _environment(autoescape=True).get_template("report.html.jinja").render(
         **dict(document),
         words=document.words,
-        css=Markup(css),  # files of this package, not data
-        script=Markup(script),
-        policy=_policy(css, script),
+        **page_style(),
         tiles=headlines(document),
         by_region=by_region,
         anchors=anchors(document.table),
         drawings=draw(document),
     )  # fmt: skip
-    return label_cells(page)
+    return label_cells(with_glossary(page))
 
 
 def render_markdown(document: ReportDocument) -> str:
@@ -62,38 +51,11 @@ def render_markdown(document: ReportDocument) -> str:
 def _environment(*, autoescape: bool) -> jinja2.Environment:
     found = environment(_HERE, autoescape=autoescape)
     found.globals.update(
-        label_of=label_of, swatch=swatch, shown_classes=shown_classes, shade=_shade, chip=_chip,
+        label_of=label_of, swatch=swatch, shown_classes=shown_classes, shade=shade, chip=chip,
         judged_sides=_judged_sides, shown_metrics=_shown_metrics, headline_of=_headline_of,
         counted=_counted, grouped=_grouped,
     )  # fmt: skip
     return found
-
-
-def _text(name: str) -> str:
-    return (_HERE / name).read_text(encoding="utf-8")
-
-
-def _policy(css: str, script: str) -> str:
-    """Return a policy that allows exactly these styles and this script, and images inside the page."""
-    digests = [base64.b64encode(hashlib.sha256(text.encode()).digest()).decode() for text in (css, script)]
-    return (
-        f"default-src 'none'; style-src 'sha256-{digests[0]}'; script-src 'sha256-{digests[1]}'; img-src data:; "
-        "base-uri 'none'; form-action 'none'"
-    )
-
-
-def _palette() -> str:
-    shades = [f".matrix td.v{step} {{ --v: {step / _SHADES:g}; }}" for step in range(_SHADES + 1)]
-    chips = [".chip.k{} {{ --chip: rgb({} {} {}); }}".format(at, *colour(at)) for at in range(1, _CHIPS + 1)]
-    return "\n".join([*shades, *chips, ""])
-
-
-def _shade(share: float) -> str:
-    return f"v{round(share * _SHADES)}"
-
-
-def _chip(structure: int) -> str:
-    return f"k{1 + (structure - 1) % _CHIPS}"
 
 
 def _headline_of(task: str) -> str:

@@ -98,7 +98,7 @@ def test_the_page_can_be_read_without_eyes_or_mouse(html: str) -> None:
 def test_every_section_of_the_contents_is_there_verdicts_first(html: str) -> None:
     headings = re.findall(r'<h2 id="(\w+)"', html)
     assert headings == [
-        "verdicts", "changed", "trade", "exports", "evidence", "answers", "training", "chain", "again"
+        "verdicts", "changed", "trade", "exports", "evidence", "answers", "training", "chain", "again", "terms"
     ]  # fmt: skip
     contents = html[html.index("<nav") : html.index("</nav>")]
     assert re.findall(r'href="#(\w+)"', contents) == headings
