@@ -62,7 +62,7 @@ def compare(
     """Compare methods on the same data and split.
 
     Finished trainings are kept: the same command continues an interrupted comparison. Several commands can run at once.
-    Table, picture and document are in the directory of the comparison.
+    The page (comparison.html), table, pictures and document are in the directory of the comparison.
     """
     from lorkit.cli.output import comparison_tables, tables
     from lorkit.cli.output.progress import ProgressLine
@@ -90,6 +90,7 @@ def compare(
             on_event=progress,
         )
     comparison_tables.comparison(document)
-    tables.line(f"{out / document.id}/: the whole comparison, with intervals and a picture")
+    page = "comparison.html" if document.split == "test" else f"comparison-{document.split}.html"
+    tables.line(f"{out / document.id / page}: the page, with intervals, protocol and the command that repeats it")
     if as_json:
         print_json(document.to_json())

@@ -185,6 +185,11 @@ def earlier_methods(document: Path, methods: Sequence[ComparedMethod]) -> list[M
     return [earlier for earlier in stored if earlier.label not in asked]
 
 
+def has_own_name(label: str) -> bool:
+    """Return whether a label is the name of a method or ablation, which no variant can have."""
+    return label in METHODS or label in ABLATIONS
+
+
 def _named(config: Config, name: str) -> ComparedMethod:
     if name in ABLATIONS:
         settings = ablation_settings(name, config.student.backbone)
@@ -205,7 +210,7 @@ def _variant(config: Config, text: str) -> ComparedMethod:
             fix="as in --variant rank4:lorkd:lorkd.rank=4",
         )
     get_method(method)
-    if label in METHODS or label in ABLATIONS:
+    if has_own_name(label):
         raise UsageError(
             f"--variant {text}: '{label}' is the name of a method",
             required="another label: the name of a method is the method as configured",

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from lorkit.decompose.artifacts import exclusive, write_manifest, write_text
-from lorkit.decompose.config import Config
+from lorkit.decompose.config import Config, to_yaml
 from lorkit.decompose.data import RegionSamples, Splits, read_regions, split_regions
 from lorkit.decompose.data.fractions import check_fraction
 from lorkit.decompose.data.node_samples import nodes_of
@@ -96,13 +96,14 @@ def compare(
         on_event: Receives progress.
 
     Returns:
-        A `compare` document of the requested cells. `<out>/<id>/comparison.json` (`comparison-val.json`) is a document
-        of all finished cells of this comparison. `rows`: one per cell, with results by region; `parameters`, `macs` and
-        `deployed_bytes` of the deployed network of one region; `training_parameters` and `training_macs` of the
-        networks in training; `train_seconds` without the foundation. `pairs`: for each two methods and fraction, and
-        for the foundation and each method, the drop in balanced accuracy from the first (`baseline`) to the second
-        (`candidate`) on the same cases and seeds, with 95 % intervals over both, and the numbers of regions won and
-        lost. `table`: means over seeds. `foundation`: the teacher itself, if a method needs one.
+        A `compare` document of the requested cells. `<out>/<id>/comparison.json` (`comparison-val.json`) is a
+        document of all finished cells of this comparison, and `config.yaml` repeats it. `rows`: one per cell,
+        with results by region; `parameters`, `macs` and `deployed_bytes` of the deployed network of one region;
+        `training_parameters` and `training_macs` of the networks in training; `train_seconds` without the
+        foundation. `pairs`: for each two methods and fraction, and for the foundation and each method, the drop
+        in balanced accuracy from the first (`baseline`) to the second (`candidate`) on the same cases and
+        seeds, with 95 % intervals over both, and the numbers of regions won and lost. `table`: means over
+        seeds. `foundation`: the teacher itself, if a method needs one.
 
     Raises:
         UsageError: An unknown or repeated method, an unknown split or budget, no seed or one out of range, or a
@@ -153,7 +154,8 @@ class _Comparison:
         teacher: Teacher | None,
         budget: Budget,
     ) -> None:
-        self.config, self.grid, self.on_event = config, grid, on_event
+        self.config = self.given = config
+        self.grid, self.on_event = grid, on_event
         self.pseudonyms = Pseudonyms(create=True)
         samples = read_regions(config, on_event, self.pseudonyms)
         splits = split_regions(samples, config.split, seed=config.seed)
@@ -199,10 +201,9 @@ class _Comparison:
         for one in learning:
             named = [name for name in samples if one.config.unlabelled.rest or config.regions[name].unlabelled]
             check_pseudo_labels(one.config.unlabelled, {name: samples[name].task for name in named})
-        if not learning:
-            return {}
         shared = (samples, splits, self.on_event, self.pseudonyms)
-        return read_unlabelled_of(config, get_method(learning[0].config.method), *shared, compared=True)
+        method = get_method(learning[0].config.method) if learning else None
+        return {} if method is None else read_unlabelled_of(config, method, *shared, compared=True)
 
     def run(self) -> CompareDocument:
         """Run all cells and return their document."""
@@ -228,10 +229,10 @@ class _Comparison:
             entries.sort(key=lambda entry: (-entry[1].row.fraction, entry[1].row.seed, labels.index(entry[0])))
             document = self._document(methods, entries)
             document.write(self.path)
+            write_text(self.directory / "config.yaml", to_yaml(self.given))
             for ending, text in (pages(document) if pages is not None else {}).items():
                 write_text(self.path.with_suffix(ending), text)
-            synthetic = self.data.training_data.regions.synthetic
-            write_manifest(self.directory, "comparison", synthetic=synthetic, outside=("cells",))
+            write_manifest(self.directory, "comparison", synthetic=document.synthetic, outside=("cells",))
 
     def _document(self, methods: Sequence[MethodRow], entries: Sequence[tuple[str, Cell]]) -> CompareDocument:
         document = ComparisonDocument(self.directory.name, self.data, self.evaluated, self.differences)

@@ -1,4 +1,4 @@
-"""Files of a comparison: a Markdown table and a chart of accuracy against deployed cost."""
+"""Files of a comparison: a page, a Markdown table and a chart of accuracy against deployed cost."""
 
 from __future__ import annotations
 
@@ -14,14 +14,16 @@ from lorkit.export.rendering import svg
 from lorkit.export.rendering.svg import Plot, Scale, tag
 from lorkit.export.rendering.templates import environment
 from lorkit.export.reporting.comparison.fractions import MethodPoint, fraction_curves, method_points, value_range
+from lorkit.export.reporting.comparison.page import comparison_html
 
 _TITLE = "Accuracy against deployed cost"
 
 
 def comparison_files(document: CompareDocument) -> dict[str, str]:
-    """Return the files of a `compare` document by suffix: `.md`, `.svg`, `.fractions.svg` for several fractions."""
-    drawn = fraction_curves(document)
-    found = {".md": comparison_markdown(document), ".svg": comparison_chart(document)}
+    """Return the files of a `compare` document by suffix: `.html`, `.md`, `.svg`, `.fractions.svg` for several ones."""
+    drawn, chart = fraction_curves(document), comparison_chart(document)
+    pictures = [(_TITLE, chart), *([("Accuracy against the fraction of training groups", drawn)] if drawn else [])]
+    found = {".html": comparison_html(document, pictures), ".md": comparison_markdown(document), ".svg": chart}
     return found | ({".fractions.svg": drawn} if drawn is not None else {})
 
 

@@ -85,7 +85,7 @@ def test_it_is_stored_and_cells_are_used_again(config: Config, compared: tuple[P
     stored = read_json(directory / "comparison.json", kind="compare")
     assert stored == document
     assert stored["id"] == directory.name
-    assert read_manifest(directory, kind="comparison").files.keys() == {"comparison.json"}
+    assert read_manifest(directory, kind="comparison").files.keys() == {"comparison.json", "config.yaml"}
     assert len(list((directory / "cells").glob("*/manifest.json"))) == 6
     assert len(list((root / "foundations").iterdir())) == 1
     heard: list[Event] = []
@@ -210,6 +210,20 @@ def test_pages_are_stored_and_sealed_with_the_document(config: Config, compared:
     directory = next((root / "comparisons").iterdir())
     assert (directory / "comparison.md").read_text() == directory.name
     assert "comparison.md" in read_manifest(directory, kind="comparison").files
+
+
+def test_the_stored_configuration_continues_the_same_comparison(
+    config: Config, compared: tuple[Path, dict[str, Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root, document = compared
+    directory = root / "comparisons" / document["id"]
+    heard: list[Event] = []
+    monkeypatch.chdir(root)
+    again = compare(
+        load_config(directory / "config.yaml"), methods=["mtl"], out=root / "comparisons", on_event=heard.append
+    )
+    assert again.id == document["id"], "the same data, split and settings"
+    assert not [event for event in heard if isinstance(event, Started)], "nothing is trained again"
 
 
 def test_a_damaged_cell_is_named(config: Config, tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import itertools
+import re
 from typing import Any
 from xml.etree import ElementTree
 
@@ -121,7 +122,8 @@ def test_forty_arms_of_one_cost_stay_inside_and_look_different() -> None:
 @pytest.mark.parametrize("synthetic", [True, False])
 def test_synthetic_is_written_into_all(synthetic: bool) -> None:
     found = comparison_files(document(synthetic=synthetic))
-    assert set(found) == {".md", ".svg", ".fractions.svg"}
+    assert set(found) == {".html", ".md", ".svg", ".fractions.svg"}
+    found[".html"] = re.sub("<style>.*?</style>", "", found[".html"], flags=re.DOTALL)  # has the watermark unused
     assert all(("SYNTHETIC" in text) is synthetic for text in found.values())
 
 
@@ -150,7 +152,7 @@ def test_other_tasks_are_shown_by_their_own_metric() -> None:
         return [renamed(one) for one in value] if isinstance(value, list) else value
 
     found = comparison_files(CompareDocument.model_validate(renamed(plain()) | {"metric": "dice"}))
-    assert set(found) == {".md", ".svg", ".fractions.svg"}
+    assert set(found) == {".html", ".md", ".svg", ".fractions.svg"}
     assert all("dice" in text.lower() for text in found.values())
     assert not any("balanced" in text.lower() for text in found.values())
     assert "| mtl | 1 | 2 | 0.700 [0.680, 0.730] |" in found[".md"]
