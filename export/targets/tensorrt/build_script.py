@@ -7,8 +7,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import onnx
-
 from lorkit.decompose.artifacts import write_text
 from lorkit.export.targets.base import MODEL
 from lorkit.export.targets.tensorrt.building import ENGINE
@@ -85,6 +83,8 @@ def _settings(settings: Mapping[str, Any]) -> list[str]:
 
 def _inputs(onnx_path: Path) -> dict[str, list[int]]:
     """Return the shape of each input without its batch, which is free."""
+    import onnx  # prediction imports the targets, and needs no onnx
+
     graph = onnx.load(onnx_path, load_external_data=False).graph
     return {one.name: [side.dim_value for side in one.type.tensor_type.shape.dim[1:]] for one in graph.input}
 
