@@ -1,7 +1,38 @@
-"""Decompose a foundation model into small experts for each region, and measure their cost and accuracy."""
+"""Decompose a foundation model into small experts for each region, and measure their cost and accuracy.
 
+The functions that a notebook needs are here, imported on first use; all others are in `lorkit.decompose` and
+`lorkit.export`.
+"""
+
+import importlib
 import os
+from typing import TYPE_CHECKING, Any
 
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # ONNX Runtime reads it once, before its first session
 
+if TYPE_CHECKING:
+    from lorkit.decompose.config import load_config
+    from lorkit.decompose.evaluation.comparison.comparison import compare
+    from lorkit.decompose.evaluation.evaluation import evaluate
+    from lorkit.decompose.extraction.extraction import extract
+    from lorkit.decompose.training.training import train
+    from lorkit.export.prediction.predictor import load_engine, load_expert
+
 __version__ = "0.1.0"
+__all__ = ["compare", "evaluate", "extract", "load_config", "load_engine", "load_expert", "train"]
+_HOMES = {
+    "compare": "decompose.evaluation.comparison.comparison",
+    "evaluate": "decompose.evaluation.evaluation",
+    "extract": "decompose.extraction.extraction",
+    "load_config": "decompose.config",
+    "load_engine": "export.prediction.predictor",
+    "load_expert": "export.prediction.predictor",
+    "train": "decompose.training.training",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Import a public name from its module on first use."""
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(f"lorkit.{_HOMES[name]}"), name)

@@ -37,7 +37,7 @@ FORBIDDEN = {
                "lorkit.decompose.experts", "lorkit.decompose.extraction", "lorkit.decompose.lifecycle", "torchvision"),
     "profiles": ("lorkit.decompose", "lorkit.export", "lorkit.cli"),
     "cli": ("torchvision",),
-    "lorkit": ("lorkit.decompose", "lorkit.export", "lorkit.profiles"),
+    "lorkit": ("lorkit.cli.verbs", "torchvision"),  # its public names are imported on first use, as the test below says
 }  # fmt: skip
 PROFILES_MAY = {"pydantic", "yaml", "lorkit"}
 # Reading these costs no import of torch: `decompose --help`, errors, and whatever only looks at artifacts.

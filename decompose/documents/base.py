@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal, Self, TypeVar
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, WithJsonSchema
 
 from lorkit.decompose.artifacts import read_json, write_json
+from lorkit.decompose.documents.html import document_table
 from lorkit.decompose.documents.problems import DIGEST, to_artifact_error
 
 Digest = Annotated[str, Field(pattern=DIGEST)]
@@ -88,6 +89,10 @@ class Document(Part):
     def write(self, path: Path) -> None:
         """Write a document atomically."""
         write_json(path, self.to_json())
+
+    def _repr_html_(self) -> str:
+        """Return small tables of it for notebooks."""
+        return document_table(self.to_json())
 
 
 def parse(model: type[M], value: object, where: Path | str, *, fix: str = "build it again") -> M:

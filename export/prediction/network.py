@@ -7,6 +7,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from numpy.typing import NDArray
+
 from lorkit.decompose.artifacts import MANIFEST, read_manifest, verify_chain
 from lorkit.decompose.artifacts.arrays import Float32Array
 from lorkit.decompose.data.formats.registry import open_image
@@ -209,13 +211,43 @@ def prepare_image(network: LoadedNetwork, path: Path) -> PreparedImage:
     try:
         stored = open_image(path)
         image = network_values(stored, network.recipe.intensity, str(path), network.recipe.dims)
+    except DataError as error:
+        raise _named(error, path) from None
+    return prepare_values(network, image, path, voxel_ml=stored.voxel_ml, warnings=stored.warnings)
+
+
+def prepare_values(
+    network: LoadedNetwork,
+    image: NDArray[Any],
+    path: Path,
+    *,
+    voxel_ml: float | None = None,
+    warnings: tuple[str, ...] = (),
+) -> PreparedImage:
+    """Prepare the values of one image, and check whether it looks like the region of the network.
+
+    Args:
+        network: The network.
+        image: (H, W), (H, W, 3) or (D, H, W), as `apply_recipe` takes it.
+        path: Its file, or a name for it.
+        voxel_ml: Volume of a voxel in millilitres, if it is known.
+        warnings: What the reader warns of.
+
+    Raises:
+        DataError: It cannot be prepared; the message has its name.
+    """
+    try:
         values = apply_recipe(network.recipe, image)
     except DataError as error:
-        if str(path) in str(error):
-            raise
-        raise DataError(f"{path}: {error.given}", required=error.required, fix=error.fix) from None
+        raise _named(error, path) from None
     found = RegionCheckResult()
     if not isinstance(network.info, MixtureInfo) and network.info.in_region is not None:
         distance, limit, inside = region_check.check(network.info.in_region, values)
         found = RegionCheckResult(out_of_region=not inside, distance=distance, limit=limit)
-    return PreparedImage(path, values, image.shape[: values.ndim - 1], found, stored.voxel_ml, stored.warnings)
+    return PreparedImage(path, values, image.shape[: values.ndim - 1], found, voxel_ml, warnings)
+
+
+def _named(error: DataError, path: Path) -> DataError:
+    if str(path) in str(error):
+        return error
+    return DataError(f"{path}: {error.given}", required=error.required, fix=error.fix)

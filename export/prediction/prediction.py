@@ -9,16 +9,11 @@ import csv
 import io
 import tempfile
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
 from pathlib import Path
-
-import numpy as np
 
 from lorkit.decompose.artifacts import write_bytes, write_text
 from lorkit.decompose.artifacts.arrays import Float32Array
-from lorkit.decompose.data.preprocessing.mirroring import check_flips, with_mirrored
 from lorkit.decompose.documents.export import ExportInfo
-from lorkit.decompose.documents.heads import IMAGE
 from lorkit.decompose.documents.mixture import MixtureInfo
 from lorkit.decompose.documents.predict import (
     PredictDocument,
@@ -27,18 +22,17 @@ from lorkit.decompose.documents.predict import (
     RoutedImage,
     SegmentedImage,
 )
-from lorkit.decompose.errors import ArtifactError, UsageError, plural
+from lorkit.decompose.errors import UsageError, plural
 from lorkit.decompose.events import Listener, Working, ignore
 from lorkit.decompose.regions import MIXTURE
 from lorkit.decompose.runs import ExportSelection
 from lorkit.export.prediction import classification, multilabel, routed, segmentation
 from lorkit.export.prediction import inputs as files
+from lorkit.export.prediction.answers import answer, chunk_size, require_images, with_flips
 from lorkit.export.prediction.network import LoadedNetwork, open_network, prepare_image
 from lorkit.export.prediction.sheet import prediction_sheet
-from lorkit.export.runtime.batch_size import fitting
 
 DOCUMENT, TABLE = "predictions.json", "predictions.csv"
-_CHUNK = 32
 
 
 def predict(
@@ -92,19 +86,8 @@ def predict(
     """
     selection = ExportSelection(region=region, target=target, profile=profile, precision=precision)
     network = open_network(path, run, selection, threads)
-    if network.recipe.nodes is not None:
-        raise UsageError(
-            f"files for {network.path}, which scores the nodes of a graph",
-            required="rows with their keys, one JSON object per line",
-            fix="use --stream FILE --store FILE; the README of an export says how to score prepared nodes",
-        )
-    if network.info.synthetic and not allow_synthetic:
-        raise ArtifactError(
-            f"{network.path} was trained on phantoms only",
-            required="an expert trained on images of patients",
-            fix="allow it for a test with --allow-synthetic",
-        )
-    network = _mirroring(network) if flips else network
+    require_images(network, allow_synthetic=allow_synthetic)
+    network = with_flips(network) if flips else network
     inputs = list(inputs)
     paths = files.expand(inputs)
     if out is not None:
@@ -135,45 +118,17 @@ def _rows(
     top, allow_out_of_region = options
     rows: list[PredictedImage] = []
     warnings: list[str] = []
-    step = fitting(network.region, network.shape, most=_CHUNK)
+    step = chunk_size(network)
     for start in range(0, len(paths), step):
         on_event(Working(network.region.name, start, len(paths)))
         chunk = [prepare_image(network, path) for path in paths[start : start + step]]
         warnings += [f"{image.path}: {text}" for image in chunk for text in image.warnings]
         if shown is not None:
             shown += [image.values for image in chunk]
-        if network.router is not None:
-            targets = [None if masks is None else folder / masks[start + at] for at in range(len(chunk))]
-            outputs = network.infer({IMAGE: np.stack([image.values for image in chunk])})
-            rows += routed.rows(
-                network.router, chunk, outputs, targets, top=top, allow_out_of_region=allow_out_of_region
-            )
-            continue
-        logits = network.run(np.stack([image.values for image in chunk]))
-        for index, (image, found) in enumerate(zip(chunk, logits, strict=True), start):
-            taken = None if image.check.out_of_region is True and not allow_out_of_region else found
-            if network.dense:
-                target = None if masks is None else folder / masks[index]
-                rows.append(segmentation.row(network.region, image, taken, target))
-            elif network.multilabel:
-                assert not isinstance(network.info, MixtureInfo)
-                rows.append(multilabel.row(network.info, image, taken))
-            else:
-                rows.append(classification.row(network.region, image, taken, top))
+        targets = [None if masks is None else folder / masks[start + at] for at in range(len(chunk))]
+        rows += answer(network, chunk, targets, top=top, allow_out_of_region=allow_out_of_region).rows
     on_event(Working(network.region.name, len(paths), len(paths)))
     return rows, warnings
-
-
-def _mirroring(network: LoadedNetwork) -> LoadedNetwork:
-    """Return the network with the mean of the logits of images and their mirror images."""
-    if network.router is not None or isinstance(network.info, MixtureInfo):
-        raise UsageError(
-            f"--flips for {network.path}, which finds the region of an image",
-            required="the network of one region",
-            fix="name it with --region, or leave --flips out",
-        )
-    check_flips(network.region.name, network.info.sided)
-    return replace(network, run=with_mirrored(network.run))
 
 
 def _document(network: LoadedNetwork, rows: list[PredictedImage], notes: list[str], *, flips: bool) -> PredictDocument:

@@ -45,7 +45,14 @@ def mask_names(paths: Sequence[Path], names: Sequence[str], out: Path) -> list[s
 
 
 def row(region: Region, image: PreparedImage, logits: Float32Array | None, target: Path | None) -> SegmentedImage:
-    """Return the sizes of the structures in an image, and write its mask.
+    """Return the sizes of the structures in an image, and write its mask; as `masked_row` without the mask."""
+    return masked_row(region, image, logits, target)[0]
+
+
+def masked_row(
+    region: Region, image: PreparedImage, logits: Float32Array | None, target: Path | None
+) -> tuple[SegmentedImage, Mask | None]:
+    """Return the sizes of the structures in an image, and its mask in the axes of the image as read; write the mask.
 
     Args:
         region: The region of the network.
@@ -59,13 +66,14 @@ def row(region: Region, image: PreparedImage, logits: Float32Array | None, targe
     mask = None if logits is None else decode_at(logits, image.size)
     if mask is not None and target is not None:
         write_bytes(target, _mask_bytes(mask, image.path))
-    return SegmentedImage(
+    row = SegmentedImage(
         input=str(image.path),
         mask=None if mask is None or target is None else target.name,
         size=list(image.size),
         structures=None if mask is None else _measure(region.classes, mask, image.voxel_ml),
         **image.check._asdict(),
     )
+    return row, mask
 
 
 def table(document: PredictDocument) -> list[list[str]]:

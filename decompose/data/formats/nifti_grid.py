@@ -15,6 +15,27 @@ def nifti_bytes(mask: NDArray[np.uint8], path: Path) -> bytes:
     """Return a mask as compressed NIfTI with the shape, affine and codes of its image file.
 
     Args:
+        mask: As `on_file_grid` takes it.
+        path: The image.
+    """
+    import nibabel as nib
+
+    image = nifti.load(path)
+    header = image.header.copy()
+    header.set_data_dtype(np.uint8)
+    header.set_slope_inter(1, 0)
+    header["cal_min"] = header["cal_max"] = 0  # the image's display window would hide the mask
+    values = on_file_grid(mask, path)
+    with nifti.quiet():
+        written = nib.Nifti1Image(values, image.affine, header)
+        data: bytes = written.to_bytes()
+    return gzip.compress(data, compresslevel=6, mtime=0)
+
+
+def on_file_grid(mask: NDArray[np.uint8], path: Path) -> NDArray[np.uint8]:
+    """Return a mask on the axes and in the shape of its NIfTI file, as nibabel reads it.
+
+    Args:
         mask: On the axes of the image as read: (H, W) as displayed, or a volume in RAS axes; without a stated
             orientation, on the axes of the file.
         path: The image.
@@ -32,11 +53,4 @@ def nifti_bytes(mask: NDArray[np.uint8], path: Path) -> bytes:
         flat = mask if mask.ndim == 3 else mask.T[::-1, ::-1]
         back = orientations.ornt_transform(orientations.axcodes2ornt("RAS"), stored)
         values = orientations.apply_orientation(flat.reshape(turned.shape), back)
-    header = image.header.copy()
-    header.set_data_dtype(np.uint8)
-    header.set_slope_inter(1, 0)
-    header["cal_min"] = header["cal_max"] = 0  # the image's display window would hide the mask
-    with nifti.quiet():
-        written = nib.Nifti1Image(np.ascontiguousarray(values).reshape(image.shape), image.affine, header)
-        data: bytes = written.to_bytes()
-    return gzip.compress(data, compresslevel=6, mtime=0)
+    return np.ascontiguousarray(values).reshape(image.shape)

@@ -1,0 +1,119 @@
+"""The answers of a network to prepared images, for files and for arrays alike.
+
+Shapes: N images, C classes, S structures.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from lorkit.decompose.artifacts.arrays import Float32Array, Mask
+from lorkit.decompose.data.preprocessing.mirroring import check_flips, with_mirrored
+from lorkit.decompose.documents.heads import IMAGE, LOGITS
+from lorkit.decompose.documents.mixture import MixtureInfo
+from lorkit.decompose.documents.predict import PredictedImage
+from lorkit.decompose.errors import ArtifactError, UsageError
+from lorkit.export.prediction import classification, multilabel, routed, segmentation
+from lorkit.export.prediction.network import LoadedNetwork, PreparedImage
+from lorkit.export.runtime.batch_size import fitting
+
+_CHUNK = 32
+
+
+@dataclass(frozen=True)
+class Answers:
+    """The answers to some images.
+
+    Attributes:
+        rows: One per image, as the document of `predict` has them.
+        outputs: Arrays (N, ...) by name: `logits`, or those of a router.
+        masks: Of a segmentation network: each image's mask in the axes of the image as read, None where it was refused.
+    """
+
+    rows: list[PredictedImage]
+    outputs: Mapping[str, Float32Array]
+    masks: list[Mask | None]
+
+
+def chunk_size(network: LoadedNetwork) -> int:
+    """Return how many images are prepared and run at a time."""
+    return fitting(network.region, network.shape, most=_CHUNK)
+
+
+def require_images(network: LoadedNetwork, *, allow_synthetic: bool) -> None:
+    """Check that a network answers images, and may do so.
+
+    Raises:
+        UsageError: It scores nodes of a graph.
+        ArtifactError: It was trained on phantoms only, and that is not allowed.
+    """
+    if network.recipe.nodes is not None:
+        raise UsageError(
+            f"files for {network.path}, which scores the nodes of a graph",
+            required="rows with their keys, one JSON object per line",
+            fix="use --stream FILE --store FILE; the README of an export says how to score prepared nodes",
+        )
+    if network.info.synthetic and not allow_synthetic:
+        raise ArtifactError(
+            f"{network.path} was trained on phantoms only",
+            required="an expert trained on images of patients",
+            fix="allow it for a test with --allow-synthetic",
+        )
+
+
+def with_flips(network: LoadedNetwork) -> LoadedNetwork:
+    """Return the network with the mean of the logits of images and their mirror images.
+
+    Raises:
+        UsageError: It finds the region of an image, or the region has two sides.
+    """
+    if network.router is not None or isinstance(network.info, MixtureInfo):
+        raise UsageError(
+            f"--flips for {network.path}, which finds the region of an image",
+            required="the network of one region",
+            fix="name it with --region, or leave --flips out",
+        )
+    check_flips(network.region.name, network.info.sided)
+    return replace(network, run=with_mirrored(network.run))
+
+
+def answer(
+    network: LoadedNetwork,
+    chunk: Sequence[PreparedImage],
+    targets: Sequence[Path | None],
+    *,
+    top: int = 1,
+    allow_out_of_region: bool = False,
+) -> Answers:
+    """Run a network on prepared images, and decode its outputs.
+
+    Args:
+        network: The network.
+        chunk: The images, at most `chunk_size`.
+        targets: File of each image's mask; None writes none.
+        top: Number of classes per image.
+        allow_out_of_region: Whether images that do not look like the region get an answer too.
+    """
+    batch = np.stack([image.values for image in chunk])
+    if network.router is not None:
+        outputs = network.infer({IMAGE: batch})
+        rows = routed.rows(network.router, chunk, outputs, targets, top=top, allow_out_of_region=allow_out_of_region)
+        return Answers([*rows], outputs, [])
+    logits = network.run(batch)
+    found = Answers([], {LOGITS: logits}, [])
+    for image, own, target in zip(chunk, logits, targets, strict=True):
+        taken = None if image.check.out_of_region is True and not allow_out_of_region else own
+        if network.dense:
+            row, mask = segmentation.masked_row(network.region, image, taken, target)
+            found.rows.append(row)
+            found.masks.append(mask)
+        elif network.multilabel:
+            assert not isinstance(network.info, MixtureInfo)
+            found.rows.append(multilabel.row(network.info, image, taken))
+        else:
+            found.rows.append(classification.row(network.region, image, taken, top))
+    return found
