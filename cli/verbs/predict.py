@@ -122,7 +122,7 @@ def _stream(path: Path | None, source: str, store: str | None, fill: bool, netwo
         for answer in answers:
             if not print_result(answer):
                 raise StorageError(
-                    "nobody reads the answers any more",
+                    "the reader of the answers has ended",
                     required="a reader until the end of the stream",
                     fix="send the lines that got no answer again: none is counted twice",
                 )

@@ -137,7 +137,7 @@ def _use(info: ExpertInfo) -> str:
     return (
         "## Intended use\n\n"
         f"Research and evaluation on images of the region {info.region}, prepared as below. It is **not a medical"
-        " device** and no diagnosis may rest on it: nobody has approved it for patients, and nothing here says how it"
+        " device** and no diagnosis may rest on it: it is not approved for patients, and nothing here says how it"
         " does at another hospital, on another scanner or in another population."
     )
 

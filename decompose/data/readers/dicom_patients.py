@@ -30,7 +30,7 @@ class HeaderGroups(NamedTuple):
 def patients_in_headers(paths: Sequence[Path]) -> HeaderGroups | None:
     """Return the patient of each file; None where no file is DICOM and states a patient or a study.
 
-    An id that is empty, or the same in all files, says nothing about patients: the study stands for the patient then,
+    An id that is empty, or the same in all files, says nothing about patients: the study is then used instead,
     or the patient whom another file of that study names.
 
     Raises:
@@ -58,9 +58,9 @@ def _notices(patients: Sequence[str], groups: Sequence[str | None]) -> list[str]
     notices, empty, unknown = [], sum(not patient for patient in patients), groups.count(None)
     if patients and len({patient for patient in patients if patient}) <= 1:
         reason = "is empty" if empty == len(patients) else "is the same in all files"
-        notices.append(f"PatientID {reason}: studies (StudyInstanceUID) stand for patients")
+        notices.append(f"PatientID {reason}: studies (StudyInstanceUID) are used instead")
     elif empty:
-        notices.append(f"PatientID is empty in {plural(empty, 'file')}: the study stands for the patient")
+        notices.append(f"PatientID is empty in {plural(empty, 'file')}: there the study is used instead")
     if unknown:
         notices.append(f"{plural(unknown, 'file')} without a patient: each is a group of its own")
     return notices

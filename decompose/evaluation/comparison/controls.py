@@ -25,7 +25,7 @@ Key = tuple[str, tuple[str, ...], bool]
 """Method, settings of a variant, and whether its teacher is random."""
 _OF_STUDENTS = ("student", "train")
 """Sections whose settings a student alone has too."""
-NOT_BUILT = f"no random teacher: {NO_RANDOM_TEACHER}. The row 'foundation' stands for {PROBE}"
+NOT_BUILT = f"no random teacher: {NO_RANDOM_TEACHER}. The row 'foundation' has the values of {PROBE}"
 
 
 def with_controls(config: Config, methods: Sequence[ComparedMethod], *, own_teacher: bool) -> list[ComparedMethod]:

@@ -42,7 +42,7 @@ REVISION = 1
 IMAGES = 1024
 """Images of all regions together that running statistics are taken from."""
 _BATCH = 64
-NO_RANDOM_TEACHER = "the foundation is the user's own network, whose weights lorkit cannot draw anew"
+NO_RANDOM_TEACHER = "the foundation is the user's own network, for which lorkit cannot draw new weights"
 """Why there is no random teacher of an ONNX file or a module."""
 
 

@@ -152,7 +152,7 @@ def test_stdin_is_answered_before_the_wait_and_a_reader_that_leaves_ends_the_str
             process.stdin.write(json.dumps({"id": "d", **row}).encode() + b"\n")
         assert process.wait(timeout=120) == 6
         said = process.stderr.read().decode().splitlines()[-1]
-    assert said.startswith("error: nobody reads the answers any more; required: ")
+    assert said.startswith("error: the reader of the answers has ended; required: ")
     done = subprocess.run(command, input=b"", capture_output=True, check=True, timeout=120)
     assert done.stdout == b""
     scorer = Scorer.open(exported(run), tmp_path / "s.db")

@@ -35,7 +35,7 @@ def files(folder: Path, patients: list[str], studies: list[str]) -> list[Path]:
     ("patients", "groups", "notice"),
     [
         (["A", "A", "B"], ("A", "A", "B"), None),
-        (["A", "", "B"], ("A", "B", "B"), "is empty in 1 file: the study stands"),
+        (["A", "", "B"], ("A", "B", "B"), "is empty in 1 file: there the study is used"),
         (["", "", ""], ("study 1", "study 2", "study 2"), "PatientID is empty: studies"),
         (["", "A", "A"], ("study 1", "study 2", "study 2"), "is the same in all files"),
         (["A", "A", "A"], ("study 1", "study 2", "study 2"), "is the same in all files"),

@@ -175,7 +175,7 @@ def test_the_document_says_why_there_is_no_random_teacher(configured: Callable[.
         out=tmp_path / "comparisons", on_event=heard.append,
     ).to_json()  # fmt: skip
     (row,) = found["controls"]
-    assert "whose weights lorkit cannot draw anew" in row["without_random_teacher"]
+    assert "for which lorkit cannot draw new weights" in row["without_random_teacher"]
     assert (row["random_over_student"], row["over_random"]) == (None, None)
     assert (row["over_student"]["over"], row["over_probe"]["over"]) == ("stl", "foundation")
     assert [row["label"] for row in found["table"]] == ["kd", "stl"]
