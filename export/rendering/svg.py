@@ -198,6 +198,6 @@ def side_label(end: tuple[float, float], place: tuple[float, float], text: str, 
     return leader, tag("text", text, x=_NAMES, y=height + size / 3, font_size=size, fill=colour)
 
 
-def shorten(label: str, most: int = 17) -> str:
+def shorten(label: str, most: int = 15) -> str:
     """Shorten a label to the space beside the drawing."""
     return label if len(label) <= most else f"{label[: most - 3]}..."

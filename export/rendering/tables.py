@@ -17,7 +17,7 @@ _ROW = re.compile(r"(<tr[^>]*>)(.*?)(</tr>)", re.DOTALL)
 _CELL = re.compile(r"<(t[hd])([^>]*)>(.*?)</t[hd]>", re.DOTALL)
 _SPAN = re.compile(r'(row|col)span="(\d+)"')
 _LINES = re.compile(r"<br>|<li>|</div>")
-_TAG = re.compile(r"<[^>]*>")
+_TAG = re.compile(r"<svg.*?</svg>|<[^>]*>", re.DOTALL)
 _ENTITY = re.compile(r"&#?\w+;")
 _NO_CARDS = {"matrix", "sides"}
 _LETTER, _BOLD, _HEADING, _SMALL, _PADDING, _BROKEN, _MOST, _RESERVE = 0.46, 0.55, 0.51, 0.385, 1.0, 8.0, 16.0, 2.0

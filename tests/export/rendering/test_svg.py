@@ -87,4 +87,4 @@ def test_a_sheet_is_a_file_of_its_own_that_tells_what_it_shows() -> None:
 def test_what_is_written_on_every_drawing() -> None:
     assert "SYNTHETIC" in str(watermark(True)[0])
     assert watermark(False) == []
-    assert (shorten("short"), shorten("a" * 18)) == ("short", "a" * 14 + "...")
+    assert (shorten("short"), shorten("a" * 18)) == ("short", "a" * 12 + "...")

@@ -33,6 +33,12 @@ def test_cells_have_the_heading_of_their_column_below_cells_of_several_rows() ->
     assert re.sub(r' data-label="[^"]*"| class="fit-\d+"', "", found) == table(rows), "nothing else changes"
 
 
+def test_a_heading_that_is_drawn_has_the_name_that_is_said() -> None:
+    drawn = "<svg><text>0.2</text></svg>"
+    html = table("<tr><th>chest</th><td>1</td></tr>").replace("Network", f'<span class="unseen">Drawn</span>{drawn}')
+    assert labels(label_cells(html)) == [("Drawn", "1")]
+
+
 def test_a_cell_of_several_columns_has_no_heading() -> None:
     found = label_cells(table('<tr><th>chest</th><td colspan="2">refused</td><td>x</td></tr>'))
     assert labels(found) == []
