@@ -16,7 +16,7 @@ import typer
 
 from lorkit import __version__
 from lorkit.cli import errors
-from lorkit.cli.output.streams import open_closed_streams, print_json, print_result, print_status, results_only
+from lorkit.cli.output.streams import open_closed_streams, print_error, print_json, print_result, results_only
 from lorkit.cli.verbs.bench import bench
 from lorkit.cli.verbs.compare import compare
 from lorkit.cli.verbs.data import data
@@ -70,7 +70,8 @@ def run_command_line(arguments: Sequence[str]) -> int:
     words = [word for word in arguments if word != "--debug"]
     debug = len(words) < len(arguments)
     _quiet_libraries(debug)
-    with nullcontext() if "--help" in words else results_only():  # help is a result
+    # help is a result
+    with nullcontext() if "--help" in words else results_only(document="--json" in words):
         try:
             code = app(args=words, prog_name="decompose", standalone_mode=False)
             failure = errors.interrupted() if code == errors.INTERRUPTED else None
@@ -80,7 +81,7 @@ def run_command_line(arguments: Sequence[str]) -> int:
             failure = errors.describe_error(error)
         if failure is None:
             return code if isinstance(code, int) else 0
-        print_status(f"error: {failure.message}")
+        print_error(f"error: {failure.message}")
         if "--json" in words:
             print_json({"kind": "error", "exit_code": failure.exit_code, "message": failure.message})
         return failure.exit_code

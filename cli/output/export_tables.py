@@ -179,7 +179,8 @@ def precisions(choices: Mapping[str, PrecisionChoice]) -> None:
         for row in choice.candidates
     ]
     if rows:
-        table("lower precisions against fp32", ("region", "precision", "", "time", "drop", "because"), rows)
+        columns = ("region", "precision", "", "time", "drop", "because")
+        table("lower precisions against fp32", columns, rows, result=False)  # the result is the path of the export
 
 
 def parity(document: VerifyDocument) -> None:

@@ -11,14 +11,28 @@ from contextlib import contextmanager, redirect_stdout, suppress
 from typing import Any, TextIO
 
 _results: list[TextIO] = []
+_documents: list[bool] = []
 
 
 @contextmanager
-def results_only() -> Iterator[None]:
-    """Redirect the output of libraries to stderr, also at the file descriptor; `print_result` still uses stdout.
+def results_only(*, document: bool = False) -> Iterator[None]:
+    """Redirect the output of libraries to stderr, also at the file descriptor; results still use stdout.
 
     Exporters and engine builders print to stdout from Python and from C++, which would break `--json`.
+
+    Args:
+        document: Whether stdout is for one JSON document: tables then go to stderr.
     """
+    _documents.append(document)
+    try:
+        with _redirected():
+            yield
+    finally:
+        _documents.pop()
+
+
+@contextmanager
+def _redirected() -> Iterator[None]:
     real = sys.stdout
     descriptor = _descriptor(real)
     if descriptor is None or _descriptor(sys.stderr) is None:
@@ -65,7 +79,22 @@ def open_closed_streams() -> None:
 
 def print_result(line: str) -> bool:
     """Print a line of the result (the path of what was made, a prediction) on stdout; False if nobody reads it."""
-    return _write(line)
+    return _write(f"{line}\n", _stdout())
+
+
+def print_sheet(text: str, stream: TextIO) -> None:
+    """Print a table, or lines that explain it."""
+    _write(text, stream)
+
+
+def sheet_stream() -> TextIO:
+    """Return where the tables of results go: stdout, or stderr beside a JSON document."""
+    return sys.stderr if _documents and _documents[-1] else _stdout()
+
+
+def is_interactive() -> bool:
+    """Return whether a person reads both stdout and stderr, and stdout is not for a JSON document."""
+    return sheet_stream() is not sys.stderr and _stdout().isatty() and sys.stderr.isatty()
 
 
 def print_json(document: Mapping[str, object], *, kind: str = "") -> None:
@@ -73,7 +102,8 @@ def print_json(document: Mapping[str, object], *, kind: str = "") -> None:
     from lorkit.decompose.artifacts import SCHEMA_VERSION  # imports pydantic, which help does not need
 
     head = {"schema_version": SCHEMA_VERSION, "kind": kind, "warnings": []}
-    _write(json.dumps({**head, **document}, indent=2, ensure_ascii=False, allow_nan=False, default=_plain))
+    text = json.dumps({**head, **document}, indent=2, ensure_ascii=False, allow_nan=False, default=_plain)
+    _write(f"{text}\n", _stdout())
 
 
 def _plain(value: object) -> object:
@@ -82,13 +112,29 @@ def _plain(value: object) -> object:
 
 def print_status(line: str) -> None:
     """Print a line for people on stderr."""
+    if not shares_terminal():
+        print_error(line)
+
+
+def print_error(line: str) -> None:
+    """Print the line of an error on stderr; also one of several processes says why it ended."""
     print(line, file=sys.stderr, flush=True)
 
 
-def _write(text: str) -> bool:
-    stream = _results[-1] if _results else sys.stdout
+def shares_terminal() -> bool:
+    """Return whether another process of this machine prints the results: one of those that train together does."""
+    return os.environ.get("LOCAL_RANK", "0") != "0"
+
+
+def _stdout() -> TextIO:
+    return _results[-1] if _results else sys.stdout
+
+
+def _write(text: str, stream: TextIO) -> bool:
+    if shares_terminal():
+        return True
     try:
-        print(text, file=stream, flush=True)
+        print(text, end="", file=stream, flush=True)
         return True
     except BrokenPipeError:
         # the reader has closed the pipe (`| head`): discard later writes, also at exit

@@ -1,14 +1,16 @@
-"""Tables on stderr; undefined numbers are a dash."""
+"""Tables on stdout, or on stderr beside a JSON document; undefined numbers are a dash."""
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TextIO
 
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from lorkit.cli.output.streams import print_sheet, print_status, sheet_stream
 from lorkit.decompose.errors import plural
 from lorkit.decompose.regions import Case, words_of
 
@@ -19,31 +21,48 @@ if TYPE_CHECKING:  # they import torch and image readers
     from lorkit.decompose.training.plan import TrainingPlan
 
 
-def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[Any]], *, console: Console | None = None) -> None:
-    """Print a table; columns of words are left-aligned, columns with numbers right-aligned."""
-    sheet = Table(title=title, title_justify="left", box=None, pad_edge=False)
-    lines = [list(row) for row in rows]
+def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[Any]], *, result: bool = True) -> None:
+    """Print a table; columns of words are left-aligned, columns with numbers right-aligned.
+
+    Args:
+        title: Its first line.
+        columns: Their names.
+        rows: Their cells.
+        result: Whether it is the result of the command; otherwise it goes to stderr.
+    """
+    sheet = Table(box=None, pad_edge=False)
+    cells = [list(row) for row in rows]
     for index, name in enumerate(columns):
-        words = all(isinstance(row[index], str) for row in lines)
+        words = all(isinstance(row[index], str) for row in cells)
         sheet.add_column(name, justify="left" if words else "right", overflow="fold")
-    for row in lines:
+    for row in cells:
         sheet.add_row(
             *(Text(_flat(cell) if isinstance(cell, str) else number(cell)) for cell in row)
         )  # Text: no markup
-    stderr(console).print(sheet)
+    stream = sheet_stream() if result else sys.stderr
+    console = _console(stream)
+    with console.capture() as captured:
+        console.print(Text(title, style="table.title"), soft_wrap=True)  # a title of a table wraps to its width
+        console.print(sheet)
+    lines = captured.get().splitlines()
+    print_sheet("".join(f"{one if console.is_terminal else one.rstrip()}\n" for one in lines), stream)
 
 
-def stderr(console: Console | None = None) -> Console:
-    """Return a console on stderr; off a terminal it is wide enough that no cell is cut."""
-    if console is not None:
-        return console
-    plain = Console(stderr=True, highlight=False, emoji=False)
-    return plain if plain.is_terminal else Console(stderr=True, highlight=False, emoji=False, width=160)
+def _console(stream: TextIO) -> Console:
+    """Return a console for tables; off a terminal it is wide enough that no cell is cut."""
+    if stream.isatty():
+        return Console(file=stream, highlight=False, emoji=False)
+    return Console(file=stream, highlight=False, emoji=False, force_terminal=False, width=160)
 
 
 def line(text: str) -> None:
-    """Print a line without wrapping, since logs are searched line by line."""
-    stderr().print(_flat(text), markup=False, soft_wrap=True)
+    """Print a line that explains a table, without wrapping: logs are searched line by line."""
+    print_sheet(f"{_flat(text)}\n", sheet_stream())
+
+
+def notice(text: str) -> None:
+    """Print a line on stderr, without wrapping."""
+    print_status(_flat(text))
 
 
 def _flat(text: str) -> str:
@@ -70,10 +89,10 @@ def interval(value: Any, bounds: Sequence[Any] | None) -> str:
 def warnings(texts: Iterable[str], *, synthetic: bool = False, case: Case = "image") -> None:
     """Print the warnings of a document, one line each, and whether a program made its images or nodes."""
     for text in dict.fromkeys(texts):
-        line(f"warning: {text}")
+        notice(f"warning: {text}")
     if synthetic:
         words = words_of(case)
-        line(f"SYNTHETIC: made from {words.made} {words.cases}; not for use on {words.not_for}")
+        notice(f"SYNTHETIC: made from {words.made} {words.cases}; not for use on {words.not_for}")
 
 
 def inspection(document: Inspection) -> None:

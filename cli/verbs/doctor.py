@@ -47,6 +47,7 @@ def doctor(as_json: options.Json = False) -> None:
 
     Reports what each target needs and how to install it. Exit code 4 if the self-test on a phantom fails.
     """
+    from lorkit.cli.output.progress import ProgressLine
     from lorkit.cli.output.streams import print_json, print_status
     from lorkit.decompose.machine import fingerprint, tool_versions
     from lorkit.decompose.training.feature_cache.budget import held_mib
@@ -64,7 +65,8 @@ def doctor(as_json: options.Json = False) -> None:
         _show(document)
     print_status("self-test: two experts, built, extracted, exported and run (a few seconds)")
     try:
-        result = selftest.self_test()
+        with ProgressLine("self-test"):
+            result = selftest.self_test()
     except Exception as error:  # a finding about this machine
         result = {"passed": False, "error": f"{type(error).__name__}: {error}"}
     if as_json:
@@ -90,14 +92,14 @@ def _targets() -> dict[str, TargetState]:
 
 
 def _conclude(result: selftest.SelfTest) -> None:
-    from lorkit.cli.output.streams import print_status
+    from lorkit.cli.output.tables import line
 
     if result["passed"]:
         worst = max(result["differences"].values())
-        print_status(f"self-test passed in {result['seconds']} s, largest difference {worst:.1e}")
+        line(f"self-test passed in {result['seconds']} s, largest difference {worst:.1e}")
         return
     reason = result.get("error") or f"differences {result['differences']}, allowed {result['tolerance']:.1e}"
-    print_status(f"self-test FAILED: {reason}; reinstall with `pip install -c constraints.txt -e .`")
+    line(f"self-test FAILED: {reason}; reinstall with `pip install -c constraints.txt -e .`")
     raise typer.Exit(4)
 
 

@@ -23,7 +23,7 @@ def judged(**changes: Any) -> GateDocument:
 
 def test_a_verdict_shows_its_intervals_and_reasons(capsys: pytest.CaptureFixture[str]) -> None:
     export_tables.verdicts(judged())
-    text = capsys.readouterr().err
+    text = capsys.readouterr().out
     for part in ("PASS", "0.500 [0.400, 0.600]", "-0.125 [-0.150, -0.100]", "0.250", "chest: it is fast"):
         assert part in text
     assert "Holm" not in text
@@ -32,7 +32,7 @@ def test_a_verdict_shows_its_intervals_and_reasons(capsys: pytest.CaptureFixture
 def test_structures_and_subgroups_get_a_row_each(capsys: pytest.CaptureFixture[str]) -> None:
     subgroup = subset("f", verdict="pass", p_within_holm=0.01)
     export_tables.verdicts(judged(structures=[PART], subgroups=[subgroup]))
-    rows = {row.split()[1]: row for row in capsys.readouterr().err.splitlines() if row.startswith("chest ")}
+    rows = {row.split()[1]: row for row in capsys.readouterr().out.splitlines() if row.startswith("chest ")}
     assert rows["rim"].split() == ["chest", "rim", "NOT", "JUDGED", "-", "1,234", "7", "-", "-"]
     assert rows["sex=f"].endswith("0.010")
 
@@ -40,7 +40,7 @@ def test_structures_and_subgroups_get_a_row_each(capsys: pytest.CaptureFixture[s
 def test_five_changed_answers_are_shown_and_the_others_counted(capsys: pytest.CaptureFixture[str]) -> None:
     flips = [flip(f"case{n}") for n in range(7)]
     export_tables.verdicts(judged(flips=flips))
-    text = capsys.readouterr().err
+    text = capsys.readouterr().out
     assert [f"case{n}" in text for n in range(7)] == [True] * 5 + [False] * 2
     assert "2 more cases" in text
 
@@ -66,10 +66,10 @@ def test_precisions_that_lost_say_why(capsys: pytest.CaptureFixture[str]) -> Non
     conditions |= {"machine": fingerprint(), "tools": tool_versions()}
     about = {"target": "onnx", "profile": "any", "chosen": "fp32", "reasons": [], "conditions": conditions}
     export_tables.precisions({"chest": PrecisionChoice.model_validate({**about, "candidates": [row]})})
-    assert "0.500 [0.400, 0.600]" in (text := capsys.readouterr().err)
+    assert "0.500 [0.400, 0.600]" in (text := capsys.readouterr().err), "stdout is for paths"
     assert "too inaccurate" in text
     export_tables.precisions({})
-    assert capsys.readouterr().err == ""
+    assert "".join(capsys.readouterr()) == ""
 
 
 @pytest.mark.parametrize(
@@ -87,7 +87,7 @@ def test_the_first_wrong_layer_is_named(
     row |= {"flip_rate": 0.4, "flip_limit": 0.1, "n": 8, "inputs": "real", "status": "failed", "against": "source"}
     row |= {"provider": "CPU", "batches": [], "bisection": {"layer": None, **cut}}
     export_tables.parity(VerifyDocument.model_validate({"status": "passed", "exports": [row], "not_run": []}))
-    lines = capsys.readouterr().err.splitlines()
+    lines = capsys.readouterr().out.splitlines()
     (told,) = [line for line in lines if line.startswith("here: ")]
     assert all(part in told for part in parts)
     assert "5.0e-01" in "\n".join(lines)
@@ -97,6 +97,6 @@ def test_heads_of_a_network_for_several_regions_get_a_row_each(capsys: pytest.Ca
     one = {"verdict": "fail", "reasons": [], "baseline": SUBJECT}
     found = accuracy(drop=0.5, ci=[0.4, 0.6], allowed=0.25, n=1234, verdict="fail", flips=[flip("a case")])
     export_tables.verdicts(gate({"router": region(heads={"knee": {**one, "accuracy": found}})}))
-    rows = [row.split() for row in capsys.readouterr().err.splitlines() if row.startswith("router") and "knee" in row]
+    rows = [row.split() for row in capsys.readouterr().out.splitlines() if row.startswith("router") and "knee" in row]
     assert rows[0] == ["router", "knee", "FAIL", "-0.500", "[-0.600,", "-0.400]", "0.250", "1,234"]
     assert rows[1][:4] == ["router:", "knee", "a", "case"]

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from lorkit.cli.output import streams
+
 
 def python(code: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=60)
@@ -53,3 +55,17 @@ def test_a_closed_stream_is_no_verdict(closed: str, tmp_path: Path) -> None:
     )
     assert done.returncode == 2, done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_one_of_several_processes_prints(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """A training on two devices runs the command line twice; results, notices and documents are those of the first."""
+    for rank in ("0", "1"):
+        monkeypatch.setenv("LOCAL_RANK", rank)
+        streams.print_result("runs/one")
+        streams.print_json({"run": 1}, kind="train")
+        streams.print_status("trained: chest")
+        streams.print_sheet("a table\n", streams.sheet_stream())
+        streams.print_error(f"error: of {rank}")
+    captured = capsys.readouterr()
+    assert [captured.out.count(text) for text in ("runs/one", '"run"', "a table")] == [1, 1, 1]
+    assert captured.err == "trained: chest\nerror: of 0\nerror: of 1\n"

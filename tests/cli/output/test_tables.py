@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import io
-
 import pytest
-from rich.console import Console
 
-from lorkit.cli.output import tables
+from lorkit.cli.output import streams, tables
 
 
 @pytest.mark.parametrize(
@@ -23,10 +20,9 @@ def test_intervals() -> None:
     assert tables.interval(None, [0, 1]) == "-"
 
 
-def test_a_table_of_words_and_numbers() -> None:
-    text = io.StringIO()
-    tables.table("title", ("name", "n"), [["a[b]", 5], ["mean", None]], console=Console(file=text, width=40))
-    lines = text.getvalue().splitlines()
+def test_a_table_of_words_and_numbers(capsys: pytest.CaptureFixture[str]) -> None:
+    tables.table("title", ("name", "n"), [["a[b]", 5], ["mean", None]])
+    lines = capsys.readouterr().out.splitlines()
     assert lines[0].strip() == "title"
     assert lines[2].startswith("a[b]"), "brackets in names are no markup"
     assert lines[3].split() == ["mean", "-"]
@@ -43,10 +39,30 @@ def test_text_of_data_begins_no_line_of_its_own(capsys: pytest.CaptureFixture[st
     evil = "a\r\n::error::b\x85c"
     tables.line(f"said: {evil}")
     tables.table("t", ["x"], [[evil]])
-    assert not [text for text in capsys.readouterr().err.splitlines() if text.strip().startswith("::")]
+    assert not [text for text in capsys.readouterr().out.splitlines() if text.strip().startswith("::")]
 
 
 def test_words_between_colons_stay_words(capsys: pytest.CaptureFixture[str]) -> None:
     tables.line("phantom:brain: a leak")
     tables.table("data", ("region",), [["phantom:brain: 2"]])
-    assert capsys.readouterr().err.count("phantom:brain: ") == 2
+    assert capsys.readouterr().out.count("phantom:brain: ") == 2
+
+
+def test_tables_leave_stdout_to_a_document(capsys: pytest.CaptureFixture[str]) -> None:
+    with streams.results_only(document=True):
+        tables.table("title", ("name",), [["a"]])
+        tables.line("why")
+        tables.notice("beside")
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert [text.strip() for text in captured.err.splitlines()] == ["title", "name", "a", "why", "beside"]
+
+
+def test_tables_are_results(capsys: pytest.CaptureFixture[str]) -> None:
+    with streams.results_only():
+        tables.table("title", ("name",), [["a" * 150]])
+        tables.line("why " * 100)
+        tables.notice("beside")
+    captured = capsys.readouterr()
+    assert captured.err == "beside\n"
+    assert captured.out.splitlines()[-2:] == ["a" * 150, "why " * 100], "nothing is wrapped off a terminal"

@@ -30,5 +30,6 @@ BENCH = {
 
 def test_options_arrive_and_results_leave(check_verb: Callable[..., Any], draft: Callable[..., Any]) -> None:
     words = ["bench", "--batch", "1,8", "--threads", "0,2"]
-    outcome = check_verb(words, draft(BenchDocument, BENCH), options={"batch": [1, 8], "threads": [None, 2]}, stdout="")
-    assert "0.500 [0.400, 0.600]" in outcome.stderr
+    options = {"batch": [1, 8], "threads": [None, 2]}
+    outcome = check_verb(words, draft(BenchDocument, BENCH), options=options, stdout=None)
+    assert "0.500 [0.400, 0.600]" in outcome.stdout

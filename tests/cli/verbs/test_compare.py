@@ -87,10 +87,10 @@ def test_options_arrive_and_results_leave(check_verb: Callable[..., Any]) -> Non
             "budget": "epochs",
             "controls": True,
         },
-        stdout="",
+        stdout=None,
     )
-    assert "0.750" in outcome.stderr
-    assert "foundation" in outcome.stderr
+    assert "0.750" in outcome.stdout
+    assert "foundation" in outcome.stdout
 
 
 def test_the_share_of_regions_that_a_router_predicts_right_is_a_table(check_verb: Callable[..., Any]) -> None:
@@ -98,7 +98,7 @@ def test_the_share_of_regions_that_a_router_predicts_right_is_a_table(check_verb
     predicted = {"right": 0.975, "ci": [0.96, 0.99], "regions": {"chest": 0.975}, "confusion": {"chest": {"chest": 39}}}
     unknown = known | {"label": "mtl, region unknown", "prediction": predicted}
     document = CompareDocument.model_validate({**COMPARISON, "table": [known, unknown]})
-    outcome = check_verb(["compare"], document, options={}, stdout="")
-    assert "region predicted right, where it is unknown" in outcome.stderr
-    assert "0.975 [0.960, 0.990]" in outcome.stderr
-    assert outcome.stderr.count("7 / 123") == 1, "the same training is not shown twice"
+    outcome = check_verb(["compare"], document, options={}, stdout=None)
+    assert "region predicted right, where it is unknown" in outcome.stdout
+    assert "0.975 [0.960, 0.990]" in outcome.stdout
+    assert outcome.stdout.count("7 / 123") == 1, "the same training is not shown twice"

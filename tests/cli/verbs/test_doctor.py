@@ -39,8 +39,8 @@ def test_a_failed_self_test_is_exit_4(
     monkeypatch.setattr(selftest, "self_test", fail)
     outcome = decompose("doctor")
     assert outcome.code == 4
-    assert "self-test FAILED" in outcome.stderr
-    assert "targets" in outcome.stderr
+    assert "self-test FAILED" in outcome.stdout
+    assert "targets" in outcome.stdout
     assert decompose("doctor", "--json").document["self_test"]["passed"] is False
 
 

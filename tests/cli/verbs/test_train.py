@@ -57,11 +57,11 @@ def test_train_says_up_to_date_and_shows_a_plan(decompose: Callable[..., Any], r
     }
     recorder.result = TrainResult(run=Path("r"), plan=plan)
     outcome = decompose("train", "--dry-run")
-    assert "lorkd: 3 epochs, batch 8, 12 parameters to train, 1 expert layer" in outcome.stderr
-    assert "8x3x3x3" in outcome.stderr
-    assert "experts add 12.5% to the multiply-accumulates" in outcome.stderr
-    assert "no experts in conv2: not selected" in outcome.stderr
-    assert outcome.stdout == ""
+    assert "lorkd: 3 epochs, batch 8, 12 parameters to train, 1 expert layer" in outcome.stdout
+    assert "8x3x3x3" in outcome.stdout
+    assert "experts add 12.5% to the multiply-accumulates" in outcome.stdout
+    assert "no experts in conv2: not selected" in outcome.stdout
+    assert outcome.stderr == ""
 
 
 @pytest.fixture

@@ -43,5 +43,5 @@ VERIFICATION = VerifyDocument.model_validate(
 
 def test_options_arrive_and_results_leave(check_verb: Callable[..., Any]) -> None:
     words = ["verify", "--target", "onnx"]
-    outcome = check_verb(words, VERIFICATION, options={"target": "onnx", "run": None}, stdout="")
-    assert "passed" in outcome.stderr
+    outcome = check_verb(words, VERIFICATION, options={"target": "onnx", "run": None}, stdout=None)
+    assert "passed" in outcome.stdout
