@@ -1,8 +1,7 @@
-"""Progress on stderr: a live line on a terminal, one plain line per step or epoch elsewhere."""
+"""Progress on stderr: a live line on a terminal; elsewhere a plain line per step or epoch, and one each minute."""
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Iterator, Mapping
 from types import TracebackType
@@ -14,6 +13,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColum
 from rich.table import Column
 from rich.text import Text
 
+from lorkit.cli.output.reminder import PERIOD_S, Reminder
+from lorkit.cli.output.streams import shares_terminal
 from lorkit.decompose import events
 from lorkit.decompose.errors import plural, plural_of
 from lorkit.decompose.machine import cuda_peak_mib, resident_mib
@@ -90,30 +91,40 @@ class _Line(Progress):
 class ProgressLine:
     """A listener with a progress line that is redrawn, on a terminal only, and removed at the end.
 
-    Off a terminal it prints a line per item of a command that counts items, and per epoch of a training.
+    Off a terminal it prints a line per item of a command that counts items, and per epoch of a training, and repeats
+    how far the work is when it printed nothing for `period` seconds. Of processes that train together only the first
+    prints.
 
     Args:
         command: Name of the work, written before each item; empty for a training.
         console: Console; stderr by default.
         images: Whether the items are images, with a rate.
+        period: Seconds of silence before a line off a terminal.
     """
 
-    def __init__(self, command: str = "", console: Console | None = None, *, images: bool = False) -> None:
+    def __init__(
+        self, command: str = "", console: Console | None = None, *, images: bool = False, period: float = PERIOD_S
+    ) -> None:
         console = console or _stderr()
-        first = os.environ.get("LOCAL_RANK", "0") == "0"  # processes that train together share one terminal
-        self.live = first and console.is_terminal and not console.is_dumb_terminal
+        self._silent = shares_terminal()
+        self.live = not self._silent and console.is_terminal and not console.is_dumb_terminal
         self.progress = _Line(console=console, refresh_per_second=4, transient=True, disable=not self.live)
         self._task = self.progress.add_task("", visible=False)
         self._items = ("", 0)
         self._command, self._images, self._last = command, images, ""
+        self._reminder = None if self.live or self._silent else Reminder(self._remind, period)
 
     def __enter__(self) -> Self:
         self.progress.start()
+        if self._reminder is not None:
+            self._reminder.start()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        if self._reminder is not None:
+            self._reminder.stop()
         self.progress.stop()
 
     def __call__(self, event: Event) -> None:
@@ -153,7 +164,23 @@ class ProgressLine:
         self._last = text
 
     def _print(self, text: str) -> None:
+        if self._silent:
+            return
         self.progress.console.print(text, markup=False)
+        if self._reminder is not None:
+            self._reminder.spoken()
+
+    def _remind(self, seconds: float) -> None:
+        """Print what a terminal would show now."""
+        (task,) = self.progress.tasks
+        since = f"{_clock(seconds)} since the start"
+        if not task.visible:
+            self._print(f"{self._command or 'still working'}: {since}")
+            return
+        loss, rate, ends = (task.fields[name] for name in ("loss", "rate", "ends"))
+        facts = [f"{'step ' if loss else ''}{task.completed:g} of {task.total:g}{'' if loss else ' done'}", loss]
+        facts += [rate.strip(), "" if ends is None else f"ETA {_clock(ends - task.get_time())}", since]
+        self._print(f"{task.fields['text']}: {', '.join(fact for fact in facts if fact)}")
 
     def _show(
         self,

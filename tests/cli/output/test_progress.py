@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import re
+import time
 from dataclasses import replace
 from typing import Any
 
@@ -310,3 +311,47 @@ def test_words_between_colons_stay_words(capsys: pytest.CaptureFixture[str]) -> 
         progress(Notice(text="phantom:brain: a leak"))
         progress(Working("x:brain:1.png", 0, 1))
     assert capsys.readouterr().err == "note: phantom:brain: a leak\npredict: x:brain:1.png (1/1)\n"
+
+
+def silence(progress: ProgressLine, text: io.StringIO, *told: Any) -> list[str]:
+    """The lines of a command that reports this and then works in silence until it has printed another line."""
+    with progress:
+        for event in told:
+            progress(event)
+        spoken = len(text.getvalue().splitlines())
+        deadline = time.monotonic() + 20
+        while len(text.getvalue().splitlines()) == spoken and time.monotonic() < deadline:
+            time.sleep(0.01)
+    return text.getvalue().splitlines()
+
+
+def test_a_long_epoch_without_a_terminal_says_how_far_it_is() -> None:
+    console, text = screen(terminal=False)
+    *_, last = silence(ProgressLine(console=console, period=0.05), text, STEP)
+    assert last == "lorkd 2/4: step 13 of 40, loss 0.750, 100 images/s, ETA 0:03, 0:00 since the start"
+
+
+def test_a_long_step_without_a_terminal_says_how_far_it_is() -> None:
+    console, text = screen(terminal=False)
+    lines = silence(ProgressLine("export", console, period=0.05), text, Working("chest", 0, 2))
+    assert lines[:2] == ["export: chest (1/2)", "export: chest: 0 of 2 done, 0:00 since the start"]
+
+
+@pytest.mark.parametrize("told", [[], [STEP, Finished(phase="lorkd", best_epoch=1, best=0.5, seconds=1.0)]])
+def test_a_step_without_reports_says_that_it_works(told: list[Any]) -> None:
+    console, text = screen(terminal=False)
+    assert silence(ProgressLine(console=console, period=0.05), text, *told)[-1] == "still working: 0:00 since the start"
+
+
+def test_a_terminal_gets_no_such_lines(monkeypatch: pytest.MonkeyPatch) -> None:
+    console, text = screen()
+    with ProgressLine("export", console, period=0.01) as progress:
+        progress(Working("chest", 0, 2))
+        time.sleep(0.1)
+    assert "since the start" not in text.getvalue()
+    monkeypatch.setenv("LOCAL_RANK", "1")
+    console, text = screen(terminal=False)
+    with ProgressLine("export", console, period=0.01) as progress:
+        progress(Notice(text="once"))
+        time.sleep(0.1)
+    assert text.getvalue() == "", "the first of several processes has told it"
