@@ -31,8 +31,8 @@ FIVE = [
     ["train"],
     ["extract", "--region", "chest"],
     ["export", "--target", "onnx"],
-    ["report"],
     ["gate"],
+    ["report"],
 ]  # fmt: skip
 
 
@@ -56,6 +56,14 @@ def test_commands_are_known_with_known_options(page: Path) -> None:
         known = {name for parameter in COMMANDS[path].params for name in parameter.opts} | {"--help", "--debug"}
         used = {word.split("=")[0] for word in words if word.startswith("--")}
         assert used <= known, f"{page.name}: {' '.join(words)}"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=IDS)
+def test_the_gate_stands_before_the_report(page: Path) -> None:
+    """The report shows the verdict of the gate."""
+    for block in blocks(page, "console"):
+        found = [line.split()[1] for line in block.splitlines() if re.match(r"decompose (gate|report)\b", line)]
+        assert found == sorted(found), page.name
 
 
 @pytest.mark.parametrize("page", PAGES, ids=IDS)
@@ -148,8 +156,9 @@ def test_the_five_commands_twice(
         "foundation: {backbone: shufflenet_v2_x1_0, epochs: 1}\ntrain: {epochs: 1}\n"
     )
     monkeypatch.chdir(tmp_path)
-    assert [run_command_line(words) for words in FIVE[:4]] == [0] * 4
-    assert run_command_line([*FIVE[4], "--max-seconds", "2"]) in (0, 1, 3)  # else it measures for a minute
+    assert [run_command_line(words) for words in FIVE[:3]] == [0] * 3
+    assert run_command_line([*FIVE[3], "--max-seconds", "2"]) in (0, 1, 3)  # else it measures for a minute
+    assert run_command_line(FIVE[4]) == 0
     (run,) = (tmp_path / "runs").iterdir()
     assert RegionSet.from_json(json.loads((run / "regions.json").read_text())["regions"]).synthetic
     assert (run / "report" / "report.html").is_file()
@@ -158,7 +167,7 @@ def test_the_five_commands_twice(
         capsys.readouterr()
         assert run_command_line(words) == 0
         assert "up to date" in capsys.readouterr().err
-    assert run_command_line(FIVE[3]) == 0
+    assert run_command_line(FIVE[4]) == 0
     kept = {path: path.stat().st_mtime_ns for path in run.rglob("manifest.json") if "report" not in path.parts}
     assert kept.items() <= stamps.items()
 
