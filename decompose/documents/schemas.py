@@ -19,9 +19,11 @@ from lorkit.decompose.documents.compare import CompareDocument
 from lorkit.decompose.documents.evaluate import EvaluateDocument
 from lorkit.decompose.documents.expert import ExpertInfo
 from lorkit.decompose.documents.export import ExportDocument, ExportInfo
+from lorkit.decompose.documents.find import FindDocument
 from lorkit.decompose.documents.gate import GateDocument
 from lorkit.decompose.documents.inspect import InspectDocument
 from lorkit.decompose.documents.mixture import MixtureInfo
+from lorkit.decompose.documents.pack import PackDocument
 from lorkit.decompose.documents.predict import PredictDocument
 from lorkit.decompose.documents.report import ReportDocument, ReportFiles
 from lorkit.decompose.documents.verify import VerifyDocument
@@ -34,9 +36,11 @@ DOCUMENTS: dict[str, type[Document]] = {
     "expert-info": ExpertInfo,
     "export": ExportDocument,
     "export-info": ExportInfo,
+    "find": FindDocument,
     "gate": GateDocument,
     "inspect": InspectDocument,
     "mixture-info": MixtureInfo,
+    "pack": PackDocument,
     "predict": PredictDocument,
     "report": ReportDocument,
     "report-files": ReportFiles,

@@ -1,0 +1,79 @@
+"""Find the file of a case by the digest that reports and documents name it by."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from typing import Literal
+
+from lorkit.decompose.config import Config
+from lorkit.decompose.data.readers.registry import read_regions
+from lorkit.decompose.data.readers.unlabelled import read_unlabelled
+from lorkit.decompose.data.samples.samples import RegionSamples
+from lorkit.decompose.data.splits import split_regions
+from lorkit.decompose.documents.find import FindDocument, FoundCase
+from lorkit.decompose.errors import DataError, UsageError
+from lorkit.decompose.events import Listener, ignore
+
+_SHORTEST = 6
+Parts = Mapping[int, Literal["train", "val", "test", "unlabelled"]]
+
+
+def find(config: Config, digest: str, *, on_event: Listener = ignore) -> FindDocument:
+    """Return the samples of a configuration whose digest begins with `digest`.
+
+    Args:
+        config: The settings that the run was trained with, such as its `config.yaml`.
+        digest: The first digits of a digest, as reports show them, or all 64.
+        on_event: Receives progress.
+
+    Raises:
+        UsageError: Not a digest.
+        DataError: The data cannot be read, or no sample has it.
+    """
+    wanted = digest.strip().rstrip(".…").lower()
+    if not re.fullmatch(rf"[0-9a-f]{{{_SHORTEST},64}}", wanted):
+        raise UsageError(
+            f"--find {digest}",
+            required=f"{_SHORTEST} to 64 hexadecimal digits of a case",
+            fix="copy it from the report",
+        )
+    samples = read_regions(config, on_event)
+    parts = _parts(config, samples)
+    cases = [case for name, one in samples.items() for case in _cases(one, wanted, parts.get(name, {}))]
+    for name in (name for name in samples if config.regions[name].unlabelled is not None):
+        others = read_unlabelled(samples[name], config.regions[name], base=config.base)
+        cases += _cases(others, wanted, dict.fromkeys(range(len(others)), "unlabelled"))
+    if not cases:
+        raise DataError(
+            f"no sample of {', '.join(samples)} has a digest that begins with {wanted}",
+            required="a case of these data as they are now",
+            fix="name the configuration of the run, such as runs/ID/config.yaml",
+        )
+    return FindDocument(warnings=[], find=wanted, cases=cases)
+
+
+def _parts(config: Config, samples: Mapping[str, RegionSamples]) -> dict[str, Parts]:
+    try:
+        splits = split_regions(samples, config.split, seed=config.seed)
+    except DataError:  # data that training refuses; `decompose data` says why
+        return {}
+    return {
+        name: {int(index): part for part, indices in splits.parts(name).items() for index in indices}  # type: ignore[misc]
+        for name in samples
+    }
+
+
+def _cases(samples: RegionSamples, wanted: str, parts: Parts) -> Iterator[FoundCase]:
+    for index, digest in enumerate(samples.digests):
+        if digest.startswith(wanted):
+            part = parts.get(index)
+            yield FoundCase(
+                region=samples.region.name,
+                digest=digest,
+                name=(samples.names or samples.ids)[index],
+                source=samples.origin,
+                group=samples.groups[index],
+                target="" if part == "unlabelled" else samples.target(index),
+                part=part,
+            )
