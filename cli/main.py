@@ -25,8 +25,10 @@ from lorkit.cli.verbs.evaluate import evaluate
 from lorkit.cli.verbs.export import TargetsHelp, export
 from lorkit.cli.verbs.extract import extract
 from lorkit.cli.verbs.gate import gate
+from lorkit.cli.verbs.help import help
 from lorkit.cli.verbs.init import init
 from lorkit.cli.verbs.inspect import inspect
+from lorkit.cli.verbs.pack import pack
 from lorkit.cli.verbs.predict import predict
 from lorkit.cli.verbs.pretrain import pretrain
 from lorkit.cli.verbs.profiles import profiles
@@ -36,12 +38,16 @@ from lorkit.cli.verbs.train import train
 from lorkit.cli.verbs.verify import verify
 
 COMMANDS = (
-    init, data, pretrain, train, evaluate, compare, extract, export, verify, bench, report, gate, predict, inspect,
-    doctor, schema,
+    init, data, pretrain, train, evaluate, compare, extract, export, verify, bench, gate, report, predict, pack,
+    inspect, doctor, schema, help,
 )  # fmt: skip
 
 # Plain help: rich panels take start-up time and break in pipes.
-app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
+app = typer.Typer(
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
 for _command in COMMANDS:
     app.command(_command.__name__, cls=TargetsHelp if _command is export else None)(_command)
 app.add_typer(profiles, name="profiles")
@@ -57,7 +63,7 @@ def callback(
 ) -> None:
     """Decompose a medical foundation model into small experts, export them, and measure their cost and accuracy.
 
-    To start, in an empty directory: train, extract --region chest, export --target onnx, report, gate.
+    To start, in an empty directory: train, extract --region chest, export --target onnx, gate, report.
     """
     if version:
         print_result(f"decompose (lorkit) {__version__}")
@@ -70,8 +76,7 @@ def run_command_line(arguments: Sequence[str]) -> int:
     words = [word for word in arguments if word != "--debug"]
     debug = len(words) < len(arguments)
     _quiet_libraries(debug)
-    # help is a result
-    with nullcontext() if "--help" in words else results_only(document="--json" in words):
+    with nullcontext() if _for_shell(words) else results_only(document="--json" in words):
         try:
             code = app(args=words, prog_name="decompose", standalone_mode=False)
             failure = errors.interrupted() if code == errors.INTERRUPTED else None
@@ -85,6 +90,12 @@ def run_command_line(arguments: Sequence[str]) -> int:
         if "--json" in words:
             print_json({"kind": "error", "exit_code": failure.exit_code, "message": failure.message})
         return failure.exit_code
+
+
+def _for_shell(words: Sequence[str]) -> bool:
+    """Return whether the parser itself prints the result: help, and what completes words in a shell."""
+    asked = ("-h", "--help", "--show-completion", "--install-completion")
+    return "_DECOMPOSE_COMPLETE" in os.environ or any(word.split("=")[0] in asked for word in words)
 
 
 def main() -> NoReturn:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, TypeAlias
 
 import typer
 
+from lorkit.cli import completion
 from lorkit.decompose.errors import UsageError
 
 if TYPE_CHECKING:
@@ -20,12 +21,21 @@ ConfigPath: TypeAlias = Annotated[
 ArtifactPath: TypeAlias = Annotated[
     Path | None, typer.Argument(metavar="PATH", help="An artifact directory, instead of a run.")
 ]
-RunName: TypeAlias = Annotated[str | None, typer.Option(metavar="ID|PATH", help="The run. Default: the newest.")]
-RegionName: TypeAlias = Annotated[str, typer.Option(metavar="NAME|all", help="Regions, separated by commas.")]
+RunName: TypeAlias = Annotated[
+    str | None,
+    typer.Option(metavar="ID|PATH", help="The run. Default: the newest.", autocompletion=completion.runs),
+]
+RegionName: TypeAlias = Annotated[
+    str,
+    typer.Option(metavar="NAME|all", help="Regions, separated by commas.", autocompletion=completion.regions),
+]
 TargetName: TypeAlias = Annotated[
     str | None, typer.Option(metavar="NAME", help="Deployment format, such as onnx or trt.")
 ]
-ProfileName: TypeAlias = Annotated[str | None, typer.Option(metavar="NAME", help="Hardware. Default: this machine.")]
+ProfileName: TypeAlias = Annotated[
+    str | None,
+    typer.Option(metavar="NAME", help="Hardware. Default: this machine.", autocompletion=completion.profiles),
+]
 PrecisionName: TypeAlias = Annotated[str | None, typer.Option(metavar="NAME", help="Number format, such as fp32.")]
 Settings: TypeAlias = Annotated[
     list[str] | None, typer.Option("--set", metavar="A.B=C", help="Override a setting. Can be repeated.")

@@ -29,7 +29,7 @@ def bench(
     as_json: options.Json = False,
 ) -> None:
     """Measure latency, throughput and memory of exports."""
-    from lorkit.cli.output import export_tables
+    from lorkit.cli.output import export_tables, next_steps
     from lorkit.cli.output.progress import ProgressLine
     from lorkit.cli.output.streams import print_json
     from lorkit.export import bench as measure
@@ -53,3 +53,4 @@ def bench(
     export_tables.benchmark(document)
     if as_json:
         print_json(document.to_json())
+    next_steps.after_check(paths[0] if paths else None, run, other="verify")

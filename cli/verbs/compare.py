@@ -64,7 +64,7 @@ def compare(
     Finished trainings are kept: the same command continues an interrupted comparison. Several commands can run at once.
     The page (comparison.html), table, pictures and document are in the directory of the comparison.
     """
-    from lorkit.cli.output import comparison_tables, tables
+    from lorkit.cli.output import comparison_tables, next_steps, tables
     from lorkit.cli.output.progress import ProgressLine
     from lorkit.cli.output.streams import print_json
     from lorkit.decompose import compare as run_all
@@ -94,3 +94,4 @@ def compare(
     tables.line(f"{out / document.id / page}: the page, with intervals, protocol and the command that repeats it")
     if as_json:
         print_json(document.to_json())
+    next_steps.after_comparison(document, [*([str(config)] if config else []), *next_steps.settings_words(settings)])

@@ -47,6 +47,7 @@ def doctor(as_json: options.Json = False) -> None:
 
     Reports what each target needs and how to install it. Exit code 4 if the self-test on a phantom fails.
     """
+    from lorkit.cli.output.next_steps import DIRECTORY, command, suggest
     from lorkit.cli.output.progress import ProgressLine
     from lorkit.cli.output.streams import print_json, print_status
     from lorkit.decompose.machine import fingerprint, tool_versions
@@ -72,6 +73,7 @@ def doctor(as_json: options.Json = False) -> None:
     if as_json:
         print_json({**document, "self_test": result}, kind="doctor")
     _conclude(result)
+    suggest(command("init", "--from-data", DIRECTORY), command("train"))
 
 
 def _targets() -> dict[str, TargetState]:

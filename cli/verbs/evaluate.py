@@ -48,7 +48,7 @@ def evaluate(
     Accuracy, balanced accuracy, AUROC and expected calibration error, with 95% bootstrap intervals over groups.
     Experts with a router are also measured without telling them the region.
     """
-    from lorkit.cli.output import evaluation_tables
+    from lorkit.cli.output import evaluation_tables, next_steps
     from lorkit.cli.output.progress import ProgressLine
     from lorkit.cli.output.streams import print_json
     from lorkit.decompose import evaluate as measure
@@ -74,3 +74,4 @@ def evaluate(
     evaluation_tables.evaluation(document)
     if as_json:
         print_json(document.to_json())
+    next_steps.after_evaluation(path, run)

@@ -34,7 +34,7 @@ def export(
 
     Also exports the foundation and the student without experts, for comparison. Parity is checked for each.
     """
-    from lorkit.cli.output import export_tables
+    from lorkit.cli.output import export_tables, next_steps
     from lorkit.cli.output.progress import ProgressLine
     from lorkit.cli.output.streams import print_json, print_result, print_status
     from lorkit.export import export as write
@@ -61,6 +61,7 @@ def export(
         state = "up to date" if result.up_to_date else f"parity {result.parity.status}"
         print_status(f"{result.owner} {result.region}: {state}")
         print_result(str(result.path))
+    next_steps.after_export(path, run, document)
 
 
 class TargetsHelp(TyperCommand):

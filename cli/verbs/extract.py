@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, TypeAlias
 
 import typer
 
-from lorkit.cli import options
+from lorkit.cli import completion, options
 
 if TYPE_CHECKING:
     from lorkit.decompose.documents.expert import Reduction
@@ -14,7 +14,9 @@ if TYPE_CHECKING:
 Regions: TypeAlias = Annotated[
     str | None,
     typer.Option(
-        metavar="NAME|all", help="Regions, separated by commas. Default: all, or none beside --router and --region-id."
+        metavar="NAME|all",
+        help="Regions, separated by commas. Default: all, or none beside --router and --region-id.",
+        autocompletion=completion.regions,
     ),
 ]
 Router: TypeAlias = Annotated[
@@ -57,6 +59,7 @@ def extract(
     Each has a model card, and is checked to equal the trained model. The expert of a region has the original classes
     and keys; in a mola-router run it has the router and all adapters.
     """
+    from lorkit.cli.output.next_steps import command, run_words, suggest
     from lorkit.cli.output.progress import ProgressLine
     from lorkit.cli.output.streams import print_json, print_result, print_status
     from lorkit.decompose import extract as take_out
@@ -82,6 +85,8 @@ def extract(
         if result.reduction is not None:
             print_status(_cut(result.reduction))
         print_result(str(result.path))
+    places = [[result.path] for result in results[:1]] if out is not None else [run_words(run)]
+    suggest(*(command("export", *place, "--target", "onnx") for place in places))
 
 
 def _cut(reduction: Reduction) -> str:

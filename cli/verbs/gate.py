@@ -95,7 +95,7 @@ def gate(
 
     Exit codes: 0 PASS, 1 FAIL, 3 INCONCLUSIVE.
     """
-    from lorkit.cli.output import export_tables
+    from lorkit.cli.output import export_tables, next_steps
     from lorkit.cli.output.progress import ProgressLine
     from lorkit.cli.output.streams import print_json, print_result, print_status
     from lorkit.export import gate as judge
@@ -129,6 +129,8 @@ def gate(
     for text in export_tables.replacements(document):
         print_status(text)
     print_json(document.to_json()) if as_json else print_result(f"gate: {document.headline}")
+    if candidate is None:
+        next_steps.suggest(next_steps.command("report", *next_steps.run_words(run)))
     raise typer.Exit(exit_code(document))
 
 

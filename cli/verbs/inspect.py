@@ -26,6 +26,7 @@ def inspect(
     """
     from lorkit.cli.errors import describe_error
     from lorkit.cli.output import tables
+    from lorkit.cli.output.next_steps import after_inspection
     from lorkit.cli.output.progress import ProgressLine
     from lorkit.cli.output.streams import print_json, print_result, print_status
     from lorkit.decompose import inspect as look
@@ -43,6 +44,8 @@ def inspect(
     failures = [describe_error(error) for error in errors]
     for failure in failures:
         print_status(f"error: {failure.message}")
+    if not failures:
+        after_inspection(document)
     broken = any(one.problem or any(parent.holds is False for parent in one.parents) for one in document.artifacts)
     return failures[0].exit_code if failures else 4 if broken else 0
 

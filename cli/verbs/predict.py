@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
-from lorkit.cli import options
+from lorkit.cli import completion, options
 from lorkit.decompose.errors import DataError, StorageError, UsageError
 
 if TYPE_CHECKING:
@@ -23,7 +23,10 @@ def predict(
         typer.Argument(metavar="[PATH] INPUT...", help="An export or expert, then images. Default: of the newest run."),
     ] = None,
     run: options.RunName = None,
-    region: Annotated[str | None, typer.Option("--region", metavar="NAME", help="A region of the run.")] = None,
+    region: Annotated[
+        str | None,
+        typer.Option("--region", metavar="NAME", help="A region of the run.", autocompletion=completion.regions),
+    ] = None,
     target: options.TargetName = None,
     profile: options.ProfileName = None,
     precision: options.PrecisionName = None,
@@ -82,7 +85,7 @@ def predict(
 
 def _label(inputs: list[Path], settings: dict[str, Any], as_json: bool) -> None:
     """Label or segment images; the first input may be a network."""
-    from lorkit.cli.output import tables
+    from lorkit.cli.output import next_steps, tables
     from lorkit.cli.output.progress import ProgressLine
     from lorkit.cli.output.streams import print_json, print_result
     from lorkit.decompose.artifacts.manifest import is_artifact
@@ -99,6 +102,8 @@ def _label(inputs: list[Path], settings: dict[str, Any], as_json: bool) -> None:
         return
     for row in document.predictions:
         print_result(_line(row))
+    if settings["out"] is None:
+        next_steps.suggest(next_steps.again(also=("--out", "predictions")))
 
 
 def _refuse(given: dict[str, object], where: str) -> None:

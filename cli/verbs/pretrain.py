@@ -22,6 +22,7 @@ def pretrain(
 
     `train` does this when needed, and uses an existing one.
     """
+    from lorkit.cli.output.next_steps import command, settings_words, suggest
     from lorkit.cli.output.progress import ProgressLine
     from lorkit.cli.output.streams import print_json, print_result, print_status
     from lorkit.decompose import load_config
@@ -38,3 +39,4 @@ def pretrain(
         print_status(f"nothing to do: the configuration names the weights {loaded.foundation.weights}")
     else:
         print_result(str(path))
+    suggest(command("train", config, *settings_words(settings)))

@@ -14,6 +14,7 @@ profiles = typer.Typer(help="List, show and detect hardware profiles.", rich_mar
 @profiles.command("list")
 def list_profiles(as_json: options.Json = False) -> None:
     """List the built-in profiles."""
+    from lorkit.cli.output.next_steps import command, suggest
     from lorkit.cli.output.streams import print_json, print_result
     from lorkit.profiles import available, load
 
@@ -23,6 +24,7 @@ def list_profiles(as_json: options.Json = False) -> None:
         return
     for profile in found:
         print_result(f"{profile.name:<16} {profile.description}")
+    suggest(command("profiles show", found[0].name), command("profiles detect"))
 
 
 @profiles.command("show")
@@ -33,6 +35,7 @@ def show(
     """Show one profile as YAML."""
     import yaml
 
+    from lorkit.cli.output.next_steps import command, suggest
     from lorkit.cli.output.streams import print_json, print_result
     from lorkit.profiles import load
 
@@ -41,11 +44,13 @@ def show(
         print_json({"profile": profile}, kind="profile")
     else:
         print_result(yaml.safe_dump(profile, sort_keys=False).rstrip())
+        suggest(command("export", "--profile", name))
 
 
 @profiles.command("detect")
 def detect(as_json: options.Json = False) -> None:
     """Name the profile of this machine."""
+    from lorkit.cli.output.next_steps import command, suggest
     from lorkit.cli.output.streams import print_json, print_result
     from lorkit.decompose.machine import fingerprint
     from lorkit.profiles import detect as choose
@@ -56,3 +61,4 @@ def detect(as_json: options.Json = False) -> None:
         print_json({"profile": profile.model_dump(mode="json"), "machine": machine}, kind="profile")
     else:
         print_result(profile.name)
+        suggest(command("profiles show", profile.name), command("doctor"))

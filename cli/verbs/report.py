@@ -19,6 +19,7 @@ def report(
 
     Writes report.html (one file, no network needed), report.md and report.json.
     """
+    from lorkit.cli.output.next_steps import after_report
     from lorkit.cli.output.progress import ProgressLine
     from lorkit.cli.output.streams import print_json, print_result, print_status
     from lorkit.export import report as write
@@ -32,3 +33,4 @@ def report(
         print_status("up to date: report")
     for path in result.files:
         print_result(str(path))
+    after_report(run)

@@ -55,6 +55,7 @@ def train(
 
     Trains the shared student, the experts and the heads together. Writes runs/<id>/.
     """
+    from lorkit.cli.output import next_steps
     from lorkit.cli.output.progress import ProgressLine
     from lorkit.cli.output.streams import print_json, print_result, print_status
     from lorkit.decompose import load_config, train_from
@@ -86,7 +87,9 @@ def train(
         from lorkit.cli.output import tables
 
         tables.plan(result.plan)
+        next_steps.suggest(next_steps.again(without="--dry-run"))
     else:
         done = "written" if remove_region is not None else "trained"
         print_status(f"{'up to date' if result.up_to_date else done}: {', '.join(result.regions)}")
         print_result(str(result.run))
+        next_steps.after_training(result.run)

@@ -27,7 +27,7 @@ def verify(
 
     Runs real inputs at several batch sizes. Reports the largest difference and the number of changed labels.
     """
-    from lorkit.cli.output import export_tables
+    from lorkit.cli.output import export_tables, next_steps
     from lorkit.cli.output.progress import ProgressLine
     from lorkit.cli.output.streams import print_json
     from lorkit.export import verify as check
@@ -48,3 +48,4 @@ def verify(
     export_tables.parity(document)
     if as_json:
         print_json(document.to_json())
+    next_steps.after_check(path, run, other="bench")

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
+import os
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -49,7 +52,47 @@ def test_every_command_has_help(decompose: Callable[..., Any], command: str) -> 
     outcome = decompose(*command.split(), "--help")
     assert outcome.code == 0
     assert f"Usage: decompose {command}" in outcome.stdout
-    assert "--json" in outcome.stdout
+    assert "--json" in outcome.stdout or command == "help"
+
+
+@pytest.mark.parametrize("words", [["-h"], ["help"], ["--help"]])
+def test_the_short_option_and_the_verb_are_the_help(decompose: Callable[..., Any], words: list[str]) -> None:
+    assert decompose(*words).stdout.startswith("Usage: decompose [OPTIONS] COMMAND")
+    train = [decompose("train", "-h"), decompose("help", "train"), decompose("train", "--help")]
+    assert len({one.stdout.rstrip() for one in train}) == 1
+    assert "--dry-run" in train[0].stdout
+
+
+def completed(line: str, shell: str, folder: Path) -> list[str]:
+    """What a shell offers after the words of a line, the last of which may be empty."""
+    words = line.split(" ")
+    told = {"COMP_WORDS": line, "COMP_CWORD": str(len(words) - 1)}
+    if shell != "bash":
+        told = {"_TYPER_COMPLETE_ARGS": line, "_TYPER_COMPLETE_FISH_ACTION": "get-args"}
+    done = subprocess.run(
+        [sys.executable, "-c", "from lorkit.cli.main import main; main()"],
+        env={**os.environ, **told, "_DECOMPOSE_COMPLETE": f"complete_{shell}"},
+        capture_output=True, text=True, check=False, timeout=60, cwd=folder,
+    )  # fmt: skip
+    return done.stdout.split()
+
+
+@pytest.mark.parametrize("shell", ["bash", "fish", "zsh"])
+def test_a_shell_completes_what_lies_in_the_directory(shell: str, tmp_path: Path) -> None:
+    (tmp_path / "runs" / "first").mkdir(parents=True)
+    (tmp_path / "runs" / "first" / "manifest.json").write_text("{}")
+    (tmp_path / "runs" / "first" / "regions.json").write_text(json.dumps({"regions": [{"name": "chest"}]}))
+    for line, name in (("decompose gate --region c", "chest"), ("decompose report --run ", "first")):
+        assert any(name in word for word in completed(line, shell, tmp_path)), (line, shell)
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_the_script_of_completion_is_printed(shell: str) -> None:
+    code = "import sys; from lorkit.cli.main import run_command_line; sys.exit(run_command_line(sys.argv[1:]))"
+    words = [sys.executable, "-c", code, "--show-completion", shell]
+    env = {**os.environ, "_TYPER_COMPLETE_TEST_DISABLE_SHELL_DETECTION": "1"}
+    done = subprocess.run(words, capture_output=True, text=True, check=False, timeout=60, env=env)
+    assert "_DECOMPOSE_COMPLETE" in done.stdout, done.stderr
 
 
 def test_version_and_bare_call(decompose: Callable[..., Any]) -> None:

@@ -6,6 +6,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from lorkit.decompose import load_config
+from lorkit.decompose.data import read_regions
+
 
 def test_data_on_phantoms(decompose: Callable[..., Any], tmp_path: Path) -> None:
     (tmp_path / "decompose.yaml").write_text(
@@ -16,3 +19,15 @@ def test_data_on_phantoms(decompose: Callable[..., Any], tmp_path: Path) -> None
     assert outcome.document["regions"]["chest"]["n"] > 0
     assert (tmp_path / "sheet.png").read_bytes().startswith(b"\x89PNG")
     assert "SYNTHETIC" in outcome.stderr
+
+
+def test_a_case_is_found(decompose: Callable[..., Any], tmp_path: Path) -> None:
+    (tmp_path / "decompose.yaml").write_text(
+        "image: {size: 16, channels: 1}\nregions: {chest: {data: phantom:chest}}\n"
+    )
+    digest = read_regions(load_config(tmp_path / "decompose.yaml"))["chest"].digests[0]
+    outcome = decompose("data", "--find", digest[:12])
+    assert (outcome.code, outcome.stdout.split("\t")[0]) == (0, digest[:12]), outcome.stderr
+    assert decompose("data", "--find", digest, "--json").document["cases"][0]["region"] == "chest"
+    assert decompose("data", "--find", digest, "--sheet", "x.png").code == 2
+    assert decompose("data", "--find", "0" * 64).code == 4
