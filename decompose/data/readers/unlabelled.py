@@ -74,7 +74,7 @@ def read_unlabelled(
         names = [(group,) for group in source.groups]
     source = as_labelled(source, names, labelled, pseudonyms or Pseudonyms())
     where = f"unlabelled images of region '{name}'"
-    digests, gray = digested(name, source, labelled.dims)
+    digests, gray = digested(name, source, labelled.dims, what="unlabelled image")
     found = RegionSamples(
         **{**vars(source), "classes": labelled.classes, "labels": _unknown(labelled, len(source.ids))},
         region=replace(labelled.region, synthetic=source.synthetic, grouped=source.grouped),

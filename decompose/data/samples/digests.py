@@ -22,18 +22,30 @@ def digest_image(image: NDArray[Any]) -> str:
     return hashlib.sha256(f"{plain.dtype.name}{plain.shape}".encode() + plain.tobytes()).hexdigest()
 
 
-def digested(name: str, source: Source, dims: int) -> tuple[tuple[str, ...], NDArray[np.bool_]]:
-    """Check each image of a source; return their digests, and (N,) which have no colours."""
-    digests, gray = zip(*(_digest(name, source, index, dims) for index in range(len(source.labels))), strict=True)
+def digested(
+    name: str, source: Source, dims: int, *, what: str = "sample"
+) -> tuple[tuple[str, ...], NDArray[np.bool_]]:
+    """Check each image of a source; return their digests, and (N,) which have no colours.
+
+    Args:
+        name: The region.
+        source: Its images.
+        dims: 2 or 3.
+        what: What messages call an image.
+
+    Raises:
+        DataError: An image cannot be used.
+    """
+    digests, gray = zip(*(_digest(name, source, index, dims, what) for index in range(len(source.labels))), strict=True)
     return digests, np.array(gray)
 
 
-def _digest(name: str, source: Source, index: int, dims: int) -> tuple[str, bool]:
+def _digest(name: str, source: Source, index: int, dims: int, what: str) -> tuple[str, bool]:
     image = source.images[index]
     try:
         # before training, which a broken image of the test part would otherwise follow
         check_image(image, dims)
     except DataError as error:
-        where = f"sample '{source.ids[index]}' of region '{name}'"
+        where = f"{what} '{source.ids[index]}' of region '{name}'"
         raise DataError(f"{where}: {error.given}", required=error.required, fix=error.fix) from None
     return digest_image(image), image.ndim == dims

@@ -120,6 +120,14 @@ def test_colours_that_no_labelled_image_has_are_refused(tmp_path: Path, make: Ma
             read_unlabelled(labelled, region(tmp_path / "all"), base=tmp_path)
 
 
+def test_a_bad_image_is_named_as_unlabelled(tmp_path: Path, labelled: RegionSamples) -> None:
+    images = np.zeros((3, 8, 8), dtype=np.float32)
+    images[1, 0, 0] = np.nan
+    np.savez(tmp_path / "rest.npz", images=images)
+    with pytest.raises(DataError, match=r"^unlabelled image '.*1' of region 'r'"):
+        read_unlabelled(labelled, region(tmp_path / "rest.npz"), base=tmp_path)
+
+
 def test_tables_and_arrays_without_images_are_refused(tmp_path: Path, labelled: RegionSamples) -> None:
     (tmp_path / "none.csv").write_text("path,patient\n")
     np.savez(tmp_path / "none.npz", images=IMAGES[:0])
