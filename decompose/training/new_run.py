@@ -100,12 +100,19 @@ class NewRun(ABC):
     def plan(self, foundations: Path) -> TrainingPlan:
         """Describe the training; features of foundations are kept below `foundations`."""
 
+    def notices(self) -> list[str]:
+        """Return what the user should know of the settings, before training and with its plan."""
+        return []
+
     def without_training(self, **options: Unpack[RunOptions]) -> TrainResult | None:
         """Return the result of a dry run, or of a run that is up to date; None if it must be trained."""
         out, names = options.get("out", RUNS), self.regions.names
         directory = self.directory(out)
         if options.get("dry_run"):
-            return TrainResult(run=directory, plan=self.plan(foundations_of(out)), regions=names)
+            plan = self.plan(foundations_of(out))
+            for text in self.notices():
+                options.get("on_event", ignore)(Notice(text=text))
+            return TrainResult(run=directory, plan=plan, regions=names)
         if not options.get("force") and is_current(directory, "run", self.inputs):
             return TrainResult(run=directory, up_to_date=True, regions=names)
         return None

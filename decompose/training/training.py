@@ -112,10 +112,17 @@ class _Decomposition(TrainableRun):
         """Prepare the training and validation parts, not the test part."""
         return prepare_training_data(self.config, self.samples, self.splits, on_event, self.unlabelled)
 
+    def notices(self) -> list[str]:
+        """Return the notices of the method, of the student and of the patience."""
+        return [
+            *self.method.notices(self.config),
+            *student_notices(self.config, self.method),
+            *patience_notices(self.config.train),
+        ]
+
     def begin(self, foundations: Path) -> Training:
         """Build and check teacher and student once, before they are trained."""
-        notices = [*self.method.notices(self.config), *student_notices(self.config, self.method)]
-        notices += patience_notices(self.config.train)
+        notices = self.notices()
         notices += [f"{self.config.student.weights}: {known['report']}" for known in self.student.values()]
         opened, others, built = None, self.open_teachers(foundations), {}
         counts = {name: len(self.splits.parts(name)["train"]) for name in self.regions.names}

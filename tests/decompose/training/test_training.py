@@ -288,6 +288,12 @@ def test_methods_without_a_teacher_say_that_they_do_not_use_them(make: Make, hom
     assert "the unlabelled images of chest are not used: mtl has no teacher" in str(told)
 
 
+def test_a_dry_run_tells_what_the_training_would(make: Make, out: Path) -> None:
+    told: list[Event] = []
+    train(make("lorkd.feature_kd.weight=0"), out=out, dry_run=True, on_event=told.append)
+    assert str(told).count("lorkd.feature_kd.weight is 0: this distillation term is off") == 1
+
+
 def test_settings_of_unlabelled_images_without_any_are_told(make: Make, out: Path) -> None:
     told: list[Event] = []
     train(make("unlabelled.pseudo_labels=0.9"), out=out, dry_run=True, on_event=told.append)
