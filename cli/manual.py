@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from lorkit import __version__
-from lorkit.cli.reference import list_commands
+from lorkit.cli.commands import list_commands
 
 _EXIT_CODES = (
     ("0", "done, or up to date"),

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import typer.main
+
+from lorkit.cli.commands import list_commands
 
 _HEAD = """\
 # Command line
@@ -25,15 +26,6 @@ def reference() -> str:
 
     sections = [_HEAD, *(_section(path, command) for path, command in list_commands(typer.main.get_command(app)))]
     return "\n".join(sections)
-
-
-def list_commands(command: Any, path: str = "decompose") -> Iterator[tuple[str, Any]]:
-    """Yield every command with its words, including those of groups."""
-    for name, child in command.commands.items():
-        if hasattr(child, "commands"):
-            yield from list_commands(child, f"{path} {name}")
-        else:
-            yield f"{path} {name}", child
 
 
 def _section(path: str, command: Any) -> str:

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from lorkit.decompose.regions import Region, RegionSet
     from lorkit.decompose.runs import open_run
     from lorkit.decompose.runs.expert import load_expert
+    from lorkit.decompose.runs.packing import pack
     from lorkit.decompose.training.training import pretrain, train
 
 _HOMES = {

@@ -17,8 +17,9 @@ import yaml
 from dicom_files import write_dicom
 
 from lorkit.cli import errors as failures
+from lorkit.cli.commands import list_commands
 from lorkit.cli.main import app, run_command_line
-from lorkit.cli.reference import list_commands, reference
+from lorkit.cli.reference import reference
 from lorkit.decompose import errors, load_config
 from lorkit.decompose.data.phantoms.payments import payments
 from lorkit.decompose.regions import RegionSet

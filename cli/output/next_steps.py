@@ -94,6 +94,12 @@ def after_check(path: Path | None, run: str | None, *, other: str) -> None:
     suggest(command(other, path) if path is not None else command("gate", *run_words(run)))
 
 
+def after_gate(candidate: Path | None, run: str | None) -> None:
+    """Suggest the report, which shows the verdict; a candidate without a run has none."""
+    if candidate is None:
+        suggest(command("report", *run_words(run)))
+
+
 def after_comparison(document: CompareDocument, settings: Sequence[str]) -> None:
     """Suggest to train the best method on validation; a choice on the test part would need other test data."""
     if document.split == "test":

@@ -97,7 +97,7 @@ def gate(
     """
     from lorkit.cli.output import export_tables, next_steps
     from lorkit.cli.output.progress import ProgressLine
-    from lorkit.cli.output.streams import print_json, print_result, print_status
+    from lorkit.cli.output.streams import print_json, print_result
     from lorkit.export import gate as judge
     from lorkit.export.gating.gating import exit_code
 
@@ -126,12 +126,18 @@ def gate(
         )
     export_tables.verdicts(document)
     publish(document, junit=junit, markdown=markdown, annotated=annotations)
+    _tell_replacements(document)
+    print_json(document.to_json()) if as_json else print_result(f"gate: {document.headline}")
+    next_steps.after_gate(candidate, run)
+    raise typer.Exit(exit_code(document))
+
+
+def _tell_replacements(document: GateDocument) -> None:
+    from lorkit.cli.output import export_tables
+    from lorkit.cli.output.streams import print_status
+
     for text in export_tables.replacements(document):
         print_status(text)
-    print_json(document.to_json()) if as_json else print_result(f"gate: {document.headline}")
-    if candidate is None:
-        next_steps.suggest(next_steps.command("report", *next_steps.run_words(run)))
-    raise typer.Exit(exit_code(document))
 
 
 def _fractions(option: str, text: str) -> Fractions:

@@ -8,9 +8,9 @@ import subprocess
 import pytest
 import typer.main
 
+from lorkit.cli.commands import list_commands
 from lorkit.cli.main import app
 from lorkit.cli.manual import man_pages
-from lorkit.cli.reference import list_commands
 
 ROOT = typer.main.get_command(app)
 PAGES = man_pages(ROOT)

@@ -6,8 +6,8 @@ import pytest
 import typer.main
 
 from lorkit.cli import options
+from lorkit.cli.commands import list_commands
 from lorkit.cli.main import app
-from lorkit.cli.reference import list_commands
 from lorkit.decompose.errors import UsageError
 
 FROZEN = {

@@ -13,9 +13,9 @@ from typing import Any
 import pytest
 import typer.main
 
+from lorkit.cli.commands import list_commands
 from lorkit.cli.main import app
 from lorkit.cli.output import next_steps, streams
-from lorkit.cli.reference import list_commands
 from lorkit.decompose.artifacts import write_json, write_manifest
 from lorkit.decompose.documents.export import ExportDocument
 from lorkit.decompose.documents.inspect import InspectDocument

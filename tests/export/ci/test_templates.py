@@ -14,8 +14,8 @@ import pytest
 import typer.main
 import yaml
 
+from lorkit.cli.commands import list_commands
 from lorkit.cli.main import app
-from lorkit.cli.reference import list_commands
 
 SCRIPTS = Path(__file__).parents[3] / "examples" / "ci"
 TEMPLATES = ("github.yml", "gitlab.yml")
