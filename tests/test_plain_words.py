@@ -10,7 +10,8 @@ import pytest
 import typer.main
 
 from lorkit.cli.main import app
-from lorkit.cli.reference import list_commands, reference
+from lorkit.cli.commands import list_commands
+from lorkit.cli.reference import reference
 
 ROOT = Path(__file__).parent.parent
 BANNED = {
