@@ -185,9 +185,9 @@ def test_a_start_for_the_amount_of_data_is_written_with_its_reason(
     for name in ("brain", "knee"):
         np.savez(tmp_path / "d" / f"{name}.npz", images=pictures(40 + len(name)), labels=np.arange(40 + len(name)) % 2)
     told = decompose("init", "--from-data", "d")
-    assert "method lorkd, as a start and not a promise: with few patients in several regions" in told.stderr
+    assert "method lorkd, as a start and not a promise: with few patients, experts had" in told.stderr
     text = (tmp_path / "decompose.yaml").read_text(encoding="utf-8")
-    assert "# A start for this amount of data, not a promise: with few patients in several regions" in text
+    assert "# A start for this amount of data, not a promise: with few patients, experts had" in text
     assert "# See docs/benchmarks/teaching.md#what-experts-add-when-a-hospital-has-few-patients\n" in text
     config = load_config(tmp_path / "decompose.yaml")
     assert (config.method, config.train.epochs, config.train.min_steps) == ("lorkd", 20, 1000)
