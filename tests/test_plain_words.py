@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 import typer.main
 
-from lorkit.cli.main import app
 from lorkit.cli.commands import list_commands
+from lorkit.cli.main import app
 from lorkit.cli.reference import reference
 
 ROOT = Path(__file__).parent.parent
