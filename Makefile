@@ -1,14 +1,16 @@
-# Two commands for a machine with nothing but Python 3.11-3.13, git and make:
+# Commands for a machine with nothing but Python 3.11-3.13, git and make:
 #   make tour   set up, then the five commands of the README on the built-in phantom
 #   make test   set up, then the whole test suite
+#   make docs   set up, then the pages of docs and the Python reference as a site in site/
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+DOCS_STAMP := $(VENV)/.docs-installed
 # processes that share the tests; each takes one core and up to 2 GiB
 WORKERS ?= 2
 
-.PHONY: setup tour test lint clean
+.PHONY: setup tour test docs lint clean
 .DEFAULT_GOAL := help
 
 help:
@@ -37,9 +39,17 @@ tour: setup
 test: setup
 	$(BIN)/python -m pytest -n $(WORKERS) --dist loadscope --no-loadscope-reorder --durations=15
 
+docs: $(DOCS_STAMP)
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --clean
+	@echo "the site: $$PWD/site/index.html"
+
+$(DOCS_STAMP): $(STAMP)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[docs]"
+	@touch $(DOCS_STAMP)
+
 lint: setup
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 
 clean:
-	rm -rf $(VENV) tour
+	rm -rf $(VENV) tour site

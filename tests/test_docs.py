@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import importlib
 import itertools
 import json
 import re
+import runpy
 import shlex
 import stat
 from collections.abc import Iterator
@@ -26,6 +28,7 @@ from lorkit.decompose.regions import RegionSet
 
 ROOT = Path(__file__).parent.parent
 PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("examples/*/*.md")])
+HOOKS = runpy.run_path(str(ROOT / "docs" / "site_hooks.py"))
 IDS = [str(page.relative_to(ROOT)) for page in PAGES]
 COMMANDS = {path: command for path, command in list_commands(typer.main.get_command(app))}
 FIVE = [
@@ -59,6 +62,19 @@ def test_commands_are_known_with_known_options(page: Path) -> None:
         assert used <= known, f"{page.name}: {' '.join(words)}"
 
 
+def prose(page: Path) -> str:
+    """Return a page without its blocks of code, whose comments would count as headings."""
+    return re.sub(r"^ *```.*?^ *```", "", page.read_text(encoding="utf-8"), flags=re.M | re.S)
+
+
+def headings(page: Path) -> list[str]:
+    """Return the anchors of a page as GitHub writes them; a repeated heading gets a number."""
+    plain = [re.sub(r"\[([^\]]*)\]\([^)]*\)", r"\1", title) for title in re.findall(r"^#+ +(.*)", prose(page), re.M)]
+    slugs = [HOOKS["slug"](title) for title in plain]
+    before = [slugs[:index].count(slug) for index, slug in enumerate(slugs)]
+    return [f"{slug}-{count}" if count else slug for slug, count in zip(slugs, before, strict=True)]
+
+
 @pytest.mark.parametrize("page", PAGES, ids=IDS)
 def test_the_gate_stands_before_the_report(page: Path) -> None:
     """The report shows the verdict of the gate."""
@@ -68,10 +84,65 @@ def test_the_gate_stands_before_the_report(page: Path) -> None:
 
 
 @pytest.mark.parametrize("page", PAGES, ids=IDS)
-def test_links_lead_to_files(page: Path) -> None:
-    for target in re.findall(r"\]\(([^)#]+)[^)]*\)", page.read_text(encoding="utf-8")):
-        if not target.startswith(("http://", "https://")):
-            assert (page.parent / target).exists(), f"{page.name}: {target}"
+def test_links_lead_to_files_and_headings(page: Path) -> None:
+    for target, _, anchor in re.findall(r"\]\(([^)#\s]*)(#([^)\s]*))?\)", prose(page)):
+        if target.startswith(("http://", "https://")):
+            continue
+        file = page.parent / target if target else page
+        assert file.exists(), f"{page.name}: {target}"
+        assert not anchor or anchor in headings(file), f"{page.name}: {target}#{anchor}"
+
+
+@pytest.mark.parametrize(
+    ("title", "anchor"),
+    [
+        ("What training costs", "what-training-costs"),
+        ("Images, and `split.by`: 2 - 3", "images-and-splitby-2---3"),
+        ("A_b c-d (e)?", "a_b-c-d-e"),
+    ],
+)
+def test_anchors_are_those_of_github(title: str, anchor: str) -> None:
+    assert HOOKS["slug"](title) == anchor
+
+
+def test_links_of_the_site_are_those_of_the_repository() -> None:
+    relink = HOOKS["relink"]
+    assert relink("[a](../CONTRIBUTING.md#b) [c](#d)", "docs/index.md") == "[a](CONTRIBUTING.md#b) [c](#d)"
+    assert relink("[a](../../docs/data.md)", "examples/ci/README.md") == "[a](../../data.md)"
+    assert relink("[a](docs/architecture.md)", "CONTRIBUTING.md") == "[a](architecture.md)"
+    assert relink("[a](../compare.md) [b](https://c.d/e)", "docs/benchmarks/gate.md") == (
+        "[a](../compare.md) [b](https://c.d/e)"
+    )
+
+
+@pytest.mark.parametrize("page", PAGES, ids=IDS)
+def test_lists_are_read_alike_by_github_and_the_site(page: Path) -> None:
+    """Python-Markdown wants an empty line before a list, and four columns before the paragraphs of an item."""
+    wrong = r"^\w.*\n- .*|^\n {2,3}\S.*|^\n {4}\S.*(?:\n {4}.*)*\n(?:\d+\.|-) .*"
+    assert not re.findall(wrong, re.sub(r"^```.*?^```", "", page.read_text(encoding="utf-8"), flags=re.M | re.S), re.M)
+
+
+def test_every_page_of_docs_is_in_the_navigation_of_the_site() -> None:
+    settings = yaml.safe_load((ROOT / "mkdocs.yml").read_text(encoding="utf-8"))
+
+    def named(entry: object) -> Iterator[str]:
+        if isinstance(entry, str):
+            yield entry
+        for part in entry.values() if isinstance(entry, dict) else entry if isinstance(entry, list) else ():
+            yield from named(part)
+
+    shown = list(named(settings["nav"]))
+    pages = [*(ROOT / "docs").glob("**/*.md"), *ROOT.glob("examples/*/*.md"), *map(ROOT.joinpath, HOOKS["BESIDE"][:2])]
+    assert sorted(shown) == sorted(HOOKS["to_site"](str(page.relative_to(ROOT))) for page in pages)
+
+
+@pytest.mark.parametrize("name", ["lorkit", "lorkit.decompose", "lorkit.export"])
+def test_the_python_reference_has_every_public_name(name: str) -> None:
+    page = ROOT / "docs" / "api" / f"{name.removeprefix('lorkit.')}.md"
+    package = importlib.import_module(name)
+    shown = re.findall(r"^::: (\S+)$", page.read_text(encoding="utf-8"), re.M)
+    assert sorted(shown) == sorted(f"{name}.{public}" for public in package.__all__)
+    assert all(getattr(package, public).__doc__ for public in package.__all__)
 
 
 @pytest.mark.parametrize("page", PAGES, ids=IDS)
