@@ -27,6 +27,7 @@ def init(
 ) -> None:
     """Write a commented decompose.yaml."""
     from lorkit.cli.output.drafts import Drafts
+    from lorkit.cli.output.next_steps import command, suggest
     from lorkit.cli.output.streams import print_json, print_result, print_status
     from lorkit.decompose import load_config
     from lorkit.decompose.artifacts import write_text
@@ -52,9 +53,9 @@ def init(
     for path, config in configs.items():
         print_status(f"{path}: regions {', '.join(config.regions)}")
     for path in texts:
-        name = "" if path == FILE else f" {path}"
-        print_status(f"next: `decompose data{name}`, then `decompose train{name}`")
         print_result(str(path))
+    named = [None if path == FILE else path for path in texts]
+    suggest(*(command(verb, path) for path in named for verb in ("data", "train")))
 
 
 def _check_free(path: Path, *, force: bool) -> None:

@@ -14,6 +14,7 @@ import yaml
 from PIL import Image
 from small_graphs import write_graph, write_payments
 
+from lorkit.cli.output import next_steps
 from lorkit.decompose import default_config, load_config
 from lorkit.decompose.config import RegionConfig
 from lorkit.decompose.data import read_region, read_regions, split_regions
@@ -238,8 +239,9 @@ def dry_runs(decompose: Callable[..., Any], files: Sequence[str]) -> list[int]:
 
 
 def test_every_kind_of_data_has_a_configuration_of_its_own_that_trains(
-    decompose: Callable[..., Any], tmp_path: Path
+    decompose: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(next_steps, "is_interactive", lambda: True)
     data = tmp_path / "data"
     put(data / "skin", *(f"{name}/P{number // 2}_{number}{name}.png" for name in "ab" for number in range(12)))
     np.savez(data / "eye.npz", images=pictures(12, 40, 60, 3), masks=np.tile(np.arange(60) // 20, (12, 40, 1)))
@@ -250,7 +252,7 @@ def test_every_kind_of_data_has_a_configuration_of_its_own_that_trains(
     assert "need networks of their own: one configuration for each" in told.stderr
     files = told.stdout.split()
     assert len(files) == 4
-    assert all(f"next: `decompose data {name}`, then `decompose train {name}`" in told.stderr for name in files[1:])
+    assert all(f"  decompose data {name}\n  decompose train {name}" in told.stderr for name in files[1:])
     configs = {load_config(tmp_path / name).image.size: load_config(tmp_path / name) for name in files}
     backbones = {size: (one.foundation.backbone, one.student.backbone) for size, one in configs.items()}
     assert backbones == {
