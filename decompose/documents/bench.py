@@ -66,6 +66,9 @@ class BenchRow(DeviceTimes, TimingSummary, Subject):
     provider: str | None = None
     runs_per_sample: int | None = None
     measured: str | None = None
+    options: list[str] | None = None
+    """Options of `bench` that differ from their defaults, of files outside the run only the name; null if `report`
+    measured it, or a call from Python with another number of samples."""
 
 
 class BenchComparison(Ratio):

@@ -231,6 +231,8 @@ class GateRegion(Part):
     verdict: Verdict
     created: str | None = None
     """When it was judged."""
+    options: list[str] | None = None
+    """Options of the gate that differ from their defaults, of files outside the run only the name."""
     stale: bool = False
     """In the record of a run: an export has changed since, so that the verdict counts as inconclusive."""
     latency: Latency

@@ -33,6 +33,7 @@ from lorkit.export.benchmarking.interleaving import time_samples, timed_engine
 from lorkit.export.benchmarking.timing_statistics import paired_ratio, percentile, percentile_bound, samples_for
 from lorkit.export.runtime.engine import load_engine
 from lorkit.export.runtime.exported import Exported, read_exported
+from lorkit.export.runtime.given_options import options_given
 
 NAME = "bench.json"
 SAMPLES = samples_for(0.99) + 1
@@ -89,6 +90,7 @@ def bench(
         UsageError: Nothing to measure, or an invalid number.
         MissingRuntimeError: A named export, or every export found, cannot run here.
     """
+    stated = dict(locals())
     sweep = _sweep(batch, (1,) if threads is None else threads, samples, max_seconds)
     home = None if paths else open_run(run)
     selection = ExportSelection(region=region, target=target, profile=profile, precision=precision)
@@ -115,12 +117,13 @@ def bench(
     if not rows:
         raise MissingRuntimeError(warnings[0])
     on_event(Working("done", len(jobs), len(jobs)))
+    options = options_given(bench, stated, None if home is None else home.path) if samples == SAMPLES else None
     document = BenchDocument(
         warnings=warnings,
         created=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         machine=fingerprint(),
         tools=tool_versions(),
-        exports=rows,
+        exports=[row.with_changes(options=options) for row in rows],
         comparisons=ratios,
     )
     if home is not None:

@@ -10,6 +10,7 @@ import datetime
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from lorkit.decompose.documents.gate import GateDocument, GateRegion
 from lorkit.decompose.errors import UsageError
@@ -26,6 +27,7 @@ from lorkit.export.gating.record import store_verdicts
 from lorkit.export.gating.region_verdict import judge_heads, judge_region, unjudged_region, with_verdicts
 from lorkit.export.noninferiority.accuracy import AccuracyTest
 from lorkit.export.runtime.exported import Exported, ExportPair, read_exported
+from lorkit.export.runtime.given_options import options_given
 
 _NOT_IN_STORE = (
     "{store} has no baseline of this region: judge it without --baseline, against the foundation, and store it with"
@@ -89,6 +91,7 @@ def gate(
         UsageError: Invalid options, or nothing to compare.
         DataError: The file of `data`, or the run's data, cannot be used.
     """
+    stated = dict(locals())
     limits = limits_of(
         margin, max_accuracy_drop, max_seconds, on_inconclusive, min_accuracy=min_accuracy, min_recall=min_recall
     )
@@ -116,8 +119,7 @@ def gate(
     if (store := exports.store) is not None:
         found = (other_cases(store, pair.baseline, regions[pair.region]) for pair in pairs)
         warnings += [text for text in found if text is not None]
-    synthetic = any(one.synthetic for one in left)
-    document = _document(pairs, home, limits, regions, synthetic, warnings, seed)
+    document = _document(pairs, home, limits, regions, any(one.synthetic for one in left), warnings, stated)
     try:
         if update_baseline is not None:
             replaced = replace_baselines(Path(update_baseline), document, because)
@@ -219,8 +221,10 @@ def _document(
     regions: dict[str, GateRegion],
     synthetic: bool,
     warnings: list[str],
-    seed: int,
+    stated: dict[str, Any],
 ) -> GateDocument:
+    """Return the document of a gate; `stated` are its arguments."""
+    options = options_given(gate, stated, None if home is None else home.path)
     created = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
     judged = any(pair.candidate.synthetic or pair.baseline.synthetic for pair in pairs)
     about = []
@@ -242,13 +246,13 @@ def _document(
         max_accuracy_drops=dict(limits.drops.regions),
         min_accuracy=limits.min_accuracy.to_json(),
         min_recall=limits.min_recall.to_json(),
-        seed=seed,
+        seed=stated["seed"],
         run=None if home is None else home.id,
         run_regions=None if home is None else len(home.regions.names),
         synthetic=judged or synthetic,
         machine=fingerprint(),
         tools=tool_versions(),
-        regions={name: block.with_changes(created=created) for name, block in regions.items()},
+        regions={name: block.with_changes(created=created, options=options) for name, block in regions.items()},
     )
 
 

@@ -2,16 +2,30 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Sequence
 
 from lorkit.decompose.artifacts import MANIFEST, read_manifest
+from lorkit.decompose.documents.evaluate import EvaluateDocument
+from lorkit.decompose.documents.expert import ExpertInfo
+from lorkit.decompose.documents.export import PrecisionChoice
 from lorkit.decompose.documents.gate import GateDocument
 from lorkit.decompose.documents.heads import MIXTURES, REGION
 from lorkit.decompose.documents.report import ChainLink
+from lorkit.decompose.errors import ArtifactError
 from lorkit.decompose.runs import Run
-from lorkit.export.gating.limits import ByRegion
+from lorkit.decompose.runs.lineage import RunFinder
+from lorkit.decompose.runs.store import EXPERT_INFO
+from lorkit.export.benchmarking.benchmark import stored
+from lorkit.export.reporting.commands import (
+    bench_commands,
+    evaluate_commands,
+    export_commands,
+    extract_commands,
+    gate_commands,
+    train_command,
+)
 from lorkit.export.runtime.exported import Exported
+from lorkit.export.runtime.preference import recorded_regions
 
 
 def chain_of(run: Run, exports: Sequence[Exported]) -> list[ChainLink]:
@@ -43,42 +57,52 @@ def orphans(chain: Sequence[ChainLink]) -> list[str]:
 
 
 def commands_of(run: Run, exports: Sequence[Exported], gate: GateDocument | None) -> list[str]:
-    """Return the commands that repeat a run, with the limits of its gate."""
-    where = f"--run {run.id}"
-    ways = dict.fromkeys(one.key[1:] for one in exports)
-    limits = "" if gate is None else _limits(gate)
+    """Return the commands that repeat a run, with every option that its documents hold; the last makes the report."""
     return [
-        f"decompose train runs/{run.id}/config.yaml",
-        f"decompose extract {where} --region all",
-        *(f"decompose extract {where} --{name}" for name in MIXTURES if name in {one.key[0] for one in exports}),
-        *(f"decompose export {where} --target {t} --profile {p} --precision {q}" for t, p, q in ways),
-        *(f"decompose gate {where}{chosen}{limits}" for chosen in _baselines(run, gate)),
-        f"decompose report {where}",
+        train_command(run, _source(run)),
+        *extract_commands(run, _experts(run, exports)),
+        *evaluate_commands(run, _evaluations(run)),
+        *export_commands(run, exports, _choices(run)),
+        *bench_commands(run, stored(run)),
+        *gate_commands(run, gate),
+        f"decompose report --run {run.id}",
     ]
 
 
-def _baselines(run: Run, gate: GateDocument | None) -> list[str]:
-    """Return the options that name the baselines of a gate; without a foundation it has none of its own."""
-    if run.has_foundation:
-        return [""]
-    if gate is None:
-        return [" --baseline EXPORT"]
-    paths = {name: block.baseline.path for name, block in gate.regions.items() if block.baseline.path is not None}
-    if len(paths) == 1:
-        return [f" --baseline {shlex.quote(path)}" for path in paths.values()]
-    return [f" --region {name} --baseline {shlex.quote(path)}" for name, path in paths.items()]
+def _source(run: Run) -> Run | None:
+    """Return the run that a run was made from; None if there is none, or it is not intact beside it."""
+    origin = run.manifest.extra.get("origin")
+    try:
+        return None if origin is None else RunFinder().with_digest(str(origin["sha256"]), run.path.parent)
+    except ArtifactError:
+        return None
 
 
-def _limits(gate: GateDocument) -> str:
-    drops = [f"{gate.max_accuracy_drop:g}", *(f"{name}={drop:g}" for name, drop in gate.max_accuracy_drops.items())]
-    accuracies = [block.accuracy for block in gate.regions.values()]
-    columns = dict.fromkeys(row.column for one in accuracies for row in one.subgroups if row.column is not None)
-    said = f" --margin {gate.margin:g} --max-accuracy-drop {','.join(drops)}"
-    for option, least in (("--min-accuracy", gate.min_accuracy), ("--min-recall", gate.min_recall)):
-        said += f" {option} {ByRegion.of(least)}" if least else ""
-    said += f" --seed {gate.seed}"
-    said += "".join(f" --subgroup {shlex.quote(column)}" for column in columns)
-    return said + (" --strict-subgroups" if any(one.strict for one in accuracies) else "")
+def _experts(run: Run, exports: Sequence[Exported]) -> dict[str, ExpertInfo | None]:
+    """Return what was extracted by name, with the documents of regions; an export without its expert has none."""
+    exported = {one.key[0] for one in exports if one.owner == "expert"}
+    found: dict[str, ExpertInfo | None] = {}
+    for name in (*run.regions.names, *MIXTURES):
+        path = run.experts_dir / name / EXPERT_INFO
+        if name not in MIXTURES and path.is_file():
+            found[name] = ExpertInfo.read(path, fix="extract it again with --force")
+        elif name in exported or path.is_file():
+            found[name] = None
+    return found
+
+
+def _evaluations(run: Run) -> list[EvaluateDocument]:
+    paths = sorted(run.measurements_dir.glob("evaluate-*.json"))
+    documents = [EvaluateDocument.read(path, fix="remove it") for path in paths]
+    return [document for document in documents if document.run_digest == run.manifest.digest]
+
+
+def _choices(run: Run) -> dict[str, list[PrecisionChoice]]:
+    found: dict[str, list[PrecisionChoice]] = {}
+    for path in sorted(run.measurements_dir.glob("precision-*.json")):
+        for region, choice in recorded_regions(path).items():
+            found.setdefault(region, []).append(choice)
+    return found
 
 
 def commands_for(one: Exported, run: Run) -> list[str]:
