@@ -46,7 +46,7 @@ TERMS: dict[str, tuple[str, str]] = {
     ),
     "decidable": (
         r"decidable",
-        "The smallest drop of accuracy that the cases at hand can tell from no drop. More patients make it smaller.",
+        "The smallest drop of accuracy that these cases can tell from no drop. More patients make it smaller.",
     ),
     "Dice": (
         r"\bDice\b",
@@ -135,7 +135,7 @@ TERMS: dict[str, tuple[str, str]] = {
     "random teacher": (
         r"random teacher",
         "The architecture of the foundation with random weights, as a control: a gain that it brings too is not "
-        "due to what the foundation has learnt.",
+        "due to what the foundation has learned.",
     ),
     "recall at k": (
         r"[Rr]ecall at k",
