@@ -88,7 +88,9 @@ def run_command_line(arguments: Sequence[str]) -> int:
             return code if isinstance(code, int) else 0
         print_error(f"error: {failure.message}")
         if "--json" in words:
-            print_json({"kind": "error", "exit_code": failure.exit_code, "message": failure.message})
+            from lorkit.decompose.documents.base import ErrorDocument  # imports pydantic, which help does not need
+
+            print_json(ErrorDocument(exit_code=failure.exit_code, message=failure.message))
         return failure.exit_code
 
 

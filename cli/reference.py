@@ -7,6 +7,7 @@ from typing import Any
 import typer.main
 
 from lorkit.cli.commands import list_commands
+from lorkit.cli.documents import DOCUMENTS_OF
 
 _HEAD = """\
 # Command line
@@ -17,6 +18,8 @@ Exit codes and messages: [errors.md](errors.md). Every command takes `--debug` (
 `decompose --install-completion` lets bash, zsh, fish or PowerShell complete commands, options, runs, regions and
 profiles; `--show-completion` prints the script. `decompose help VERB` shows the help of a command, and
 `decompose help --man DIR` writes man pages.
+
+A command with `--json` that fails prints [error](schemas/error.schema.json).
 """
 
 
@@ -34,6 +37,9 @@ def _section(path: str, command: Any) -> str:
     text = " ".join((command.help or "").split())
     lines = [f"## {path}", "", text, "", "| argument or option | meaning |", "|---|---|"]
     lines += [f"| `{_cell(name)}` | {_cell(meaning)} |" for name, meaning in filter(None, rows)]
+    names = DOCUMENTS_OF.get(path.removeprefix("decompose "), ())
+    links = " or ".join(f"[{name}](schemas/{name}.schema.json)" for name in names)
+    lines += ["", f"Schema of the output of `--json`: {links}."] if links else []
     return "\n".join(lines) + "\n"
 
 

@@ -6,7 +6,7 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from lorkit.cli.output.found_graphs import GraphsFound
 
@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from lorkit.decompose.data.readers.configuration_drafts import ConfigurationDraft
     from lorkit.decompose.data.readers.discovery import FoundSource
     from lorkit.decompose.data.readers.region_drafts import RegionDraft
+    from lorkit.decompose.documents.configuration import InitDocument
 
 TEMPLATES = Path(__file__).parent.parent / "verbs"
 _PATHS = ("data", "train", "val", "test", "unlabelled")
@@ -83,18 +84,20 @@ class Drafts:
             lines.append(f"method {advice.method}, as a start and not a promise: {advice.why} ({advice.link})")
         return lines
 
-    def to_json(self, written: Mapping[Path, Sequence[str]]) -> dict[str, Any]:
+    def document(self, written: Mapping[Path, Sequence[str]]) -> InitDocument:
         """Return the document: the first file and its regions, all files, what was left out, and notes.
 
         Args:
             written: The regions of every file.
         """
+        from lorkit.decompose.documents.configuration import InitDocument
+
         first = next(iter(written))
         files = [{"config": path, "regions": list(regions)} for path, regions in written.items()]
         graphs = self.about.to_json()
         notes = [f"{one.name}: {text}" for draft in self.images for one in draft.regions for text in one.notes]
         document = {"config": first, "regions": list(written[first]), "files": files, "skipped": dict(self.skipped)}
-        return {**document, "notes": notes, **graphs}
+        return InitDocument.model_validate({**document, "notes": notes, **graphs})
 
 
 def relative(path: Path, base: Path) -> str:

@@ -6,9 +6,12 @@ import io
 import json
 import os
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stdout, suppress
-from typing import Any, TextIO
+from typing import TYPE_CHECKING, Any, TextIO
+
+if TYPE_CHECKING:
+    from lorkit.decompose.documents.base import Document
 
 _results: list[TextIO] = []
 _documents: list[bool] = []
@@ -97,17 +100,10 @@ def is_interactive() -> bool:
     return sheet_stream() is not sys.stderr and _stdout().isatty() and sys.stderr.isatty()
 
 
-def print_json(document: Mapping[str, object], *, kind: str = "") -> None:
-    """Print the JSON document of a command; `schema_version`, `kind` and `warnings` are always present."""
-    from lorkit.decompose.artifacts import SCHEMA_VERSION  # imports pydantic, which help does not need
-
-    head = {"schema_version": SCHEMA_VERSION, "kind": kind, "warnings": []}
-    text = json.dumps({**head, **document}, indent=2, ensure_ascii=False, allow_nan=False, default=_plain)
+def print_json(document: Document) -> None:
+    """Print the JSON document of a command, which has a schema."""
+    text = json.dumps(document.to_json(), indent=2, ensure_ascii=False, allow_nan=False)
     _write(f"{text}\n", _stdout())
-
-
-def _plain(value: object) -> object:
-    return value.to_json() if hasattr(value, "to_json") else str(value)
 
 
 def print_status(line: str) -> None:

@@ -52,5 +52,5 @@ def bench(
         )
     export_tables.benchmark(document)
     if as_json:
-        print_json(document.to_json())
+        print_json(document)
     next_steps.after_check(paths[0] if paths else None, run, other="verify")

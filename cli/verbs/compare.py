@@ -93,5 +93,5 @@ def compare(
     page = "comparison.html" if document.split == "test" else f"comparison-{document.split}.html"
     tables.line(f"{out / document.id / page}: the page, with intervals, protocol and the command that repeats it")
     if as_json:
-        print_json(document.to_json())
+        print_json(document)
     next_steps.after_comparison(document, [*([str(config)] if config else []), *next_steps.settings_words(settings)])

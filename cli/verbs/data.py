@@ -40,6 +40,7 @@ def data(
     from lorkit.decompose.data import read_regions
     from lorkit.decompose.data.contact_sheet import contact_sheet
     from lorkit.decompose.data.inspection import inspect
+    from lorkit.decompose.documents.data import DataDocument
 
     loaded = load_config(config, overrides=settings or ())
     with ProgressLine() as progress:
@@ -49,7 +50,7 @@ def data(
     if sheet is not None:
         document["sheet"] = str(contact_sheet(samples, sheet))
     if as_json:
-        print_json(document)
+        print_json(DataDocument.model_validate(document))
     elif sheet is not None:
         print_result(str(sheet))
     words = [config, *next_steps.settings_words(settings)]
@@ -67,7 +68,7 @@ def _find(config: Path | None, settings: list[str] | None, digest: str, as_json:
     with ProgressLine() as progress:
         document = find(load_config(config, overrides=settings or ()), digest, on_event=progress)
     if as_json:
-        print_json(document.to_json())
+        print_json(document)
         return
     for case in document.cases:
         about = [case.region, case.part or "no part", f"group {case.group}", *([case.target] if case.target else [])]

@@ -50,6 +50,7 @@ def doctor(as_json: options.Json = False) -> None:
     from lorkit.cli.output.next_steps import DIRECTORY, command, suggest
     from lorkit.cli.output.progress import ProgressLine
     from lorkit.cli.output.streams import print_json, print_status
+    from lorkit.decompose.documents.hardware import DoctorDocument
     from lorkit.decompose.machine import fingerprint, tool_versions
     from lorkit.decompose.training.feature_cache.budget import held_mib
     from lorkit.profiles import detect
@@ -71,7 +72,7 @@ def doctor(as_json: options.Json = False) -> None:
     except Exception as error:  # a finding about this machine
         result = {"passed": False, "error": f"{type(error).__name__}: {error}"}
     if as_json:
-        print_json({**document, "self_test": result}, kind="doctor")
+        print_json(DoctorDocument.model_validate({**document, "self_test": result}))
     _conclude(result)
     suggest(command("init", "--from-data", DIRECTORY), command("train"))
 

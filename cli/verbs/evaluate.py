@@ -73,5 +73,5 @@ def evaluate(
         )
     evaluation_tables.evaluation(document)
     if as_json:
-        print_json(document.to_json())
+        print_json(document)
     next_steps.after_evaluation(path, run)

@@ -54,7 +54,7 @@ def export(
             on_event=progress,
         )
     if as_json:
-        print_json(document.to_json())
+        print_json(document)
         return
     export_tables.precisions({row.region: row.choice for row in document.exports if row.choice is not None})
     for result in document.exports:

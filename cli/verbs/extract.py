@@ -63,6 +63,7 @@ def extract(
     from lorkit.cli.output.progress import ProgressLine
     from lorkit.cli.output.streams import print_json, print_result, print_status
     from lorkit.decompose import extract as take_out
+    from lorkit.decompose.documents.expert import ExtractDocument
 
     with ProgressLine("extract") as progress:
         results = take_out(
@@ -77,7 +78,7 @@ def extract(
             on_event=progress,
         )
     if as_json:
-        print_json({"experts": [vars(result) for result in results]}, kind="extract")
+        print_json(ExtractDocument.model_validate({"experts": [vars(result) for result in results]}))
         return
     for result in results:
         state = "up to date" if result.up_to_date else "extracted"

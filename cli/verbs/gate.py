@@ -127,7 +127,7 @@ def gate(
     export_tables.verdicts(document)
     publish(document, junit=junit, markdown=markdown, annotated=annotations)
     _tell_replacements(document)
-    print_json(document.to_json()) if as_json else print_result(f"gate: {document.headline}")
+    print_json(document) if as_json else print_result(f"gate: {document.headline}")
     next_steps.after_gate(candidate, run)
     raise typer.Exit(exit_code(document))
 

@@ -46,7 +46,7 @@ def init(
         write_text(path, text)
     configs = {path: load_config(path) for path in texts}
     if as_json:
-        print_json(drafts.to_json({path: list(config.regions) for path, config in configs.items()}), kind="init")
+        print_json(drafts.document({path: list(config.regions) for path, config in configs.items()}))
         return
     for line in drafts.lines():
         print_status(line)

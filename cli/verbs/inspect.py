@@ -35,7 +35,7 @@ def inspect(
         document, errors = look(paths, on_event=progress)
     tables.warnings(document.warnings)
     if as_json:
-        print_json(document.to_json())
+        print_json(document)
     else:
         for file in document.files:
             print_result(_image(file))

@@ -34,7 +34,7 @@ def pack(
     with ProgressLine("pack") as progress:
         document = write(run, out=out, force=force, on_event=lambda event: progress(event) if progress.live else None)
     if as_json:
-        print_json(document.to_json())
+        print_json(document)
         return
     for name, found in document.left_out.items():
         print_status(f"left out: {name} ({found.size_bytes / 2**20:,.1f} MiB)")

@@ -98,7 +98,7 @@ def _label(inputs: list[Path], settings: dict[str, Any], as_json: bool) -> None:
         document = label(path, images, **settings, on_event=progress)
     tables.warnings(document.warnings, synthetic=document.synthetic)
     if as_json:
-        print_json(document.to_json())
+        print_json(document)
         return
     for row in document.predictions:
         print_result(_line(row))

@@ -27,6 +27,7 @@ def pretrain(
     from lorkit.cli.output.streams import print_json, print_result, print_status
     from lorkit.decompose import load_config
     from lorkit.decompose import pretrain as prepare
+    from lorkit.decompose.documents.training import PretrainDocument
 
     loaded = load_config(config, overrides=settings or ())
     options.say_built_in(config)
@@ -34,7 +35,7 @@ def pretrain(
         teacher = options.onnx_teacher(loaded)
         path = prepare(loaded, out=out, resume=resume, force=force, teacher=teacher, on_event=progress)
     if as_json:
-        print_json({"foundation": path}, kind="pretrain")
+        print_json(PretrainDocument(foundation=path))
     elif path is None:
         print_status(f"nothing to do: the configuration names the weights {loaded.foundation.weights}")
     else:

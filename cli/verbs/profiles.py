@@ -16,11 +16,14 @@ def list_profiles(as_json: options.Json = False) -> None:
     """List the built-in profiles."""
     from lorkit.cli.output.next_steps import command, suggest
     from lorkit.cli.output.streams import print_json, print_result
+    from lorkit.decompose.documents.hardware import ProfilesDocument
     from lorkit.profiles import available, load
 
     found = [load(name) for name in available()]
     if as_json:
-        print_json({"profiles": [profile.model_dump(mode="json") for profile in found]}, kind="profiles")
+        print_json(
+            ProfilesDocument.model_validate({"profiles": [profile.model_dump(mode="json") for profile in found]})
+        )
         return
     for profile in found:
         print_result(f"{profile.name:<16} {profile.description}")
@@ -37,11 +40,12 @@ def show(
 
     from lorkit.cli.output.next_steps import command, suggest
     from lorkit.cli.output.streams import print_json, print_result
+    from lorkit.decompose.documents.hardware import ProfileDocument
     from lorkit.profiles import load
 
     profile = load(name).model_dump(mode="json")
     if as_json:
-        print_json({"profile": profile}, kind="profile")
+        print_json(ProfileDocument.model_validate({"profile": profile}))
     else:
         print_result(yaml.safe_dump(profile, sort_keys=False).rstrip())
         suggest(command("export", "--profile", name))
@@ -52,13 +56,15 @@ def detect(as_json: options.Json = False) -> None:
     """Name the profile of this machine."""
     from lorkit.cli.output.next_steps import command, suggest
     from lorkit.cli.output.streams import print_json, print_result
+    from lorkit.decompose.documents.hardware import ProfileDocument
     from lorkit.decompose.machine import fingerprint
     from lorkit.profiles import detect as choose
 
     machine = fingerprint()
     profile = choose(machine)
     if as_json:
-        print_json({"profile": profile.model_dump(mode="json"), "machine": machine}, kind="profile")
+        found = {"profile": profile.model_dump(mode="json"), "machine": machine}
+        print_json(ProfileDocument.model_validate(found))
     else:
         print_result(profile.name)
         suggest(command("profiles show", profile.name), command("doctor"))

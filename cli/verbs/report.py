@@ -27,7 +27,7 @@ def report(
     with ProgressLine("report") as progress:
         result = write(run, against=against, force=force, on_event=progress)
     if as_json:
-        print_json(result.to_json())
+        print_json(result)
         return
     if result.up_to_date:
         print_status("up to date: report")

@@ -60,6 +60,7 @@ def train(
     from lorkit.cli.output.streams import print_json, print_result, print_status
     from lorkit.decompose import load_config, train_from
     from lorkit.decompose import train as decompose
+    from lorkit.decompose.documents.training import TrainDocument
 
     overrides = settings or ()
     with ProgressLine() as progress:
@@ -82,7 +83,7 @@ def train(
     if tensorboard and result.up_to_date and not (result.run / "tensorboard").is_dir():
         print_status(f"note: {result.run} was trained without --tensorboard; --force trains it again")
     if as_json:
-        print_json(asdict(result), kind="train")
+        print_json(TrainDocument.model_validate(asdict(result)))
     elif result.plan is not None:
         from lorkit.cli.output import tables
 

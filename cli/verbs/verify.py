@@ -47,5 +47,5 @@ def verify(
         )
     export_tables.parity(document)
     if as_json:
-        print_json(document.to_json())
+        print_json(document)
     next_steps.after_check(path, run, other="bench")

@@ -95,6 +95,15 @@ class Document(Part):
         return document_table(self.to_json())
 
 
+class ErrorDocument(Document):
+    """What `--json` prints when an error ends a command."""
+
+    kind: Literal["error"] = "error"
+    exit_code: int
+    message: str
+    """One line: what was given, what is required, and what to do."""
+
+
 def parse(model: type[M], value: object, where: Path | str, *, fix: str = "build it again") -> M:
     """Validate plain data as a part of a document, or as another model.
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from lorkit.decompose.documents.base import Digest, Document, Interval, Part, TeacherRow
+from lorkit.decompose.documents.base import Digest, Document, Interval, Part, PathText, TeacherRow
 from lorkit.decompose.documents.gated import GatedLayers
 from lorkit.decompose.documents.network import ImageShape, NetworkInfo, Normalisation
 from lorkit.decompose.documents.scores import TaskScores
@@ -105,3 +105,24 @@ class ExpertInfo(NetworkInfo, Document):
     reduction: Reduction | None = None
     layers: GatedLayers | None = None
     """Layers with the adapters of a router, which is part of the network; null for a plain network."""
+
+
+class ExtractedNetwork(Part):
+    """One extracted network."""
+
+    region: str
+    """Its region, or `router` or `region-id` of a network for all regions."""
+    path: PathText
+    up_to_date: bool
+    """It existed already, from the same run and options."""
+    max_difference: float
+    """Largest difference of a logit from the trained model on validation images, before a reduction of rank."""
+    reduction: Reduction | None
+    """Null without a reduction of rank."""
+
+
+class ExtractDocument(Document):
+    """What `decompose extract` wrote."""
+
+    kind: Literal["extract"] = "extract"
+    experts: list[ExtractedNetwork]

@@ -13,40 +13,56 @@ from typing import Any
 from pydantic.json_schema import GenerateJsonSchema
 
 from lorkit.decompose.artifacts import SCHEMA_VERSION, write_text
-from lorkit.decompose.documents.base import Document
+from lorkit.decompose.documents.base import Document, ErrorDocument
 from lorkit.decompose.documents.bench import BenchDocument
 from lorkit.decompose.documents.compare import CompareDocument
+from lorkit.decompose.documents.configuration import InitDocument
+from lorkit.decompose.documents.data import DataDocument
 from lorkit.decompose.documents.evaluate import EvaluateDocument
-from lorkit.decompose.documents.expert import ExpertInfo
+from lorkit.decompose.documents.expert import ExpertInfo, ExtractDocument
 from lorkit.decompose.documents.export import ExportDocument, ExportInfo
 from lorkit.decompose.documents.find import FindDocument
 from lorkit.decompose.documents.gate import GateDocument
+from lorkit.decompose.documents.hardware import DoctorDocument, ProfileDocument, ProfilesDocument
 from lorkit.decompose.documents.inspect import InspectDocument
 from lorkit.decompose.documents.mixture import MixtureInfo
 from lorkit.decompose.documents.pack import PackDocument
 from lorkit.decompose.documents.predict import PredictDocument
 from lorkit.decompose.documents.report import ReportDocument, ReportFiles
+from lorkit.decompose.documents.training import PretrainDocument, TrainDocument
 from lorkit.decompose.documents.verify import VerifyDocument
 from lorkit.decompose.errors import unknown
 
 DOCUMENTS: dict[str, type[Document]] = {
     "bench": BenchDocument,
     "compare": CompareDocument,
+    "data": DataDocument,
+    "doctor": DoctorDocument,
+    "error": ErrorDocument,
     "evaluate": EvaluateDocument,
     "expert-info": ExpertInfo,
     "export": ExportDocument,
     "export-info": ExportInfo,
+    "extract": ExtractDocument,
     "find": FindDocument,
     "gate": GateDocument,
+    "init": InitDocument,
     "inspect": InspectDocument,
     "mixture-info": MixtureInfo,
     "pack": PackDocument,
     "predict": PredictDocument,
+    "pretrain": PretrainDocument,
+    "profile": ProfileDocument,
+    "profiles": ProfilesDocument,
     "report": ReportDocument,
     "report-files": ReportFiles,
+    "train": TrainDocument,
     "verify": VerifyDocument,
 }
-"""Documents by command; `*-info` are files: `expert.json` of an expert or of several regions, and `export.json`."""
+"""Documents by command; `error` is that of every command that fails.
+
+`report` and `*-info` are files: `report.json`, `expert.json` of an expert or of several regions, and `export.json`.
+"""
 _DRAFT = "https://json-schema.org/draft/2020-12/schema"
 _HEAD = ("schema_version", "kind", "warnings")
 

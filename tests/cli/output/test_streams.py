@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from lorkit.cli.output import streams
+from lorkit.decompose.documents.base import ErrorDocument
 
 
 def python(code: str) -> subprocess.CompletedProcess[str]:
@@ -62,10 +63,10 @@ def test_one_of_several_processes_prints(monkeypatch: pytest.MonkeyPatch, capsys
     for rank in ("0", "1"):
         monkeypatch.setenv("LOCAL_RANK", rank)
         streams.print_result("runs/one")
-        streams.print_json({"run": 1}, kind="train")
+        streams.print_json(ErrorDocument(exit_code=4, message="m"))
         streams.print_status("trained: chest")
         streams.print_sheet("a table\n", streams.sheet_stream())
         streams.print_error(f"error: of {rank}")
     captured = capsys.readouterr()
-    assert [captured.out.count(text) for text in ("runs/one", '"run"', "a table")] == [1, 1, 1]
+    assert [captured.out.count(text) for text in ("runs/one", '"exit_code"', "a table")] == [1, 1, 1]
     assert captured.err == "trained: chest\nerror: of 0\nerror: of 1\n"

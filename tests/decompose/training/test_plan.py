@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import pytest
 
 from lorkit.decompose.config import default_config
 from lorkit.decompose.data import Splits
+from lorkit.decompose.documents.training import Plan
 from lorkit.decompose.errors import UsageError
 from lorkit.decompose.methods import get_method
 from lorkit.decompose.regions import Region, RegionSet
@@ -20,7 +23,9 @@ def plan(method: str, *settings: str) -> TrainingPlan:
     tiny = ("regions={a: {data: x}, b: {data: x}}", "foundation.backbone=tiny", "student.backbone=tiny")
     config = default_config(overrides=[*tiny, "train.batch_size=8", "train.epochs=3", *settings], method=method)
     splits = Splits({name: {part: np.arange(size) for part, size in parts.items()} for name, parts in SIZES.items()})
-    return plan_training(config, get_method(method), REGIONS, splits)
+    found = plan_training(config, get_method(method), REGIONS, splits)
+    assert Plan.model_validate(found).to_json() == json.loads(json.dumps(found)), "the document states it as it is"
+    return found
 
 
 @pytest.mark.usefixtures("tiny")

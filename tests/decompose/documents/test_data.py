@@ -1,0 +1,36 @@
+"""The document of `data` states an inspection as it is, of images and of graphs."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from jsonschema import Draft202012Validator
+from small_graphs import graph_config
+
+from lorkit.decompose.config import Config
+from lorkit.decompose.data.inspection import Inspection, inspect
+from lorkit.decompose.documents.data import DataDocument
+from lorkit.decompose.documents.schemas import schema_of
+
+
+def of_images(tmp_path: Path) -> Inspection:
+    return inspect(
+        Config.model_validate({"image": {"size": 8, "channels": 1}, "regions": {"chest": {"data": "phantom:chest"}}})
+    )
+
+
+def of_graphs(tmp_path: Path) -> Inspection:
+    return inspect(graph_config(tmp_path))
+
+
+@pytest.mark.parametrize("find", [of_images, of_graphs])
+def test_an_inspection_is_a_document(tmp_path: Path, find: Callable[[Path], Inspection]) -> None:
+    found = find(tmp_path)
+    document = DataDocument.model_validate(found).to_json()
+    assert document == json.loads(json.dumps(found))
+    Draft202012Validator(schema_of("data")).validate(document)
+    (region,) = found["regions"].values()
+    assert ("graph" in region) is (find is of_graphs)
