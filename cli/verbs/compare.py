@@ -73,14 +73,15 @@ def compare(
 
     rest = ["unlabelled.rest=true"] if unlabelled_rest else []
     loaded = load_config(config, overrides=[*(settings or ()), *rest])
+    numbers, shares = options.whole_numbers("--seeds", seeds), options.fractions("--fractions", fractions)
     options.say_built_in(config)
     with ProgressLine() as progress:
         document = run_all(
             loaded,
             methods=None if methods is None else options.comma_separated(methods),
             variants=variant or (),
-            seeds=options.whole_numbers("--seeds", seeds),
-            fractions=options.fractions("--fractions", fractions),
+            seeds=numbers,
+            fractions=shares,
             split=split,
             budget=budget,
             controls=controls,
