@@ -11,8 +11,8 @@ PLACE = "<!-- terms -->"
 TERMS: dict[str, tuple[str, str]] = {
     "95 % interval": (
         r"95 % interval|Interval",
-        "The range that contains the true value in 95 of 100 repetitions with other patients. Accuracies: whole "
-        "patients are drawn again, so images of one patient do not count as independent.",
+        "The range that contains the true value in 95 of 100 repetitions with other cases. Accuracies: cases that "
+        "belong together, such as those of one person, are drawn again as a whole and do not count as independent.",
     ),
     "abstain": (
         r"\babstain|abstention",
@@ -46,7 +46,7 @@ TERMS: dict[str, tuple[str, str]] = {
     ),
     "decidable": (
         r"decidable",
-        "The smallest drop of accuracy that these cases can tell from no drop. More patients make it smaller.",
+        "The smallest drop of accuracy that these cases can tell from no drop. More independent cases make it smaller.",
     ),
     "Dice": (
         r"\bDice\b",

@@ -81,7 +81,7 @@ def test_variables_expand(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
         ("rd.hidden={liver: 4}", "rd.hidden to name regions of this file"),
         ("foundation.regions=[liver]", "not 'liver'"),
         ("regions.All={data: x}", "region name 'All'"),
-        ("regions.chest={}", "either data, or all of"),
+        ("regions.chest={}", "either data, or train and one or both"),
         ("regions.chest.window=[5,1]", "low below high"),
         ("regions.chest.spacing=[1,1,1]", "no spacing in this version"),
         ("split.val=0.8", "below 0.9"),

@@ -94,12 +94,12 @@ def test_bench_shows_it_where_it_is(
     assert (row["device_median_ms"], row["device_samples_ms"]) == (None, None)
     assert row["device_note"] == "CPUExecutionProvider: it runs on the CPU"
     export_tables.benchmark(bench([directory], samples=4, max_seconds=2.0))
-    assert "GPU median" not in capsys.readouterr().err
+    assert "GPU median" not in capsys.readouterr().out
     monkeypatch.setattr(CheckedEngine, "device_timer", property(lambda engine: lambda batch: 0.25))
     document = bench([directory], samples=4, max_seconds=2.0)
     assert document.exports[0].device_samples_ms == [0.25] * 4
     monkeypatch.setenv("COLUMNS", "200")
     export_tables.benchmark(document)
-    shown = capsys.readouterr().err
+    shown = capsys.readouterr().out
     assert "GPU median ms" in shown
     assert "0.25" in shown

@@ -170,7 +170,7 @@ def test_validation_judges_without_the_test_part(
     stored = read_json(directory / "comparison-val.json", kind="compare")
     assert len(list((directory / "cells").iterdir())) == 2
     assert stored["rows"] == again["rows"], "both cells have figures on validation: one of them stands for both"
-    assert read_manifest(directory).files.keys() == {"comparison.json", "comparison-val.json"}
+    assert read_manifest(directory).files.keys() == {"comparison.json", "comparison-val.json", "config.yaml"}
 
 
 def test_a_variant_has_a_label_and_settings_of_its_own(config: Config, compared: tuple[Path, dict[str, Any]]) -> None:
