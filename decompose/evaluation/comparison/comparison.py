@@ -101,9 +101,8 @@ def compare(
         with results by region; `parameters`, `macs` and `deployed_bytes` of the deployed network of one region;
         `training_parameters` and `training_macs` of the networks in training; `train_seconds` without the
         foundation. `pairs`: for each two methods and fraction, and for the foundation and each method, the drop
-        in balanced accuracy from the first (`baseline`) to the second (`candidate`) on the same cases and
-        seeds, with 95 % intervals over both, and the numbers of regions won and lost. `table`: means over
-        seeds. `foundation`: the teacher itself, if a method needs one.
+        in balanced accuracy from the first (`baseline`) to the second (`candidate`), paired by case and seed, with
+        95 % intervals and regions won and lost. `table`: means over seeds. `foundation`: the teacher, if needed.
 
     Raises:
         UsageError: An unknown or repeated method, an unknown split or budget, no seed or one out of range, or a
