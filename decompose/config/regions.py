@@ -49,6 +49,23 @@ def _are_places(value: Any) -> Any:
 RecallAt = Annotated[tuple[int | float, ...] | None, BeforeValidator(_are_places)]
 
 
+def _as_spacing(value: Any) -> Any:
+    """Check a spacing; one number is that of all axes."""
+    if value is None:
+        return None
+    stated = [value] * 3 if isinstance(value, int | float) else value
+    numbers = isinstance(stated, list | tuple) and len(stated) == 3
+    if not (numbers and all(isinstance(one, int | float) and not isinstance(one, bool) for one in stated)):
+        raise ValueError("one number in mm, or three: right to left, back to front, and upwards, such as [1, 1, 3]")
+    if not all(_FINEST <= one <= _COARSEST for one in stated):
+        raise ValueError(f"a spacing of {_FINEST} to {_COARSEST} mm")
+    return tuple(float(one) for one in stated)
+
+
+_FINEST, _COARSEST = 0.05, 50.0  # mm: finer or coarser is a wrong unit
+Spacing = Annotated[tuple[float, float, float] | None, BeforeValidator(_as_spacing)]
+
+
 class RegionAugment(Section):
     """Augmentation of one region where it differs from `train.augment`; null keeps the setting.
 
@@ -105,8 +122,11 @@ class RegionConfig(GraphSource):
     score, `{precision: 0.9}` finds the most with at least this precision, `{cost: 20}` minimises the cost where a
     missed positive case costs 20 times as much as a false alarm, and a number is itself the threshold. `recall_at` are
     the nodes with the highest scores that can be looked at, as numbers or as shares of all; without it as many as are
-    positive. `unlabelled` names images without labels for the terms of a teacher. `label` is the column of labels of a
-    table. `nodes` is filled in by training from the data of a graph.
+    positive. `spacing` resamples volumes to these mm along the axes right, anterior and superior:
+    `image.size` is then the window that the network takes, and neighbouring windows share `window_overlap` of a side,
+    by default a quarter; without it volumes are resized to `image.size`. `unlabelled` names images without labels for
+    the terms of a teacher. `label` is the column of labels of a table. `nodes` is filled in by
+    training from the data of a graph.
     """
 
     data: Paths | None = None
@@ -121,20 +141,14 @@ class RegionConfig(GraphSource):
     parts: Literal["stated", "anew"] = "stated"
     augment: RegionAugment | Literal[False] | None = None
     window: tuple[float, float] | None = None
-    spacing: tuple[float, ...] | None = None
+    spacing: Spacing = None
+    window_overlap: Annotated[float, Field(ge=0, le=0.75)] | None = None
     intensity: Literal["dtype", "percentile"] = "dtype"
     pos_weight: Literal["auto"] | Positive | None = None
     threshold: Threshold = None
     nsd_tolerance_mm: NonNegative | dict[str, NonNegative] = 1.0
     recall_at: RecallAt = None
     nodes: NodeInput | None = None
-
-    @field_validator("spacing")
-    @classmethod
-    def _not_yet(cls, spacing: tuple[float, ...] | None) -> tuple[float, ...] | None:
-        if spacing is not None:
-            raise ValueError("no spacing in this version: volumes are resized to image.size")
-        return spacing
 
     @field_validator("groups")
     @classmethod
@@ -154,6 +168,12 @@ class RegionConfig(GraphSource):
         if window is not None and not window[0] < window[1]:
             raise ValueError("a window [low, high] with low below high")
         return window
+
+    @model_validator(mode="after")
+    def _overlap_of_windows(self) -> RegionConfig:
+        if self.spacing is None and self.window_overlap is not None:
+            raise ValueError("window_overlap only beside spacing, which makes windows of volumes")
+        return self
 
     @model_validator(mode="after")
     def _one_way_of_splitting(self) -> RegionConfig:

@@ -210,6 +210,13 @@ class Config(Section):
         return self
 
     @model_validator(mode="after")
+    def _volumes_at_a_spacing(self) -> Config:
+        named = next((name for name, one in self.regions.items() if one.spacing is not None), None)
+        if named is not None and len(self.image.size) != 3:
+            raise ValueError(f"image.size with three sides, because region '{named}' has a spacing")
+        return self
+
+    @model_validator(mode="after")
     def _fitting_foundation(self) -> Config:
         for key, section in self._foundations.items():
             stated = section.image
@@ -217,6 +224,8 @@ class Config(Section):
                 continue
             if stated.size is not None and len(stated.size) != len(self.image.size):
                 raise ValueError(f"{key}.image.size with as many sides as image.size ({len(self.image.size)})")
+            if stated.size not in (None, self.image.size) and any(one.spacing for one in self.regions.values()):
+                raise ValueError(f"{key}.image.size equal to image.size, because both networks take the same windows")
             channels = stated.channels or self.image.channels
             if stated.mean is not None and len(stated.mean) != channels:
                 raise ValueError(f"{key}.image: one mean per channel ({channels}), not {len(stated.mean)}")

@@ -4,6 +4,8 @@ A recipe is stored with an expert (`expert.json`), so images are prepared alike 
 numpy and Pillow and without torch. The last step, `normalise`, is not applied here: it is part of the network's graph,
 whose inputs are in [0, 1].
 
+Volumes of a recipe with a spacing are resampled, and keep their own size; the network takes windows of them.
+
 Shapes: H W image, D H W volume, C channels; images are (H, W), (H, W, 3) or (D, H, W), results (C, *size).
 """
 
@@ -20,7 +22,8 @@ from lorkit.decompose.artifacts.arrays import Float32Array
 from lorkit.decompose.config import ImageConfig, RegionConfig
 from lorkit.decompose.config.graphs import NodeInput
 from lorkit.decompose.data.formats.checks import check_image, unit_range
-from lorkit.decompose.documents.recipe import AXES, FILTERS, NODES, VERSIONS, Intensity, Recipe
+from lorkit.decompose.documents.recipe import AXES, FILTERS, NODES, VERSIONS, WINDOWED, Intensity, Recipe
+from lorkit.decompose.errors import DataError
 
 _PERCENTILES = (0.5, 99.5)
 _LUMA = np.array([0.299, 0.587, 0.114], dtype=np.float32)  # ITU-R BT.601, as in Pillow's convert("L")
@@ -35,14 +38,23 @@ def build_recipe(image: ImageConfig, region: RegionConfig) -> Recipe:
     if region.nodes is not None:
         return _node_recipe(region.nodes, image)
     sides = len(image.size)
+    if region.spacing is None:
+        version = VERSIONS[sides]
+        sizes = [{"op": "resize", "size": list(image.size), "filter": FILTERS[sides], "antialias": True}]
+    else:
+        version = WINDOWED
+        window: dict[str, Any] = {"op": "window", "size": list(image.size)}
+        if region.window_overlap is not None:
+            window["overlap"] = region.window_overlap
+        sizes = [{"op": "resample", "spacing": list(region.spacing)}, window]
     steps = [
         intensity_step(region),
-        {"op": "resize", "size": list(image.size), "filter": FILTERS[sides], "antialias": True},
+        *sizes,
         {"op": "channels", "count": image.channels},
         {"op": "normalise", "mean": list(image.mean), "std": list(image.std)},
     ]
     axes = {"axes": AXES} if sides == 3 else {}
-    return Recipe.model_validate({"version": VERSIONS[sides], **axes, "steps": steps})
+    return Recipe.model_validate({"version": version, **axes, "steps": steps})
 
 
 def _node_recipe(nodes: NodeInput, image: ImageConfig) -> Recipe:
@@ -59,23 +71,62 @@ def intensity_step(region: RegionConfig) -> Intensity:
     return Intensity(op="intensity", rule="dtype")
 
 
-def apply_recipe(recipe: Recipe, image: NDArray[Any]) -> Float32Array:
+def apply_recipe(recipe: Recipe, image: NDArray[Any], spacing_mm: Sequence[float] | None = None) -> Float32Array:
     """Prepare one image.
 
     Args:
         recipe: The recipe.
         image: (H, W), (H, W, 3) or, for recipes of volumes, (D, H, W); uint8, uint16 or floating in the region's units.
+        spacing_mm: Distance of neighbours along each axis of a volume, in mm; only recipes with a spacing need it.
 
     Returns:
-        (C, *size) float32 in [0, 1], resized without keeping the aspect ratio.
+        (C, *size) float32 in [0, 1], resized without keeping the aspect ratio; at the recipe's spacing, if it has one,
+        the whole volume (C, *resampled_size).
 
     Raises:
-        DataError: The image has another shape or dtype, has NaN or infinity, or is floating outside [0, 1] and the
-            recipe states no units.
+        DataError: The image has another shape or dtype, has NaN or infinity, is floating outside [0, 1] and the
+            recipe states no units, or its spacing is needed and not stated.
     """
     check_image(image, recipe.dims)
-    resized = resize_image(to_unit(recipe.intensity, image), recipe.size)
+    target = prepared_size(recipe, image.shape[: recipe.dims], spacing_mm)
+    resized = resize_image(to_unit(recipe.intensity, image), target)
     return to_channels(resized, recipe.channels, recipe.dims)
+
+
+def prepared_size(recipe: Recipe, size: Sequence[int], spacing_mm: Sequence[float] | None) -> tuple[int, ...]:
+    """Return the size of a prepared image: the recipe's or, at the recipe's spacing, that of the whole volume.
+
+    Args:
+        recipe: The recipe.
+        size: Sides of the image.
+        spacing_mm: Distance of neighbours along each of them, in mm.
+
+    Raises:
+        DataError: The recipe needs the spacing, and it is not stated.
+    """
+    if recipe.spacing is None:
+        return recipe.size
+    if spacing_mm is None:
+        raise DataError(
+            "a volume without a stated size of its voxels",
+            required=f"one, because the network takes volumes at {_millimetres(recipe.spacing)}",
+            fix="give a file that states it, such as NIfTI with sform or qform, or a DICOM series",
+        )
+    return resampled_size(size, spacing_mm, recipe.spacing)
+
+
+def resampled_size(size: Sequence[int], spacing_mm: Sequence[float], target_mm: Sequence[float]) -> tuple[int, ...]:
+    """Return the sides of a volume at another spacing: the nearest whole numbers that keep its extent, at least 1.
+
+    The extent is kept, so that the way back needs the sides only; the spacing that results differs from the target by
+    less than half a voxel over the whole side.
+    """
+    given = zip(size, spacing_mm, target_mm, strict=True)
+    return tuple(max(1, round(side * float(own) / float(wanted))) for side, own, wanted in given)
+
+
+def _millimetres(spacing: Sequence[float]) -> str:
+    return " x ".join(f"{one:g}" for one in spacing) + " mm"
 
 
 def resize_mask(mask: NDArray[np.uint8], target: tuple[int, ...]) -> NDArray[np.uint8]:

@@ -41,7 +41,7 @@ IN_SECTIONS: dict[str, tuple[type[BaseModel], set[str]]] = {
 """Sections of which some keys are of one kind, with those of both."""
 OTHER_VALUES: dict[str, Any] = {
     "structures": ("a",), "groups": "^(a)", "augment": False, "window": (0, 1), "intensity": "percentile",
-    "pos_weight": "auto", "nsd_tolerance_mm": 2.0, "unlabelled": ("more",),
+    "pos_weight": "auto", "nsd_tolerance_mm": 2.0, "unlabelled": ("more",), "spacing": 2,
     "relations": ("a",), "time": "t", "label": "y", "id": "i", "features": ("f",), "simulated": True, "recall_at": 0.05,
 }  # fmt: skip
 NODES = {
@@ -64,7 +64,7 @@ def test_every_section_and_every_key_of_a_divided_one_has_a_kind() -> None:
         assert sorted((*own, *both)) == sorted(section.model_fields)
 
 
-@pytest.mark.parametrize("key", [key for key in REGION_OF_IMAGES if key != "spacing"])  # spacing is refused for all
+@pytest.mark.parametrize("key", [key for key in REGION_OF_IMAGES if key != "window_overlap"])  # refused alone
 def test_keys_of_images_are_refused_for_graphs(key: str) -> None:
     config = RegionConfig.model_validate({"data": "here", key: OTHER_VALUES[key]})
     with pytest.raises(UsageError, match=f"'fraud' of the nodes of a graph states {key}"):

@@ -83,7 +83,7 @@ def test_variables_expand(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
         ("regions.All={data: x}", "region name 'All'"),
         ("regions.chest={}", "either data, or train and one or both"),
         ("regions.chest.window=[5,1]", "low below high"),
-        ("regions.chest.spacing=[1,1,1]", "no spacing in this version"),
+        ("regions.chest.spacing=[1,1,1]", "image.size with three sides"),
         ("split.val=0.8", "below 0.9"),
         ("epochs", "KEY=VALUE"),
         ("train.epochs=[", "YAML value"),

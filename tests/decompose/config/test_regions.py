@@ -31,7 +31,13 @@ def test_one_path_is_a_list_of_one() -> None:
         ({"data": "a", "val": "b"}, "not both"),
         ({"val": "a", "test": "b"}, "train and one or both of val and test"),
         ({"data": "a", "window": [3, 3]}, "low below high"),
-        ({"data": "a", "spacing": [1, 1, 1]}, "no spacing in this version"),
+        ({"data": "a", "spacing": [1, 1]}, "one number in mm, or three"),
+        ({"data": "a", "spacing": [1, 1, "x"]}, "one number in mm, or three"),
+        ({"data": "a", "spacing": True}, "one number in mm, or three"),
+        ({"data": "a", "spacing": 0}, "0.05 to 50"),
+        ({"data": "a", "spacing": [1, 1, float("nan")]}, "0.05 to 50"),
+        ({"data": "a", "window_overlap": 0.5}, "only beside spacing"),
+        ({"data": "a", "spacing": 1, "window_overlap": 0.8}, "less than or equal to 0.75"),
         ({"data": "a", "dta": "b"}, "Extra inputs"),
         ({"data": "a", "relations": ["card", "card"]}, "'card' is repeated"),
         ({"data": "a", "features": ["sum", "sum"]}, "'sum' is repeated"),
@@ -42,3 +48,8 @@ def test_one_path_is_a_list_of_one() -> None:
 def test_what_cannot_be_meant_is_refused(settings: dict[str, object], said: str) -> None:
     with pytest.raises(ValidationError, match=said):
         RegionConfig(**settings)
+
+
+def test_one_spacing_is_that_of_all_axes() -> None:
+    assert RegionConfig(data=("a",), spacing=2).spacing == (2.0, 2.0, 2.0)
+    assert RegionConfig(data=("a",), spacing=(1, 1, 3)).spacing == (1.0, 1.0, 3.0)

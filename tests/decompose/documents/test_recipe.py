@@ -27,6 +27,25 @@ def test_its_steps_are_typed_and_give_the_shape_of_an_input() -> None:
     assert Recipe.model_validate(volume).shape == (1, 4, 5, 6)
 
 
+def windowed(**changes: dict[str, Any]) -> dict[str, Any]:
+    one = recipe()["steps"]
+    steps = {
+        "resample": {"spacing": [1.5, 1.5, 3]},
+        "window": {"size": [32, 32, 16]},
+    }
+    found = [{"op": name, **step, **changes.get(name, {})} for name, step in steps.items()]
+    return {"version": 4, "axes": "RAS", "steps": [one[0], *found, *one[2:]]}
+
+
+def test_a_recipe_with_a_spacing_has_the_size_of_its_windows() -> None:
+    found = Recipe.model_validate(windowed())
+    assert (found.shape, found.dims, found.spacing) == ((1, 32, 32, 16), 3, (1.5, 1.5, 3))
+    assert found.window is not None
+    assert (found.window.overlap, found.window.blend, found.window.sigma) == (0.25, "gaussian", 0.125)
+    whole = Recipe.model_validate(recipe())
+    assert (whole.spacing, whole.window) == (None, None)
+
+
 @pytest.mark.parametrize(
     ("document", "message"),
     [
@@ -38,6 +57,12 @@ def test_its_steps_are_typed_and_give_the_shape_of_an_input() -> None:
         (recipe() | {"axes": "RAS"}, "version 1 for 2D images"),
         (recipe() | {"steps": recipe()["steps"][::-1]}, "in this order"),
         (recipe(channels={"cuont": 1}), "cuont"),
+        (recipe() | {"version": 4}, "resample, window"),
+        (windowed() | {"version": 2}, "intensity, resize"),
+        (windowed() | {"axes": None}, "version 2 or 4"),
+        (windowed(resample={"spacing": [1, 1, 0]}), "greater than 0"),
+        (windowed(resample={"spacing": [1, 1]}), "at least 3"),
+        (windowed(window={"overlap": 1}), "less than or equal to 0.9"),
     ],
 )
 def test_what_cannot_be_applied_is_refused(document: dict[str, Any], message: str) -> None:

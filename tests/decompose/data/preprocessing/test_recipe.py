@@ -17,7 +17,9 @@ from lorkit.decompose.data.preprocessing.recipe import (
     apply_recipe,
     build_recipe,
     intensity_step,
+    prepared_size,
     range_notice,
+    resampled_size,
     resize_image,
     resize_mask,
     to_unit,
@@ -207,3 +209,30 @@ def test_dark_16_bit_images_get_a_notice() -> None:
     assert "window" in (range_notice(recipe(), 4095) or "")
     assert range_notice(recipe(), 60000) is None
     assert range_notice(recipe(window=(0, 4095)), 4095) is None
+
+
+def test_a_volume_at_a_spacing_keeps_its_extent_and_is_whole() -> None:
+    steps = recipe((8, 8, 8), spacing=2, window=(0, 10))
+    ramp = np.broadcast_to(np.arange(20, dtype=np.float32)[:, None, None] / 2, (20, 9, 13))
+    out = apply_recipe(steps, ramp, spacing_mm=(1, 2, 0.5))
+    assert out.shape == (1, 10, 9, 3)
+    # two voxels of 1 mm become one of 2 mm, whose centre is between theirs; antialiasing is symmetric inside
+    np.testing.assert_allclose(out[0, 1:-1, 4, 1], (ramp[2:-2:2, 0, 0] + ramp[3:-2:2, 0, 0]) / 20, rtol=1e-5)
+
+
+@given(
+    st.lists(st.integers(1, 400), min_size=3, max_size=3),
+    st.lists(st.floats(0.2, 8), min_size=3, max_size=3),
+    st.lists(st.floats(0.2, 8), min_size=3, max_size=3),
+)
+def test_resampling_keeps_the_extent_to_half_a_voxel(size: list[int], own: list[float], wanted: list[float]) -> None:
+    found = resampled_size(size, own, wanted)
+    for side, before, after, new in zip(size, own, wanted, found, strict=True):
+        assert new >= 1
+        assert abs(new * after - side * before) <= after / 2 * 1.000001 or new == 1
+
+
+def test_a_spacing_is_needed_only_by_a_recipe_with_one() -> None:
+    assert prepared_size(recipe((8, 9, 10)), (4, 4, 4), None) == (8, 9, 10)
+    with pytest.raises(DataError, match=r"without a stated size of its voxels.*2 x 2 x 2 mm"):
+        apply_recipe(recipe((8, 8, 8), spacing=2), np.zeros((4, 4, 4), np.uint8))
