@@ -1,0 +1,269 @@
+"""Sliding windows over a volume: a network of small blocks answers a volume of any size.
+
+Logits of neighbouring windows are averaged with Gaussian weights, as MONAI's `sliding_window_inference` averages them.
+The logits of the whole volume are never in memory: sums are kept for one bar of windows (along the last axis) and for
+the planes that the next row of bars still reaches. Planes without further windows are decoded at once
+(`streamed_decoding`).
+
+Positions, weights and the order of sums depend on the recipe only, not on the batch.
+
+Shapes: N windows, C channels, K outputs, D H W the volume, d h w a window.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import product
+from typing import Protocol
+
+import numpy as np
+
+from lorkit.decompose.artifacts.arrays import Float32Array, Mask
+from lorkit.decompose.data.preprocessing.stages import StageTimes
+from lorkit.decompose.data.preprocessing.streamed_decoding import StreamedDecoding
+from lorkit.decompose.errors import ArtifactError
+from lorkit.decompose.events import Listener, Working, ignore
+
+_LEAST_WEIGHT = 1e-3
+Run = Callable[[Float32Array], Float32Array]
+"""Windows (N, C, d, h, w) to logits (N, K, d, h, w)."""
+
+
+class WindowStep(Protocol):
+    """The step `window` of a recipe."""
+
+    @property
+    def size(self) -> Sequence[int]:
+        """Sides of a window."""
+
+    @property
+    def overlap(self) -> float:
+        """Share of a side that neighbouring windows have in common."""
+
+    @property
+    def sigma(self) -> float:
+        """Standard deviation of the weights, as a share of a side."""
+
+
+@dataclass(frozen=True)
+class WindowGrid:
+    """The windows of a volume, by MONAI's rules: the last one of an axis ends with the volume.
+
+    A volume that is smaller than a window is padded at both ends.
+
+    Attributes:
+        sides: Of the volume.
+        window: Sides of a window.
+        starts: Of the windows along each axis, of the padded volume.
+    """
+
+    sides: tuple[int, ...]
+    window: tuple[int, ...]
+    starts: tuple[tuple[int, ...], ...]
+
+    @classmethod
+    def of(cls, sides: Sequence[int], window: WindowStep) -> WindowGrid:
+        """Return the windows of a volume with these sides."""
+        starts = tuple(
+            _starts(max(side, own), own, window.overlap) for side, own in zip(sides, window.size, strict=True)
+        )
+        return cls(tuple(sides), tuple(window.size), starts)
+
+    @property
+    def padded(self) -> tuple[int, ...]:
+        """Sides of the padded volume."""
+        return tuple(max(pair) for pair in zip(self.sides, self.window, strict=True))
+
+    @property
+    def before(self) -> tuple[int, ...]:
+        """Padding before the volume along each axis."""
+        return tuple((full - side) // 2 for full, side in zip(self.padded, self.sides, strict=True))
+
+    @property
+    def shared(self) -> int:
+        """Most planes that neighbouring rows of windows have in common."""
+        ends = [start + self.window[0] for start in self.starts[0]]
+        return max((end - start for end, start in zip(ends, self.starts[0][1:], strict=False)), default=0)
+
+    def __len__(self) -> int:
+        """Return the number of windows."""
+        return math.prod(map(len, self.starts))
+
+    def cut(self, volume_CDHW: Float32Array, place: Sequence[int]) -> Float32Array:
+        """Return the window that starts at `place` of the padded volume, 0 outside the volume."""
+        begins = [start - before for start, before in zip(place, self.before, strict=True)]
+        inside = [slice(max(0, begin), begin + own) for begin, own in zip(begins, self.window, strict=True)]
+        part = volume_CDHW[:, *inside]
+        if part.shape[1:] == self.window:
+            return part
+        window = np.zeros((len(volume_CDHW), *self.window), dtype=np.float32)
+        window[:, *(slice(max(0, -at), max(0, -at) + side)
+                    for at, side in zip(begins, part.shape[1:], strict=True))] = part  # fmt: skip
+        return window
+
+
+def _starts(side: int, window: int, overlap: float) -> tuple[int, ...]:
+    step = window if side == window else max(1, int(window * (1 - overlap)))
+    count = 1 + math.ceil((side - window) / step)
+    return tuple(min(index * step, side - window) for index in range(count))
+
+
+def gaussian_weights(window: Sequence[int], sigma: float) -> Float32Array:
+    """Return the weight of each voxel of a window: 1 in its centre, at least 0.001; as MONAI's importance map."""
+    weights = np.ones((), dtype=np.float32)
+    for side in window:
+        places = np.arange(side, dtype=np.float32) - np.float32((side - 1) / 2)
+        weights = weights[..., None] * np.exp(places**2 / np.float32(-2 * (sigma * side) ** 2))
+    least: Float32Array = np.maximum(weights, np.float32(max(float(weights.min()), _LEAST_WEIGHT)))
+    return least
+
+
+def segment_windows(
+    run: Run,
+    volume_CDHW: Float32Array,
+    window: WindowStep,
+    size: Sequence[int],
+    *,
+    exclusive: bool = True,
+    batch: int = 1,
+    text: str = "windows",
+    on_event: Listener = ignore,
+    stages: StageTimes | None = None,
+) -> Mask:
+    """Segment a volume window by window.
+
+    Args:
+        run: The network.
+        volume_CDHW: The prepared volume.
+        window: Size, overlap and weights of windows.
+        size: Sides of the mask: of the volume before it was resampled.
+        exclusive: Whether a voxel has one structure at most; else a bit of the mask stands for each.
+        batch: Windows that the network takes at once.
+        text: Name of the work, for progress.
+        on_event: Receives progress.
+        stages: Receives the seconds of each stage.
+
+    Returns:
+        The mask, of `size`: what `decoding.decode_at` returns of the blended logits of the whole volume.
+
+    Raises:
+        ArtifactError: The network returns another size than that of its window.
+    """
+    stages = stages or StageTimes()
+    grid = WindowGrid.of(volume_CDHW.shape[1:], window)
+    outputs = _logits(run, volume_CDHW, grid, batch, text, on_event, stages)
+    blend: _Blend | None = None
+    decoding: StreamedDecoding | None = None
+    for place, logits_Kdhw in zip(product(*grid.starts), outputs, strict=True):
+        if blend is None or decoding is None:
+            count = len(logits_Kdhw)
+            blend = _Blend(grid, count, gaussian_weights(grid.window, window.sigma))
+            decoding = StreamedDecoding(
+                count, grid.sides, size, planes=grid.window[0], exclusive=exclusive, stages=stages
+            )
+        with stages.stage("blend"):
+            blend.add(place, logits_Kdhw)
+        if place[2] == grid.starts[2][-1]:
+            for plane, row, mean_KRW in _timed(blend.finished(place), stages):
+                decoding.take(plane, row, mean_KRW)
+    assert decoding is not None
+    return decoding.mask
+
+
+def _logits(
+    run: Run,
+    volume_CDHW: Float32Array,
+    grid: WindowGrid,
+    batch: int,
+    text: str,
+    on_event: Listener,
+    stages: StageTimes,
+) -> Iterator[Float32Array]:
+    """Yield the logits of each window."""
+    total = len(grid)
+    every = list(product(*grid.starts))
+    for done in range(0, total, batch):
+        places = every[done : done + batch]
+        on_event(Working(text, done, total))
+        with stages.stage("windows"):
+            windows = np.stack([grid.cut(volume_CDHW, place) for place in places])
+        with stages.stage("network"):
+            logits = np.asarray(run(windows), dtype=np.float32)
+        if logits.shape[2:] != grid.window or len(logits) != len(places):
+            raise ArtifactError(
+                f"logits of shape {logits.shape} for windows of shape {windows.shape}",
+                required="one value per voxel and output",
+                fix="use a network whose outputs have the size of its input",
+            )
+        yield from logits
+        del logits
+    on_event(Working(text, total, total))
+
+
+def _timed(
+    pieces: Iterator[tuple[int, int, Float32Array]], stages: StageTimes
+) -> Iterator[tuple[int, int, Float32Array]]:
+    while True:
+        with stages.stage("blend"):
+            piece = next(pieces, None)
+        if piece is None:
+            return
+        yield piece
+
+
+class _Blend:
+    """Weighted sums of windows: of one bar of windows, and of planes that the next row of bars shares with this one.
+
+    The last channel of the sums holds the weights.
+    """
+
+    def __init__(self, grid: WindowGrid, outputs: int, weights: Float32Array) -> None:
+        depth, height, _ = grid.window
+        _, full_height, full_width = grid.padded
+        self._grid, self._weights = grid, weights
+        self._bar = np.zeros((outputs + 1, depth, height, full_width), dtype=np.float32)
+        self._carried = np.zeros((outputs + 1, grid.shared, full_height, full_width), dtype=np.float32)
+        self._product = np.empty_like(weights)
+
+    def add(self, place: Sequence[int], logits_Kdhw: Float32Array) -> None:
+        """Add a window to the sums; windows come in the order of the axes."""
+        if place[2] == 0:
+            self._begin_bar(place)
+        columns = slice(place[2], place[2] + self._grid.window[2])
+        for total, logits in zip(self._bar, logits_Kdhw, strict=False):
+            total[:, :, columns] += np.multiply(logits, self._weights, out=self._product)
+        self._bar[-1][:, :, columns] += self._weights
+
+    def _begin_bar(self, place: Sequence[int]) -> None:
+        """Move the rows that the new bar shares with the last one, and add the planes of the last row of bars."""
+        (depth, height, _), (planes, rows, _) = self._grid.window, self._grid.starts
+        row, plane = rows.index(place[1]), planes.index(place[0])
+        kept = rows[row - 1] + height - place[1] if row else 0
+        above = planes[plane - 1] + depth - place[0] if plane else 0
+        for total, carried in zip(self._bar, self._carried, strict=True):
+            total[:, :kept] = total[:, height - kept :].copy()
+            total[:above, kept:] = carried[:above, place[1] + kept : place[1] + height]
+            total[above:, kept:] = 0
+
+    def finished(self, place: Sequence[int]) -> Iterator[tuple[int, int, Float32Array]]:
+        """Yield (plane, row, logits) of what no later window reaches, and keep what the next row of bars shares."""
+        grid = self._grid
+        depth, rows = (_next(starts, at) for starts, at in zip(grid.starts[:2], place[:2], strict=True))
+        depth, rows = depth or grid.window[0], rows or grid.window[1]
+        top, side = place[1] - grid.before[1], slice(grid.before[2], grid.before[2] + grid.sides[2])
+        inside = slice(max(0, -top), min(rows, grid.sides[1] - top))
+        for plane in range(depth):
+            at = place[0] + plane - grid.before[0]
+            if 0 <= at < grid.sides[0]:
+                part = self._bar[:, plane, inside, side]
+                yield at, top + inside.start, part[:-1] / part[-1]
+        shared = grid.window[0] - depth
+        self._carried[:, :shared, place[1] : place[1] + rows] = self._bar[:, depth:, :rows]
+
+
+def _next(starts: Sequence[int], start: int) -> int:
+    """Return the distance to the next start; 0 for the last."""
+    index = starts.index(start)
+    return starts[index + 1] - start if index + 1 < len(starts) else 0
