@@ -16,35 +16,19 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import product
-from typing import Protocol
 
 import numpy as np
 
 from lorkit.decompose.artifacts.arrays import Float32Array, Mask
 from lorkit.decompose.data.preprocessing.stages import StageTimes
 from lorkit.decompose.data.preprocessing.streamed_decoding import StreamedDecoding
+from lorkit.decompose.documents.recipe import Window
 from lorkit.decompose.errors import ArtifactError
 from lorkit.decompose.events import Listener, Working, ignore
 
 _LEAST_WEIGHT = 1e-3
 Run = Callable[[Float32Array], Float32Array]
 """Windows (N, C, d, h, w) to logits (N, K, d, h, w)."""
-
-
-class WindowStep(Protocol):
-    """The step `window` of a recipe."""
-
-    @property
-    def size(self) -> Sequence[int]:
-        """Sides of a window."""
-
-    @property
-    def overlap(self) -> float:
-        """Share of a side that neighbouring windows have in common."""
-
-    @property
-    def sigma(self) -> float:
-        """Standard deviation of the weights, as a share of a side."""
 
 
 @dataclass(frozen=True)
@@ -64,7 +48,7 @@ class WindowGrid:
     starts: tuple[tuple[int, ...], ...]
 
     @classmethod
-    def of(cls, sides: Sequence[int], window: WindowStep) -> WindowGrid:
+    def of(cls, sides: Sequence[int], window: Window) -> WindowGrid:
         """Return the windows of a volume with these sides."""
         starts = tuple(
             _starts(max(side, own), own, window.overlap) for side, own in zip(sides, window.size, strict=True)
@@ -123,7 +107,7 @@ def gaussian_weights(window: Sequence[int], sigma: float) -> Float32Array:
 def segment_windows(
     run: Run,
     volume_CDHW: Float32Array,
-    window: WindowStep,
+    window: Window,
     size: Sequence[int],
     *,
     exclusive: bool = True,

@@ -18,17 +18,15 @@ from torch import nn
 from lorkit.decompose.data.preprocessing.decoding import decode_at
 from lorkit.decompose.data.preprocessing.stages import StageTimes
 from lorkit.decompose.data.preprocessing.windows import WindowGrid, gaussian_weights, segment_windows
+from lorkit.decompose.documents.recipe import Window
 from lorkit.decompose.errors import ArtifactError
 from lorkit.decompose.events import Event, Working
 
 Sides = tuple[int, int, int]
 
 
-class Step:
-    """The step `window` of a recipe."""
-
-    def __init__(self, size: Sides, overlap: float = 0.25, sigma: float = 0.125) -> None:
-        self.size, self.overlap, self.sigma = size, overlap, sigma
+def windows(size: Sides, overlap: float = 0.25, sigma: float = 0.125) -> Window:
+    return Window(op="window", size=list(size), overlap=overlap, sigma=sigma)
 
 
 def network(batch: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
@@ -38,7 +36,7 @@ def network(batch: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
     return np.stack([mean * 3, np.roll(mean, 1, axis=1) * 4 - ramp, 2 * ramp + mean**2], axis=1)
 
 
-def blended(volume: np.ndarray[Any, Any], step: Step) -> np.ndarray[Any, Any]:
+def blended(volume: np.ndarray[Any, Any], step: Window) -> np.ndarray[Any, Any]:
     """Return the logits of the whole volume, added up in float64."""
     grid = WindowGrid.of(volume.shape[1:], step)
     pads = [(0, 0), *((b, f - s - b) for b, f, s in zip(grid.before, grid.padded, grid.sides, strict=True))]
@@ -70,7 +68,7 @@ def test_streaming_equals_the_whole_volume(
 ) -> None:
     """Equal to blending all logits and decoding them, wherever the answer is not a near tie."""
     volume = np.random.default_rng(seed).normal(size=(2, *sides)).astype(np.float32)
-    step, size = Step(window, overlap), sides if same else size
+    step, size = windows(window, overlap), sides if same else size
     found = segment_windows(network, volume, step, size, batch=batch, exclusive=exclusive)
     logits = blended(volume, step)
     if exclusive:
@@ -97,7 +95,7 @@ def _clear(logits: np.ndarray[Any, Any], size: Sides) -> np.ndarray[Any, Any]:
     st.tuples(*[st.integers(1, 40)] * 3), st.tuples(*[st.integers(1, 12)] * 3), st.floats(0, 0.9), st.floats(0.05, 0.5)
 )
 def test_positions_and_weights_are_those_of_monai(sides: Sides, window: Sides, overlap: float, sigma: float) -> None:
-    grid = WindowGrid.of(sides, Step(window, overlap))
+    grid = WindowGrid.of(sides, windows(window, overlap))
     interval = _get_scan_interval(grid.padded, window, 3, [overlap] * 3)
     slices = dense_patch_slices(grid.padded, window, interval)
     assert list(product(*grid.starts)) == [tuple(axis.start for axis in one) for one in slices]
@@ -116,7 +114,11 @@ def test_logits_are_blended_as_monai_blends_them(sides: Sides, overlap: float) -
     with torch.inference_mode():
         stock = sliding_window_inference(volume[None], (8, 8, 8), 2, net, overlap, "gaussian", 0.125)[0].numpy()
         found = segment_windows(
-            lambda batch: net(torch.from_numpy(batch)).numpy(), volume.numpy(), Step((8, 8, 8), overlap), sides, batch=2
+            lambda batch: net(torch.from_numpy(batch)).numpy(),
+            volume.numpy(),
+            windows((8, 8, 8), overlap),
+            sides,
+            batch=2,
         )
     ordered = np.sort(stock, axis=0)
     clear = ordered[-1] - ordered[-2] > 1e-5
@@ -129,7 +131,7 @@ def test_progress_and_stage_times() -> None:
     stages = StageTimes(lambda: next(now))
     volume = np.zeros((1, 9, 9, 9), dtype=np.float32)
     segment_windows(
-        network, volume, Step((6, 6, 6)), (12, 9, 9), batch=3, text="liver", on_event=events.append, stages=stages
+        network, volume, windows((6, 6, 6)), (12, 9, 9), batch=3, text="liver", on_event=events.append, stages=stages
     )
     assert [(one.done, one.total) for one in events if isinstance(one, Working)] == [(0, 8), (3, 8), (6, 8), (8, 8)]
     used = {name for name, seconds in stages.seconds.items() if seconds > 0}
@@ -138,4 +140,6 @@ def test_progress_and_stage_times() -> None:
 
 def test_outputs_of_another_size_are_refused() -> None:
     with pytest.raises(ArtifactError, match="one value per voxel"):
-        segment_windows(lambda batch: batch[..., ::2], np.zeros((1, 4, 4, 4), np.float32), Step((4, 4, 4)), (4, 4, 4))
+        segment_windows(
+            lambda batch: batch[..., ::2], np.zeros((1, 4, 4, 4), np.float32), windows((4, 4, 4)), (4, 4, 4)
+        )
