@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import fnmatch
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
 from pydantic import BeforeValidator, Field
 
@@ -78,6 +78,8 @@ class ExpertConfig(Section):
             those with fewer than 16 values per statistic: samples of a region in a batch times positions of the grid.
             They are chosen before training and stored with the run.
         depthwise: Give grouped convolutions a full update per region; the papers leave them shared.
+        transposed: Give transposed convolutions experts, by which most U-Nets upsample.
+        decoder_rank_factor: Ranks of the layers of a U-Net's decoder are max(1, round(rank * factor)), for each region.
         strategy: How every layer computes: `auto` uses the cost model at each input shape.
         strategies: Strategy by layer name or pattern such as `layer1.*`; the first match counts.
     """
@@ -89,6 +91,8 @@ class ExpertConfig(Section):
     norm: NormPolicy = "region"
     shared_norms: tuple[str, ...] | None = None
     depthwise: bool = False
+    transposed: bool = True
+    decoder_rank_factor: Positive = 1.0
     strategy: str = "auto"
     strategies: dict[str, str] = Field(default_factory=dict)
 

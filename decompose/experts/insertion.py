@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from typing import cast
 
 from torch import nn
@@ -12,7 +12,7 @@ from torch.nn.parameter import UninitializedParameter
 
 from lorkit.decompose.config import ExpertConfig
 from lorkit.decompose.errors import UsageError
-from lorkit.decompose.experts.algebra import KINDS, Base, hooked
+from lorkit.decompose.experts.algebra import KINDS, TRANSPOSED, Base, hooked
 from lorkit.decompose.experts.layers import DepthwiseExperts, LowRankExperts
 from lorkit.decompose.experts.merging import expert_layers
 from lorkit.decompose.experts.norms.activated_norm import is_activated_norm
@@ -27,7 +27,12 @@ _WRAPPERS = ("DistributedDataParallel", "DataParallel", "FullyShardedDataParalle
 
 
 def add_experts_(
-    model: nn.Module, regions: Iterable[str], config: ExpertConfig, *, select: Select | None = None
+    model: nn.Module,
+    regions: Iterable[str],
+    config: ExpertConfig,
+    *,
+    select: Select | None = None,
+    decoder: Collection[str] = (),
 ) -> Routing:
     """Add low-rank experts to the dense layers of a network and apply the norm policy of `config`, in place.
 
@@ -39,6 +44,7 @@ def add_experts_(
         regions: Names, in the order of the routing's indices.
         config: Rank, scale, layout, norm policy.
         select: `(module, name) -> bool`, which layers to adapt; norms depend only on `config`.
+        decoder: Names of the layers whose ranks are multiplied by `decoder_rank_factor`.
 
     Raises:
         UsageError: Nothing was adapted, or the network is wrapped, adapted already, or has a module that would bypass
@@ -51,6 +57,7 @@ def add_experts_(
     weights = [module._parameters.get("weight") for module in model.modules()]
     tied = Counter(id(weight) for weight in weights if weight is not None)
     replaced: dict[int, nn.Module] = {}
+    in_decoder = config.of_decoder()
     wrapped: list[str] = []
     skipped: list[tuple[str, str]] = []
     # a shared module is listed twice and gets the same wrapper
@@ -58,7 +65,7 @@ def add_experts_(
         if id(module) not in replaced:
             reason = _reason(module, name, config, select, tied)
             if reason is None:
-                replaced[id(module)] = _wrap(module, config, routing, name)
+                replaced[id(module)] = _wrap(module, in_decoder if name in decoder else config, routing, name)
                 if not isinstance(replaced[id(module)], RegionNorm):
                     wrapped.append(name)
             elif reason:
@@ -138,6 +145,8 @@ def _reason(
         return "its weight is shared with another module"
     if getattr(module, "groups", 1) > 1 and not config.depthwise:
         return "grouped convolution (depthwise: false)"
+    if type(module) in TRANSPOSED and not config.transposed:
+        return "transposed convolution (transposed: false)"
     return None
 
 

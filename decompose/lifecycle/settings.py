@@ -16,8 +16,11 @@ _LOCKED = {
     "image": ("size", "channels", "mean", "std"),
     "student": ("backbone", "stem"),
     "foundation": ("backbone", "weights", "finetune"),
-    "lorkd": ("rank", "alpha", "layout", "norm", "depthwise", "select_min_channels", "shared_norms"),
-}
+    "lorkd": (
+        "rank", "alpha", "layout", "norm", "depthwise", "transposed", "decoder_rank_factor", "select_min_channels",
+        "shared_norms",
+    ),
+}  # fmt: skip
 # Settings of the training of the new region.
 _FREE_LORKD = ("feature_kd", "logit_kd", "kd_by_region", "factor_lr_ratio", "factor_weight_decay")
 _FREE = ("name", "seed", "privacy")

@@ -9,11 +9,13 @@ from torch import nn
 
 from lorkit.decompose.config import Config
 from lorkit.decompose.config.methods import TrainedExpertsConfig
-from lorkit.decompose.errors import plural
+from lorkit.decompose.errors import UsageError, plural
 from lorkit.decompose.experts import add_experts_, factor_parameters
 from lorkit.decompose.experts.insertion import Select
 from lorkit.decompose.experts.shared_norms import LEAST_VALUES, scarce_norms
 from lorkit.decompose.methods.student import fresh_student, student_backbone
+from lorkit.decompose.models.backbones.outputs import decoder_parameters
+from lorkit.decompose.models.backbones.unets import UNETS
 from lorkit.decompose.models.regional import RegionalModel
 from lorkit.decompose.regions import RegionSet
 
@@ -21,7 +23,8 @@ from lorkit.decompose.regions import RegionSet
 def student_with_experts(config: Config, regions: RegionSet, settings: TrainedExpertsConfig) -> RegionalModel:
     """Build the student with an expert and a head for each region; raise UsageError if it cannot have experts."""
     backbone = student_backbone(config, regions)
-    routing = add_experts_(backbone, regions.names, settings, select=selected(settings))
+    decoder = decoder_layers(backbone)
+    routing = add_experts_(backbone, regions.names, settings, select=selected(settings), decoder=decoder)
     return RegionalModel(backbone, regions, mean=config.image.mean, std=config.image.std, routing=routing)
 
 
@@ -34,6 +37,34 @@ def selected(settings: TrainedExpertsConfig) -> Select | None:
 def input_channels(module: nn.Module) -> int:
     """Return the input channels of a convolution or linear layer."""
     return int(getattr(module, "in_channels", getattr(module, "in_features", 0)))
+
+
+def decoder_layers(backbone: nn.Module) -> frozenset[str]:
+    """Return the names of the layers of a backbone without experts that only maps need; none without a decoder."""
+    return frozenset(name.rpartition(".")[0] for name, _ in decoder_parameters(backbone))
+
+
+def check_decoder(config: Config, regions: RegionSet, section: str) -> None:
+    """Raise UsageError for `decoder_rank_factor` of a student without a decoder.
+
+    Args:
+        config: Settings.
+        regions: All regions.
+        section: Name of the experts' section of `config`.
+    """
+    settings: TrainedExpertsConfig = getattr(config, section)
+    if settings.decoder_rank_factor == 1.0:
+        return
+    with torch.device("meta"):  # names are enough, and no random number is drawn
+        found = decoder_layers(fresh_student(config, regions))
+    if not found:
+        unet = config.student.backbone in UNETS
+        raise UsageError(
+            f"{section}.decoder_rank_factor {settings.decoder_rank_factor} for {config.student.backbone}"
+            f"{' without a region of masks' if unet else ''}, which has no decoder",
+            required=f"a student with a decoder ({', '.join(UNETS)}) and a region of masks",
+            fix=f"leave {section}.decoder_rank_factor out, or set student.backbone",
+        )
 
 
 def shared_norms(

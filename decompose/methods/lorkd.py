@@ -14,6 +14,7 @@ from lorkit.decompose.config import Config, TrainConfig
 from lorkit.decompose.methods.base import Method, TrainingModule
 from lorkit.decompose.methods.distillation.feature_and_logit import DistillingModule, switched_off
 from lorkit.decompose.methods.expert_student import (
+    check_decoder,
     notice_of_shared_norms,
     shared_norms,
     student_with_experts,
@@ -40,6 +41,7 @@ class Lorkd(Method):
 
     def resolve(self, config: Config, regions: RegionSet, samples: int) -> Config:
         """Keep batch norms shared whose statistics by region would be of too few values, unless the user named some."""
+        check_decoder(config, regions, "lorkd")
         shared = shared_norms(config, regions, config.lorkd, samples)
         return config.model_copy(update={"lorkd": config.lorkd.model_copy(update={"shared_norms": shared})})
 

@@ -6,7 +6,7 @@ Shapes: N images of a batch, G groups of layers with their own gates, M adapters
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from typing import NamedTuple, cast
 
@@ -209,12 +209,19 @@ class RoutedModel(RegionalModel):
 
 
 def build_routed(
-    config: Config, regions: RegionSet, backbone: nn.Module, select: Select | None, *, hard: bool = False
+    config: Config,
+    regions: RegionSet,
+    backbone: nn.Module,
+    select: Select | None,
+    *,
+    decoder: Collection[str] = (),
+    hard: bool = False,
 ) -> RoutedModel:
     """Add adapters and a gating network of `config.mola` to a student's backbone.
 
     Layers of the first stage have no adapters if the router reads its grid. Batch norms stay shared, since a sample
     with several gates has no norm of its own. With `hard` each image has one gate, with straight-through gradients.
+    `select` and `decoder` are those of `add_experts_`.
 
     Raises:
         UsageError: The backbone has no known stages, which the router or its gates need, or heads of different classes
@@ -237,7 +244,7 @@ def build_routed(
         tapped = kind.taps and stage_of[name] == 0
         return not tapped and (select is None or select(module, name))
 
-    routing = add_experts_(backbone, names, plain, select=adapted)
+    routing = add_experts_(backbone, names, plain, select=adapted, decoder=decoder)
     groups = [routing]
     if per_stage:
         groups = [Routing(routing.regions, routing.wrapped, routing.skipped) for _ in range(STAGES)]

@@ -13,6 +13,7 @@ from lorkit.decompose.config import Config, MolaConfig, TrainConfig
 from lorkit.decompose.config.methods import TrainedExpertsConfig
 from lorkit.decompose.methods.base import Method, TrainingModule
 from lorkit.decompose.methods.expert_student import (
+    check_decoder,
     notice_of_shared_norms,
     shared_norms,
     student_with_experts,
@@ -45,6 +46,7 @@ class MolaGrad(Method):
 
     def resolve(self, config: Config, regions: RegionSet, samples: int) -> Config:
         """Keep batch norms shared whose statistics by region would be of too few values, unless the user named some."""
+        check_decoder(config, regions, "mola")
         shared = shared_norms(config, regions, config.mola, samples)
         return config.model_copy(update={"mola": config.mola.model_copy(update={"shared_norms": shared})})
 

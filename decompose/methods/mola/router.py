@@ -22,7 +22,7 @@ from lorkit.decompose.data.prepared import PreparedRegion
 from lorkit.decompose.events import GateFigures
 from lorkit.decompose.experts.gating_network import GatingOutput
 from lorkit.decompose.methods.base import Method, TrainingModule
-from lorkit.decompose.methods.expert_student import selected, with_own_group
+from lorkit.decompose.methods.expert_student import check_decoder, decoder_layers, selected, with_own_group
 from lorkit.decompose.methods.losses.cka.gather import gather_rows
 from lorkit.decompose.methods.mola.gate_figures import gate_figures
 from lorkit.decompose.methods.mola.twd import decorrelation
@@ -102,7 +102,14 @@ class MolaRouter(Method):
         Raises:
             UsageError: It cannot have adapters, or has no stages that the router needs.
         """
-        return build_routed(config, regions, student_backbone(config, regions), selected(config.mola), hard=self.hard)
+        backbone = student_backbone(config, regions)
+        decoder = decoder_layers(backbone)
+        return build_routed(config, regions, backbone, selected(config.mola), decoder=decoder, hard=self.hard)
+
+    def resolve(self, config: Config, regions: RegionSet, samples: int) -> Config:
+        """Return the settings unchanged; raise UsageError for ranks of a decoder that the student lacks."""
+        check_decoder(config, regions, "mola")
+        return super().resolve(config, regions, samples)
 
     def build(self, config: Config, regions: RegionSet, foundation: Foundation | None) -> TrainingModule:
         """Build the routed student; the foundation is only the baseline of the gate."""
