@@ -104,6 +104,12 @@ class ExpertConfig(Section):
         """Return alpha / rank of a region."""
         return self.alpha / self.rank_of(region)
 
+    def of_decoder(self) -> Self:
+        """Return the settings of a decoder's layers, with their ranks; alpha / rank is that of these ranks."""
+        factor = self.decoder_rank_factor
+        ranks = {region: max(1, round(rank * factor)) for region, rank in self.ranks.items()}
+        return self.model_copy(update={"rank": max(1, round(self.rank * factor)), "ranks": ranks})
+
     def keeps_shared(self, norm: str) -> bool:
         """Return whether the statistics of a batch norm stay shared."""
         shared = self.shared_norms or ()
@@ -250,6 +256,25 @@ class SpConfig(Section):
 
     weight: NonNegative = 3000.0
     layer: Layer = "grid"
+
+
+class SkdConfig(Section):
+    """SKD: weights of the divergence at each place and of the similarities of places; its temperature.
+
+    `nodes` is the number of places along each axis whose similarities are compared.
+    """
+
+    pixel: NonNegative = 10.0
+    pair: NonNegative = 10.0
+    temperature: Positive = 1.0
+    nodes: Annotated[int, Field(ge=2, le=64)] = 8
+
+
+class CwdConfig(Section):
+    """CWD: its weight, and the temperature of the softmax over the places of a channel."""
+
+    weight: NonNegative = 3.0
+    temperature: Positive = 4.0
 
 
 class LoraConfig(Section):

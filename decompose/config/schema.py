@@ -150,6 +150,8 @@ class Config(Section):
     sp: methods.SpConfig = methods.SpConfig()
     dist: methods.DistConfig = methods.DistConfig()
     cka: methods.AlignmentConfig = methods.AlignmentConfig()
+    skd: methods.SkdConfig = methods.SkdConfig()
+    cwd: methods.CwdConfig = methods.CwdConfig()
     _base: Path = PrivateAttr(default=Path("."))
 
     @property

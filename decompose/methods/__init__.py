@@ -6,7 +6,7 @@ from lorkit.decompose.errors import unknown
 from lorkit.decompose.methods import lorkd, ragformer
 from lorkit.decompose.methods.base import FitsInOneGo, HasAdapter, Method, TrainingModule, needs_foundation
 from lorkit.decompose.methods.baselines import balanced, finetune, linear_probe, lora, mmoe, students
-from lorkit.decompose.methods.distillation import cka, dist, feature_and_logit, fitnet, kd, rkd, sp
+from lorkit.decompose.methods.distillation import cka, cwd, dist, feature_and_logit, fitnet, kd, rkd, skd, sp
 from lorkit.decompose.methods.graphs import convolutions, gaga, own_mlp, trees
 from lorkit.decompose.methods.mola import grad, hard_router, router
 from lorkit.decompose.methods.reprogramming import drd, rd
@@ -30,6 +30,8 @@ _ALL: tuple[Method, ...] = (
     sp.METHOD,
     dist.METHOD,
     cka.METHOD,
+    skd.METHOD,
+    cwd.METHOD,
     finetune.METHOD,
     linear_probe.METHOD,
     lora.METHOD,

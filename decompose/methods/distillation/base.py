@@ -24,6 +24,7 @@ from lorkit.decompose.models.foundation.model import Foundation
 from lorkit.decompose.models.foundation.teacher import TeacherFeatures
 from lorkit.decompose.models.regional import RegionalModel, RegionalOutput
 from lorkit.decompose.models.stage_features import stage_view
+from lorkit.decompose.regions import RegionSet
 from lorkit.decompose.tasks import get_task
 from lorkit.decompose.tasks.losses import Terms
 
@@ -145,3 +146,18 @@ class DistilledStudents(TaughtStudents):
                 f"leaves {size // pieces} of {size}, so the training differs from that with 1"
             )
         return texts
+
+
+class DistilledMaps(DistilledStudents):
+    """Students whose terms compare maps, for regions with masks."""
+
+    def resolve(self, config: Config, regions: RegionSet, samples: int) -> Config:
+        """Return the settings unchanged; raise UsageError for a region without masks."""
+        for region in regions:
+            if not get_task(region.task).dense:
+                raise UsageError(
+                    f"method {self.name} for region '{region.name}' of task {region.task}, which has no maps",
+                    required="regions with masks",
+                    fix="choose kd, sp or another method, or leave the region out",
+                )
+        return super().resolve(config, regions, samples)

@@ -29,10 +29,10 @@ def distance_loss(x_NF: Tensor, y_NG: Tensor) -> Tensor:
     Park et al., Relational Knowledge Distillation (CVPR 2019), eq. 4 to 6. Invariant to translation, rotation and scale
     of a side. 0 below two samples.
     """
-    with _exact(x_NF):
+    with exact(x_NF):
         if len(x_NF) < 2:
             return _nothing(x_NF)
-        pairs = [_relative(_lengths(_differences(_even(side)))) for side in (x_NF, y_NG)]
+        pairs = [_relative(_lengths(_differences(even(side)))) for side in (x_NF, y_NG)]
         count = len(x_NF) * (len(x_NF) - 1)  # without distances of a sample to itself
         return F.smooth_l1_loss(pairs[0], pairs[1], reduction="sum") / count
 
@@ -43,13 +43,13 @@ def angle_loss(x_NF: Tensor, y_NG: Tensor) -> Tensor:
     Park et al. 2019, eq. 7 to 9. Invariant to translation, rotation and scale of a side. 0 below three samples. Needs
     memory for N * N * (N + F + G) numbers.
     """
-    with _exact(x_NF):
+    with exact(x_NF):
         count = len(x_NF)
         if count < 3:
             return _nothing(x_NF)
         angles = []
         for side in (x_NF, y_NG):
-            away = _differences(_even(side))
+            away = _differences(even(side))
             unit = away / _lengths(away, instead=1.0).unsqueeze(2)
             angles.append(unit @ unit.mT)
         one = torch.eye(count, dtype=torch.bool, device=x_NF.device)  # the angle of a sample with itself
@@ -63,8 +63,8 @@ def similarity_loss(x_NF: Tensor, y_NG: Tensor) -> Tensor:
     Tung and Mori, Similarity-Preserving Knowledge Distillation (ICCV 2019), eq. 1 to 4. Invariant to rotation and scale
     of a side, not to translation. 0 for one sample.
     """
-    with _exact(x_NF):
-        evened = [_even(side.flatten(1)) for side in (x_NF, y_NG)]
+    with exact(x_NF):
+        evened = [even(side.flatten(1)) for side in (x_NF, y_NG)]
         left, right = (F.normalize(side @ side.mT, dim=1) for side in evened)
         return (left - right).square().mean()
 
@@ -79,7 +79,7 @@ def correlation_losses(
     has no gradient: only `intra` is effective. Below two samples `intra` is 0. Labels that are not `exclusive` have a
     sigmoid each instead of one softmax.
     """
-    with _exact(x_NC):
+    with exact(x_NC):
         softened = [wide(side) / temperature for side in (x_NC, y_NC)]
         x, y = (F.softmax(side, dim=1) if exclusive else side.sigmoid() for side in softened)
         inter = temperature**2 * (1 - pearson(x, y)).mean()
@@ -112,8 +112,8 @@ def _relative(lengths_NN: Tensor) -> Tensor:
     return lengths_NN / torch.where(mean > 0, mean, 1.0)
 
 
-def _even(x: Tensor) -> Tensor:
-    """Scale by a constant so that the largest value is 1, which changes neither these losses nor their gradients."""
+def even(x: Tensor) -> Tensor:
+    """Scale by a constant so that the largest value is 1, for losses that do not depend on the scale."""
     x = wide(x)
     largest = x.detach().abs().amax()
     return x / torch.where(largest > 0, largest, 1.0)
@@ -125,6 +125,7 @@ def _nothing(x: Tensor) -> Tensor:
 
 
 @contextmanager
-def _exact(x: Tensor) -> Iterator[None]:
+def exact(x: Tensor) -> Iterator[None]:
+    """Compute in the types of the tensors, also under autocast on the device of `x`."""
     with torch.autocast(x.device.type, enabled=False):
         yield

@@ -30,7 +30,8 @@ from lorkit.decompose.errors import UsageError
 REGION_OF_BOTH = {"data", "train", "val", "test", "task", "modality", "classes", "label", "parts", "threshold"}
 CONFIG_OF_BOTH = {
     "name", "method", "seed", "regions", "cache", "privacy",
-    "lorkd", "mola", "mmoe", "lora", "rd", "kd", "fitnet", "rkd", "sp", "dist", "cka",
+    "lorkd", "mola", "mmoe", "lora", "rd", "kd", "fitnet", "rkd", "sp", "dist", "cka", "skd",
+    "cwd",
 }  # fmt: skip
 IN_SECTIONS: dict[str, tuple[type[BaseModel], set[str]]] = {
     "split": (SplitConfig, set()),
