@@ -14,8 +14,8 @@ REGION_OF_IMAGES = (
 )  # fmt: skip
 REGION_OF_GRAPHS = ("relations", "time", "id", "features", "simulated", "recall_at", "nodes")
 CONFIG_OF_IMAGES = (
-    "image", "foundation.image", "teachers", "student.weights", "student.stem", "train.augment", "split.val",
-    "split.test", "unlabelled",
+    "image", "foundation.image", "teachers", "student.weights", "student.stem", "train.augment",
+    "train.foreground", "split.val", "split.test", "unlabelled",
 )  # fmt: skip
 CONFIG_OF_GRAPHS = ("graph", "split.by", "split.entities", "split.hops")
 

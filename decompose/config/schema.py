@@ -216,6 +216,8 @@ class Config(Section):
         named = next((name for name, one in self.regions.items() if one.spacing is not None), None)
         if named is not None and len(self.image.size) != 3:
             raise ValueError(f"image.size with three sides, because region '{named}' has a spacing")
+        if named is not None and self.cache.enabled:
+            raise ValueError(f"cache.enabled false: windows of region '{named}' differ in every pass")
         return self
 
     @model_validator(mode="after")

@@ -47,7 +47,8 @@ class TrainConfig(Section):
     is the interval in epochs at which their cosines are measured. `layer_decay` multiplies the rate of the backbone's
     last stage once, of its first stage and stem four times; `freeze_epochs` trains the rest alone in the first epochs.
     Both are for networks that start from trained weights. `logit_adjustment` is tau of the logit-adjusted
-    cross-entropy. Pre-training uses none of the three.
+    cross-entropy. Pre-training uses none of the three. `foreground` is the share of the windows of volumes, where a
+    region has a spacing, that are drawn around a structure; the others lie anywhere.
     """
 
     epochs: Count = 20
@@ -72,6 +73,7 @@ class TrainConfig(Section):
     logit_adjustment: Positive | None = None
     sampling: Literal["balanced", "sqrt", "proportional"] = "sqrt"
     augment: AugmentConfig | None = AugmentConfig()
+    foreground: Annotated[float, Field(ge=0, le=1)] = 0.5
     precision: Literal["fp32", "bf16", "fp16"] = "fp32"
     compile: bool = False
     checkpointing: bool = False

@@ -262,6 +262,7 @@ def _loader_speed(config: Config, prepared: Mapping[str, PreparedRegion]) -> flo
         sampling=config.train.sampling,
         seed=config.seed,
         augment=config.train.augment,
+        foreground=config.train.foreground,
     )
     deadline = time.perf_counter() + 1.0
     for _ in loader:

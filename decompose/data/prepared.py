@@ -14,14 +14,16 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from lorkit.decompose.artifacts.arrays import Float32Array
+from lorkit.decompose.artifacts.arrays import Bits, Float32Array, Mask
 from lorkit.decompose.config import RegionAugment
 from lorkit.decompose.data.node_samples import GraphPlaces, NodeSamples
 from lorkit.decompose.data.preprocessing.nodes import prepared_nodes
 from lorkit.decompose.data.preprocessing.recipe import apply_recipe, range_notice, resize_mask
+from lorkit.decompose.data.preprocessing.region_check import overview
 from lorkit.decompose.data.samples.columns import Columns, take_columns
 from lorkit.decompose.data.samples.originals import OriginalMasks
 from lorkit.decompose.data.samples.samples import RegionSamples
+from lorkit.decompose.data.volumes import PreparedVolumes, prepare_volumes
 from lorkit.decompose.documents.recipe import Recipe
 from lorkit.decompose.errors import DataError, StorageError
 from lorkit.decompose.events import Listener, ignore, with_progress
@@ -42,6 +44,8 @@ class PreparedRegion:
         target_names: Name of each sample's class, or digest of its mask.
         columns: Further columns of the source.
         places: Of nodes, where they are in their graph; else None.
+        volumes: Of a recipe with a spacing, the whole cases. `stored` and `masks` are then one window of each, around
+            the middle of its structures, for everything that takes inputs of the network.
         notices: Notices for the user on the mapping of pixels to [0, 1].
     """
 
@@ -55,10 +59,11 @@ class PreparedRegion:
     target_names: tuple[str, ...] = ()
     columns: Columns = field(default_factory=dict)
     notices: tuple[str, ...] = ()
-    masks: NDArray[np.uint8] | None = None
+    masks: Mask | Bits | None = None
     originals: OriginalMasks | None = None
     augment: RegionAugment | Literal[False] | None = None
     places: GraphPlaces | None = None
+    volumes: PreparedVolumes | None = None
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -89,7 +94,16 @@ class PreparedRegion:
             masks=None if self.masks is None else self.masks[chosen],
             originals=None if self.originals is None else self.originals.take(chosen),
             places=None if self.places is None else self.places.take(chosen),
+            volumes=None if self.volumes is None else self.volumes.take(chosen),
         )
+
+    @property
+    def overviews(self) -> Float32Array:
+        """What the in-region check sees: `images`, or a small copy of each whole case."""
+        if self.volumes is None:
+            return self.images
+        found = np.stack([overview(self.volumes[row].image) for row in range(len(self))])
+        return np.broadcast_to(found, (len(self), self.recipe.channels, *found.shape[2:]))
 
 
 def join_prepared(one: PreparedRegion, two: PreparedRegion) -> PreparedRegion:
@@ -160,16 +174,21 @@ def prepare(
         StorageError: No room for the temporary file.
     """
     chosen = np.arange(len(samples), dtype=np.int64) if indices is None else np.asarray(indices, dtype=np.int64)
-    places = None
+    places = volumes = None
+    masks: Mask | Bits | None = None
     if isinstance(samples, NodeSamples):
         places = GraphPlaces(graph=samples.graph, rows=samples.rows[chosen])
         stored, brightest = prepared_nodes(samples, recipe, chosen, folds=folds, on_event=on_event), -1.0
+    elif recipe.window is not None:
+        volumes = prepare_volumes(samples, recipe, chosen, _planes(samples, chosen, recipe), on_event)
+        stored, masks, brightest = *_central_windows(volumes, samples.masks is not None), -1.0
     else:
         known = shared or PreparedImages()
         whole = known.whole(str(recipe), [samples.digests[index] for index in chosen])
         if whole is None:
             whole = _prepared_images(samples, recipe, chosen, known, memory_bytes, on_event)
         stored, brightest = whole
+        masks = _masks(samples, chosen, recipe)
     notice = range_notice(recipe, brightest) if brightest >= 0 else None
     return PreparedRegion(
         region=samples.region,
@@ -182,11 +201,22 @@ def prepare(
         target_names=tuple(samples.target(int(index)) for index in chosen),
         columns=take_columns(samples.columns, chosen.tolist()),
         notices=(f"region '{samples.region.name}': {notice}",) if notice else (),
-        masks=_masks(samples, chosen, recipe),
+        masks=masks,
         originals=_originals(samples, chosen),
         augment=samples.augment,
         places=places,
+        volumes=volumes,
     )
+
+
+def _central_windows(volumes: PreparedVolumes, labelled: bool) -> tuple[Float32Array, Mask | Bits | None]:
+    rows = np.arange(len(volumes))
+    starts = [volumes.central(row) for row in rows.tolist()]
+    return volumes.images(rows, starts), volumes.masks(rows, starts) if labelled else None
+
+
+def _planes(samples: RegionSamples, chosen: NDArray[np.int64], recipe: Recipe) -> int:
+    return 1 if samples.gray[chosen].all() else recipe.channels
 
 
 def _prepared_images(
@@ -198,7 +228,7 @@ def _prepared_images(
     on_event: Listener,
 ) -> tuple[Float32Array, float]:
     """Return (N, P, *spatial), and the brightest value of 16-bit images, -1 without one."""
-    planes, name = 1 if samples.gray[chosen].all() else recipe.channels, str(recipe)
+    planes, name = _planes(samples, chosen, recipe), str(recipe)
     stored = _allocate((len(chosen), planes, *recipe.size), memory_bytes)
     brightest: list[float] = []
     for row, index in enumerate(with_progress(chosen.tolist(), f"preparing {samples.region.name}", on_event)):

@@ -18,6 +18,7 @@ from lorkit.decompose.data.prepared import PreparedRegion
 from lorkit.decompose.data.preprocessing.mirroring import mirror_axis
 from lorkit.decompose.errors import DataError
 from lorkit.decompose.evaluation.scoring import score_inputs
+from lorkit.decompose.evaluation.whole_cases import score_cases
 from lorkit.decompose.tasks import ScoreInputs, get_task
 
 NetworkCallable = nn.Module | Callable[[Float32Array], Any]
@@ -73,8 +74,32 @@ def collect_score_inputs(
             required="at least one",
             fix="check the data",
         )
+    if prepared.volumes is not None:
+        return score_cases(runner(network), prepared)
     rows = [score_inputs(prepared, at, outputs) for at, outputs in _outputs(network, prepared, batch_size)]
     return np.concatenate(rows)
+
+
+def score_validation(
+    network: NetworkCallable, prepared: PreparedRegion, logits: Float32Array, *, surfaces: bool = True
+) -> ScoreInputs:
+    """Return what a task is scored by where the outputs of `network` on `prepared` are known already.
+
+    Whole cases that are taken window by window are run again, because `logits` are of one window of each.
+    """
+    if prepared.volumes is not None:
+        return score_cases(runner(network), prepared, surfaces=surfaces)
+    return score_inputs(prepared, slice(None), logits, surfaces=surfaces)
+
+
+def runner(network: NetworkCallable) -> Callable[[Float32Array], Float32Array]:
+    """Return a network as a callable from one float32 batch to its outputs."""
+    run = _run_module if isinstance(network, nn.Module) else _run_callable
+
+    def once(batch: Float32Array) -> Float32Array:
+        return next(run(network, iter([batch])))  # type: ignore[arg-type]
+
+    return once
 
 
 def _outputs(

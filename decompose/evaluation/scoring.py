@@ -10,10 +10,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from lorkit.decompose.artifacts.arrays import Float32Array, Floats, Mask
+from lorkit.decompose.artifacts.arrays import Bits, Float32Array, Floats, Ints, Mask
 from lorkit.decompose.data.prepared import PreparedRegion
 from lorkit.decompose.data.preprocessing.decoding import decode_at
-from lorkit.decompose.data.samples.originals import OriginalMasks
+from lorkit.decompose.data.samples.originals import OriginalMask, OriginalMasks
 from lorkit.decompose.documents.network import Decision
 from lorkit.decompose.documents.scores import SegmentationScores, TaskScores
 from lorkit.decompose.metrics.segmentation import COLUMNS, COUNTS, HD95, NETWORK_COUNTS, NSD, mask_counts
@@ -30,6 +30,8 @@ def score_inputs(prepared: PreparedRegion, at: slice, outputs: Float32Array, *, 
         outputs: Their outputs, (n, K, *spatial).
         surfaces: Measure distances between surfaces of masks too.
 
+    The samples are whole images; cases that a network takes window by window are in `evaluation.whole_cases`.
+
     Returns:
         Logits of a classifier; of masks (n, S, 8), see `metrics.segmentation`.
 
@@ -39,6 +41,7 @@ def score_inputs(prepared: PreparedRegion, at: slice, outputs: Float32Array, *, 
     task = get_task(prepared.region.task)
     if not task.dense:
         return task.score_inputs(outputs, prepared.targets[at])
+    assert prepared.volumes is None  # outputs of windows are no masks of cases
     places = range(*at.indices(len(prepared)))
     rows = [
         score_mask(prepared, index, logits, surfaces=surfaces)[1] for index, logits in zip(places, outputs, strict=True)
@@ -63,15 +66,45 @@ def score_mask(
     Raises:
         DataError: An output is not finite.
     """
-    task, originals = get_task(prepared.region.task), originals_of(prepared)
-    original = originals[index]
-    row_S8 = np.full((len(logits) - 1, COLUMNS), np.nan)
-    row_S8[:, NETWORK_COUNTS] = task.score_inputs(logits[None], prepared.targets[index][None])[0]
+    task, original = get_task(prepared.region.task), originals_of(prepared)[index]
+    on_grid = task.score_inputs(logits[None], prepared.targets[index][None])[0]
     mask = decode_at(logits, original.mask.shape)
+    return mask, _row(prepared, mask, original, on_grid, surfaces)
+
+
+def score_found(
+    prepared: PreparedRegion,
+    mask: Mask | Bits,
+    original: OriginalMask,
+    on_grid: tuple[Mask | Bits, Mask | Bits],
+    *,
+    surfaces: bool = True,
+) -> Floats:
+    """Compare a decoded mask with the original one.
+
+    Args:
+        prepared: All samples.
+        mask: The mask, of the original's size.
+        original: The true mask.
+        on_grid: Both masks on the network's grid.
+        surfaces: Measure distances between surfaces too; else they are NaN.
+
+    Returns:
+        Its row (S, 8); see `metrics.segmentation`.
+    """
+    return _row(prepared, mask, original, mask_counts(*on_grid, len(prepared.region.classes)), surfaces)
+
+
+def _row(
+    prepared: PreparedRegion, mask: Mask | Bits, original: OriginalMask, on_grid_S3: Ints, surfaces: bool
+) -> Floats:
+    row_S8 = np.full((len(on_grid_S3), COLUMNS), np.nan)
+    row_S8[:, NETWORK_COUNTS] = on_grid_S3
     row_S8[:, COUNTS] = mask_counts(mask, original.mask, len(row_S8))
     if surfaces:
-        row_S8[:, [NSD, HD95]] = surface_scores(mask, original.mask, original.spacing, originals.tolerances)
-    return mask, row_S8
+        tolerances = originals_of(prepared).tolerances
+        row_S8[:, [NSD, HD95]] = surface_scores(mask, original.mask, original.spacing, tolerances)
+    return row_S8
 
 
 def originals_of(prepared: PreparedRegion) -> OriginalMasks:

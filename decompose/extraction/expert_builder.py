@@ -29,8 +29,8 @@ from lorkit.decompose.documents.network import (
 from lorkit.decompose.documents.recipe import Recipe
 from lorkit.decompose.documents.scores import TaskScores
 from lorkit.decompose.errors import DataError, plural
-from lorkit.decompose.evaluation.inference import predict_logits
-from lorkit.decompose.evaluation.scoring import score_inputs, task_scores
+from lorkit.decompose.evaluation.inference import predict_logits, score_validation
+from lorkit.decompose.evaluation.scoring import task_scores
 from lorkit.decompose.experts import recalibrate_norm_
 from lorkit.decompose.extraction.equality import check_equality, check_no_foreign_tensors
 from lorkit.decompose.extraction.expert_source import source_of
@@ -97,7 +97,7 @@ class ExpertBuilder:
         check_no_foreign_tensors(self.networks.live, network, region, names, common, same_start=alike)
         val = self.data.part(region, "val")
         logits = predict_logits(network, val)
-        equality = check_equality(self.networks.live, network, val, logits, self._decide(val, logits))
+        equality = check_equality(self.networks.live, network, val, logits, self._decide(network, val, logits))
         train = self.data.part(region, "train")
         reduction = None
         if self.rank is not None:
@@ -105,8 +105,8 @@ class ExpertBuilder:
         if self.recalibrate:
             recalibrate_norm_(network, _batches(train))
             logits = predict_logits(network, val)
-        decision = self._decide(val, logits)
-        found = task_scores(val, score_inputs(val, slice(None), logits), decision)
+        decision = self._decide(network, val, logits)
+        found = task_scores(val, score_validation(network, val, logits), decision)
         info = self._describe(network, train, val, _Measured(equality, found, reduction, decision))
         self._check_plain(network, info)
         metadata = {"format": "pt", "region": region, "backbone": info.backbone}
@@ -118,13 +118,13 @@ class ExpertBuilder:
         extra = {"region": region, "task": info.task}
         write_manifest(directory, "expert", synthetic=synthetic, parent=self.run.path, inputs=inputs, extra=extra)
 
-    def _decide(self, val: PreparedRegion, logits: Float32Array) -> Decision | None:
+    def _decide(self, network: Deployable, val: PreparedRegion, logits: Float32Array) -> Decision | None:
         """Choose the thresholds of a network from its outputs on validation; None for a task without."""
         task = get_task(val.region.task)
         if not task.decides:
             return None
         policy = self.run.config.regions[val.region.name].threshold
-        return task.decide(val.region, val.targets, score_inputs(val, slice(None), logits), policy)
+        return task.decide(val.region, val.targets, score_validation(network, val, logits), policy)
 
     def _describe(
         self, network: Deployable, train: PreparedRegion, val: PreparedRegion, measured: _Measured
@@ -160,10 +160,10 @@ class ExpertBuilder:
 
     def _in_region(self, region: str, train: PreparedRegion, val: PreparedRegion) -> tuple[MeasuredCheck, list[str]]:
         """Fit the region check, and measure it on images that were not used to fit its model or limit."""
-        model = region_check.calibrate(region_check.fit(_evenly_spaced(train).images), _evenly_spaced(val).images)
+        model = region_check.calibrate(region_check.fit(_evenly_spaced(train).overviews), _evenly_spaced(val).overviews)
         own = self.data.part(region, "test", most=_MOST)
         rates, seen, warnings = self._refused(model, region, val.recipe)
-        refused = RefusalRate(rate=region_check.refusal_rate(model, own.images), n=len(own), split="test")
+        refused = RefusalRate(rate=region_check.refusal_rate(model, own.overviews), n=len(own), split="test")
         # no names: an expert does not name other regions
         others = OtherRegions(
             rate=float(np.mean(rates)) if rates else None, lowest=min(rates, default=None), regions=len(rates), n=seen
@@ -178,7 +178,7 @@ class ExpertBuilder:
                 continue
             try:
                 # with this expert's recipe
-                images = self.data.part(name, "val", recipe=recipe, most=_MOST // 4).images
+                images = self.data.part(name, "val", recipe=recipe, most=_MOST // 4).overviews
             except DataError:  # a site may lack the data of other regions
                 missing += 1
                 continue

@@ -69,7 +69,12 @@ class MixtureBuilder:
                 required="regions of images",
                 fix="extract single regions with --region",
             )
-        shared_recipe(self.data)
+        if shared_recipe(self.data).window is not None:
+            raise UsageError(
+                f"{form} of {self.run.path}, whose networks take windows of volumes",
+                required="regions whose networks take whole images",
+                fix="extract single regions with --region",
+            )
         if form == ROUTER:
             require_router(self.networks.live)
         else:

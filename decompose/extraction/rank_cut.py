@@ -9,8 +9,7 @@ from lorkit.decompose.artifacts.arrays import Float32Array
 from lorkit.decompose.data.prepared import PreparedRegion
 from lorkit.decompose.documents.expert import BeforeAfter, CutLayer, CutScores, Reduction
 from lorkit.decompose.errors import UsageError
-from lorkit.decompose.evaluation.inference import predict_logits
-from lorkit.decompose.evaluation.scoring import score_inputs
+from lorkit.decompose.evaluation.inference import predict_logits, score_validation
 from lorkit.decompose.experts.truncation import reduce_, total
 from lorkit.decompose.models.deployable import Deployable
 from lorkit.decompose.models.regional import RegionalModel, SeparateModels
@@ -39,10 +38,11 @@ def cut_expert_(
     Returns:
         The `reduction` of `expert.json`, and the logits of the reduced network.
     """
+    before = score_validation(network, val, logits_NK, surfaces=False)
     cuts = reduce_(network.network, live.backbone, val.region.name, rank)
     after_NK = predict_logits(network, val)
     task = get_task(val.region.task)
-    before, after = (score_inputs(val, slice(None), logits, surfaces=False) for logits in (logits_NK, after_NK))
+    after = score_validation(network, val, after_NK, surfaces=False)
     found = task.paired(val.region, val.targets, (before, after), val.groups)
     whole = total(cuts)
     reduction = Reduction(

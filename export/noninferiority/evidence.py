@@ -16,7 +16,8 @@ from scipy.special import softmax
 
 from lorkit.decompose.artifacts.arrays import Float32Array, Floats
 from lorkit.decompose.documents.gate import ChangedAnswer
-from lorkit.decompose.evaluation.scoring import score_mask
+from lorkit.decompose.evaluation.scoring import originals_of, score_mask
+from lorkit.decompose.evaluation.whole_cases import score_case, segment_case
 from lorkit.decompose.metrics import PairedDrop
 from lorkit.decompose.metrics.bootstrap import number
 from lorkit.decompose.metrics.paired import paired_means
@@ -206,6 +207,8 @@ class _ScoredMasks(NamedTuple):
 
 def _score_masks(pair: ExportPair, engines: _Engines, prepared: _Prepared) -> _ScoredMasks:
     """Decode the masks of both sides as `predict` writes them, and keep of each case only numbers."""
+    if prepared[0].volumes is not None:
+        return _score_whole_cases(engines, prepared)
     rows: tuple[list[Floats], list[Floats]] = ([], [])
     differing, pixels, equal = 0, 0, True
     for part, logits in _batches(pair, engines, prepared):
@@ -218,6 +221,23 @@ def _score_masks(pair: ExportPair, engines: _Engines, prepared: _Prepared) -> _S
                 kept.append(row)
             differing, pixels = differing + int((masks[0] != masks[1]).sum()), pixels + masks[0].size
     return _ScoredMasks((np.stack(rows[0]), np.stack(rows[1])), differing / pixels, equal)
+
+
+def _score_whole_cases(engines: _Engines, prepared: _Prepared) -> _ScoredMasks:
+    """Do the same for cases that networks take window by window; their outputs are not kept, so never called equal."""
+    rows: tuple[list[Floats], list[Floats]] = ([], [])
+    differing, voxels = 0, 0
+    originals = originals_of(prepared[0])
+    for index in range(len(prepared[0])):
+        original = originals[index]
+        masks = []
+        for kept, one, engine in zip(rows, prepared, engines, strict=True):
+            found = segment_case(engine.run, one, index, original.mask.shape)
+            masks.append(found)
+            kept.append(score_case(one, index, found, original, surfaces=False))
+        differing += int((masks[0].original != masks[1].original).sum())
+        voxels += original.mask.size
+    return _ScoredMasks((np.stack(rows[0]), np.stack(rows[1])), differing / voxels, equal=False)
 
 
 def _batches(pair: ExportPair, engines: _Engines, prepared: _Prepared) -> Iterator[tuple[slice, list[Float32Array]]]:

@@ -18,9 +18,10 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
+from lorkit.decompose.artifacts.arrays import Float32Array
 from lorkit.decompose.config import AugmentConfig
 from lorkit.decompose.data.batches.augmentation import augment, augment_mask, augment_of
-from lorkit.decompose.data.batches.pool import SamplePool, label_weights, pools_of
+from lorkit.decompose.data.batches.pool import SamplePool, Windows, label_weights, pools_of
 from lorkit.decompose.data.batches.sampler import DrawnSamples, RegionSampler, region_key
 from lorkit.decompose.data.prepared import PreparedRegion
 from lorkit.decompose.data.random_numbers import Keys, keys
@@ -84,6 +85,7 @@ class BatchLoader:
         unlabelled: Samples without labels of some regions, at the same size.
         teacher_unlabelled: The same prepared for the teacher.
         share: Part of a region's samples in a batch that are unlabelled.
+        foreground: Share of the windows of whole cases that are drawn around a structure.
         further: The same samples, with those without labels, prepared for each further teacher; None if the student's.
         rank: This process.
         world_size: Number of processes.
@@ -107,6 +109,7 @@ class BatchLoader:
         unlabelled: Mapping[str, PreparedRegion] | None = None,
         teacher_unlabelled: Mapping[str, PreparedRegion] | None = None,
         share: float = 0.0,
+        foreground: float = 0.5,
         further: Sequence[Mapping[str, SamplePool] | None] = (),
         rank: int = 0,
         world_size: int = 1,
@@ -136,7 +139,7 @@ class BatchLoader:
             for name in regions.names
             if augment is not None and augment.views is not None
         }
-        self._seed, self._augment, self._epoch = seed, augment, 0
+        self._seed, self._augment, self._epoch, self._foreground = seed, augment, 0, foreground
         self._augments = {name: augment_of(prepared[name], augment) for name in regions.names}
         self._images, self._seconds = 0, 0.0
 
@@ -195,7 +198,7 @@ class BatchLoader:
     def _label(self, name: str, draw: DrawnSamples) -> Tensor:
         """Gather the targets of a region; masks are transformed like their images."""
         pool, changes = self._prepared[name], self._augments[name]
-        label = pool.targets(draw.indices)
+        label = pool.targets(draw.indices, self._windows(name, draw, pool))
         own = draw.indices < len(pool.labelled)
         if pool.labelled.masks is not None and changes is not None and own.any():
             known = torch.from_numpy(np.flatnonzero(own))
@@ -212,13 +215,24 @@ class BatchLoader:
             kinds.setdefault((pools[name].planes, repr(self._augments[name])), []).append(name)
         for names in kinds.values():
             changes = self._augments[names[0]]
-            gathered = torch.from_numpy(np.concatenate([pools[name].images(draws[name].indices) for name in names]))
+            gathered = torch.from_numpy(
+                np.concatenate([self._stored(name, draws[name], pools[name]) for name in names])
+            )
             if changes is not None:
                 drawn = np.concatenate([self._keys(name, draws[name]) for name in names])
                 gathered = augment(gathered, drawn, changes, like=self._shape)
             lengths = [len(draws[name].indices) for name in names]
             pieces |= dict(zip(names, torch.split(gathered, lengths), strict=True))
         return torch.cat([pieces[name].expand(-1, channels, *pieces[name].shape[2:]) for name in draws])
+
+    def _stored(self, name: str, draw: DrawnSamples, pool: SamplePool) -> Float32Array:
+        return pool.images(draw.indices, self._windows(name, draw, pool))
+
+    def _windows(self, name: str, draw: DrawnSamples, pool: SamplePool) -> Windows | None:
+        """Draw the windows of whole cases: the same for image, mask and each teacher's image."""
+        if not pool.windowed:
+            return None
+        return pool.windows(draw.indices, self._keys(name, draw), self._foreground)
 
     def _keys(self, name: str, draw: DrawnSamples) -> Keys:
         if self._augment is not None and self._augment.views is not None:

@@ -19,6 +19,7 @@ import numpy as np
 from PIL import Image
 
 from lorkit.decompose.artifacts.arrays import Float32Array, Floats
+from lorkit.decompose.data.preprocessing.recipe import resize_image
 from lorkit.decompose.documents.base import combine
 from lorkit.decompose.documents.network import RegionCheck, RegionModel
 from lorkit.decompose.errors import DataError, plural
@@ -29,6 +30,7 @@ QUANTILES = (0.02, 0.25, 0.5, 0.75, 0.98)
 FALSE_REFUSALS = 0.01
 _CHUNK = 256
 _DIGITS = 5
+_OVERVIEW = 32
 
 
 def fingerprint(images_NCHW: Float32Array) -> Floats:
@@ -36,6 +38,11 @@ def fingerprint(images_NCHW: Float32Array) -> Floats:
     views, starts = _views(images_NCHW), range(0, len(images_NCHW), _CHUNK)
     blocks = [[_fingerprint(view[start : start + _CHUNK]) for view in views] for start in starts]
     return np.concatenate([np.concatenate(block, axis=1) for block in blocks])
+
+
+def overview(volume_CDHW: Float32Array) -> Float32Array:
+    """Return a small copy of a whole case, (C, 32, 32, 32), which is checked where a network takes windows of it."""
+    return np.stack([resize_image(np.ascontiguousarray(plane), (_OVERVIEW,) * 3) for plane in volume_CDHW])
 
 
 def fit(images_NCHW: Float32Array) -> RegionModel:

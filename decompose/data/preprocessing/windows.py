@@ -16,12 +16,14 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import product
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from lorkit.decompose.artifacts.arrays import Float32Array, Mask
 from lorkit.decompose.data.preprocessing.stages import StageTimes
-from lorkit.decompose.data.preprocessing.streamed_decoding import StreamedDecoding
+from lorkit.decompose.data.preprocessing.streamed_decoding import StreamedDecoding, decided
 from lorkit.decompose.documents.recipe import Window
 from lorkit.decompose.errors import ArtifactError
 from lorkit.decompose.events import Listener, Working, ignore
@@ -75,14 +77,14 @@ class WindowGrid:
         """Return the number of windows."""
         return math.prod(map(len, self.starts))
 
-    def cut(self, volume_CDHW: Float32Array, place: Sequence[int]) -> Float32Array:
-        """Return the window that starts at `place` of the padded volume, 0 outside the volume."""
+    def cut(self, volume_CDHW: NDArray[Any], place: Sequence[int], fill: int = 0) -> NDArray[Any]:
+        """Return the window that starts at `place` of the padded volume, `fill` outside the volume."""
         begins = [start - before for start, before in zip(place, self.before, strict=True)]
         inside = [slice(max(0, begin), begin + own) for begin, own in zip(begins, self.window, strict=True)]
         part = volume_CDHW[:, *inside]
         if part.shape[1:] == self.window:
             return part
-        window = np.zeros((len(volume_CDHW), *self.window), dtype=np.float32)
+        window = np.full((len(volume_CDHW), *self.window), fill, dtype=volume_CDHW.dtype)
         window[:, *(slice(max(0, -at), max(0, -at) + side)
                     for at, side in zip(begins, part.shape[1:], strict=True))] = part  # fmt: skip
         return window
@@ -115,6 +117,7 @@ def segment_windows(
     text: str = "windows",
     on_event: Listener = ignore,
     stages: StageTimes | None = None,
+    on_grid: Mask | None = None,
 ) -> Mask:
     """Segment a volume window by window.
 
@@ -128,6 +131,7 @@ def segment_windows(
         text: Name of the work, for progress.
         on_event: Receives progress.
         stages: Receives the seconds of each stage.
+        on_grid: (D, H, W), receives the mask before probabilities are interpolated.
 
     Returns:
         The mask, of `size`: what `decoding.decode_at` returns of the blended logits of the whole volume.
@@ -152,6 +156,8 @@ def segment_windows(
         if place[2] == grid.starts[2][-1]:
             for plane, row, mean_KRW in _timed(blend.finished(place), stages):
                 decoding.take(plane, row, mean_KRW)
+                if on_grid is not None:
+                    on_grid[plane, row : row + mean_KRW.shape[1]] = decided(mean_KRW, exclusive, 0.0)
     assert decoding is not None
     return decoding.mask
 

@@ -81,6 +81,7 @@ def read_unlabelled(
         digests=digests,
         gray=gray,
         dims=labelled.dims,
+        store=labelled.store,
         augment=labelled.augment,
     )
     _check_kind(where, labelled, found)

@@ -41,7 +41,7 @@ class Pseudonyms:
     """
 
     def __init__(self, runs: Path = RUNS, *, create: bool = False) -> None:
-        self._path, self._create = runs / KEY_FILE, create
+        self.runs, self._path, self._create = runs, runs / KEY_FILE, create
 
     def pseudonym(self, patient: str) -> str:
         """Return the hash of a patient id."""

@@ -10,6 +10,7 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from pathlib import Path
 from typing import Literal
 
 import numpy as np
@@ -46,6 +47,7 @@ class RegionSamples(Source):
         mask_digests: SHA-256 of each mask; empty without masks.
         present: (N, S) whether a structure is in a mask; None without masks.
         nsd_tolerances: Tolerance of the surface of each structure; empty without masks.
+        store: Directory of resampled volumes, beside the runs; None for a temporary one.
     """
 
     region: Region
@@ -55,6 +57,7 @@ class RegionSamples(Source):
     mask_digests: tuple[str, ...] = ()
     present: NDArray[np.bool_] | None = None
     nsd_tolerances: tuple[float, ...] = ()
+    store: Path | None = None
     augment: RegionAugment | Literal[False] | None = None
 
     def __len__(self) -> int:
@@ -160,6 +163,7 @@ def check_samples(
         grouped=source.grouped,
     )
     get_task(region.task).check_policy(region, config.threshold)
+    _check_spacing(region, config)
     _check_parts(name, source)
     notices = (*source.notices, *_about_patients(source), *about_names(classes), *sided)
     if source.task == MULTILABEL:
@@ -173,8 +177,23 @@ def check_samples(
         mask_digests=masks.digests if masks is not None else (),
         present=masks.present if masks is not None else None,
         nsd_tolerances=tolerances_of(name, config.nsd_tolerance_mm, classes) if masks is not None else (),
+        store=volumes_of((pseudonyms or Pseudonyms()).runs),
         augment=augment,
     )
+
+
+def _check_spacing(region: Region, config: RegionConfig) -> None:
+    if config.spacing is not None and not get_task(region.task).dense:
+        raise UsageError(
+            f"region '{region.name}' of task {region.task} states spacing",
+            required="a region with masks: a window of a volume has no label of its own",
+            fix="leave spacing out, and whole volumes are resized to image.size",
+        )
+
+
+def volumes_of(runs: Path) -> Path:
+    """Return the directory of resampled volumes beside a directory of runs."""
+    return runs.parent / "foundations" / "volumes"
 
 
 def _about_patients(source: Source) -> tuple[str, ...]:

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from lorkit.decompose.config import Config, MolaConfig, TrainConfig
 from lorkit.decompose.data.batches.loader import Batch
 from lorkit.decompose.data.prepared import PreparedRegion
+from lorkit.decompose.errors import UsageError
 from lorkit.decompose.events import GateFigures
 from lorkit.decompose.experts.gating_network import GatingOutput
 from lorkit.decompose.methods.base import Method, TrainingModule
@@ -107,9 +108,19 @@ class MolaRouter(Method):
         return build_routed(config, regions, backbone, selected(config.mola), decoder=decoder, hard=self.hard)
 
     def resolve(self, config: Config, regions: RegionSet, samples: int) -> Config:
-        """Return the settings unchanged; raise UsageError for ranks of a decoder that the student lacks."""
+        """Return the settings unchanged; raise UsageError for ranks of a decoder that the student lacks, or windows."""
         check_decoder(config, regions, "mola")
+        self._refuse_windows(config)
         return super().resolve(config, regions, samples)
+
+    def _refuse_windows(self, config: Config) -> None:
+        named = next((name for name, one in config.regions.items() if one.spacing is not None), None)
+        if named is not None:
+            raise UsageError(
+                f"spacing of region '{named}' with method {self.name}, which finds the region of a whole image",
+                required="a method that is told the region, such as lorkd, rd or mola-grad",
+                fix="choose one, or leave spacing out",
+            )
 
     def build(self, config: Config, regions: RegionSet, foundation: Foundation | None) -> TrainingModule:
         """Build the routed student; the foundation is only the baseline of the gate."""

@@ -132,6 +132,7 @@ class _Trainer:
             unlabelled=phase.unlabelled,
             teacher_unlabelled=phase.teacher_unlabelled,
             share=phase.share,
+            foreground=self.settings.foreground,
             further=phase.further,
             rank=fabric.global_rank,
             world_size=fabric.world_size,

@@ -37,7 +37,7 @@ IN_SECTIONS: dict[str, tuple[type[BaseModel], set[str]]] = {
     "split": (SplitConfig, set()),
     "foundation": (FoundationConfig, set(FoundationConfig.model_fields) - {"image"}),
     "student": (StudentConfig, set(StudentConfig.model_fields) - {"weights", "stem"}),
-    "train": (TrainConfig, set(TrainConfig.model_fields) - {"augment"}),
+    "train": (TrainConfig, set(TrainConfig.model_fields) - {"augment", "foreground"}),
 }
 """Sections of which some keys are of one kind, with those of both."""
 OTHER_VALUES: dict[str, Any] = {

@@ -6,8 +6,11 @@ import pytest
 import torch
 from routed_models import make_routed, routed_batch
 
+from lorkit.decompose.config import default_config
 from lorkit.decompose.errors import UsageError
 from lorkit.decompose.experts import factor_parameters
+from lorkit.decompose.methods import get_method
+from lorkit.decompose.regions import Region, RegionSet
 from lorkit.decompose.tasks.losses import total
 
 
@@ -81,3 +84,10 @@ def test_only_heads_are_of_single_regions() -> None:
 def test_more_gates_than_adapters_are_refused() -> None:
     with pytest.raises(UsageError, match="top_k 3 of 2"):
         make_routed("mola.top_k=3")
+
+
+def test_windows_of_volumes_are_refused() -> None:
+    data = "regions={a: {data: x, spacing: 1}}"
+    config = default_config(overrides=[data, "image={size: [16, 16, 16], channels: 1}"], method="mola-router")
+    with pytest.raises(UsageError, match="spacing of region 'a' with method mola-router"):
+        get_method("mola-router").resolve(config, RegionSet([Region(name="a", classes=("x", "y"))]), 4)
