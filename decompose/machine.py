@@ -8,14 +8,17 @@ import platform
 import shutil
 import subprocess
 import sys
+import threading
 from functools import cache
 from pathlib import Path
+from typing import Self
 
 import psutil
 from typing_extensions import TypedDict  # pydantic, which reads these from documents, asks for it below Python 3.12
 
 # Instruction sets that determine which kernels a runtime uses.
 ISA_FLAGS = ("avx", "avx2", "avx512f", "avx512_vnni", "avx512_bf16", "avx_vnni", "amx_bf16", "amx_int8", "asimd")
+_STATUS, _CLEAR, _GROUP = Path("/proc/self/status"), Path("/proc/self/clear_refs"), Path("/sys/fs/cgroup")
 LIBRARIES = (
     "lorkit",
     "torch",
@@ -137,3 +140,68 @@ def cuda_peak_mib() -> float | None:
 @cache
 def _process() -> psutil.Process:
     return psutil.Process()
+
+
+def resident_bytes() -> int:
+    """Return the resident memory of this process."""
+    return int(_process().memory_info().rss)
+
+
+def available_bytes() -> int:
+    """Return the memory that this process can still take: of the machine, or of its control group if that is less."""
+    free = int(psutil.virtual_memory().available)
+    limit, used = (_number(_GROUP / name) for name in ("memory.max", "memory.current"))
+    return free if limit is None or used is None else max(0, min(free, limit - used))
+
+
+def peak_bytes() -> int:
+    """Return the peak resident memory of this process, since `PeakMemory` was last entered.
+
+    On Linux from VmHWM: `ru_maxrss` survives exec, so a child would report its parent's peak.
+    """
+    status = _STATUS if _STATUS.is_file() else None
+    for line in status.read_text(encoding="utf-8").splitlines() if status else ():
+        if line.startswith("VmHWM:"):
+            return int(line.split()[1]) * 1024
+    memory = _process().memory_info()
+    return int(getattr(memory, "peak_wset", memory.rss))
+
+
+class PeakMemory:
+    """The peak resident memory of this process within a `with` block, in bytes.
+
+    Linux counts it exactly. Elsewhere a thread looks every few milliseconds, which can miss short peaks.
+    """
+
+    def __init__(self) -> None:
+        self.peak = 0
+        self._exact = False
+        self._ended = threading.Event()
+        self._watcher: threading.Thread | None = None
+
+    def __enter__(self) -> Self:
+        try:
+            _CLEAR.write_text("5", encoding="ascii")  # sets the peak back to what is resident now
+            self._exact = True
+        except OSError:
+            self._watcher = threading.Thread(target=self._watch, daemon=True)
+            self._watcher.start()
+        return self
+
+    def __exit__(self, *unused: object) -> None:
+        self._ended.set()
+        if self._watcher is not None:
+            self._watcher.join()
+        self.peak = max(self.peak, peak_bytes() if self._exact else resident_bytes())
+
+    def _watch(self) -> None:
+        while not self._ended.wait(0.003):
+            self.peak = max(self.peak, resident_bytes())
+
+
+def _number(path: Path) -> int | None:
+    try:
+        text = path.read_text(encoding="ascii").strip()
+    except (OSError, UnicodeDecodeError):
+        return None
+    return int(text) if text.isdecimal() else None

@@ -15,6 +15,7 @@ from pathlib import Path
 import psutil
 
 from lorkit.decompose.errors import ArtifactError, LorkitError, MissingRuntimeError
+from lorkit.decompose.machine import peak_bytes
 from lorkit.export.benchmarking.interleaving import network_inputs
 from lorkit.export.runtime.engine import load_engine
 from lorkit.export.runtime.exported import read_exported
@@ -78,7 +79,7 @@ def measure(directory: Path, *, batch: int, threads: int | None) -> dict[str, fl
     first = time.perf_counter()
     for _ in range(2):
         engine.infer(inputs)
-    peak = peak_rss()
+    peak = peak_bytes()
     engine.close()
     return {
         "peak_mib": (peak - before) / _MIB,
@@ -86,20 +87,6 @@ def measure(directory: Path, *, batch: int, threads: int | None) -> dict[str, fl
         "load_ms": (loaded - begin) * 1e3,
         "first_ms": (first - loaded) * 1e3,
     }
-
-
-def peak_rss() -> int:
-    """Return the peak resident memory of this process in bytes.
-
-    On Linux from VmHWM: `ru_maxrss` survives exec, so a child would report its parent's peak.
-    """
-    status = Path("/proc/self/status")
-    if status.is_file():
-        for line in status.read_text(encoding="utf-8").splitlines():
-            if line.startswith("VmHWM:"):
-                return int(line.split()[1]) * 1024
-    memory = psutil.Process().memory_info()
-    return int(getattr(memory, "peak_wset", memory.rss))
 
 
 def main(arguments: list[str]) -> int:

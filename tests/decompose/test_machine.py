@@ -2,18 +2,21 @@ from __future__ import annotations
 
 import json
 import sys
+from pathlib import Path
 from types import ModuleType
 
+import numpy as np
 import pytest
 
+from lorkit.decompose import machine
 from lorkit.decompose.machine import ISA_FLAGS, cuda_peak_mib, fingerprint, resident_mib, tool_versions
 
 
 def test_fingerprint_is_plain_data_that_names_this_machine() -> None:
-    machine = json.loads(json.dumps(fingerprint()))
-    assert machine["threads"] >= 1
-    assert set(machine["flags"]) <= set(ISA_FLAGS)
-    assert machine["cpu"]
+    found = json.loads(json.dumps(fingerprint()))
+    assert found["threads"] >= 1
+    assert set(found["flags"]) <= set(ISA_FLAGS)
+    assert found["cpu"]
 
 
 def test_versions_name_the_libraries_that_change_results() -> None:
@@ -39,3 +42,29 @@ def test_what_torch_held_at_most(begun: bool, most: int, shown: float | None, mo
     vars(cuda).update(is_initialized=lambda: begun, max_memory_allocated=lambda: most)
     monkeypatch.setitem(sys.modules, "torch.cuda", cuda)
     assert cuda_peak_mib() == shown
+
+
+def test_the_peak_within_a_block_is_that_of_the_block() -> None:
+    """A large array before the block does not count, one within it does, also when it is freed."""
+    before = np.ones(2**23)
+    del before
+    with machine.PeakMemory() as outer:
+        start = machine.resident_bytes()
+        block = np.ones(2**22)
+        size = block.nbytes
+        del block
+    assert 0.9 * size <= outer.peak - start <= 2 * size
+    assert machine.peak_bytes() >= outer.peak
+
+
+def test_memory_that_is_left_is_at_most_that_of_the_control_group(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    free = machine.available_bytes()
+    monkeypatch.setattr(machine, "_GROUP", tmp_path)
+    (tmp_path / "memory.max").write_text("max\n")
+    (tmp_path / "memory.current").write_text("1000\n")
+    assert machine.available_bytes() > 0
+    (tmp_path / "memory.max").write_text("5000\n")
+    assert machine.available_bytes() == 4000
+    assert free > 0

@@ -141,8 +141,9 @@ def to_unit(step: Intensity, image: NDArray[Any]) -> Float32Array:
     low, high = _limits(step, image, values)
     if high <= low:  # a constant image under the percentile rule: nothing to stretch
         return np.zeros_like(values)
-    unit: Float32Array = np.clip((values - np.float32(low)) / np.float32(high - low), 0.0, 1.0)
-    return unit
+    values -= np.float32(low)  # in place: a volume of a whole head has a hundred MiB
+    values /= np.float32(high - low)
+    return np.clip(values, 0.0, 1.0, out=values)
 
 
 def resize_image(image: Float32Array, target: Sequence[int]) -> Float32Array:
@@ -155,11 +156,7 @@ def resize_image(image: Float32Array, target: Sequence[int]) -> Float32Array:
         target: Sides.
     """
     if len(target) == 3:
-        planes_DHW = np.stack([resize_image(plane, target[1:]) for plane in image])
-        if len(image) == target[0]:
-            return planes_DHW
-        flat = resize_image(planes_DHW.reshape(len(image), -1), (target[0], planes_DHW[0].size))
-        return flat.reshape([int(side) for side in target])
+        return _resize_volume(image, [int(side) for side in target])
     height, width = int(target[0]), int(target[1])
     if image.shape[:2] == (height, width):
         return image
@@ -171,6 +168,21 @@ def resize_image(image: Float32Array, target: Sequence[int]) -> Float32Array:
     return resized[0] if image.ndim == 2 else np.stack(resized, axis=-1)
 
 
+def _resize_volume(volume_DHW: Float32Array, target: Sequence[int]) -> Float32Array:
+    """Resize plane by plane, then row by row along the first axis, with no other copy of the volume."""
+    planes_DHW = volume_DHW
+    if volume_DHW.shape[1:] != tuple(target[1:]):
+        planes_DHW = np.empty((len(volume_DHW), *target[1:]), dtype=np.float32)
+        for resized, plane in zip(planes_DHW, volume_DHW, strict=True):
+            resized[:] = resize_image(plane, target[1:])
+    if len(volume_DHW) == target[0]:
+        return planes_DHW
+    result = np.empty(tuple(target), dtype=np.float32)
+    for row in range(target[1]):
+        result[:, row] = resize_image(planes_DHW[:, row], (target[0], target[2]))
+    return result
+
+
 def to_channels(image: Float32Array, count: int, sides: int = 2) -> Float32Array:
     """Convert an image to (count, *spatial): gray is repeated, colour is converted to luma if count is 1.
 
@@ -180,7 +192,7 @@ def to_channels(image: Float32Array, count: int, sides: int = 2) -> Float32Array
         sides: Number of spatial axes.
     """
     if image.ndim == sides:
-        return np.repeat(image[None], count, axis=0)
+        return image[None] if count == 1 else np.repeat(image[None], count, axis=0)
     if count == 1:
         luma: Float32Array = np.clip(image @ _LUMA, 0.0, 1.0)
         return luma[None]

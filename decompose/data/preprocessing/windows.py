@@ -144,7 +144,7 @@ def segment_windows(
     outputs = _logits(run, volume_CDHW, grid, batch, text, on_event, stages)
     blend: _Blend | None = None
     decoding: StreamedDecoding | None = None
-    for place, logits_Kdhw in zip(product(*grid.starts), outputs, strict=True):
+    for place, logits_Kdhw in outputs:
         if blend is None or decoding is None:
             count = len(logits_Kdhw)
             blend = _Blend(grid, count, gaussian_weights(grid.window, window.sigma))
@@ -153,6 +153,7 @@ def segment_windows(
             )
         with stages.stage("blend"):
             blend.add(place, logits_Kdhw)
+        del logits_Kdhw  # else it is in memory while the next windows run
         if place[2] == grid.starts[2][-1]:
             for plane, row, mean_KRW in _timed(blend.finished(place), stages):
                 decoding.take(plane, row, mean_KRW)
@@ -170,8 +171,8 @@ def _logits(
     text: str,
     on_event: Listener,
     stages: StageTimes,
-) -> Iterator[Float32Array]:
-    """Yield the logits of each window."""
+) -> Iterator[tuple[tuple[int, ...], Float32Array]]:
+    """Yield the place and the logits of each window."""
     total = len(grid)
     every = list(product(*grid.starts))
     for done in range(0, total, batch):
@@ -187,7 +188,8 @@ def _logits(
                 required="one value per voxel and output",
                 fix="use a network whose outputs have the size of its input",
             )
-        yield from logits
+        for index, place in enumerate(places):
+            yield place, logits[index]
         del logits
     on_event(Working(text, total, total))
 

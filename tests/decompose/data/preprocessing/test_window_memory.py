@@ -1,0 +1,60 @@
+"""Predicted memory: near the peak of the real run, and a refusal that states the number."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from lorkit.decompose.artifacts.arrays import Float32Array
+from lorkit.decompose.data.preprocessing.window_memory import CaseSize, NetworkMemory, measure_network, plan_windows
+from lorkit.decompose.data.preprocessing.windows import segment_windows
+from lorkit.decompose.documents.recipe import Window
+from lorkit.decompose.errors import DataError
+from lorkit.decompose.machine import PeakMemory, resident_bytes
+
+WINDOW = Window(op="window", size=[32, 32, 32], overlap=0.25)
+
+
+def test_the_predicted_peak_is_near_the_measured_one() -> None:
+    """Within a fifth of the whole process, and no less than what the windows add to it."""
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Conv3d(1, 24, 3, padding=1), nn.ReLU(), nn.Conv3d(24, 40, 3, padding=1)).eval()
+
+    @torch.inference_mode()
+    def run(batch: Float32Array) -> Float32Array:
+        found: Float32Array = net(torch.from_numpy(batch)).numpy()
+        return found
+
+    memory = measure_network(run, (1, 32, 32, 32))
+    assert memory.outputs == 40
+    case = CaseSize((80, 100, 110), (70, 90, 100))
+    plan = plan_windows(memory, WINDOW, case)
+    base = resident_bytes()
+    volume = np.random.default_rng(0).random((1, *case.prepared), dtype=np.float32)
+    with PeakMemory() as measured:
+        segment_windows(run, volume, WINDOW, case.size, batch=plan.batch)
+    predicted = plan.stages["windows"]
+    assert predicted == pytest.approx(measured.peak, rel=0.2)
+    assert measured.peak - base <= 1.2 * (predicted - base)  # what the heap holds free is used again
+
+
+def test_a_case_that_does_not_fit_is_refused_with_the_number() -> None:
+    network, case = NetworkMemory(12, 100 * 2**20, 100 * 2**20), CaseSize((320, 320, 320), (320, 320, 320))
+    with pytest.raises(DataError, match=r"320 x 320 x 320 .* needs \d\.\d\d GiB .* at most 0.50 GiB, as --memory"):
+        plan_windows(network, WINDOW, case, limit=2**29)
+    with pytest.raises(DataError, match="which are free"):
+        plan_windows(network, WINDOW, CaseSize((9000, 9000, 9000), (9000, 9000, 9000)))
+
+
+def test_the_batch_is_the_largest_that_fits() -> None:
+    case = CaseSize((64, 64, 64), (64, 64, 64))
+    small, large = NetworkMemory(2, 2**20, 2**20), NetworkMemory(2, 200 * 2**20, 200 * 2**20)
+    assert plan_windows(small, WINDOW, case).batch == 8
+    assert plan_windows(large, WINDOW, case).batch == 1
+    one = plan_windows(large, WINDOW, case)
+    few = NetworkMemory(2, 40 * 2**20, 40 * 2**20)
+    limit = plan_windows(few, WINDOW, case, limit=2**40).stages["windows"] - 2 * 40 * 2**20
+    assert plan_windows(few, WINDOW, case, limit=limit).batch <= 4 < 6
+    assert one.peak >= resident_bytes() / 2
