@@ -214,6 +214,7 @@ class Method(ABC):
         routed: Whether a router answers images of an unknown region.
         without_foundation: Whether its runs have no foundation, because its network could be one itself.
         of_graphs: Whether it is for regions that are graphs.
+        of_maps: Whether it is for regions with masks only.
     """
 
     name: str
@@ -224,6 +225,7 @@ class Method(ABC):
     routed: bool = False
     without_foundation: bool = False
     of_graphs: bool = False
+    of_maps: bool = False
 
     def phases(self, regions: RegionSet) -> list[RegionSet]:
         """Return the sets of regions that are trained together, one after another."""

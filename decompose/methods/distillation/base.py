@@ -151,6 +151,8 @@ class DistilledStudents(TaughtStudents):
 class DistilledMaps(DistilledStudents):
     """Students whose terms compare maps, for regions with masks."""
 
+    of_maps = True
+
     def resolve(self, config: Config, regions: RegionSet, samples: int) -> Config:
         """Return the settings unchanged; raise UsageError for a region without masks."""
         for region in regions:

@@ -66,7 +66,7 @@ def workspace(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         yield root
 
 
-@pytest.mark.parametrize("method", [name for name, method in METHODS.items() if not method.of_graphs])
+@pytest.mark.parametrize("method", [name for name, one in METHODS.items() if not (one.of_graphs or one.of_maps)])
 def test_both_tasks_are_trained_and_extracted(workspace: Path, method: str) -> None:
     if any(importlib.util.find_spec(package) is None for package in NEEDS.get(method, ())):
         pytest.skip("an extra is not installed")

@@ -21,7 +21,7 @@ SIZE = (3, 2, 4)
 NODES = ImageConfig.of_nodes((4, *SIZE))
 RAGFORMER = ragformer_name(width=8, feedforward=8, heads=2, label_dropout=0.5)
 FOUNDATION_IS_ADAPTED = ("finetune", "linear-probe", "lora")
-NETWORKS = [name for name, method in METHODS.items() if not isinstance(method, FittedBaseline)]
+NETWORKS = [name for name, method in METHODS.items() if not (isinstance(method, FittedBaseline) or method.of_maps)]
 
 
 def built(method: str, student: str) -> tuple[Config, torch.nn.Module, Foundation, Batch]:

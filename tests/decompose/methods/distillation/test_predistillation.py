@@ -116,7 +116,7 @@ def test_it_is_for_methods_with_a_teacher_and_a_student_per_region(name: str) ->
     method, (config, _) = METHODS[name], make_foundation()
     check_predistillation(config, method)  # off
     asked = with_overrides(config, ["student.predistil.epochs=2"])
-    taught = {"rd", "drd", "stl-kd", "kd", "lora-kd", "finetune-kd", "fitnet", "rkd", "sp", "dist", "cka"}
+    taught = {"rd", "drd", "stl-kd", "kd", "lora-kd", "finetune-kd", "fitnet", "rkd", "sp", "dist", "cka", "skd", "cwd"}
     if name in taught:
         check_predistillation(asked, method)
         return
