@@ -95,6 +95,25 @@ def plane(dataset: Dataset, frame: int = 0) -> Plane | None:
     return None if position is None or found is None else Plane(position, found)
 
 
+def affine_of(planes: Sequence[Plane], found: Stack, spacing: tuple[float, ...]) -> NDArray[np.float64]:
+    """Return (4, 4): from (column, row, slice in order) to right, anterior, superior mm, as in NIfTI.
+
+    Slices that are moved within their planes (a tilted gantry) give a sheared affine, which places every voxel rightly.
+
+    Args:
+        planes: The planes of `found`, in the order in which it was given them.
+        found: Their order.
+        spacing: Between rows and between columns, in mm.
+    """
+    first, last = planes[found.order[0]], planes[found.order[-1]]
+    rows, columns, _ = first.directions_33
+    step = (last.position - first.position) / (len(planes) - 1)
+    affine_44 = np.eye(4)
+    affine_44[:3] = np.stack([columns * spacing[1], rows * spacing[0], step, first.position], axis=1)
+    affine_44[:2] *= -1.0  # DICOM's axes run to the left and posterior
+    return affine_44
+
+
 def _numbers(holder: Dataset, name: str, count: int) -> NDArray[np.float64] | None:
     """Return a field of several numbers; None where it is absent or empty."""
     value = holder.get(name)

@@ -10,12 +10,22 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from lorkit.decompose.data.formats import dicom, nifti, pictures
-from lorkit.decompose.data.formats.dicom_geometry import Plane, Stack, plane, stack, tilt_notes, to_ras
+from lorkit.decompose.data.formats.dicom_geometry import (
+    Plane,
+    Stack,
+    affine_of,
+    pixel_spacing,
+    plane,
+    stack,
+    tilt_notes,
+    to_ras,
+)
 from lorkit.decompose.data.formats.stored import StoredImage
 from lorkit.decompose.errors import DataError
 
@@ -47,6 +57,41 @@ def is_series(folder: Path) -> bool:
     return len(found) == 1
 
 
+class SeriesGrid(NamedTuple):
+    """Where the voxels of a series lie.
+
+    Attributes:
+        paths: Its files, sorted by position.
+        stack: Their directions, for files in this order.
+        size: Rows and columns of a slice.
+        affine_44: From (column, row, slice) to right, anterior, superior mm; None without a stated pixel spacing.
+    """
+
+    paths: tuple[Path, ...]
+    stack: Stack
+    size: tuple[int, int]
+    affine_44: NDArray[np.float64] | None
+
+
+def read_grid(folder: Path) -> SeriesGrid:
+    """Read where the voxels of a series lie, from the headers of its files.
+
+    Raises:
+        DataError: As `read`.
+    """
+    _check_series(folder)
+    paths = slices_of(folder)
+    planes = [_plane(path) for path in paths]
+    found = stack(planes, [path.name for path in paths], str(folder))
+    with dicom.refusing_damage(paths[0]):
+        first = dicom.read_dataset(paths[0], pixels=False)
+        spacing, _ = pixel_spacing(first)
+        size = int(first.Rows), int(first.Columns)
+    affine_44 = None if spacing is None else affine_of(planes, found, spacing)
+    ordered = tuple(paths[index] for index in found.order)
+    return SeriesGrid(ordered, found._replace(order=tuple(range(len(paths)))), size, affine_44)
+
+
 def read(folder: Path) -> StoredImage:
     """Read the slices of a folder to (F, H, W) float32 after the modality transform, sorted by position.
 
@@ -54,12 +99,7 @@ def read(folder: Path) -> StoredImage:
         DataError: The folder holds no such slices, one is damaged, or differs from the others in size, direction or
             spacing, or two lie at one position, or one is missing.
     """
-    if not is_series(folder):
-        raise DataError(
-            f"{folder} holds no slices of one DICOM series",
-            required="an image file, or a folder of the slices of one series",
-            fix="name its files",
-        )
+    _check_series(folder)
     paths = slices_of(folder)
     found = stack([_plane(path) for path in paths], [path.name for path in paths], str(folder))
     paths = [paths[index] for index in found.order]
@@ -67,6 +107,15 @@ def read(folder: Path) -> StoredImage:
     for path, image in zip(paths, images, strict=True):
         _check_alike(path, image, images[0])
     return _joined(images, found)
+
+
+def _check_series(folder: Path) -> None:
+    if not is_series(folder):
+        raise DataError(
+            f"{folder} holds no slices of one DICOM series",
+            required="an image file, or a folder of the slices of one series",
+            fix="name its files",
+        )
 
 
 def _plane(path: Path) -> Plane:

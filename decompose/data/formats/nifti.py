@@ -72,7 +72,7 @@ def read(path: Path) -> StoredImage:
         limits=None if values.dtype.kind == "f" else _limits(values.dtype),
         orient=partial(_orient, image.affine, image.shape) if oriented(image) else np.ascontiguousarray,
         spacing_mm=spacing(image)[:dims],
-        axes=_axes(image)[:dims] if oriented(image) else None,
+        axes=axes(image)[:dims] if oriented(image) else None,
         voxel_ml=voxel_ml(image),
         notes=tuple(_notes(image)),
         warnings=tuple(_warnings(image)),
@@ -225,7 +225,8 @@ def _limits(dtype: np.dtype[Any]) -> tuple[float, float] | None:
     return (0.0, float(np.iinfo(dtype).max)) if dtype in (np.uint8, np.uint16) else None
 
 
-def _axes(image: Any) -> str:
+def axes(image: Any) -> str:
+    """Return the anatomical direction in which each axis of a file runs, such as "LAS"."""
     import nibabel
 
     return "".join(letter or "?" for letter in nibabel.aff2axcodes(image.affine))

@@ -71,7 +71,7 @@ def read(entries: list[str], config: RegionConfig, files: OpenFiles | None = Non
             name: cells for name, cells in columns.items() if name and name not in known and not names_patients(name)
         },
     )
-    return _with_groups(source, columns, paths)
+    return with_groups(source, columns, paths)
 
 
 def label_column(config: RegionConfig) -> str:
@@ -118,7 +118,7 @@ def _cell(path: Path, line: int, name: str, row: Mapping[str, str]) -> int:
     return int(value)
 
 
-def _with_groups(source: Source, columns: Mapping[str, Sequence[str]], paths: list[Path]) -> Source:
+def with_groups(source: Source, columns: Mapping[str, Sequence[str]], paths: list[Path]) -> Source:
     """Return a source with the groups that a column states, else those of DICOM headers, else each image its own."""
     stated = stated_groups(columns, source.names)
     if stated is not None:

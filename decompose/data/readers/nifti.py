@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lorkit.decompose.data.formats import nifti
+from lorkit.decompose.data.formats.grids import check_same_grid
 from lorkit.decompose.data.preprocessing.recipe import intensity_step
 from lorkit.decompose.data.readers.image_files import FileImages
 from lorkit.decompose.data.samples.mask_labels import MaskLabels, labels_of
@@ -28,7 +29,6 @@ if TYPE_CHECKING:
 DATASET = "dataset.json"
 LAYOUTS = (("images", "labels"), ("imagesTr", "labelsTr"))
 _CHANNEL = "_0000"
-_TOLERANCE = 1e-2  # of affines, in mm: headers are rounded
 
 
 def accepts(entries: list[str]) -> int:
@@ -56,7 +56,7 @@ def read(entries: list[str], config: RegionConfig, files: OpenFiles | None = Non
                 fix="add the file, or remove its counterpart",
             )
     ids = tuple(sorted(images))
-    spacings = tuple(_check_grid(images[case], masks[case]) for case in ids)
+    spacings = tuple(check_same_grid(images[case], masks[case]) for case in ids)
     labels = _labels(root / DATASET, config)
     found_masks = MaskFiles([masks[case] for case in ids], intensity_step(config))
     found_masks.labels = labels
@@ -84,6 +84,11 @@ class MaskFiles(FileImages):
         return self.labels(mask.orient(mask.values), str(path))
 
 
+def labels_of_masks(folder: Path, config: RegionConfig) -> MaskLabels:
+    """Return what the numbers in masks mean: as the region states it, else as `dataset.json` of a folder does."""
+    return _labels(folder / DATASET, config)
+
+
 def _layout(root: Path) -> tuple[str, str] | None:
     for layout in LAYOUTS:
         if all((root / name).is_dir() for name in layout) and any(_files(root / layout[0])):
@@ -102,31 +107,15 @@ def _cases(folder: Path) -> dict[str, Path]:
         stem = path.name.removesuffix(".gz").removesuffix(".nii")
         if stem[:-1].endswith(_CHANNEL[:-1]) and stem[-1:].isdigit() and not stem.endswith(_CHANNEL):
             raise DataError(
-                f"{path} is another channel of the same case", required="one channel per case", fix="leave it out"
+                f"{path} is another channel of the same case",
+                required="one channel per case",
+                fix="move the files of the other channels away: each channel can be a folder and a region of its own",
             )
         case = stem.removesuffix(_CHANNEL)
         if case in cases:
             raise DataError(f"{path} and {cases[case].name} are the same case", required="one file", fix="remove one")
         cases[case] = path
     return cases
-
-
-def _check_grid(image: Path, mask: Path) -> tuple[float, ...]:
-    """Return the spacing of the axes that a network takes, in mm."""
-    one, two = nifti.load(image, voxels=False), nifti.load(mask, voxels=False)
-    if one.shape[:3] != two.shape[:3]:
-        raise DataError(
-            f"{mask} has shape {two.shape} for an image of {one.shape}",
-            required="a value for every voxel of the image",
-            fix="repair the pair or leave it out",
-        )
-    if not np.allclose(one.affine, two.affine, atol=_TOLERANCE):
-        raise DataError(
-            f"{mask} and its image have different affines",
-            required="equal affines of an image and its mask",
-            fix="resample the mask onto its image, or correct the header",
-        )
-    return nifti.network_spacing(one)
 
 
 def mask_files(root: Path) -> list[Path]:

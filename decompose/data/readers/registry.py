@@ -14,7 +14,7 @@ from lorkit.decompose.config import Config, RegionConfig, resolve_path
 from lorkit.decompose.config.kinds import check_views, refuse_region_keys, refuse_sections
 from lorkit.decompose.data.formats.npz import keys_of
 from lorkit.decompose.data.phantoms import reader as phantom
-from lorkit.decompose.data.readers import class_folder, csv_manifest, graph_files, medmnist, nifti, npz
+from lorkit.decompose.data.readers import class_folder, csv_manifest, csv_pairs, graph_files, medmnist, nifti, npz
 from lorkit.decompose.data.samples.columns import join_columns
 from lorkit.decompose.data.samples.label_table import MULTILABEL, UNCERTAIN
 from lorkit.decompose.data.samples.open_files import OpenFiles
@@ -39,6 +39,7 @@ READERS = (
     Reader("phantom:REGION", phantom.accepts, phantom.read),
     Reader("MedMNIST .npz", medmnist.accepts, medmnist.read),
     Reader(".npz", npz.accepts, npz.read),
+    Reader("CSV of NIfTI or DICOM volumes and masks", csv_pairs.accepts, csv_pairs.read),
     Reader("CSV manifest [with image root]", csv_manifest.accepts, csv_manifest.read),
     Reader("folder of NIfTI images and labels", nifti.accepts, nifti.read),
     Reader("folder of classes", class_folder.accepts, class_folder.read),
