@@ -167,6 +167,7 @@ def _stored(dataset: Dataset, pixels: NDArray[Any]) -> StoredImage:
         spacing_mm=spacing if dims == 2 else None,
         axes=frame_axes(dataset) if dims == 2 else None,
         group=patient_key(dataset),
+        unit=_unit(dataset),
         notes=(*transformed.notes, *note),
         warnings=transformed.warnings,
     )
@@ -195,6 +196,14 @@ def _with_places(dataset: Dataset, image: StoredImage, spacing: tuple[float, ...
         notes=(*image.notes, *moved),
         warnings=(*image.warnings, *tilt_notes(found)),
     )
+
+
+def _unit(dataset: Dataset) -> str | None:
+    """Return the unit of rescaled values: as stated, else HU for CT (PS3.3 C.8.2.1.1.2); US means unspecified."""
+    stated = str(dataset.get("RescaleType") or "").strip()
+    if stated:
+        return None if stated == "US" else stated
+    return "HU" if str(dataset.get("Modality") or "") == "CT" and "RescaleIntercept" in dataset else None
 
 
 def patient_key(dataset: Dataset) -> str | None:

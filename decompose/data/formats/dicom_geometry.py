@@ -205,3 +205,10 @@ def to_ras(found: Stack, values: NDArray[np.generic]) -> NDArray[np.generic]:
     turned = sorted_.transpose([*axes, *range(3, values.ndim)])
     flip = tuple(axis for axis, pair in enumerate(_RAS) if found.axes[axes[axis]] != pair[0])
     return np.ascontiguousarray(np.flip(turned, flip))
+
+
+def from_ras(found: Stack, values_RAS: NDArray[np.generic]) -> NDArray[np.generic]:
+    """Turn a volume in right, anterior, superior axes back to (F, H, W), sorted: the inverse of `to_ras`."""
+    axes = [next(axis for axis, letter in enumerate(found.axes) if letter in pair) for pair in _RAS]
+    flip = tuple(axis for axis, pair in enumerate(_RAS) if found.axes[axes[axis]] != pair[0])
+    return np.ascontiguousarray(np.flip(values_RAS, flip).transpose(np.argsort(axes)))

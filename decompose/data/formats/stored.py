@@ -41,6 +41,7 @@ class StoredImage:
         axes: Direction in which each spatial axis of `values` runs, such as "LPS"; None where it is not stated.
         group: The patient, or what stands for it; None where the file does not state it.
         voxel_ml: Volume of one voxel in millilitres; None where it is not stated.
+        unit: Unit of `values`, such as HU; None where it is not stated.
         notes: What was applied or ignored, in short sentences.
         warnings: What may make the values or their places wrong: `predict` says it too.
     """
@@ -58,6 +59,7 @@ class StoredImage:
     axes: str | None = None
     group: str | None = None
     voxel_ml: float | None = None
+    unit: str | None = None
     notes: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
 
