@@ -61,6 +61,41 @@ def _out(what: str, default: str) -> typer.models.OptionInfo:
     return option
 
 
+AllowOutOfRegion: TypeAlias = Annotated[
+    bool, typer.Option("--allow-out-of-region", help="Also predict for images that do not look like the region.")
+]
+Top: TypeAlias = Annotated[int, typer.Option(min=1, help="Number of classes to list per image.")]
+Sheet: TypeAlias = Annotated[
+    Path | None,
+    typer.Option(metavar="PNG", help="Also draw the images in rows by answer; it shows patients.", show_default=False),
+]
+Stream: TypeAlias = Annotated[
+    str | None,
+    typer.Option(metavar="FILE|-", help="Score rows instead of images: a JSON object per line, - for stdin."),
+]
+Store: TypeAlias = Annotated[
+    str | None,
+    typer.Option(metavar="FILE|URL", help="Counters of a stream: a SQLite file, or redis://HOST:PORT/DATABASE."),
+]
+Fill: TypeAlias = Annotated[
+    bool, typer.Option("--fill", help="Count the rows of the run in a new store before the stream.")
+]
+MaskFormat: TypeAlias = Annotated[
+    str | None,
+    typer.Option(
+        "--to", metavar="nifti|dicom-seg", help="Format of the masks of volumes; dicom-seg takes DICOM series."
+    ),
+]
+Structures: TypeAlias = Annotated[
+    str | None,
+    typer.Option(metavar="A,B", help="Only these structures in masks, tables and statistics."),
+]
+Statistics: TypeAlias = Annotated[
+    bool, typer.Option("--statistics", help="Volume in ml and mean intensity of each structure, as JSON and CSV.")
+]
+Preview: TypeAlias = Annotated[
+    bool, typer.Option("--preview", help="Also draw slices with outlines of each case into --out; it shows patients.")
+]
 RunsOut: TypeAlias = Annotated[Path, _out("of the runs", "runs")]
 FoundationsOut: TypeAlias = Annotated[Path, _out("of the foundation models", "foundations")]
 ComparisonsOut: TypeAlias = Annotated[Path, _out("of the comparisons", "comparisons")]

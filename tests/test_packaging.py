@@ -50,7 +50,7 @@ def test_constraints_pin_every_requirement() -> None:
     pins = dict(line.split("==") for line in lines if line and not line.startswith("#"))
     pinned = {name.lower().replace("_", "-"): version for name, version in pins.items()}
     extras = PROJECT["project"]["optional-dependencies"]
-    own = ("dev", "docs", "peft", "balancers", "timm", "weights-demo")
+    own = ("dev", "docs", "peft", "balancers", "timm", "weights-demo", "dicom")
     required = [*PROJECT["project"]["dependencies"], *(one for name in own for one in extras[name])]
     for requirement in required:
         if requirement.startswith("lorkit["):  # its own extras, listed above

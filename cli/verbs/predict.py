@@ -13,7 +13,7 @@ from lorkit.cli import completion, options
 from lorkit.decompose.errors import DataError, StorageError, UsageError
 
 if TYPE_CHECKING:
-    from lorkit.decompose.documents.predict import PredictedImage, StructureSize
+    from lorkit.decompose.documents.predict import PredictedImage, StructureSize, StructureStatistics
     from lorkit.export.serving.lines import Source
 
 
@@ -30,36 +30,26 @@ def predict(
     target: options.TargetName = None,
     profile: options.ProfileName = None,
     precision: options.PrecisionName = None,
-    top: Annotated[int, typer.Option(min=1, help="Number of classes to list per image.")] = 1,
+    top: options.Top = 1,
     out: options.PredictionsOut = None,
-    sheet: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="PNG", help="Also draw the images in rows by answer; it shows patients.", show_default=False
-        ),
-    ] = None,
-    stream: Annotated[
-        str | None,
-        typer.Option(metavar="FILE|-", help="Score rows instead of images: a JSON object per line, - for stdin."),
-    ] = None,
-    store: Annotated[
-        str | None,
-        typer.Option(metavar="FILE|URL", help="Counters of a stream: a SQLite file, or redis://HOST:PORT/DATABASE."),
-    ] = None,
-    fill: Annotated[
-        bool, typer.Option("--fill", help="Count the rows of the run in a new store before the stream.")
-    ] = False,
+    sheet: options.Sheet = None,
+    stream: options.Stream = None,
+    store: options.Store = None,
+    fill: options.Fill = False,
     allow_synthetic: options.AllowSynthetic = False,
-    allow_out_of_region: Annotated[
-        bool, typer.Option("--allow-out-of-region", help="Also predict for images that do not look like the region.")
-    ] = False,
+    allow_out_of_region: options.AllowOutOfRegion = False,
     flips: options.Flips = False,
+    to: options.MaskFormat = None,
+    structures: options.Structures = None,
+    statistics: options.Statistics = False,
+    preview: options.Preview = False,
     as_json: options.Json = False,
 ) -> None:
     """Label or segment images with an expert, or with a router, which finds the region of each image.
 
-    Reads PNG, JPEG, DICOM, NIfTI, or a CSV that lists files. With --out, a segmentation expert writes a mask in the
-    size of each image (on the grid of a NIfTI file) and the volume of each structure. For research, not for diagnosis.
+    Reads PNG, JPEG, DICOM, NIfTI, or a CSV that lists files; a DICOM series is given as its folder. With --out, a
+    segmentation expert writes a mask in the size of each image (on the grid of a NIfTI file or DICOM series) and the
+    volume of each structure. For research, not for diagnosis.
 
     With --stream, score rows of a table that are related by shared keys, and answer each line with one of JSON: a row
     (id and the columns of the network) with its score, a label that arrives later (id and label) with recorded.
@@ -69,7 +59,8 @@ def predict(
     inputs = inputs or []
     if stream is not None:
         _refuse(
-            {"--out": out, "--sheet": sheet, "--json": as_json, "a second path": inputs[1:], "--flips": flips},
+            {"--out": out, "--sheet": sheet, "--json": as_json, "a second path": inputs[1:], "--flips": flips}
+            | {"--to": to, "--structures": structures, "--statistics": statistics, "--preview": preview},
             "with --stream",
         )
         _stream(inputs[0] if inputs else None, stream, store, fill, network)
@@ -79,7 +70,9 @@ def predict(
         raise UsageError(
             "missing argument", required="images, or --stream FILE|-", fix="see `decompose predict --help`"
         )
-    answers = {"flips": flips, "top": top, "out": out, "sheet": sheet, "allow_out_of_region": allow_out_of_region}
+    answers: dict[str, Any] = {"flips": flips, "top": top, "out": out, "sheet": sheet, "to": to}
+    answers |= {"structures": None if structures is None else options.comma_separated(structures)}
+    answers |= {"statistics": statistics, "preview": preview, "allow_out_of_region": allow_out_of_region}
     _label(inputs, {**network, **answers}, as_json)
 
 
@@ -155,12 +148,16 @@ def _line(row: PredictedImage) -> str:
     if row.refused:
         found = "refused: does not look like the region"
     elif isinstance(row, SegmentedImage):
-        found = ", ".join(f"{name} {_amount(size)}" for name, size in (row.structures or {}).items())
+        means = {} if row.statistics is None else row.statistics.structures
+        unit = "" if row.statistics is None else row.statistics.unit or ""
+        found = ", ".join(
+            f"{name} {_amount(size)}{_mean(means.get(name), unit)}" for name, size in (row.structures or {}).items()
+        )
     elif isinstance(row, MultilabelImage):
         found = " ".join(f"{name} {one.probability:.3f} {one.answer}" for name, one in (row.labels or {}).items())
     else:
         found = " ".join(f"{entry.label} {entry.probability:.3f}" for entry in row.top)
-    mask = row.mask if isinstance(row, SegmentedImage) else None
+    mask = (row.mask or ", ".join((row.masks or {}).values())) if isinstance(row, SegmentedImage) else None
     return f"{row.input}\t{found}" + (f"\t{mask}" if mask else "")
 
 
@@ -168,3 +165,7 @@ def _amount(size: StructureSize) -> str:
     if size.ml is not None:
         return f"{size.ml:.3f} ml"
     return f"{size.pixels} pixels" if size.voxels is None else f"{size.voxels} voxels"
+
+
+def _mean(found: StructureStatistics | None, unit: str) -> str:
+    return "" if found is None or found.mean is None else f" (mean {found.mean:.1f}{unit and f' {unit}'})"

@@ -77,6 +77,34 @@ class StructureSize(Part):
     ml: float | None = None
 
 
+class StructureStatistics(Part):
+    """Volume and intensity of a structure in a volume."""
+
+    voxels: int
+    ml: float | None
+    """Null if the file does not state the size of its voxels."""
+    mean: float | None
+    """Mean of the values of the file; null if the structure is empty."""
+
+
+class ImageStatistics(Part):
+    """Volume and intensity of each structure of a volume."""
+
+    unit: str | None
+    """Unit of means, such as HU; null if the file states none."""
+    structures: dict[str, StructureStatistics]
+
+
+class RegionAnswer(Part):
+    """Whether an image looks like one of several regions; without structures of that region if it does not."""
+
+    out_of_region: bool | None
+    """Null if the network has no check."""
+    distance: float | None
+    limit: float | None
+    refused: bool
+
+
 class SegmentedImage(Part):
     """The prediction of a segmentation network; structures and mask are null if the image was refused."""
 
@@ -87,6 +115,15 @@ class SegmentedImage(Part):
     out_of_region: bool | None
     distance: float | None
     limit: float | None
+    masks: dict[str, str] | None = None
+    """Of structures that overlap, in a format without layers: a file by structure."""
+    preview: str | None = None
+    """The picture of slices along three axes."""
+    statistics: ImageStatistics | None = None
+    regions: dict[str, RegionAnswer] | None = None
+    """With several regions: whether the image looks like each of them."""
+    contested: int | None = None
+    """With several regions: voxels that two or more of them claim; the region that is named first has them."""
 
     @property
     def refused(self) -> bool:
@@ -119,8 +156,27 @@ class RoutedImage(Part):
 PredictedImage = HeadAnswer | RoutedImage
 
 
+class PredictedRegion(Part):
+    """One of several regions that were predicted together."""
+
+    region: str
+    classes: list[str]
+    network: PredictingNetwork
+
+
+class MaskValue(Part):
+    """What a value of masks means; where structures overlap, value 1 is the lowest bit."""
+
+    value: int
+    structure: str
+    region: str
+
+
 class PredictDocument(Document):
-    """Predictions of `decompose predict`."""
+    """Predictions of `decompose predict`.
+
+    With several regions, `region` has their names, `classes` the structures of all of them, and `network` is null.
+    """
 
     kind: Literal["prediction"] = "prediction"
     not_for_diagnosis: Literal[True]
@@ -128,7 +184,29 @@ class PredictDocument(Document):
     region: str
     task: str
     classes: list[str]
-    network: PredictingNetwork
+    network: PredictingNetwork | None
     flips: bool = False
     """Whether logits are means over an image and its mirror image."""
+    regions: list[PredictedRegion] | None = None
+    """With several regions: each with its network, in order of precedence."""
+    labels: list[MaskValue] | None = None
+    """Of masks: what their values mean."""
     predictions: list[PredictedImage]
+
+
+class CaseStatistics(ImageStatistics):
+    """The statistics of one volume; structures are empty if it was refused."""
+
+    input: str
+
+
+class StatisticsDocument(Document):
+    """`statistics.json` of `predict --statistics`."""
+
+    kind: Literal["statistics"] = "statistics"
+    not_for_diagnosis: Literal[True]
+    synthetic: bool
+    region: str
+    network: PredictingNetwork | None
+    """Null with several regions; `predictions.json` has their networks."""
+    images: list[CaseStatistics]

@@ -27,7 +27,7 @@ from lorkit.decompose.documents.hardware import DoctorDocument, ProfileDocument,
 from lorkit.decompose.documents.inspect import InspectDocument
 from lorkit.decompose.documents.mixture import MixtureInfo
 from lorkit.decompose.documents.pack import PackDocument
-from lorkit.decompose.documents.predict import PredictDocument
+from lorkit.decompose.documents.predict import PredictDocument, StatisticsDocument
 from lorkit.decompose.documents.report import ReportDocument, ReportFiles
 from lorkit.decompose.documents.training import PretrainDocument, TrainDocument
 from lorkit.decompose.documents.verify import VerifyDocument
@@ -56,12 +56,14 @@ DOCUMENTS: dict[str, type[Document]] = {
     "profiles": ProfilesDocument,
     "report": ReportDocument,
     "report-files": ReportFiles,
+    "statistics": StatisticsDocument,
     "train": TrainDocument,
     "verify": VerifyDocument,
 }
 """Documents by command; `error` is that of every command that fails.
 
-`report` and `*-info` are files: `report.json`, `expert.json` of an expert or of several regions, and `export.json`.
+`report`, `statistics` and `*-info` are files: `report.json`, `statistics.json` of `predict --statistics`, `expert.json`
+of an expert or of several regions, and `export.json`.
 """
 _DRAFT = "https://json-schema.org/draft/2020-12/schema"
 _HEAD = ("schema_version", "kind", "warnings")

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import numpy as np
 
@@ -19,6 +18,8 @@ from lorkit.decompose.documents.predict import PredictedImage
 from lorkit.decompose.errors import ArtifactError, UsageError
 from lorkit.export.prediction import classification, multilabel, routed, segmentation
 from lorkit.export.prediction.network import LoadedNetwork, PreparedImage
+from lorkit.export.prediction.structures import PLAIN, MaskOptions
+from lorkit.export.prediction.writers.target import MaskTarget
 from lorkit.export.runtime.batch_size import fitting
 
 _CHUNK = 32
@@ -39,8 +40,10 @@ class Answers:
     masks: list[Mask | None]
 
 
-def chunk_size(network: LoadedNetwork) -> int:
-    """Return how many images are prepared and run at a time."""
+def chunk_size(network: LoadedNetwork, options: MaskOptions = PLAIN) -> int:
+    """Return how many images are prepared and run at a time: volumes that are kept as read one by one."""
+    if options.need_image and network.recipe.dims == 3:
+        return 1
     return fitting(network.region, network.shape, most=_CHUNK)
 
 
@@ -84,19 +87,21 @@ def with_flips(network: LoadedNetwork) -> LoadedNetwork:
 def answer(
     network: LoadedNetwork,
     chunk: Sequence[PreparedImage],
-    targets: Sequence[Path | None],
+    targets: Sequence[MaskTarget | None],
     *,
     top: int = 1,
     allow_out_of_region: bool = False,
+    options: MaskOptions = PLAIN,
 ) -> Answers:
     """Run a network on prepared images, and decode its outputs.
 
     Args:
         network: The network.
         chunk: The images, at most `chunk_size`.
-        targets: File of each image's mask; None writes none.
+        targets: Files of each image's mask; None writes none.
         top: Number of classes per image.
         allow_out_of_region: Whether images that do not look like the region get an answer too.
+        options: What is made of masks.
     """
     batch = np.stack([image.values for image in chunk])
     if network.router is not None:
@@ -108,7 +113,7 @@ def answer(
     for image, own, target in zip(chunk, logits, targets, strict=True):
         taken = None if image.check.out_of_region is True and not allow_out_of_region else own
         if network.dense:
-            row, mask = segmentation.masked_row(network.region, image, taken, target)
+            row, mask = segmentation.masked_row(network.region, image, taken, target, options)
             found.rows.append(row)
             found.masks.append(mask)
         elif network.multilabel:

@@ -42,8 +42,10 @@ def expand(inputs: Iterable[Path | str]) -> list[Path]:
 
 
 def stem(path: Path) -> str:
-    """Return a file name without suffix, also without both parts of `.nii.gz`."""
+    """Return a file name without suffix, also without both parts of `.nii.gz`; the whole name of a folder."""
     name = path.name
+    if path.is_dir():  # often an identifier with dots
+        return name
     return name[: -len(".nii.gz")] if name.lower().endswith(".nii.gz") else path.stem
 
 

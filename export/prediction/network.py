@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from lorkit.decompose.artifacts import MANIFEST, read_manifest, verify_chain
 from lorkit.decompose.artifacts.arrays import Float32Array
 from lorkit.decompose.data.formats.registry import open_image
-from lorkit.decompose.data.formats.stored import network_values
+from lorkit.decompose.data.formats.stored import StoredImage, network_values
 from lorkit.decompose.data.preprocessing import region_check
 from lorkit.decompose.data.preprocessing.recipe import apply_recipe
 from lorkit.decompose.documents.expert import ExpertInfo
@@ -191,7 +191,8 @@ class RegionCheckResult(NamedTuple):
 class PreparedImage(NamedTuple):
     """An image file as the input `values` (C, *spatial) of a network, with the spatial size of the image as read.
 
-    `voxel_ml` is the volume of a voxel, None where it is not stated; `warnings` what the reader warns of.
+    `voxel_ml` is the volume of a voxel, None where it is not stated; `warnings` what the reader warns of; `stored` the
+    file's own values where they were kept.
     """
 
     path: Path
@@ -200,10 +201,16 @@ class PreparedImage(NamedTuple):
     check: RegionCheckResult
     voxel_ml: float | None
     warnings: tuple[str, ...]
+    stored: StoredImage | None = None
 
 
-def prepare_image(network: LoadedNetwork, path: Path) -> PreparedImage:
+def prepare_image(network: LoadedNetwork, path: Path, *, keep: bool = False) -> PreparedImage:
     """Read and prepare an image file, and check whether it looks like the region of the network.
+
+    Args:
+        network: The network.
+        path: The file, or the folder of a series.
+        keep: Keep the file's own values beside those that the network takes.
 
     Raises:
         DataError: It cannot be read or prepared; the message names the file.
@@ -213,7 +220,8 @@ def prepare_image(network: LoadedNetwork, path: Path) -> PreparedImage:
         image = network_values(stored, network.recipe.intensity, str(path), network.recipe.dims)
     except DataError as error:
         raise _named(error, path) from None
-    return prepare_values(network, image, path, voxel_ml=stored.voxel_ml, warnings=stored.warnings)
+    prepared = prepare_values(network, image, path, voxel_ml=stored.voxel_ml, warnings=stored.warnings)
+    return prepared._replace(stored=stored) if keep else prepared
 
 
 def prepare_values(

@@ -5,34 +5,28 @@ An export needs its runtime, numpy and Pillow, not torch; an extracted expert ru
 
 from __future__ import annotations
 
-import csv
-import io
 import tempfile
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
-from lorkit.decompose.artifacts import write_bytes, write_text
 from lorkit.decompose.artifacts.arrays import Float32Array
-from lorkit.decompose.documents.export import ExportInfo
 from lorkit.decompose.documents.mixture import MixtureInfo
-from lorkit.decompose.documents.predict import (
-    PredictDocument,
-    PredictedImage,
-    PredictingNetwork,
-    RoutedImage,
-    SegmentedImage,
-)
+from lorkit.decompose.documents.predict import MaskValue, PredictDocument, PredictedImage
 from lorkit.decompose.errors import UsageError, plural
 from lorkit.decompose.events import Listener, Working, ignore
-from lorkit.decompose.regions import MIXTURE
 from lorkit.decompose.runs import ExportSelection
-from lorkit.export.prediction import classification, multilabel, routed, segmentation
+from lorkit.decompose.tasks import get_task
 from lorkit.export.prediction import inputs as files
 from lorkit.export.prediction.answers import answer, chunk_size, require_images, with_flips
 from lorkit.export.prediction.network import LoadedNetwork, open_network, prepare_image
+from lorkit.export.prediction.results import check_kept, distinct, mask_targets, write_results
 from lorkit.export.prediction.sheet import prediction_sheet
-
-DOCUMENT, TABLE = "predictions.json", "predictions.csv"
+from lorkit.export.prediction.sources import about, source_of
+from lorkit.export.prediction.structures import MaskOptions, kept_labels
+from lorkit.export.prediction.writers.base import MaskLabel
+from lorkit.export.prediction.writers.registry import check_format
+from lorkit.export.prediction.writers.target import MaskTarget
 
 
 def predict(
@@ -50,6 +44,10 @@ def predict(
     top: int = 1,
     out: Path | None = None,
     sheet: Path | None = None,
+    to: str | None = None,
+    structures: Sequence[str] | None = None,
+    statistics: bool = False,
+    preview: bool = False,
     threads: int | None = None,
     on_event: Listener = ignore,
 ) -> PredictDocument:
@@ -58,7 +56,7 @@ def predict(
     Args:
         path: An export or an expert directory; without one, `region` of a run is used: the export that `gate` would
             judge (`export_preference`), else its expert.
-        inputs: Image files, or CSV files with a `path` column.
+        inputs: Image files, folders of DICOM series, or CSV files with a `path` column.
         run: A run by id or path; the newest by default.
         region: Region of the run.
         target: Selects among the exports of the run.
@@ -69,8 +67,12 @@ def predict(
         flips: Average the logits of each image and its mirror image.
         top: Number of classes per image.
         out: Directory for `predictions.csv`, `predictions.json` and, named by the stem of each image, one JSON file and
-            the mask: NIfTI on the grid of a NIfTI input, else PNG of the input's size.
+            the mask: of a NIfTI file or DICOM series a volume on its grid, else PNG of the input's size.
         sheet: A PNG with the images in rows by answer; it shows patients.
+        to: Format of the masks of volumes: `nifti` (the default) or, of DICOM series, `dicom-seg`.
+        structures: The structures that masks, tables and statistics have; all of them by default.
+        statistics: Measure the volume and the mean intensity of each structure of volumes.
+        preview: Draw each image with the outlines of its structures, into `out`; it shows patients.
         threads: CPU threads.
         on_event: Receives progress.
 
@@ -79,59 +81,101 @@ def predict(
         image was refused.
 
     Raises:
-        UsageError: No network or no images, a network of nodes, flips for a router or where sides differ, or a result
-            would replace an input.
+        UsageError: No network or no images, a network of nodes, flips for a router or where sides differ, an option of
+            masks for a network without masks, an unknown structure or format, or a result would replace an input.
         ArtifactError: The network is damaged, or synthetic and not allowed.
-        DataError: An image cannot be read; nothing is written.
+        DataError: An image cannot be read, or lacks what the format of its mask needs; nothing is written.
+        MissingRuntimeError: The format needs a package that is not installed.
     """
     selection = ExportSelection(region=region, target=target, profile=profile, precision=precision)
+    options = MaskOptions(to, structures, statistics=statistics, preview=preview)
+    check_format(to)
+    _check_out(options, out)
     network = open_network(path, run, selection, threads)
     require_images(network, allow_synthetic=allow_synthetic)
     network = with_flips(network) if flips else network
     inputs = list(inputs)
-    paths = files.expand(inputs)
-    if out is not None:
-        _check_kept(inputs, Path(out))
-    names = _distinct([files.stem(one) for one in paths])
+    call = _Call(network, files.expand(inputs), options, top=top, allow_out_of_region=allow_out_of_region)
     shown: list[Float32Array] | None = None if sheet is None else []
-    # masks are written here first, so that an unreadable image leaves none of them
+    # results are written here first, so that an unreadable image leaves none of them
     with tempfile.TemporaryDirectory(prefix="lorkit-") as folder:
-        masks = None if out is None or not network.dense else segmentation.mask_names(paths, names, Path(out))
-        rows, warnings = _rows(network, paths, masks, Path(folder), (top, allow_out_of_region), shown, on_event)
-        document = _document(network, rows, warnings, flips=flips)
+        targets = call.targets(Path(folder)) if out is not None else [None] * len(call.paths)
         if out is not None:
-            _write(document, names, Path(folder), Path(out))
+            check_kept(inputs, call.paths, [one for one in targets if one], Path(out), call.labels)
+        rows, warnings = _rows(call, targets, shown, on_event)
+        document = _document(call, rows, warnings, flips=flips)
+        if out is not None:
+            names = distinct([files.stem(one) for one in call.paths])
+            write_results(document, names, Path(folder), Path(out), options, call.labels)
         if sheet is not None and shown is not None:
             prediction_sheet(rows, shown, Path(sheet))
     return document
 
 
+@dataclass(frozen=True)
+class _Call:
+    """One prediction: a network, its images, and what is asked for."""
+
+    network: LoadedNetwork
+    paths: Sequence[Path]
+    options: MaskOptions
+    top: int
+    allow_out_of_region: bool
+
+    def __post_init__(self) -> None:
+        """Refuse options of masks for a network that draws none, and unknown structures."""
+        if self.options.given is not None and not self._segments:
+            raise UsageError(
+                f"{self.options.given} for {self.network.path}, which "
+                + ("finds the region of an image" if self.network.router is not None else "gives labels"),
+                required="the network of one region that draws masks",
+                fix="name such a region with --region, or leave the option out",
+            )
+        assert self.labels or not self._segments
+
+    @property
+    def _segments(self) -> bool:
+        return self.network.dense and self.network.router is None
+
+    @property
+    def labels(self) -> tuple[MaskLabel, ...]:
+        """The structures of masks; none of a network without masks or of a router."""
+        return kept_labels(self.network.region, self.options.structures) if self._segments else ()
+
+    def targets(self, folder: Path) -> list[MaskTarget | None]:
+        """Return where masks are written; nowhere for a network without masks."""
+        if not self.network.dense:
+            return [None] * len(self.paths)
+        overlapping = self._segments and not get_task(self.network.region.task).exclusive
+        source = source_of([self.network])
+        return [*mask_targets(self.paths, folder, source, self.options.to, self.labels, overlapping=overlapping)]
+
+
 def _rows(
-    network: LoadedNetwork,
-    paths: Sequence[Path],
-    masks: Sequence[str] | None,
-    folder: Path,
-    options: tuple[int, bool],
+    call: _Call,
+    targets: Sequence[MaskTarget | None],
     shown: list[Float32Array] | None,
     on_event: Listener,
 ) -> tuple[list[PredictedImage], list[str]]:
-    top, allow_out_of_region = options
+    network, paths, options = call.network, call.paths, call.options
     rows: list[PredictedImage] = []
     warnings: list[str] = []
-    step = chunk_size(network)
+    step = chunk_size(network, options)
     for start in range(0, len(paths), step):
         on_event(Working(network.region.name, start, len(paths)))
-        chunk = [prepare_image(network, path) for path in paths[start : start + step]]
+        chunk = [prepare_image(network, path, keep=options.need_image) for path in paths[start : start + step]]
         warnings += [f"{image.path}: {text}" for image in chunk for text in image.warnings]
         if shown is not None:
             shown += [image.values for image in chunk]
-        targets = [None if masks is None else folder / masks[start + at] for at in range(len(chunk))]
-        rows += answer(network, chunk, targets, top=top, allow_out_of_region=allow_out_of_region).rows
+        own = targets[start : start + len(chunk)]
+        found = answer(network, chunk, own, top=call.top, allow_out_of_region=call.allow_out_of_region, options=options)
+        rows += found.rows
     on_event(Working(network.region.name, len(paths), len(paths)))
     return rows, warnings
 
 
-def _document(network: LoadedNetwork, rows: list[PredictedImage], notes: list[str], *, flips: bool) -> PredictDocument:
+def _document(call: _Call, rows: list[PredictedImage], notes: list[str], *, flips: bool) -> PredictDocument:
+    network = call.network
     answer = "answer" if network.router is not None else "mask" if network.dense else "label"
     if network.multilabel:
         assert not isinstance(network.info, MixtureInfo)  # it has no task of its own
@@ -145,66 +189,28 @@ def _document(network: LoadedNetwork, rows: list[PredictedImage], notes: list[st
         notes.append(f"{refused} of {plural(len(rows), 'image')} do not look like {what}: no {answer}")
     if not isinstance(network.info, MixtureInfo) and network.info.in_region is None and network.router is None:
         notes.append(f"this network has no in-region check: every image gets a {answer}")
-    return PredictDocument(
+    labels = call.labels
+    document = PredictDocument(
         warnings=notes,
         not_for_diagnosis=True,
         synthetic=network.info.synthetic,
         region=network.region.name,
         task=network.region.task,
-        classes=list(network.region.classes),
-        network=_about(network),
+        classes=[label.name for label in labels] if labels else list(network.region.classes),
+        network=about(network),
         flips=flips,
         predictions=rows,
     )
+    return document.with_changes(labels=mask_values(labels)) if labels else document
 
 
-def _about(network: LoadedNetwork) -> PredictingNetwork:
-    info, place = network.info, {"path": str(network.path), "digest": network.digest}
-    if isinstance(info, ExportInfo):
-        return PredictingNetwork(**place, kind="export", owner=info.owner, target=info.target, precision=info.precision)
-    return PredictingNetwork(**place, kind="expert", owner="expert", target=None, precision="fp32")
+def mask_values(labels: Sequence[MaskLabel]) -> list[MaskValue]:
+    """Return what the values of masks mean, for a document."""
+    return [MaskValue(value=label.value, structure=label.name, region=label.region) for label in labels]
 
 
-def _write(document: PredictDocument, names: Sequence[str], folder: Path, out: Path) -> None:
-    out.mkdir(parents=True, exist_ok=True)
-    for name, row in zip(names, document.predictions, strict=True):
-        inner = row.prediction if isinstance(row, RoutedImage) else row
-        if isinstance(inner, SegmentedImage) and inner.mask is not None:
-            write_bytes(out / inner.mask, (folder / inner.mask).read_bytes())
-        document.with_changes(warnings=[], predictions=[row]).write(out / f"{name}.json")
-    stream = io.StringIO()
-    writer = csv.writer(stream, lineterminator="\n")
-    tables = {"segmentation": segmentation.table, "multilabel": multilabel.table, MIXTURE: routed.table}
-    writer.writerows(tables.get(document.task, classification.table)(document))
-    write_text(out / TABLE, stream.getvalue())
-    document.write(out / DOCUMENT)
-
-
-def _check_kept(inputs: Sequence[Path | str], out: Path) -> None:
-    """Raise UsageError if the table or the document would replace one of the inputs, such as a CSV that lists them."""
-    taken = {Path(one).resolve() for one in inputs}
-    for name in (TABLE, DOCUMENT):
-        if (out / name).resolve() in taken:
-            raise UsageError(
-                f"the results {out / name} would replace an input",
-                required="a directory without the inputs",
-                fix="name another one with --out",
-            )
-
-
-def _distinct(stems: Sequence[str]) -> list[str]:
-    """Number the stems that would overwrite an earlier image's file, or the list of all.
-
-    A number never makes the stem of another image: `p1/eye.png p2/eye.png p2/eye-2.png` are eye, eye-3 and eye-2. File
-    systems may not tell upper case from lower case.
-    """
-    wanted_by_some = {text.casefold() for text in stems}
-    taken = {Path(DOCUMENT).stem}
-    names = []
-    for wanted in stems:
-        name, number = wanted, 2
-        while name.casefold() in taken or (name != wanted and name.casefold() in wanted_by_some):
-            name, number = f"{wanted}-{number}", number + 1
-        taken.add(name.casefold())
-        names.append(name)
-    return names
+def _check_out(options: MaskOptions, out: Path | None) -> None:
+    """Raise UsageError for options that only change files, without a directory for them."""
+    given = "--to" if options.to is not None else "--preview" if options.preview else None
+    if given is not None and out is None:
+        raise UsageError(f"{given} without --out", required="a directory for the files", fix="name one with --out")

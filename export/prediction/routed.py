@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 
 import numpy as np
 
@@ -20,6 +19,7 @@ from lorkit.decompose.documents.predict import (
 from lorkit.decompose.tasks.routed_answers import RoutedAnswers, routed_answers
 from lorkit.export.prediction import classification, multilabel, segmentation
 from lorkit.export.prediction.network import PreparedImage
+from lorkit.export.prediction.writers.target import MaskTarget
 
 _COLUMNS = ("input", "region", "confidence", "answer", "probability", "labels", "mask")
 
@@ -37,7 +37,7 @@ def rows(
     mixture: Mixture,
     images: Sequence[PreparedImage],
     outputs: Mapping[str, Float32Array],
-    targets: Sequence[Path | None],
+    targets: Sequence[MaskTarget | None],
     *,
     top: int = 1,
     allow_out_of_region: bool = False,
@@ -48,7 +48,7 @@ def rows(
         mixture: The heads of the router and what its answer is.
         images: The images.
         outputs: Its outputs for them, by name.
-        targets: File of each image's mask; None writes none.
+        targets: Files of each image's mask; None writes none.
         top: Number of classes per image.
         allow_out_of_region: Whether images below the confidence get an answer too.
     """
@@ -95,7 +95,7 @@ def table(document: PredictDocument) -> list[list[str]]:
     return lines
 
 
-def _answer(head: Head, image: PreparedImage, logits: Float32Array, target: Path | None, top: int) -> HeadAnswer:
+def _answer(head: Head, image: PreparedImage, logits: Float32Array, target: MaskTarget | None, top: int) -> HeadAnswer:
     if head.task == "segmentation":
         return segmentation.row(head.as_region(), image, logits, target)
     if head.task == "multilabel":

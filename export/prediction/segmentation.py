@@ -1,56 +1,44 @@
 """Predictions of a segmentation network: a mask on the grid of each image, and the size of each structure.
 
-A mask is computed at the network's size: probabilities are interpolated to the image's size, and a NIfTI file's
-orientation is restored, so that image and mask match in any viewer.
+A mask is computed at the network's size: probabilities are interpolated to the image's size, and the orientation of the
+file or series is restored, so that image and mask match in any viewer.
 
-Shapes: S structures; a mask is (H, W), or a volume in the order of the file's axes.
+Shapes: S structures; a mask is (H, W), or a volume in the axes of the image as read.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from pathlib import Path
-
-import numpy as np
-
 from lorkit.decompose.artifacts import write_bytes
 from lorkit.decompose.artifacts.arrays import Float32Array, Mask
-from lorkit.decompose.data.formats import nifti
-from lorkit.decompose.data.formats.nifti_grid import nifti_bytes
 from lorkit.decompose.data.preprocessing.decoding import decode_at
-from lorkit.decompose.documents.predict import PredictDocument, SegmentedImage, StructureSize
-from lorkit.decompose.errors import UsageError
+from lorkit.decompose.documents.predict import PredictDocument, SegmentedImage
 from lorkit.decompose.regions import Region
 from lorkit.export.prediction.classification import cell
-from lorkit.export.prediction.masks import png
 from lorkit.export.prediction.network import PreparedImage
+from lorkit.export.prediction.preview import preview
+from lorkit.export.prediction.statistics import image_statistics
+from lorkit.export.prediction.structures import PLAIN, MaskOptions, kept_labels, labelled, sizes_of
+from lorkit.export.prediction.writers.base import LabelledMask
+from lorkit.export.prediction.writers.target import MaskTarget
 
 
-def mask_names(paths: Sequence[Path], names: Sequence[str], out: Path) -> list[str]:
-    """Return the file name of each image's mask: `.nii.gz` for NIfTI, else `.png`.
-
-    Raises:
-        UsageError: A mask would replace one of the images.
-    """
-    found = [f"{name}{'.nii.gz' if nifti.accepts(path) else '.png'}" for path, name in zip(paths, names, strict=True)]
-    taken = {path.resolve() for path in paths}
-    for name in found:
-        if (out / name).resolve() in taken:
-            raise UsageError(
-                f"the mask {out / name} would replace an image",
-                required="a directory without the images",
-                fix="name another one with --out",
-            )
-    return found
-
-
-def row(region: Region, image: PreparedImage, logits: Float32Array | None, target: Path | None) -> SegmentedImage:
+def row(
+    region: Region,
+    image: PreparedImage,
+    logits: Float32Array | None,
+    target: MaskTarget | None,
+    options: MaskOptions = PLAIN,
+) -> SegmentedImage:
     """Return the sizes of the structures in an image, and write its mask; as `masked_row` without the mask."""
-    return masked_row(region, image, logits, target)[0]
+    return masked_row(region, image, logits, target, options)[0]
 
 
 def masked_row(
-    region: Region, image: PreparedImage, logits: Float32Array | None, target: Path | None
+    region: Region,
+    image: PreparedImage,
+    logits: Float32Array | None,
+    target: MaskTarget | None,
+    options: MaskOptions = PLAIN,
 ) -> tuple[SegmentedImage, Mask | None]:
     """Return the sizes of the structures in an image, and its mask in the axes of the image as read; write the mask.
 
@@ -58,22 +46,43 @@ def masked_row(
         region: The region of the network.
         image: The image.
         logits: Its (1 + S, *spatial); None refuses it.
-        target: File of the mask; None only measures it.
+        target: The files of the mask; None only measures it.
+        options: Which structures are kept, and what else is made.
 
     Raises:
-        UsageError: A mask of a DICOM volume is to be written.
+        DataError: The mask cannot be written in its format, or statistics are asked for of a picture.
     """
-    mask = None if logits is None else decode_at(logits, image.size)
-    if mask is not None and target is not None:
-        write_bytes(target, _mask_bytes(mask, image.path))
-    row = SegmentedImage(
+    if logits is None:
+        empty = SegmentedImage(
+            input=str(image.path), mask=None, size=list(image.size), structures=None, **image.check._asdict()
+        )
+        return empty, None
+    labels = kept_labels(region, options.structures)
+    mask = labelled(image.path, region, decode_at(logits, image.size), labels)
+    return described(image, mask, target, options), mask.values
+
+
+def described(
+    image: PreparedImage, mask: LabelledMask, target: MaskTarget | None, options: MaskOptions
+) -> SegmentedImage:
+    """Return the row of an image with its mask, and write what is asked for."""
+    names = [] if target is None else target.write(mask)
+    found = SegmentedImage(
         input=str(image.path),
-        mask=None if mask is None or target is None else target.name,
+        mask=names[0] if len(names) == 1 else None,
         size=list(image.size),
-        structures=None if mask is None else _measure(region.classes, mask, image.voxel_ml),
+        structures=sizes_of(mask, image.voxel_ml),
         **image.check._asdict(),
     )
-    return row, mask
+    more: dict[str, object] = {}
+    if len(names) > 1:
+        more["masks"] = dict(zip((label.name for label in mask.labels), names, strict=True))
+    if image.stored is not None and options.statistics:
+        more["statistics"] = image_statistics(image.stored, mask)
+    if image.stored is not None and options.preview and target is not None:
+        more["preview"] = f"{target.stem}_preview.png"
+        write_bytes(target.folder / str(more["preview"]), preview(image.stored, mask))
+    return found.with_changes(**more) if more else found
 
 
 def table(document: PredictDocument) -> list[list[str]]:
@@ -88,28 +97,6 @@ def table(document: PredictDocument) -> list[list[str]]:
         values = [getattr(found[name], unit) if name in found else None for name, unit in columns]
         written = ["" if value is None else f"{value:.4f}" if unit == "ml" else str(value)
                    for value, (_, unit) in zip(values, columns, strict=True)]  # fmt: skip
-        lines.append([row.input, row.mask or "", cell(row.out_of_region), *written])
+        files = row.mask or ";".join((row.masks or {}).values())
+        lines.append([row.input, files, cell(row.out_of_region), *written])
     return lines
-
-
-def _mask_bytes(mask: Mask, path: Path) -> bytes:
-    if nifti.accepts(path):
-        return nifti_bytes(mask, path)
-    if mask.ndim == 3:
-        raise UsageError(
-            f"{path} is a DICOM volume",
-            required="a NIfTI file where masks of volumes are written",
-            fix="convert it with dcm2niix, or leave out --out",
-        )
-    return png(mask)
-
-
-def _measure(structures: Sequence[str], mask: Mask, voxel_ml: float | None) -> dict[str, StructureSize]:
-    """Count the pixels of each structure; for a volume voxels and, where the file states their size, millilitres."""
-    counts = np.bincount(mask.ravel(), minlength=len(structures) + 1)[1:]
-    if mask.ndim == 2:
-        return {name: StructureSize(pixels=int(count)) for name, count in zip(structures, counts, strict=True)}
-    return {
-        name: StructureSize(voxels=int(count), ml=None if voxel_ml is None else round(float(count) * voxel_ml, 6))
-        for name, count in zip(structures, counts, strict=True)
-    }

@@ -29,8 +29,12 @@ from lorkit.decompose.runs.locked_data import prepare_file
 from lorkit.export.noninferiority.accuracy import AccuracyTest, judge_accuracy
 from lorkit.export.noninferiority.cases import EvaluationCases, cases_of_file
 from lorkit.export.prediction import segmentation
+from lorkit.export.prediction.inputs import stem
 from lorkit.export.prediction.network import open_network, prepare_image
 from lorkit.export.prediction.prediction import predict
+from lorkit.export.prediction.sources import source_of
+from lorkit.export.prediction.writers.registry import writer_of
+from lorkit.export.prediction.writers.target import MaskTarget
 from lorkit.export.runtime.engine import load_engine
 from lorkit.export.runtime.exported import ExportPair, read_exported
 
@@ -173,7 +177,8 @@ def test_a_perfect_network_is_judged_by_what_its_files_hold(
 
     opened = open_network(export, None, ExportSelection(), None)
     for (path, *_), one in zip(files_of(source), logits, strict=True):
-        segmentation.row(exported.region, prepare_image(opened, path), one, tmp_path / path.name)
+        target = MaskTarget(tmp_path, stem(path), writer_of(path), source_of([opened]))
+        segmentation.row(exported.region, prepare_image(opened, path), one, target)
     wanted = reference(source, tmp_path)["dice"].mean()
     found = task_scores(prepared, collect_score_inputs(network_of(), prepared))
     engines = (SimpleNamespace(run=network_of()), SimpleNamespace(run=network_of()))

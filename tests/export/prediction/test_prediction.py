@@ -17,7 +17,7 @@ from PIL import Image
 from lorkit.decompose.errors import ArtifactError, DataError, UsageError
 from lorkit.export.prediction import network as network_module
 from lorkit.export.prediction import prediction
-from lorkit.export.prediction.prediction import _distinct, predict
+from lorkit.export.prediction.prediction import predict
 
 NAME = "onnx-cpu-generic-fp32"
 
@@ -186,16 +186,3 @@ def test_it_needs_no_torch_on_an_export(exported: Path, images: list[Path]) -> N
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=True)
     assert done.stdout.strip() in ("normal", "pneumonia")
-
-
-@pytest.mark.parametrize(
-    ("stems", "expected"),
-    [
-        (["eye", "eye", "eye-2"], ["eye", "eye-3", "eye-2"]),
-        (["eye-2", "eye", "eye"], ["eye-2", "eye", "eye-3"]),
-        (["Eye", "eye"], ["Eye", "eye-2"]),
-        (["predictions", "a"], ["predictions-2", "a"]),
-    ],
-)
-def test_every_file_holds_its_own_images_answer(stems: list[str], expected: list[str]) -> None:
-    assert _distinct(stems) == expected

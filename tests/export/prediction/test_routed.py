@@ -14,6 +14,9 @@ from lorkit.decompose.documents.predict import LabelledImage, MultilabelImage, R
 from lorkit.export.prediction import routed
 from lorkit.export.prediction.network import PreparedImage, RegionCheckResult
 from lorkit.export.prediction.sheet import answer_of, caption, prediction_sheet
+from lorkit.export.prediction.writers.base import MaskSource
+from lorkit.export.prediction.writers.png import PngWriter
+from lorkit.export.prediction.writers.target import MaskTarget
 
 HEADS = [
     Head(region="chest", task="classification", classes=["normal", "ill"], output=head_output("chest")),
@@ -49,7 +52,8 @@ def images(tmp_path: Path) -> list[PreparedImage]:
 
 def predicted(tmp_path: Path, policy: HeadPolicy = "routed", confidence: float = 0.9) -> list[RoutedImage]:
     mixture = Mixture(form="router", heads=HEADS, policy=policy, abstain_below=0.5)
-    targets = [tmp_path / f"{name}-mask.png" for name in "abc"]
+    source = MaskSource("eye", "expert fp32", {"eye": 64 * "0"}, "1")
+    targets = [MaskTarget(tmp_path, f"{name}-mask", PngWriter(), source) for name in "abc"]
     return routed.rows(mixture, images(tmp_path), outputs(confidence), targets)
 
 

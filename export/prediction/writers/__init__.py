@@ -1,0 +1,1 @@
+"""The files that masks are written to, one module per format."""

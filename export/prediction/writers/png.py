@@ -1,0 +1,32 @@
+"""Masks of pictures as PNG with a palette."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from lorkit.export.prediction.masks import png
+from lorkit.export.prediction.writers.base import LabelledMask, MaskLabel, MaskSource, file_part
+
+
+class PngWriter:
+    """A picture in the size of the image: pixels are the number of the structure, the palette shows its colour."""
+
+    name = "png"
+
+    def check(self, path: Path) -> None:
+        """Accept every picture."""
+
+    def suffixes(self, labels: Sequence[MaskLabel], *, overlapping: bool) -> list[str]:
+        """Return one suffix, or one per structure that may overlap with others."""
+        return [f"_{file_part(label.name)}.png" for label in labels] if overlapping else [".png"]
+
+    def encode(self, mask: LabelledMask, source: MaskSource) -> Iterator[bytes]:
+        """Yield the picture, or one per structure with its number."""
+        if not mask.overlapping:
+            yield png(mask.values.astype(np.uint8))
+            return
+        for label, layer in mask.layers():
+            yield png(layer.astype(np.uint8) * np.uint8(label.value))
