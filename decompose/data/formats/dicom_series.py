@@ -165,6 +165,7 @@ def _joined(images: Sequence[StoredImage], found: Stack) -> StoredImage:
         spacing_mm=spacing,
         voxel_ml=None if spacing is None else float(np.prod(spacing)) / 1e3,
         axes=found.axes,
+        unit=first.unit if len({image.unit for image in images}) == 1 else None,
         group=first.group,
         notes=(f"{len(images)} slices sorted by position", *shared, *apart),
         warnings=tuple(warnings),
