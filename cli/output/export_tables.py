@@ -63,10 +63,10 @@ def verdicts(document: GateDocument) -> None:
             name,
             row.verdict.upper(),
             f"{row.candidate.target} {row.candidate.precision}",
-            interval(row.latency.ratio, row.latency.ci),
-            _change(row.accuracy),
-            row.accuracy.allowed,
-            row.accuracy.decidable,
+            interval(row.latency_test.ratio, row.latency_test.ci),
+            _change(row.accuracy_test),
+            row.accuracy_test.allowed,
+            row.accuracy_test.decidable,
         ]
         for name, row in document.regions.items()
     ]
@@ -95,9 +95,10 @@ def _change(block: Accuracy | Subset) -> str:
 def _heads(document: GateDocument) -> None:
     """Print one row per head of a network for several regions, whose worst one counts."""
     rows = [
-        [name, region, head.verdict.upper(), _change(head.accuracy), head.accuracy.allowed, head.accuracy.n]
+        [name, region, head.verdict.upper(), _change(test), test.allowed, test.n]
         for name, block in document.regions.items()
-        for region, head in block.heads.items()
+        for region, head in block.head_verdicts.items()
+        for test in [head.accuracy_test]
     ]
     if rows:
         columns = ("network", "region", "verdict", "accuracy change", "allowed drop", "n")
@@ -107,10 +108,10 @@ def _heads(document: GateDocument) -> None:
 def _judged(document: GateDocument) -> Iterator[tuple[str, Accuracy]]:
     """Yield each accuracy test with its region, and the network if that is for several."""
     for name, block in document.regions.items():
-        if block.heads:
-            yield from ((f"{name}: {region}", head.accuracy) for region, head in block.heads.items())
+        if block.head_verdicts:
+            yield from ((f"{name}: {region}", head.accuracy_test) for region, head in block.head_verdicts.items())
         else:
-            yield name, block.accuracy
+            yield name, block.accuracy_test
 
 
 def _parts(document: GateDocument) -> None:
@@ -138,10 +139,10 @@ def _flips(document: GateDocument) -> None:
     """Print the cases whose answer changed, worst first, a few of each region."""
     rows, left = [], 0
     for region, block in _judged(document):
-        found = block.flips
+        found = block.changed_answers
         left += max(0, len(found) - _FLIPS)
         rows += [
-            [region, flip.case[:12], flip.truth, flip.baseline, flip.candidate, flip.change] for flip in found[:_FLIPS]
+            [region, flip.case[:12], flip.truth, flip.baseline, flip.candidate, flip.outcome] for flip in found[:_FLIPS]
         ]
     if rows:
         table("changed predictions", ("region", "case", "truth", "baseline", "candidate", "change"), rows)
@@ -171,8 +172,10 @@ def precisions(choices: Mapping[str, PrecisionChoice]) -> None:
             region,
             row.precision,
             row.verdict,
-            interval(None, None) if row.latency is None else interval(row.latency.ratio, row.latency.ci),
-            interval(None, None) if row.accuracy is None else interval(row.accuracy.drop, row.accuracy.ci),
+            interval(None, None) if row.latency_test is None else interval(row.latency_test.ratio, row.latency_test.ci),
+            interval(None, None)
+            if row.accuracy_test is None
+            else interval(row.accuracy_test.drop, row.accuracy_test.ci),
             row.reason,
         ]
         for region, choice in choices.items()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any, TextIO
 
 from rich.console import Console
@@ -17,8 +17,7 @@ from lorkit.decompose.regions import Case, words_of
 if TYPE_CHECKING:  # they import torch and image readers
     from lorkit.decompose.data.graph_inspection import GraphInspection
     from lorkit.decompose.data.inspection import Inspection
-    from lorkit.decompose.training.gradient_check import GradientCheck
-    from lorkit.decompose.training.plan import TrainingPlan
+    from lorkit.decompose.documents.training import ExpertLayer, Plan, Rehearsal
 
 
 def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[Any]], *, result: bool = True) -> None:
@@ -163,92 +162,92 @@ def _exposure(exposed: float | None, right: float | None) -> str:
     return f"{exposed:.0%}" if right is None else f"{exposed:.0%}, {right:.0%}"
 
 
-def plan(document: TrainingPlan) -> None:
+def plan(document: Plan) -> None:
     """Print the plan of a dry run."""
     parts = ["train", "val", "test"]
-    if any("unlabelled" in sizes for sizes in document["regions"].values()):
+    if any("unlabelled" in sizes for sizes in document.regions.values()):
         parts.append("unlabelled")
-    rows = [[name, *(sizes.get(part, 0) for part in parts)] for name, sizes in document["regions"].items()]
-    words = words_of("node" if document["nodes"] else "image")
+    rows = [[name, *(sizes.get(part, 0) for part in parts)] for name, sizes in document.regions.items()]
+    words = words_of("node" if document.of_nodes else "image")
     table(words.cases, ("region", *parts), rows)
-    taught = [("foundation", document["foundation"])]
-    taught += [(f"teacher {index}", one) for index, one in enumerate(document.get("teachers", []), 2)]
+    taught = [("foundation", document.foundation)]
+    taught += [(f"teacher {index}", one) for index, one in enumerate(document.teachers, 2)]
     teachers = [(name, one) for name, one in taught if one is not None]
     networks = [
-        [name, network["backbone"], network["parameters"], network["macs"]]
-        for name, network in (*teachers, ("student", document["student"]))
+        [name, network.backbone, network.parameters, network.macs]
+        for name, network in (*teachers, ("student", document.student))
     ]
     table("networks", ("", "backbone", "parameters", "MACs"), networks)
-    for known in (*(one for _, one in teachers), document["student"]):
-        if known["match"] is not None:
-            line(f"{known['weights']}: {known['match']}")
+    for known in (*(one for _, one in teachers), document.student):
+        if known.weights_match is not None:
+            line(f"{known.weights}: {known.weights_match}")
     for name, one in teachers:
-        if one["weights"] is not None and one["epochs"]:
+        if one.weights is not None and one.epochs:
             what = "the foundation" if name == "foundation" else name
-            line(f"{what} is fine-tuned first: {plural(one['epochs'], 'epoch')} of {plural(one['steps'], 'step')}")
-    for phase in document["phases"]:
-        if "name" in phase:
-            epochs, steps = plural(phase["epochs"], "epoch"), plural(phase["steps"], "step")
+            line(f"{what} is fine-tuned first: {plural(one.epochs, 'epoch')} of {plural(one.steps_per_epoch, 'step')}")
+    for phase in document.phases:
+        if phase.name is not None:
+            epochs, steps = plural(phase.epochs, "epoch"), plural(phase.steps_per_epoch, "step")
             line(f"the students are pre-distilled first, as one backbone: {epochs} of {steps}")
-    if (checked := document["rehearsal"]) is not None:
+    if (checked := document.rehearsal) is not None:
         _rehearsal(checked, words.case)
-    if document["expert_layers"]:
-        _expert_layers(document["expert_layers"])
-        line(f"experts add {document['expert_mac_overhead']:.1%} to the multiply-accumulates of these layers")
-    if (kept := document.get("teacher_cache")) is not None:
+    if document.expert_layers:
+        _expert_layers(document.expert_layers)
+        line(f"experts add {document.expert_mac_overhead:.1%} to the multiply-accumulates of these layers")
+    if (kept := document.teacher_cache) is not None:
         line(
-            f"teacher cache: at most {kept['images']:,} {words.cases} x {kept['views']} views x "
-            f"{kept['bytes_per_view'] / 1024:,.1f} KiB = {kept['mib']:,.1f} MiB of {kept['dtype']} features in "
-            f"{kept['directory']} (cache.budget {kept['budget_mib']:g} MiB)"
+            f"teacher cache: at most {kept.images:,} {words.cases} x {kept.views} views x "
+            f"{kept.bytes_per_view / 1024:,.1f} KiB = {kept.mib:,.1f} MiB of {kept.dtype} features in "
+            f"{kept.directory} (cache.budget {kept.budget_mib:g} MiB)"
         )
-    routing = document["routing"]
+    routing = document.routing
     if routing is not None:
-        what, size = ("the first stage" if routing["router"] == "features" else f"the {words.case}"), routing["reads"]
+        what, size = ("the first stage" if routing.router == "features" else f"the {words.case}"), routing.reads
         line(
-            f"router '{routing['router']}' reads {what} ({' x '.join(map(str, size))}): {routing['macs']:,} MACs, "
-            f"{routing['share_of_backbone']:.2%} of the backbone; it mixes {plural(routing['adapters'], 'adapter')} in "
-            f"{plural(routing['layers'], 'layer')}, {routing['student_macs']:,} MACs in all"
+            f"router '{routing.router}' reads {what} ({' x '.join(map(str, size))}): {routing.macs:,} MACs, "
+            f"{routing.share_of_backbone:.2%} of the backbone; it mixes {plural(routing.adapters, 'adapter')} in "
+            f"{plural(routing.layer_count, 'layer')}, {routing.student_macs:,} MACs in all"
         )
-    for name, reason in document["layers_without_experts"]:
+    for name, reason in document.layers_without_experts:
         line(f"no experts in {name}: {reason}")
-    layers = len(document["expert_layers"]) if routing is None else routing["layers"]
+    layers = len(document.expert_layers) if routing is None else routing.layer_count
     line(
-        f"{document['method']}: {plural(document['epochs'], 'epoch')}, batch {document['batch_size']}, "
-        f"{document['training_parameters']:,} parameters to train, {plural(layers, 'expert layer')}"
+        f"{document.method}: {plural(document.epochs, 'epoch')}, batch {document.batch_size}, "
+        f"{document.training_parameters:,} parameters to train, {plural(layers, 'expert layer')}"
     )
 
 
-def _rehearsal(found: GradientCheck, case: str) -> None:
+def _rehearsal(found: Rehearsal, case: str) -> None:
     rows = [
         [
             f"{stage}",
-            *(" x ".join(map(str, side)) for side in (row["teacher"], row["reprogrammed"], row["student"])),
-            row["parameters"],
+            *(" x ".join(map(str, side)) for side in (row.teacher_shape, row.reprogrammed_shape, row.student_shape)),
+            row.parameters,
         ]
-        for stage, row in enumerate(found["stages"], start=1)
+        for stage, row in enumerate(found.stages, start=1)
     ]
     table("stages", ("stage", "teacher", "reprogrammed", "student", "parameters of phi"), rows)
     line(
-        f"{found['trainable_parameters']:,} parameters are trained, {found['frozen_parameters']:,} frozen; CKA view "
-        f"{found['cka_view']}"
+        f"{found.trainable_parameters:,} parameters are trained, {found.frozen_parameters:,} frozen; CKA view "
+        f"{found.cka_view}"
     )
     line(
-        f"MACs per {case}, forward: student {found['student_macs']:,}, reprogramming {found['extra_macs']:,} more, "
-        f"teacher {found['teacher_macs']:,}"
+        f"MACs per {case}, forward: student {found.student_macs:,}, reprogramming {found.extra_macs:,} more, "
+        f"teacher {found.teacher_macs:,}"
     )
-    checked = found["gradient_paths"]
-    table("gradients, checked by backward passes", ("path", "flows"), [[one["path"], one["flows"]] for one in checked])
+    checked = found.gradient_paths
+    table("gradients, checked by backward passes", ("path", "flows"), [[one.path, one.flows] for one in checked])
 
 
-def _expert_layers(layers: Sequence[Mapping[str, Any]]) -> None:
+def _expert_layers(layers: Sequence[ExpertLayer]) -> None:
     rows = [
         [
-            layer["name"],
-            "x".join(map(str, layer["weight"])),
-            layer["rank"],
-            layer["strategy"],
-            layer["macs"],
-            f"{layer['overhead']:.1%}",
+            layer.name,
+            "x".join(map(str, layer.weight)),
+            layer.rank,
+            layer.strategy,
+            layer.macs,
+            f"{layer.overhead:.1%}",
         ]
         for layer in layers
     ]

@@ -35,7 +35,7 @@ def pretrain(
         teacher = options.onnx_teacher(loaded)
         path = prepare(loaded, out=out, resume=resume, force=force, teacher=teacher, on_event=progress)
     if as_json:
-        print_json(PretrainDocument(foundation=path))
+        print_json(PretrainDocument(path=path))
     elif path is None:
         print_status(f"nothing to do: the configuration names the weights {loaded.foundation.weights}")
     else:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, TypeAlias
 
@@ -60,7 +59,6 @@ def train(
     from lorkit.cli.output.streams import print_json, print_result, print_status
     from lorkit.decompose import load_config, train_from
     from lorkit.decompose import train as decompose
-    from lorkit.decompose.documents.training import TrainDocument
 
     overrides = settings or ()
     with ProgressLine() as progress:
@@ -83,7 +81,7 @@ def train(
     if tensorboard and result.up_to_date and not (result.run / "tensorboard").is_dir():
         print_status(f"note: {result.run} was trained without --tensorboard; --force trains it again")
     if as_json:
-        print_json(TrainDocument.model_validate(asdict(result)))
+        print_json(result.document())
     elif result.plan is not None:
         from lorkit.cli.output import tables
 

@@ -130,9 +130,9 @@ class PrecisionCandidate(Part):
 
     precision: str
     verdict: Literal["kept", "lost"]
-    latency: Latency | None
-    accuracy: JudgedAccuracy | Accuracy | None
-    bytes: int | None = None
+    latency_test: Latency | None
+    accuracy_test: JudgedAccuracy | Accuracy | None
+    size_bytes: int | None = None
     kept_fp32: list[str] | None = None
     reason: str
 

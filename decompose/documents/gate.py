@@ -5,7 +5,7 @@ A drop is baseline minus candidate. Null means not measured.
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, get_args
 
 from lorkit.decompose.documents.base import Digest, Document, Interval, Part, Share, Tools, Verdict
 from lorkit.decompose.documents.baselines import Replacement
@@ -17,6 +17,9 @@ from lorkit.decompose.regions import Group
 
 Change = Literal["improved", "worsened", "wrong either way"]
 Side = Literal["baseline", "candidate"]
+Check = Literal["deterministic", "latency_test", "accuracy_test", "budget_test"]
+"""A part of a verdict, by its key."""
+CHECKS: tuple[Check, ...] = get_args(Check)
 
 
 class Look(Ratio):
@@ -41,11 +44,11 @@ class Latency(Part):
     """Largest difference of the baseline from itself."""
     control: Ratio | None = None
     ratio_of_minima: float | None = None
-    median_ms: Medians | None = None
+    medians_ms: Medians | None = None
     runs_per_sample: int | None = None
     seconds: float | None = None
     looks: list[Look] = []
-    samples_ms: Timings | None = None
+    timings_ms: Timings | None = None
     batch: int | None = None
     threads: int | None = None
     provider: str | None = None
@@ -83,7 +86,7 @@ class ChangedAnswer(Part):
     truth: str | None
     baseline: str | float
     candidate: str | float
-    change: Change
+    outcome: Change
     baseline_probability: Share | None = None
     candidate_probability: Share | None = None
     structure: str | None = None
@@ -166,15 +169,15 @@ class Accuracy(Part):
     """PASS needs every structure and subgroup shown to be within the allowed drop."""
     absent: list[str] = []
     """Classes or structures that are in no case, which prevent PASS."""
-    structures: list[Subset] = []
-    subgroups: list[Subset] = []
+    by_structure: list[Subset] = []
+    by_subgroup: list[Subset] = []
     label_flips: int | None = None
     flip_rate: Share | None = None
     """Share of the pixels of masks that differ."""
-    dice_network_grid: dict[Side, Share | None] | None = None
+    dice_network_grid_by_side: dict[Side, Share | None] | None = None
     """Dice of masks at the network's size, before they are resized: a diagnostic without effect on the verdict."""
     changes: dict[Change, int] = {}
-    flips: list[ChangedAnswer] = []
+    changed_answers: list[ChangedAnswer] = []
     case_set: CaseSet | None
     source: str | None
     p_worse_holm: Share | None = None
@@ -183,7 +186,7 @@ class Accuracy(Part):
     @property
     def subsets(self) -> list[Subset]:
         """Structures, then subgroups."""
-        return [*self.structures, *self.subgroups]
+        return [*self.by_structure, *self.by_subgroup]
 
 
 class JudgedAccuracy(Accuracy):
@@ -202,25 +205,11 @@ class JudgedAccuracy(Accuracy):
     source: str
 
 
-class Reasons(Part):
-    """Reasons by check."""
-
-    deterministic: list[str]
-    latency: list[str]
-    accuracy: list[str]
-    budget: list[str]
-
-    @property
-    def all(self) -> list[str]:
-        """All reasons without repetition."""
-        return list(dict.fromkeys([*self.deterministic, *self.latency, *self.accuracy, *self.budget]))
-
-
 class HeadVerdict(Part):
     """The accuracy of one head of a network for several regions, on the cases of its region."""
 
     verdict: Verdict
-    accuracy: JudgedAccuracy | Accuracy
+    accuracy_test: JudgedAccuracy | Accuracy
     reasons: list[str]
     baseline: Subject
 
@@ -235,15 +224,15 @@ class GateRegion(Part):
     """Options of the gate that differ from their defaults, of files outside the run only the name."""
     stale: bool = False
     """In the record of a run: an export has changed since, so that the verdict counts as inconclusive."""
-    latency: Latency
-    accuracy: JudgedAccuracy | Accuracy
+    latency_test: Latency
+    accuracy_test: JudgedAccuracy | Accuracy
     """Of a network for several regions that of its worst head."""
-    heads: dict[str, HeadVerdict] = {}
+    head_verdicts: dict[str, HeadVerdict] = {}
     """Of a network for several regions by region; latency and costs are compared with the baseline of the first."""
     deterministic: Deterministic
-    budget: Budget | None = None
+    budget_test: Budget | None = None
     reasons: list[str]
-    reasons_by_check: Reasons | None = None
+    reasons_by_check: dict[Check, list[str]] | None = None
     """The same reasons by check."""
     baseline: Subject
     candidate: Subject

@@ -6,6 +6,8 @@ from typing import Literal
 
 from lorkit.decompose.documents.base import Part, Verdict
 
+CostName = Literal["bytes", "macs", "nodes", "peak_activation_bytes"]
+
 
 class Cost(Part):
     """A number that is read from both files."""
@@ -29,19 +31,19 @@ class Deterministic(Part):
 
     verdict: Verdict
     margin: float
-    bytes: Cost
-    macs: Cost
-    nodes: Cost | None = None
-    peak_activation_bytes: Cost | None = None
-    dtypes: Dtypes | None = None
+    costs: dict[CostName, Cost]
+    """Nodes and the peak are absent without a baseline."""
+    weight_bytes: Dtypes | None = None
+    """Of the weights by number format."""
 
 
 class Bounded(Part):
     """A measurement with its 95 % bounds and the limit of the profile."""
 
-    budget: float
+    limit: float
     bounds: tuple[float | None, float | None]
-    samples: int | None = None
+    n: int | None = None
+    """Timed inferences."""
     threads: int | None = None
     verdict: Verdict
     samples_ms: list[float] = []
@@ -53,5 +55,5 @@ class Budget(Part):
     verdict: Verdict | Literal["not_applicable"]
     profile: str
     limits: dict[str, float]
-    p95_ms: Bounded | None = None
-    peak_mib: Bounded | None = None
+    measurements: dict[str, Bounded] = {}
+    """By the name of their limit."""

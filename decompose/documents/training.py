@@ -8,26 +8,29 @@ from lorkit.decompose.documents.base import Document, Part, PathText
 from lorkit.decompose.events import CacheStatistics
 
 
-class StudentPlan(Part):
+class NetworkCost(Part):
+    """The cost of a backbone for one image; null for a teacher that torch does not run."""
+
+    parameters: int | None
+    macs: int | None
+
+
+class StudentPlan(NetworkCost):
     """A backbone, its cost for one image, and its published weights."""
 
     backbone: str
-    parameters: int | None
-    """Null for a teacher that torch does not run."""
-    macs: int | None
     weights: str | None
-    match: str | None
+    weights_match: str | None
     """How the weights fit; null without any."""
 
 
 class FoundationPlan(StudentPlan):
     """A foundation and its pre-training or fine-tuning."""
 
-    input: list[int]
+    input_shape: list[int]
     """Channels and sides of an image."""
     epochs: int
-    steps: int
-    """Per epoch."""
+    steps_per_epoch: int
 
 
 class PhasePlan(Part):
@@ -35,10 +38,9 @@ class PhasePlan(Part):
 
     name: str | None = None
     """Present for a pre-distillation."""
-    regions: list[str]
+    region_names: list[str]
     epochs: int
-    steps: int
-    """Per epoch."""
+    steps_per_epoch: int
 
 
 class ExpertLayer(Part):
@@ -61,9 +63,9 @@ class ExpertLayer(Part):
 class StageShapes(Part):
     """Shapes at one stage of a reprogramming method."""
 
-    teacher: list[int]
-    reprogrammed: list[int]
-    student: list[int]
+    teacher_shape: list[int]
+    reprogrammed_shape: list[int]
+    student_shape: list[int]
     parameters: int
     """Of its reprogramming."""
 
@@ -107,8 +109,10 @@ class RoutingPlan(Part):
     reads: list[int]
     """Shape of its input."""
     adapters: int
-    gates: str
-    layers: int
+    gates_per: str
+    """One gate of each adapter per `network` or per `stage`."""
+    layer_count: int
+    """Layers with adapters."""
     macs: int
     share_of_backbone: float
     """Multiply-accumulates of the router as a fraction of the backbone's."""
@@ -120,9 +124,9 @@ class Plan(Part):
     """The plan of a training."""
 
     method: str
-    nodes: bool
+    of_nodes: bool
     """Whether the regions are graphs."""
-    input: list[int]
+    input_shape: list[int]
     """Channels and sides of an image."""
     regions: dict[str, dict[str, int]]
     """Cases by region and part."""
@@ -156,12 +160,12 @@ class TrainDocument(Document):
     """It existed with the same settings and data."""
     plan: Plan | None
     """Null unless it is a dry run."""
-    regions: list[str]
+    region_names: list[str]
     best: dict[str, float]
     """Mean of the headline metric on validation at the best epoch, by phase."""
     seconds: float
     """Training time without the foundation."""
-    teacher_cache: list[CacheStatistics]
+    cache_statistics: list[CacheStatistics]
     """Time saved by the cache of the teacher's features, by phase."""
 
 
@@ -169,5 +173,5 @@ class PretrainDocument(Document):
     """The foundation that `decompose pretrain` made or found."""
 
     kind: Literal["pretrain"] = "pretrain"
-    foundation: PathText | None
+    path: PathText | None
     """Null if the configuration names weights, so that nothing was to do."""

@@ -4,49 +4,22 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from lorkit.decompose.documents.training import ExpertLayer
 from lorkit.decompose.experts.layers import LowRankExperts
 from lorkit.decompose.experts.merging import expert_layers
 from lorkit.decompose.experts.routing import Routing
 from lorkit.decompose.experts.strategies.geometry import Sizes, Workload, base_macs
 
 
-@dataclass(frozen=True, kw_only=True)
-class LayerCosts:
-    """One layer with low-rank experts.
-
-    Attributes:
-        name: In the network.
-        weight: Shape of its weight.
-        rank: The highest of the regions.
-        strategy: Strategy for a balanced batch.
-        macs: Multiply-accumulates of the layer without experts, for one image.
-        overhead: Multiply-accumulates of its experts as a fraction of `macs`, forward.
-        parameters: Of the factors of all regions.
-    """
-
-    name: str
-    weight: Sizes
-    rank: int
-    strategy: str
-    macs: int
-    overhead: float
-    parameters: int
-
-    def to_json(self) -> dict[str, Any]:
-        """Return the fields as JSON values."""
-        return {**self.__dict__, "weight": list(self.weight)}
-
-
 def estimate_costs(
     model: nn.Module, routing: Routing, image_shape: Sizes, *, batch: int, device: str = "cpu"
-) -> list[LayerCosts]:
+) -> list[ExpertLayer]:
     """Return the strategy and the costs of each layer for a balanced batch.
 
     Args:
@@ -69,9 +42,9 @@ def estimate_costs(
         workload = Workload.of(geometry, whole, regions, equal=equal, device=device)
         factors = [parameter for part in (layer.down, layer.up) for parameter in part.values()]
         found.append(
-            LayerCosts(
+            ExpertLayer(
                 name=name,
-                weight=tuple(layer.base.weight.shape),
+                weight=list(layer.base.weight.shape),
                 rank=geometry.rank,
                 strategy=strategy.name,
                 macs=base_macs(geometry, workload) // batch,
@@ -82,7 +55,7 @@ def estimate_costs(
     return found
 
 
-def mean_overhead(layers: Sequence[LayerCosts]) -> float:
+def mean_overhead(layers: Sequence[ExpertLayer]) -> float:
     """Return the multiply-accumulates of experts as a fraction of those of their layers."""
     return sum(layer.macs * layer.overhead for layer in layers) / max(1, sum(layer.macs for layer in layers))
 

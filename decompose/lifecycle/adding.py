@@ -15,6 +15,7 @@ from lorkit.decompose.data import RegionSamples, Splits, read_region, split_regi
 from lorkit.decompose.data.batches.pool import pools_of
 from lorkit.decompose.data.samples.pseudonyms import Pseudonyms
 from lorkit.decompose.data.unlabelled import counts_of
+from lorkit.decompose.documents.training import Plan
 from lorkit.decompose.errors import UsageError
 from lorkit.decompose.events import Listener, Notice, ignore
 from lorkit.decompose.lifecycle.new_region_model import AddedRegion, merge_region, single_region_model
@@ -34,7 +35,7 @@ from lorkit.decompose.training.foundation.pretraining import run_phase, with_pro
 from lorkit.decompose.training.loop.phase import Phase
 from lorkit.decompose.training.new_run import RunOptions, TrainableRun, TrainedRun, Training, TrainResult, make_run
 from lorkit.decompose.training.phases import meet_teachers, weaker_teachers
-from lorkit.decompose.training.plan import TrainingPlan, plan_training
+from lorkit.decompose.training.plan import plan_training
 from lorkit.decompose.training.pseudo_labels import with_pseudo_labels
 from lorkit.decompose.training.tensorboard import check_tensorboard
 from lorkit.decompose.training.training_data import prepare_training_data, read_unlabelled_of
@@ -60,7 +61,7 @@ class _Addition(TrainableRun):
     def region(self) -> Region:
         return self.samples.region
 
-    def plan(self, foundations: Path) -> TrainingPlan:
+    def plan(self, foundations: Path) -> Plan:
         """Return the training plan of the new region: no foundation, and only its own part of the student."""
         config, region = self.config, self.region
         given = config.foundation.model_copy(update={"weights": str(self.run.foundation_dir), "finetune": None})
@@ -71,7 +72,7 @@ class _Addition(TrainableRun):
         shared = load_tensors(self.run.path / WEIGHTS)
         module = AddedRegion(single_region_model(config, shared, region), config.train, config.lorkd, None)
         trained = sum(parameter.numel() for parameter in module.live.parameters() if parameter.requires_grad)
-        return {**plan, "training_parameters": trained, "origin": origin_record(self.run.manifest, "add-region")}
+        return plan.with_changes(training_parameters=trained, origin=origin_record(self.run.manifest, "add-region"))
 
     def begin(self, foundations: Path) -> Training:
         """Return what trains the region."""

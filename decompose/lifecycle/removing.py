@@ -13,6 +13,7 @@ from torch import Tensor
 from lorkit.decompose.artifacts import MANIFEST, digest_json, load_tensors, read_json, staged_directory
 from lorkit.decompose.config import Config
 from lorkit.decompose.data import Splits
+from lorkit.decompose.documents.training import Plan
 from lorkit.decompose.errors import ParityError, UsageError, plural
 from lorkit.decompose.events import EpochRow, Notice, ignore
 from lorkit.decompose.lifecycle.provenance import origin_record, teaching_of, with_heads
@@ -28,7 +29,7 @@ from lorkit.decompose.runs.live_model import WEIGHTS, build_model, tensors_of_de
 from lorkit.decompose.runs.writing import RunContent, write_run
 from lorkit.decompose.tasks import dense_outputs
 from lorkit.decompose.training.new_run import NewRun, RunOptions, TrainResult
-from lorkit.decompose.training.plan import TrainingPlan, plan_training
+from lorkit.decompose.training.plan import plan_training
 
 _REVISION = 1
 
@@ -40,7 +41,7 @@ class _Removal(NewRun):
     run: Run
     region: str
 
-    def plan(self, foundations: Path) -> TrainingPlan:
+    def plan(self, foundations: Path) -> Plan:
         """Return the plan of a training with nothing to train."""
         locked = read_json(self.run.path / "splits.json", kind="splits")["regions"]
         kept = {name: locked[name].items() for name in self.regions.names}
@@ -50,7 +51,7 @@ class _Removal(NewRun):
         config = with_fresh_student(self.config).model_copy(update={"foundation": given})
         plan = plan_training(config, get_method(config.method), self.regions, splits, foundations)
         origin = origin_record(self.run.manifest, "remove-region")
-        return {**plan, "phases": [], "epochs": 0, "training_parameters": 0, "origin": origin}
+        return plan.with_changes(phases=[], epochs=0, training_parameters=0, origin=origin)
 
     def content(self) -> RunContent:
         """Return what stays."""

@@ -10,13 +10,14 @@ import torch
 from torch import Tensor
 
 from lorkit.decompose.config import Config
+from lorkit.decompose.documents.training import FeatureCachePlan
 from lorkit.decompose.methods import HasAdapter, Method, TrainingModule, needs_foundation
 from lorkit.decompose.methods.reprogramming.base import ReprogrammingModule
 from lorkit.decompose.methods.several_teachers import SeveralTeachers, build_module
 from lorkit.decompose.models.foundation.model import Foundation, with_regions
 from lorkit.decompose.regions import Region, RegionSet
 from lorkit.decompose.tasks import get_task
-from lorkit.decompose.training.feature_cache import PlannedFeatures, features_directory, plan_features
+from lorkit.decompose.training.feature_cache import features_directory, plan_features
 from lorkit.decompose.training.foundation.pretraining import with_all_heads
 from lorkit.decompose.training.gradient_check import check_batches
 from lorkit.decompose.training.loop.fine_tuning import check_fine_tuning
@@ -101,7 +102,7 @@ def check_feature_cache(
     foundation: Foundation,
     counts: Mapping[str, int],
     foundations: Path,
-) -> PlannedFeatures | None:
+) -> FeatureCachePlan | None:
     """Return the plan of the teacher's features, None without a cache of them; UsageError above `cache.budget`.
 
     `module` is that of the first phase, the foundation has a head for every region.

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from math import prod
-from typing import Any, NamedTuple, TypedDict
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -18,6 +18,7 @@ from lorkit.decompose.config import Config, TrainConfig
 from lorkit.decompose.data.batches.loader import Batch
 from lorkit.decompose.data.batches.microbatches import fewest_samples, smallest_microbatch
 from lorkit.decompose.data.batches.sampler import RegionSampler
+from lorkit.decompose.documents.training import GradientPathCheck, Rehearsal, StageShapes
 from lorkit.decompose.errors import UsageError
 from lorkit.decompose.methods.base import Method, TrainingModule
 from lorkit.decompose.methods.distillation.predistillation import check_predistillation
@@ -39,35 +40,6 @@ class GradientPath(NamedTuple):
     name: str
     flows: bool
     wanted: bool
-
-
-class StageShapes(TypedDict):
-    """Shapes at one stage, and the parameters of its reprogramming."""
-
-    teacher: list[int]
-    reprogrammed: list[int]
-    student: list[int]
-    parameters: int
-
-
-class CheckedPath(TypedDict):
-    """A gradient path, and whether gradients flow."""
-
-    path: str
-    flows: bool
-
-
-class GradientCheck(TypedDict):
-    """The result of the check of a reprogramming method; MACs are those of one image, forward."""
-
-    stages: list[StageShapes]
-    trainable_parameters: int
-    frozen_parameters: int
-    student_macs: int
-    teacher_macs: int
-    extra_macs: int
-    cka_view: str
-    gradient_paths: list[CheckedPath]
 
 
 def check_batches(
@@ -105,7 +77,7 @@ def resolve_for_data(config: Config, method: Method, regions: RegionSet, counts:
     return method.resolve(config, regions, min(fewest_samples(one, config.train.accumulate) for one in phases))
 
 
-def check_gradient_paths(config: Config, module: ReprogrammingModule, foundation: Foundation) -> GradientCheck:
+def check_gradient_paths(config: Config, module: ReprogrammingModule, foundation: Foundation) -> Rehearsal:
     """Run a module on random images; return its stages, its costs and the checked gradient paths.
 
     The running statistics of `module` change.
@@ -135,24 +107,24 @@ def check_gradient_paths(config: Config, module: ReprogrammingModule, foundation
     theirs = teacher.grids or (teacher.features,)
     rows = zip(theirs, passes.reprogrammed, passes.own, module.phis, strict=True)
     macs = [counter.get_total_flops() // 2 // len(batch.label) for counter in (asking, alone, together)]
-    return {
-        "stages": [
-            {
-                "teacher": list(t.shape[1:]),
-                "reprogrammed": list(r.shape[1:]),
-                "student": list(s.shape[1:]),
-                "parameters": count_parameters(phi),
-            }
+    return Rehearsal(
+        stages=[
+            StageShapes(
+                teacher_shape=list(t.shape[1:]),
+                reprogrammed_shape=list(r.shape[1:]),
+                student_shape=list(s.shape[1:]),
+                parameters=count_parameters(phi),
+            )
             for t, r, s, phi in rows
         ],
-        "trainable_parameters": sum(value.numel() for value in module.parameters() if value.requires_grad),
-        "frozen_parameters": count_parameters(foundation.model),
-        "student_macs": macs[1],
-        "teacher_macs": macs[0],
-        "extra_macs": macs[2] - macs[1],
-        "cka_view": module.cka.view,
-        "gradient_paths": [{"path": path.name, "flows": path.flows} for path in paths],
-    }
+        trainable_parameters=sum(value.numel() for value in module.parameters() if value.requires_grad),
+        frozen_parameters=count_parameters(foundation.model),
+        student_macs=macs[1],
+        teacher_macs=macs[0],
+        extra_macs=macs[2] - macs[1],
+        cka_view=module.cka.view,
+        gradient_paths=[GradientPathCheck(path=path.name, flows=path.flows) for path in paths],
+    )
 
 
 def _paths(module: ReprogrammingModule, batch: Batch, passes: Any, foundation: Foundation) -> list[GradientPath]:

@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, NamedTuple, TypedDict, Unpack
 
 from lorkit.decompose.artifacts import is_current
 from lorkit.decompose.config import Config
+from lorkit.decompose.documents.training import Plan, TrainDocument
 from lorkit.decompose.events import CacheStatistics, Finished, Listener, Notice, ignore
 from lorkit.decompose.regions import RegionSet
 from lorkit.decompose.runs import DERIVED, RUNS
 from lorkit.decompose.runs.writing import RunContent, write_run
 from lorkit.decompose.training.feature_cache import cache_statistics
 from lorkit.decompose.training.loop.devices import launch
-from lorkit.decompose.training.plan import TrainingPlan
 from lorkit.decompose.training.tensorboard import recording
 from lorkit.decompose.training.work_directory import WorkDirectory, open_work_directory
 
@@ -40,11 +40,23 @@ class TrainResult:
 
     run: Path
     up_to_date: bool = False
-    plan: TrainingPlan | None = None
+    plan: Plan | None = None
     regions: tuple[str, ...] = ()
     best: dict[str, float] = field(default_factory=dict)
     seconds: float = 0.0
     teacher_cache: tuple[CacheStatistics, ...] = ()
+
+    def document(self) -> TrainDocument:
+        """Return it as `decompose train --json` prints it."""
+        return TrainDocument(
+            run=self.run,
+            up_to_date=self.up_to_date,
+            plan=self.plan,
+            region_names=list(self.regions),
+            best=self.best,
+            seconds=self.seconds,
+            cache_statistics=list(self.teacher_cache),
+        )
 
 
 class RunOptions(TypedDict, total=False):
@@ -97,7 +109,7 @@ class NewRun(ABC):
         return Path(out) / f"{self.config.name}-{self.config.method}-{self.inputs[:8]}"
 
     @abstractmethod
-    def plan(self, foundations: Path) -> TrainingPlan:
+    def plan(self, foundations: Path) -> Plan:
         """Describe the training; features of foundations are kept below `foundations`."""
 
     def notices(self) -> list[str]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, NotRequired, TypedDict
 
 import torch
 from torch import nn
@@ -12,6 +11,17 @@ from torch import nn
 from lorkit.decompose.config import Config, ImageConfig, TrainConfig
 from lorkit.decompose.data import Splits
 from lorkit.decompose.data.unlabelled import UnlabelledCounts
+from lorkit.decompose.documents.base import combine
+from lorkit.decompose.documents.training import (
+    FeatureCachePlan,
+    FoundationPlan,
+    NetworkCost,
+    PhasePlan,
+    Plan,
+    Rehearsal,
+    RoutingPlan,
+    StudentPlan,
+)
 from lorkit.decompose.experts.forecast import estimate_costs, mean_overhead
 from lorkit.decompose.methods import Method, TrainingModule
 from lorkit.decompose.methods.reprogramming.base import ReprogrammingModule
@@ -25,7 +35,6 @@ from lorkit.decompose.models.routed import RoutedModel
 from lorkit.decompose.regions import RegionSet
 from lorkit.decompose.runs.live_model import deployed_backbone
 from lorkit.decompose.tasks import dense_outputs
-from lorkit.decompose.training.feature_cache import PlannedFeatures
 from lorkit.decompose.training.first_phase import check_feature_cache, steps_of
 from lorkit.decompose.training.foundation.pretraining import (
     check_finetuning,
@@ -34,80 +43,9 @@ from lorkit.decompose.training.foundation.pretraining import (
     with_all_heads,
 )
 from lorkit.decompose.training.foundation.resolving import foundation_from_teacher, match_weights, new_foundation
-from lorkit.decompose.training.gradient_check import GradientCheck, check_batches, check_gradient_paths, phase_sampler
+from lorkit.decompose.training.gradient_check import check_batches, check_gradient_paths, phase_sampler
 from lorkit.decompose.training.loop.fine_tuning import check_fine_tuning
 from lorkit.decompose.training.predistillation import PREDISTIL, predistillation_settings
-
-
-class NetworkCost(TypedDict):
-    """Parameters and multiply-accumulates; null for a teacher that torch does not run."""
-
-    parameters: int | None
-    macs: int | None
-
-
-class PlannedStudent(NetworkCost):
-    """A backbone, its cost, the file of its published weights, and how they fit; null without any."""
-
-    backbone: str
-    weights: str | None
-    match: str | None
-
-
-class PlannedFoundation(PlannedStudent):
-    """The foundation and its pre-training or fine-tuning."""
-
-    input: list[int]
-    epochs: int
-    steps: int
-
-
-class PlannedRouter(TypedDict):
-    """The router of a student with mixed adapters, and its share of the backbone's multiply-accumulates."""
-
-    router: str
-    reads: list[int]
-    adapters: int
-    gates: str
-    layers: int
-    macs: int
-    share_of_backbone: float
-    student_macs: int
-    """Of the whole student with its mixed adapters."""
-
-
-class PlannedPhase(TypedDict):
-    """A phase of training: its regions, epochs, and steps per epoch; `name` is that of a pre-distillation."""
-
-    name: NotRequired[str]
-    regions: list[str]
-    epochs: int
-    steps: int
-
-
-class TrainingPlan(TypedDict):
-    """The plan of a training; `foundation` is null for a method without one, `origin` only with another artifact."""
-
-    method: str
-    nodes: bool
-    """Whether the regions are graphs."""
-    input: list[int]
-    regions: dict[str, dict[str, int]]
-    foundation: PlannedFoundation | None
-    teachers: NotRequired[list[PlannedFoundation]]
-    """Further teachers, if there are any."""
-    student: PlannedStudent
-    phases: list[PlannedPhase]
-    training_parameters: int
-    expert_layers: list[dict[str, Any]]
-    expert_mac_overhead: float
-    layers_without_experts: list[list[str]]
-    epochs: int
-    batch_size: int
-    rehearsal: GradientCheck | None
-    teacher_cache: PlannedFeatures | None
-    routing: PlannedRouter | None
-    origin: NotRequired[dict[str, str]]
 
 
 def plan_training(
@@ -119,7 +57,7 @@ def plan_training(
     teacher: Teacher | None = None,
     *,
     unlabelled: Mapping[str, UnlabelledCounts] | None = None,
-) -> TrainingPlan:
+) -> Plan:
     """Describe a training: parts, steps, networks with their cost, layers with and without experts.
 
     Raises:
@@ -147,29 +85,29 @@ def plan_training(
     known = (module.live.backbone, routing, shape)
     # mixed adapters are all computed for every row, in one way
     layers = estimate_costs(*known, batch=batch, device=device) if routing.wrapped and routed is None else []
-    planned: TrainingPlan = {
-        "method": config.method,
-        "nodes": config.image.nodes,
-        "input": [image.channels, *image.size],
-        "regions": sizes,
-        "foundation": None if foundation is None else _foundation(config, regions, counts, foundation, teacher),
-        "student": _student(config, method, regions),
-        "phases": _phases(config, method, regions, counts),
-        "training_parameters": sum(value.numel() for value in module.parameters() if value.requires_grad),
-        "expert_layers": [layer.to_json() for layer in layers],
-        "expert_mac_overhead": mean_overhead(layers),
-        "layers_without_experts": [list(pair) for pair in routing.skipped],
-        "epochs": config.train.epochs,
-        "batch_size": config.train.batch_size,
-        "rehearsal": rehearsal,
-        "routing": None if routed is None else _router(config, routed),
-        "teacher_cache": None
-        if foundation is None
-        else check_feature_cache(config, method, module, foundation, counts, foundations),
-    }
-    if further:
-        planned["teachers"] = [_foundation(stated, regions, counts, one) for stated, one in further]
-    return planned
+    cache: FeatureCachePlan | None = None
+    if foundation is not None:
+        cache = check_feature_cache(config, method, module, foundation, counts, foundations)
+    planned = Plan(
+        method=config.method,
+        of_nodes=config.image.nodes,
+        input_shape=[image.channels, *image.size],
+        regions=sizes,
+        foundation=None if foundation is None else _foundation(config, regions, counts, foundation, teacher),
+        student=_student(config, method, regions),
+        phases=_phases(config, method, regions, counts),
+        training_parameters=sum(value.numel() for value in module.parameters() if value.requires_grad),
+        expert_layers=layers,
+        expert_mac_overhead=mean_overhead(layers),
+        layers_without_experts=list(routing.skipped),
+        epochs=config.train.epochs,
+        batch_size=config.train.batch_size,
+        rehearsal=rehearsal,
+        routing=None if routed is None else _router(config, routed),
+        teacher_cache=cache,
+    )
+    others = [_foundation(stated, regions, counts, one) for stated, one in further]
+    return planned.with_changes(teachers=others) if others else planned
 
 
 def _foundation(
@@ -178,46 +116,48 @@ def _foundation(
     counts: Mapping[str, int],
     foundation: Foundation,
     teacher: Teacher | None = None,
-) -> PlannedFoundation:
+) -> FoundationPlan:
     tuned = config.foundation.finetune is not None
     pretraining = teacher is None and (config.foundation.weights is None or tuned)
     theirs = foundation_settings(config)
-    return {
-        "backbone": config.foundation.backbone,
-        "input": [config.foundation_image.channels, *config.foundation_image.size],
-        **_cost(foundation.model.backbone, config.foundation_image),
-        "weights": config.foundation.weights,
-        "match": None if teacher is not None else match_weights(config, regions),
-        "epochs": theirs.epochs if pretraining else 0,
-        "steps": _steps(theirs, foundation_regions(config, regions), counts) if pretraining else 0,
-    }
+    return combine(
+        FoundationPlan,
+        _cost(foundation.model.backbone, config.foundation_image),
+        backbone=config.foundation.backbone,
+        input_shape=[config.foundation_image.channels, *config.foundation_image.size],
+        weights=config.foundation.weights,
+        weights_match=None if teacher is not None else match_weights(config, regions),
+        epochs=theirs.epochs if pretraining else 0,
+        steps_per_epoch=_steps(theirs, foundation_regions(config, regions), counts) if pretraining else 0,
+    )
 
 
-def _student(config: Config, method: Method, regions: RegionSet) -> PlannedStudent:
+def _student(config: Config, method: Method, regions: RegionSet) -> StudentPlan:
     match = match_student_weights(config, method, regions)
-    return {
-        "backbone": deployed_backbone(config),
-        **_student_cost(config, regions),
-        "weights": None if match is None else config.student.weights,
-        "match": match,
-    }
+    return combine(
+        StudentPlan,
+        _student_cost(config, regions),
+        backbone=deployed_backbone(config),
+        weights=None if match is None else config.student.weights,
+        weights_match=match,
+    )
 
 
-def _router(config: Config, live: RoutedModel) -> PlannedRouter:
+def _router(config: Config, live: RoutedModel) -> RoutingPlan:
     image, router = (config.image.channels, *config.image.size), live.gating.router
     macs = count_macs(router, router.shape)
-    plain = _student_cost(config, live.regions)["macs"]
+    plain = _student_cost(config, live.regions).macs
     assert plain  # a student is no teacher that torch does not run
-    return {
-        "router": config.mola.router,
-        "reads": list(router.shape),
-        "adapters": live.gating.adapters,
-        "gates": config.mola.gates,
-        "layers": len(live.adapters[0].wrapped),
-        "macs": macs,
-        "share_of_backbone": macs / plain,
-        "student_macs": training_macs(live, image),
-    }
+    return RoutingPlan(
+        router=config.mola.router,
+        reads=list(router.shape),
+        adapters=live.gating.adapters,
+        gates_per=config.mola.gates,
+        layer_count=len(live.adapters[0].wrapped),
+        macs=macs,
+        share_of_backbone=macs / plain,
+        student_macs=training_macs(live, image),
+    )
 
 
 def _student_cost(config: Config, regions: RegionSet) -> NetworkCost:
@@ -229,23 +169,24 @@ def _student_cost(config: Config, regions: RegionSet) -> NetworkCost:
 def _cost(network: nn.Module, image: ImageConfig) -> NetworkCost:
     """Return parameters and multiply-accumulates; null for a teacher that torch does not run."""
     if isinstance(network, TeacherBackbone) and not network.has_modules:
-        return {"parameters": None, "macs": None}
+        return NetworkCost(parameters=None, macs=None)
     macs = count_macs(network, (image.channels, *image.size))
-    return {"parameters": count_parameters(network), "macs": macs}
+    return NetworkCost(parameters=count_parameters(network), macs=macs)
 
 
-def _phases(config: Config, method: Method, regions: RegionSet, counts: Mapping[str, int]) -> list[PlannedPhase]:
+def _phases(config: Config, method: Method, regions: RegionSet, counts: Mapping[str, int]) -> list[PhasePlan]:
     """Return the phases in the order of their training, a pre-distillation of all regions first."""
     before, train = predistillation_settings(config), config.train
-    found: list[PlannedPhase] = []
+    found: list[PhasePlan] = []
     if before is not None:
-        steps = _steps(before, regions, counts)
-        found.append({"name": PREDISTIL, "regions": list(regions.names), "epochs": before.epochs, "steps": steps})
-    return found + [
-        {"regions": list(phase.names), "epochs": train.epochs, "steps": _steps(train, phase, counts)}
-        for phase in method.phases(regions)
-        for _ in steps_of(method)
-    ]
+        first = _phase(before, regions, counts)
+        found.append(first.with_changes(name=PREDISTIL))
+    return found + [_phase(train, phase, counts) for phase in method.phases(regions) for _ in steps_of(method)]
+
+
+def _phase(settings: TrainConfig, regions: RegionSet, counts: Mapping[str, int]) -> PhasePlan:
+    steps = _steps(settings, regions, counts)
+    return PhasePlan(region_names=list(regions.names), epochs=settings.epochs, steps_per_epoch=steps)
 
 
 def _steps(settings: TrainConfig, regions: RegionSet, counts: Mapping[str, int]) -> int:
@@ -259,7 +200,7 @@ def _rehearsal(
     module: TrainingModule,
     phases: Sequence[RegionSet],
     counts: Mapping[str, int],
-) -> GradientCheck | None:
+) -> Rehearsal | None:
     """Check a reprogramming method with each teacher alone; return the check of the first, None for other methods."""
     checked = []
     for config, foundation in teachers:

@@ -18,6 +18,7 @@ from lorkit.decompose.data.readers.registry import expected_task
 from lorkit.decompose.data.samples.pseudonyms import RUNS, Pseudonyms
 from lorkit.decompose.data.splits import regions_of_same_images
 from lorkit.decompose.data.unlabelled import counts_of
+from lorkit.decompose.documents.training import Plan
 from lorkit.decompose.events import Listener, Notice, ignore
 from lorkit.decompose.methods import Method, get_method
 from lorkit.decompose.methods.student import resolve_student, student_notices, student_record
@@ -50,7 +51,7 @@ from lorkit.decompose.training.loop.devices import launch
 from lorkit.decompose.training.loop.early_stopping import patience_notices
 from lorkit.decompose.training.new_run import RunOptions, TrainableRun, TrainedRun, Training, TrainResult, make_run
 from lorkit.decompose.training.phases import Trained, train_phases
-from lorkit.decompose.training.plan import TrainingPlan, plan_training
+from lorkit.decompose.training.plan import plan_training
 from lorkit.decompose.training.tensorboard import check_tensorboard
 from lorkit.decompose.training.training_data import TrainingData, prepare_training_data, read_unlabelled_of
 from lorkit.decompose.training.work_directory import WorkDirectory
@@ -93,7 +94,7 @@ class _Decomposition(TrainableRun):
         """The source of the student's weights, as the manifest has it."""
         return student_record(self.config, self.method, self.regions)
 
-    def plan(self, foundations: Path) -> TrainingPlan:
+    def plan(self, foundations: Path) -> Plan:
         """Describe the training."""
         shared = (self.config, self.method, self.regions, self.splits, foundations, self.teacher)
         return plan_training(*shared, unlabelled=counts_of(self.unlabelled))

@@ -96,7 +96,8 @@ def choose_precision(
     baseline = read_exported(export_one(source, jobs[0]))
     judge = partial(_judge_candidate, splits.of(run), limits)
     rows = [_try_candidate(source, baseline, job, export_one, judge) for job in jobs[1:]]
-    kept = [(row.latency.ratio, row) for row in rows if row.verdict == "kept" and row.latency and row.latency.ratio]
+    timed = [(row.latency_test.ratio, row) for row in rows if row.verdict == "kept" and row.latency_test]
+    kept = [(ratio, row) for ratio, row in timed if ratio]
     best = min(kept, key=lambda pair: pair[0])[1] if kept else None
     chosen = BASELINE if best is None else best.precision
     slower = {"verdict": "lost", "reason": f"faster than fp32, but {chosen} is faster"}
@@ -146,14 +147,14 @@ def _earlier_choice(
 def _try_candidate(
     source: ExportableNetwork, baseline: Exported, job: ExportJob, export_one: ExportOne, judge: Judge
 ) -> PrecisionCandidate:
-    lost = PrecisionCandidate(precision=job.precision, verdict="lost", latency=None, accuracy=None, reason="")
+    lost = PrecisionCandidate(precision=job.precision, verdict="lost", latency_test=None, accuracy_test=None, reason="")
     try:
         candidate = read_exported(export_one(source, job))
         if not (candidate.proven and baseline.proven):
             return lost.with_changes(reason="it cannot run here, so nothing was measured")
         lowering = candidate.info.lowering
         kept = None if lowering is None else lowering.kept_fp32
-        lost = lost.with_changes(bytes=candidate.info.size_bytes, kept_fp32=kept)
+        lost = lost.with_changes(size_bytes=candidate.info.size_bytes, kept_fp32=kept)
         return judge(ExportPair(baseline, candidate), lost)
     except BUILD_ERRORS as error:
         return lost.with_changes(reason=str(error))
@@ -172,7 +173,7 @@ def _judge_candidate(
         latency = latency.without("looks")
         if latency.verdict != "pass":
             reason = f"not shown to be faster: {_first_lower(sentence)}"
-            return row.with_changes(latency=latency, reason=reason)
+            return row.with_changes(latency_test=latency, reason=reason)
         test = AccuracyTest(allowed=limits.max_accuracy_drop, seed=limits.seed)
         judged = {
             one.region: judge_accuracy(
@@ -186,7 +187,7 @@ def _judge_candidate(
     worst = max(judged, key=lambda name: (judged[name].verdict != "pass", judged[name].drop))
     accuracy = judged[worst]
     # only counted; the record does not name cases
-    row = row.with_changes(latency=latency, accuracy=accuracy.without("flips"))
+    row = row.with_changes(latency_test=latency, accuracy_test=accuracy.without("changed_answers"))
     sentence = _first_lower(explain_accuracy(accuracy)[0])
     sentence = sentence if len(judged) == 1 else f"of region {worst}, which loses most, {sentence}"
     if accuracy.verdict != "pass":

@@ -177,7 +177,7 @@ def other_cases(store: Path, baseline: Exported, block: GateRegion) -> str | Non
 
 
 def _cases(block: GateRegion) -> str | None:
-    return None if block.accuracy.case_set is None else block.accuracy.case_set.digest
+    return None if block.accuracy_test.case_set is None else block.accuracy_test.case_set.digest
 
 
 def _copy_into_store(store: Path, candidate: Exported) -> None:

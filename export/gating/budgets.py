@@ -43,7 +43,7 @@ def judge_budget(candidate: Exported, *, seconds: float, seed: int) -> tuple[Bud
         seed: Seed of the inputs.
 
     Returns:
-        The gate's `budget` block and its reasons; None if the profile states no budget.
+        The gate's `budget_test` block and its reasons; None if the profile states no budget.
 
     Raises:
         MissingRuntimeError: The engine cannot run here.
@@ -63,9 +63,9 @@ def judge_budget(candidate: Exported, *, seconds: float, seed: int) -> tuple[Bud
     if profile.budget.peak_mib is not None:
         found = footprint(candidate.path)["peak_mib"]
         verdict: Verdict = "pass" if found <= profile.budget.peak_mib else "fail"
-        judged["peak_mib"] = Bounded(budget=profile.budget.peak_mib, bounds=(found, found), verdict=verdict)
+        judged["peak_mib"] = Bounded(limit=profile.budget.peak_mib, bounds=(found, found), verdict=verdict)
         reasons.append(_said(judged["peak_mib"], "MiB at the peak"))
-    return block.with_changes(**judged, verdict=worst(one.verdict for one in judged.values())), reasons
+    return block.with_changes(measurements=judged, verdict=worst(one.verdict for one in judged.values())), reasons
 
 
 def _latency(candidate: Exported, budget: float, seconds: float, seed: int) -> Bounded:
@@ -79,9 +79,9 @@ def _latency(candidate: Exported, budget: float, seconds: float, seed: int) -> B
     else:
         verdict = "fail" if low is not None and low > budget else "inconclusive"
     return Bounded(
-        budget=budget,
+        limit=budget,
         bounds=(low, high),
-        samples=count,
+        n=count,
         threads=None,
         verdict=verdict,
         samples_ms=np.round(times, 6).tolist(),
@@ -92,4 +92,4 @@ def _said(found: Bounded, unit: str) -> str:
     low, high = found.bounds
     seen = f"{high:.1f}" if low == high else f"between {low:.2f} and {high:.2f} (95 % bounds)"
     words = {"pass": "within", "fail": "above", "inconclusive": "the interval contains"}
-    return f"The candidate takes {seen} {unit}: {words[found.verdict]} the budget of {found.budget:g}."
+    return f"The candidate takes {seen} {unit}: {words[found.verdict]} the budget of {found.limit:g}."

@@ -8,12 +8,11 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 from lorkit.decompose.artifacts import write_text
-from lorkit.decompose.documents.gate import Accuracy, GateDocument, GateRegion, Latency
+from lorkit.decompose.documents.gate import CHECKS, Accuracy, Check, GateDocument, GateRegion, Latency
 from lorkit.decompose.documents.gate_costs import Budget, Deterministic
 from lorkit.export.gating.limits import VERDICTS
 from lorkit.export.rendering.templates import environment
 
-CHECKS = ("deterministic", "latency", "accuracy", "budget")
 _FORBIDDEN = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 _LEVELS = {"fail": "error", "inconclusive": "warning", "pass": "notice"}
 _BREAKS = [("%", "%25"), ("\r", "%0D"), ("\n", "%0A")]
@@ -34,7 +33,11 @@ def write_junit(document: GateDocument, path: Path, policy: str | None = None) -
         ElementTree.SubElement(properties, "property", name="digests", value=sides)
         for name, check in _checks(block):
             seconds = check.seconds or 0.0 if isinstance(check, Latency) else 0.0
-            attributes = {"classname": f"gate.{_xml(region)}", "name": name, "time": f"{seconds:.3f}"}
+            attributes = {
+                "classname": f"gate.{_xml(region)}",
+                "name": name.removesuffix("_test"),
+                "time": f"{seconds:.3f}",
+            }
             case = ElementTree.SubElement(suite, "testcase", attributes)
             _outcome(case, check.verdict, policy, _xml("\n".join(_told(block, name))))
         _count(suite)
@@ -72,15 +75,14 @@ def _worst_reasons(block: GateRegion) -> list[str]:
     return [*stopping, *(text for text in block.reasons if text not in stopping)]
 
 
-def _checks(block: GateRegion) -> Iterator[tuple[str, Deterministic | Latency | Accuracy | Budget]]:
+def _checks(block: GateRegion) -> Iterator[tuple[Check, Deterministic | Latency | Accuracy | Budget]]:
     checks = {name: getattr(block, name) for name in CHECKS}
     yield from ((name, check) for name, check in checks.items() if check is not None and check.verdict in _LEVELS)
 
 
-def _told(block: GateRegion, name: str) -> list[str]:
+def _told(block: GateRegion, name: Check) -> list[str]:
     """Return the reasons of one check; all of the region in older documents."""
-    found: list[str] = block.reasons if block.reasons_by_check is None else getattr(block.reasons_by_check, name)
-    return found
+    return block.reasons if block.reasons_by_check is None else block.reasons_by_check[name]
 
 
 def _outcome(case: ElementTree.Element, verdict: str, policy: str, told: str) -> None:

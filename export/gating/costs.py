@@ -35,11 +35,13 @@ def judge_costs(pair: ExportPair, margin: float) -> tuple[Deterministic, list[st
     block = Deterministic(
         verdict="fail" if any(cost.verdict == "fail" for cost, _ in decided) else "pass",
         margin=margin,
-        bytes=decided[0][0],
-        macs=decided[1][0],
-        nodes=stated[0][0],
-        peak_activation_bytes=stated[1][0],
-        dtypes=Dtypes(baseline=costs[0].dtypes, candidate=costs[1].dtypes, verdict="stated"),
+        costs={
+            "bytes": decided[0][0],
+            "macs": decided[1][0],
+            "nodes": stated[0][0],
+            "peak_activation_bytes": stated[1][0],
+        },
+        weight_bytes=Dtypes(baseline=costs[0].dtypes, candidate=costs[1].dtypes, verdict="stated"),
     )
     return block, [text for _, texts in (*decided, *stated) for text in texts]
 
@@ -49,8 +51,10 @@ def undecided_costs(candidate: Exported, margin: float) -> Deterministic:
     return Deterministic(
         verdict="inconclusive",
         margin=margin,
-        bytes=_cost(None, candidate.info.size_bytes, "not_judged"),
-        macs=_cost(None, candidate.info.macs, "not_judged"),
+        costs={
+            "bytes": _cost(None, candidate.info.size_bytes, "not_judged"),
+            "macs": _cost(None, candidate.info.macs, "not_judged"),
+        },
     )
 
 

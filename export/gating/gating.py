@@ -150,7 +150,7 @@ def _judge(
             found = judge_heads(pair.heads, some, tests, **options)
         else:
             found = judge_region(pair, some[0], tests[0], **options)
-        seconds -= min(seconds, found.latency.seconds or 0.0)
+        seconds -= min(seconds, found.latency_test.seconds or 0.0)
         regions[pair.region] = found
     on_event(Working("done", len(pairs), len(pairs)))
     return regions

@@ -93,7 +93,7 @@ def _limits(document: GateDocument, earlier: GateDocument, kept: Mapping[str, Ga
 
     drops = ByRegion(document.max_accuracy_drop, document.max_accuracy_drops)
     found: dict[str, Any] = {
-        "max_accuracy_drops": merged(drops, {name: block.accuracy.allowed for name, block in kept.items()})
+        "max_accuracy_drops": merged(drops, {name: block.accuracy_test.allowed for name, block in kept.items()})
     }
     for key in ("min_accuracy", "min_recall"):
         new, old = (ByRegion.of(getattr(one, key)) for one in (document, earlier))
@@ -127,4 +127,4 @@ def _current_digests(run: Run, blocks: Iterable[GateRegion]) -> set[str]:
 
 
 def _subjects(block: GateRegion) -> list[Subject]:
-    return [block.baseline, block.candidate, *(head.baseline for head in block.heads.values())]
+    return [block.baseline, block.candidate, *(head.baseline for head in block.head_verdicts.values())]

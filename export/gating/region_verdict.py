@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from lorkit.decompose.documents.gate import Accuracy, GateRegion, HeadVerdict, JudgedAccuracy, Reasons
+from lorkit.decompose.documents.gate import CHECKS, Accuracy, Check, GateRegion, HeadVerdict, JudgedAccuracy
 from lorkit.decompose.errors import MissingRuntimeError
 from lorkit.export.benchmarking.interleaving import network_inputs
 from lorkit.export.gating.budgets import judge_budget
@@ -43,7 +43,7 @@ def judge_region(
     latency, budget = undecided_latency(margin), None
     accuracy: Accuracy = undecided_accuracy(pair.candidate, test.allowed)
     same_file = pair.baseline.manifest.digest == pair.candidate.manifest.digest
-    reasons = {"deterministic": cost_reasons}
+    reasons: dict[Check, list[str]] = {"deterministic": cost_reasons}
     missing = []
     try:
         with _engines(pair) as engines:
@@ -53,23 +53,23 @@ def judge_region(
             latency, sentence = compare_engines(
                 pair, engines, margin=margin, seconds=seconds, seed=test.seed, threads=THREADS
             )
-        reasons["latency"] = [sentence]
-        budget, reasons["budget"] = judge_budget(pair.candidate, seconds=_BUDGET_SHARE * seconds, seed=test.seed)
+        reasons["latency_test"] = [sentence]
+        budget, reasons["budget_test"] = judge_budget(pair.candidate, seconds=_BUDGET_SHARE * seconds, seed=test.seed)
         if same_file and latency.verdict != "pass":
             latency = latency.with_changes(verdict="pass")
-            reasons["latency"].append(f"{_SAME_FILE}: the measured difference is noise.")
+            reasons["latency_test"].append(f"{_SAME_FILE}: the measured difference is noise.")
         if isinstance(cases, str):
-            accuracy, reasons["accuracy"] = _without_cases(accuracy, test, cases, same_file=same_file)
+            accuracy, reasons["accuracy_test"] = _without_cases(accuracy, test, cases, same_file=same_file)
     except MissingRuntimeError as error:
         missing = [f"Nothing could be measured here: {error}."]
     return GateRegion(
         verdict="inconclusive",
-        latency=latency,
-        accuracy=accuracy,
+        latency_test=latency,
+        accuracy_test=accuracy,
         deterministic=costs,
-        budget=budget,
+        budget_test=budget,
         reasons=[],
-        reasons_by_check=Reasons(**{"latency": missing, "accuracy": missing, "budget": missing, **reasons}),
+        reasons_by_check={name: reasons.get(name, missing) for name in CHECKS},
         baseline=pair.baseline.describe(),
         candidate=pair.candidate.describe(),
     )
@@ -95,7 +95,7 @@ def judge_heads(
     heads = {pair.region: _judge_head(pair, some, test) for pair, some, test in zip(pairs, cases, tests, strict=True)}
     # its accuracy is known: only the rest is measured
     block = judge_region(pairs[0], "it is judged by region", tests[0], margin=margin, seconds=seconds)
-    return block.with_changes(heads=heads)
+    return block.with_changes(head_verdicts=heads)
 
 
 def _judge_head(pair: ExportPair, cases: EvaluationCases | str, test: AccuracyTest) -> HeadVerdict:
@@ -110,7 +110,8 @@ def _judge_head(pair: ExportPair, cases: EvaluationCases | str, test: AccuracyTe
             accuracy, reasons = _without_cases(accuracy, test, cases, same_file=same_file)
     except MissingRuntimeError as error:
         reasons = [f"Nothing could be measured here: {error}."]
-    return HeadVerdict(verdict=accuracy.verdict, accuracy=accuracy, reasons=reasons, baseline=pair.baseline.describe())
+    subject = pair.baseline.describe()
+    return HeadVerdict(verdict=accuracy.verdict, accuracy_test=accuracy, reasons=reasons, baseline=subject)
 
 
 def _without_cases(accuracy: Accuracy, test: AccuracyTest, why: str, *, same_file: bool) -> tuple[Accuracy, list[str]]:
@@ -124,11 +125,13 @@ def _without_cases(accuracy: Accuracy, test: AccuracyTest, why: str, *, same_fil
 def with_verdicts(regions: Mapping[str, GateRegion]) -> dict[str, GateRegion]:
     """Return measured regions with their verdicts and reasons; accuracy is corrected for the number of tests."""
     tested = [
-        block.accuracy for region in regions.values() for block in (region.heads.values() if region.heads else [region])
+        block.accuracy_test
+        for region in regions.values()
+        for block in (region.head_verdicts.values() if region.head_verdicts else [region])
     ]
     adjusted = iter(adjust_for_multiplicity(tested))
     return {
-        name: _conclude(region, [next(adjusted) for _ in range(max(1, len(region.heads)))])
+        name: _conclude(region, [next(adjusted) for _ in range(max(1, len(region.head_verdicts)))])
         for name, region in regions.items()
     }
 
@@ -136,22 +139,26 @@ def with_verdicts(regions: Mapping[str, GateRegion]) -> dict[str, GateRegion]:
 def _conclude(region: GateRegion, tested: Sequence[Accuracy]) -> GateRegion:
     reasons, (accuracy, *_) = region.reasons_by_check, tested
     assert reasons is not None
-    if region.heads:
+    if region.head_verdicts:
         heads = {
-            name: head.with_changes(accuracy=block, verdict=block.verdict, reasons=_said(block) or head.reasons)
-            for (name, head), block in zip(region.heads.items(), tested, strict=True)
+            name: head.with_changes(accuracy_test=block, verdict=block.verdict, reasons=_said(block) or head.reasons)
+            for (name, head), block in zip(region.head_verdicts.items(), tested, strict=True)
         }
         accuracy = max(tested, key=lambda block: (VERDICTS.index(block.verdict), block.drop or 0.0))
         said = [f"{name}: {text}" for name, head in heads.items() for text in head.reasons]
-        region, reasons = region.with_changes(heads=heads), reasons.with_changes(accuracy=said)
+        region, reasons = region.with_changes(head_verdicts=heads), reasons | {"accuracy_test": said}
     elif isinstance(accuracy, JudgedAccuracy):
-        reasons = reasons.with_changes(accuracy=_said(accuracy))
-    verdicts = [region.deterministic.verdict, region.latency.verdict, accuracy.verdict]
-    if region.budget is not None and region.budget.verdict != "not_applicable":
-        verdicts.append(region.budget.verdict)
+        reasons = reasons | {"accuracy_test": _said(accuracy)}
+    verdicts = [region.deterministic.verdict, region.latency_test.verdict, accuracy.verdict]
+    if region.budget_test is not None and region.budget_test.verdict != "not_applicable":
+        verdicts.append(region.budget_test.verdict)
     return region.with_changes(
-        verdict=worst(verdicts), accuracy=accuracy, reasons=reasons.all, reasons_by_check=reasons
+        verdict=worst(verdicts), accuracy_test=accuracy, reasons=_without_repetition(reasons), reasons_by_check=reasons
     )
+
+
+def _without_repetition(reasons: Mapping[Check, list[str]]) -> list[str]:
+    return list(dict.fromkeys(text for name in CHECKS for text in reasons[name]))
 
 
 def _said(block: Accuracy) -> list[str]:
@@ -184,12 +191,12 @@ def unjudged_region(candidate: Exported, reason: str, limits: Limits) -> GateReg
     view = candidate.of_head(first)
     return GateRegion(
         verdict="inconclusive",
-        latency=undecided_latency(limits.margin),
-        accuracy=undecided_accuracy(view, limits.allowed(first)),
+        latency_test=undecided_latency(limits.margin),
+        accuracy_test=undecided_accuracy(view, limits.allowed(first)),
         deterministic=undecided_costs(candidate, limits.margin),
-        budget=None,
+        budget_test=None,
         reasons=[reason],
-        reasons_by_check=Reasons(deterministic=[reason], latency=[reason], accuracy=[reason], budget=[]),
+        reasons_by_check={name: [] if name == "budget_test" else [reason] for name in CHECKS},
         baseline=subject.with_changes(path=None, digest=None, owner="foundation"),
         candidate=subject,
     )

@@ -69,7 +69,7 @@ def judge_accuracy(
         test: Settings of the test.
 
     Returns:
-        The gate's `accuracy` block, with its verdict before correction for other regions.
+        The gate's `accuracy_test`, with its verdict before correction for other regions.
 
     Raises:
         UsageError: The cases have no such column.
@@ -96,8 +96,8 @@ def judge_accuracy(
         **evidence.sides.findings(),
         floors=evidence.sides.floors(test.min_accuracy, test.min_recall),
         absent=evidence.absent(_ALL),
-        structures=[_subset(name, compare, _ALL, test.allowed) for name, compare in evidence.structures.items()],
-        subgroups=[
+        by_structure=[_subset(name, compare, _ALL, test.allowed) for name, compare in evidence.structures.items()],
+        by_subgroup=[
             _subset(value, evidence.compare, rows, test.allowed).with_changes(
                 column=column, absent=evidence.absent(rows)
             )
@@ -105,7 +105,7 @@ def judge_accuracy(
             for value, rows in values.items()
         ],
         changes=changed_answers.counts(changed),
-        flips=changed,
+        changed_answers=changed,
         **evidence.rate,
     )
     if block.at_chance:
@@ -116,7 +116,7 @@ def judge_accuracy(
 def judged_drop(
     found: PairedDrop, test: AccuracyTest, *, metric: str, case_set: CaseSet, source: str
 ) -> JudgedAccuracy:
-    """Return the gate's `accuracy` block of a drop, before its verdict, without structures, subgroups and changes."""
+    """Return the gate's `accuracy_test` of a drop, before its verdict, without structures, subgroups and changes."""
     worse, within = _spread(found).p_values(test.allowed)
     needed = _spread(found).needed(test.allowed, found.n)
     block = JudgedAccuracy(
@@ -144,8 +144,8 @@ def _without_drop(block: JudgedAccuracy) -> JudgedAccuracy:
         decidable=0.0,
         needed_n=None,
         needed_groups=block.needed_groups if block.at_chance else None,
-        structures=[row if row.drop is None else row.with_changes(**none) for row in block.structures],
-        subgroups=[row if row.drop is None else row.with_changes(**none, absent=[]) for row in block.subgroups],
+        by_structure=[row if row.drop is None else row.with_changes(**none) for row in block.by_structure],
+        by_subgroup=[row if row.drop is None else row.with_changes(**none, absent=[]) for row in block.by_subgroup],
     )
 
 

@@ -69,12 +69,12 @@ def changed_labels(
                 truth=classes[truth],
                 baseline=NO_ANSWER if silent[0] else classes[before],
                 candidate=NO_ANSWER if silent[1] else classes[after],
-                change=IMPROVED if after == truth else WORSENED if before == truth else BOTH_WRONG,
+                outcome=IMPROVED if after == truth else WORSENED if before == truth else BOTH_WRONG,
                 baseline_probability=None if silent[0] else float(shares[0][index, before]),
                 candidate_probability=None if silent[1] else float(shares[1][index, after]),
             )
         )
-    return sorted(rows, key=lambda row: (ORDER.index(row.change), -(row.candidate_probability or 0.0), row.case))
+    return sorted(rows, key=lambda row: (ORDER.index(row.outcome), -(row.candidate_probability or 0.0), row.case))
 
 
 def changed_table(
@@ -99,12 +99,12 @@ def changed_table(
                 truth=_answer(name, truth),
                 baseline=NO_ANSWER if none[0][index] else _answer(name, not after),
                 candidate=NO_ANSWER if none[1][index] else _answer(name, after),
-                change=IMPROVED if after == truth else WORSENED,
+                outcome=IMPROVED if after == truth else WORSENED,
                 baseline_probability=None if none[0][index] else float(shares[0][index, label]),
                 candidate_probability=None if none[1][index] else float(shares[1][index, label]),
             )
         )
-    return sorted(rows, key=lambda row: (ORDER.index(row.change), row.case, row.candidate))
+    return sorted(rows, key=lambda row: (ORDER.index(row.outcome), row.case, row.candidate))
 
 
 def _answer(name: str, positive: bool) -> str:
@@ -139,7 +139,7 @@ def changed_dice(
                     truth=None,
                     baseline=before,
                     candidate=after,
-                    change=IMPROVED if after > before else WORSENED,
+                    outcome=IMPROVED if after > before else WORSENED,
                     structure=structures[most],
                     structure_baseline=float(before_S[most]),
                     structure_candidate=float(after_S[most]),
@@ -151,7 +151,7 @@ def changed_dice(
 
 def counts(rows: Sequence[ChangedAnswer]) -> dict[Change, int]:
     """Count the rows by change."""
-    found = Counter(row.change for row in rows)
+    found = Counter(row.outcome for row in rows)
     return {change: found[change] for change in (IMPROVED, WORSENED, BOTH_WRONG)}
 
 

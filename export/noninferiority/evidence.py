@@ -193,7 +193,7 @@ def _compare_masks(
     changed = changed_answers.changed_dice(prepared[0], one_NS, two_NS, region.classes)
     sizes = zip(("baseline", "candidate"), found.rows, strict=True)
     network_grid = {side: number(headline(dice(rows[..., NETWORK_COUNTS]))) for side, rows in sizes}
-    rate = {"flip_rate": found.differing, "dice_network_grid": network_grid}
+    rate = {"flip_rate": found.differing, "dice_network_grid_by_side": network_grid}
     return AccuracyEvidence(sides, found.equal, compare_of(slice(None)), absent, structures, changed, rate)
 
 

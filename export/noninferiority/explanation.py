@@ -18,14 +18,14 @@ def explain_accuracy(block: JudgedAccuracy) -> list[str]:
     sentences = [f"{_change(block)}. {_end(block)}."]
     sentences += [*_excluded(block), *_weights(block)]
     sentences += [_about_parts(block)] if block.subsets else []
-    if block.flips:
+    if block.changed_answers:
         changes = ", ".join(f"{count} {change}" for change, count in block.changes.items() if count)
-        seen = f"{len(block.flips)} of {plural(block.case_set.n, 'case')} changed"
+        seen = f"{len(block.changed_answers)} of {plural(block.case_set.n, 'case')} changed"
         if block.metric == "auroc":  # a case has a row for every label that changed
-            cases = f"{len({row.case for row in block.flips})} of {plural(block.case_set.n, 'case')}"
-            seen = f"{plural(len(block.flips), 'answer')} changed in {cases}"
+            cases = f"{len({row.case for row in block.changed_answers})} of {plural(block.case_set.n, 'case')}"
+            seen = f"{plural(len(block.changed_answers), 'answer')} changed in {cases}"
         sentences.append(f"{seen}: {changes}.")
-    silent = {row.case for row in block.flips if row.candidate == NO_ANSWER}
+    silent = {row.case for row in block.changed_answers if row.candidate == NO_ANSWER}
     if silent:
         cases = f"{len(silent)} of {plural(block.case_set.n, 'case')}"
         sentences.append(f"{cases} got no answer, or that of another region, which counts as wrong.")

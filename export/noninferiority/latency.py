@@ -150,11 +150,11 @@ def _to_document(looks: Sequence[InterimLook], times_PA: Floats, cycles: int, ma
         noise_floor=last.control.deviation if last else None,
         control=last.control if last else None,
         ratio_of_minima=None if fastest is None else fastest[CANDIDATE] / min(fastest[BASELINE], fastest[CONTROL]),
-        median_ms=Medians(**dict(zip(_NAMES, np.median(times_PA, axis=0).tolist(), strict=True))) if timed else None,
+        medians_ms=Medians(**dict(zip(_NAMES, np.median(times_PA, axis=0).tolist(), strict=True))) if timed else None,
         looks=[
             combine(Look, look.question, noise_floor=look.control.deviation, verdict=look.verdict) for look in looks
         ],
-        samples_ms=Timings(**dict(zip(_NAMES, samples, strict=True))),
+        timings_ms=Timings(**dict(zip(_NAMES, samples, strict=True))),
     )
 
 

@@ -38,8 +38,8 @@ def adjust_judged(blocks: Sequence[JudgedAccuracy]) -> list[JudgedAccuracy]:
         _with_own_verdict(
             block.with_changes(
                 p_worse_holm=p_worse,
-                structures=[adjust(row) for row in block.structures],
-                subgroups=[adjust(row) for row in block.subgroups],
+                by_structure=[adjust(row) for row in block.by_structure],
+                by_subgroup=[adjust(row) for row in block.by_subgroup],
             )
         )
         for block, p_worse in zip(blocks, holm([block.p_worse for block in blocks]), strict=True)

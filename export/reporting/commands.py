@@ -129,8 +129,8 @@ def _baselines(run: Run, gate: GateDocument | None) -> list[str]:
 
 def _limits(gate: GateDocument) -> str:
     drops = [f"{gate.max_accuracy_drop:g}", *(f"{name}={drop:g}" for name, drop in gate.max_accuracy_drops.items())]
-    accuracies = [block.accuracy for block in gate.regions.values()]
-    columns = dict.fromkeys(row.column for one in accuracies for row in one.subgroups if row.column is not None)
+    accuracies = [block.accuracy_test for block in gate.regions.values()]
+    columns = dict.fromkeys(row.column for one in accuracies for row in one.by_subgroup if row.column is not None)
     said = f" --margin {gate.margin:g} --max-accuracy-drop {','.join(drops)}"
     for option, least in (("--min-accuracy", gate.min_accuracy), ("--min-recall", gate.min_recall)):
         said += f" {option} {ByRegion.of(least)}" if least else ""

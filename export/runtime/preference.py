@@ -36,10 +36,10 @@ def precision_trials(run: Run) -> list[TriedPrecision]:
             precision=row.precision,
             verdict=row.verdict,
             reason=row.reason,
-            ratio=None if row.latency is None else row.latency.ratio,
-            ratio_ci=None if row.latency is None else row.latency.ci,
-            drop=None if row.accuracy is None else row.accuracy.drop,
-            drop_ci=None if row.accuracy is None else row.accuracy.ci,
+            ratio=None if row.latency_test is None else row.latency_test.ratio,
+            ratio_ci=None if row.latency_test is None else row.latency_test.ci,
+            drop=None if row.accuracy_test is None else row.accuracy_test.drop,
+            drop_ci=None if row.accuracy_test is None else row.accuracy_test.ci,
         )
         for path in sorted(run.measurements_dir.glob("precision-*.json"))
         for region, block in recorded_regions(path).items()

@@ -5,7 +5,7 @@ digest of these circumstances, so that features of others are never used. It con
 digest of their content, written atomically.
 """
 
-from lorkit.decompose.training.feature_cache.budget import Estimate, PlannedFeatures, plan_features
+from lorkit.decompose.training.feature_cache.budget import Estimate, plan_features
 from lorkit.decompose.training.feature_cache.cache import FeatureCache
 from lorkit.decompose.training.feature_cache.opening import (
     FeatureCacheFactory,
@@ -18,7 +18,6 @@ __all__ = [
     "Estimate",
     "FeatureCache",
     "FeatureCacheFactory",
-    "PlannedFeatures",
     "cache_statistics",
     "feature_cache_factory",
     "features_directory",

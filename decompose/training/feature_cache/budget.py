@@ -7,13 +7,13 @@ from collections.abc import Callable, Collection, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypedDict
 
 import torch
 from filelock import Timeout
 
 from lorkit.decompose.config import CacheConfig, Config, TrainConfig
 from lorkit.decompose.data.batches.loader import Batch
+from lorkit.decompose.documents.training import FeatureCachePlan
 from lorkit.decompose.errors import StorageError, UsageError
 from lorkit.decompose.methods.base import TrainingModule
 from lorkit.decompose.models.foundation.model import Foundation, with_regions
@@ -23,18 +23,6 @@ from lorkit.decompose.training.feature_cache.tensors import layouts_of
 
 _MIB = 2**20
 _SPARE = 1.05  # keys, headers and blocks of the file system
-
-
-class PlannedFeatures(TypedDict):
-    """Maximum size of the cache of the teacher's features."""
-
-    images: int
-    views: int
-    bytes_per_view: int
-    dtype: str
-    mib: float
-    budget_mib: float
-    directory: str
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,17 +73,17 @@ class Estimate:
             fix=f"{', '.join(ways)}, or set cache.enabled to false",
         )
 
-    def to_json(self) -> PlannedFeatures:
-        """Return plain data."""
-        return {
-            "images": self.samples,
-            "views": self.views,
-            "bytes_per_view": round(self._mean),
-            "dtype": self.settings.dtype,
-            "mib": round(self.mib, 1),
-            "budget_mib": self.settings.budget,
-            "directory": str(self.directory),
-        }
+    def planned(self) -> FeatureCachePlan:
+        """Return it as a part of a plan."""
+        return FeatureCachePlan(
+            images=self.samples,
+            views=self.views,
+            bytes_per_view=round(self._mean),
+            dtype=self.settings.dtype,
+            mib=round(self.mib, 1),
+            budget_mib=self.settings.budget,
+            directory=str(self.directory),
+        )
 
 
 def views_of(train: TrainConfig) -> int:
@@ -109,7 +97,7 @@ def plan_features(
     foundation: Foundation,
     counts: Mapping[str, int],
     directory: Path,
-) -> PlannedFeatures:
+) -> FeatureCachePlan:
     """Estimate the teacher's features from counts and shapes, before there are any.
 
     Args:
@@ -135,7 +123,7 @@ def plan_features(
         cases=foundation.regions.words.cases,
     )
     estimate.check()
-    return estimate.to_json()
+    return estimate.planned()
 
 
 @torch.no_grad()

@@ -90,9 +90,9 @@ def draw_gate(gate: GateDocument | None) -> dict[str, GateDrawings]:
     """Draw the intervals and the raw samples of each region."""
     return {
         name: GateDrawings(
-            latency=_ratio(index, name, block.latency),
-            accuracy=_change(index, name, block.accuracy),
-            samples=_samples(index, name, block.latency),
+            latency=_ratio(index, name, block.latency_test),
+            accuracy=_change(index, name, block.accuracy_test),
+            samples=_samples(index, name, block.latency_test),
         )
         for index, (name, block) in enumerate(gate.regions.items() if gate else ())
     }
@@ -214,10 +214,10 @@ def _change(index: int, name: str, accuracy: Accuracy) -> Markup:
 
 
 def _samples(index: int, name: str, latency: Latency) -> Markup:
-    if latency.samples_ms is None:
+    if latency.timings_ms is None:
         return _NOTHING
     return latency_samples.latency_strips(
-        f"gate-samples-{index}", name, latency.samples_ms, latency.margin, latency.cycles_per_pair
+        f"gate-samples-{index}", name, latency.timings_ms, latency.margin, latency.cycles_per_pair
     )
 
 

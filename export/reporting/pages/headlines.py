@@ -54,9 +54,9 @@ def _largest_drop(document: ReportDocument) -> list[tuple[str, str]]:
     """Return the largest drop (or the smallest gain) that the gate judged, unless its exports have changed since."""
     gate = document.gate
     judged = [
-        (block.accuracy, name)
+        (block.accuracy_test, name)
         for name, block in (gate.regions if gate else {}).items()
-        if isinstance(block.accuracy, JudgedAccuracy) and not block.stale
+        if isinstance(block.accuracy_test, JudgedAccuracy) and not block.stale
     ]
     if not judged:
         return []

@@ -11,6 +11,7 @@ import pytest
 
 import lorkit.decompose
 from lorkit.decompose.artifacts import write_json, write_manifest
+from lorkit.decompose.documents.training import Plan
 from lorkit.decompose.training.new_run import TrainResult
 
 
@@ -32,22 +33,29 @@ def test_train_says_up_to_date_and_shows_a_plan(decompose: Callable[..., Any], r
         "parameters": 11,
         "macs": 22,
         "weights": None,
-        "match": None,
-        "epochs": 3,
-        "steps": 2,
+        "weights_match": None,
     }
     plan = {
         "method": "lorkd",
-        "nodes": False,
+        "of_nodes": False,
+        "input_shape": [3, 64, 64],
         "regions": {"chest": {"train": 4, "val": 2, "test": 1}},
-        "foundation": network,
+        "foundation": network | {"input_shape": [3, 64, 64], "epochs": 3, "steps_per_epoch": 2},
         "student": network,
-        "phases": [{"regions": ["chest"], "epochs": 3, "steps": 2}],
+        "phases": [{"region_names": ["chest"], "epochs": 3, "steps_per_epoch": 2}],
         "epochs": 3,
         "batch_size": 8,
         "training_parameters": 12,
         "expert_layers": [
-            {"name": "conv1", "weight": [8, 3, 3, 3], "rank": 4, "strategy": "taps", "macs": 99, "overhead": 0.125}
+            {
+                "name": "conv1",
+                "weight": [8, 3, 3, 3],
+                "rank": 4,
+                "strategy": "taps",
+                "macs": 99,
+                "overhead": 0.125,
+                "parameters": 5,
+            }
         ],
         "expert_mac_overhead": 0.125,
         "layers_without_experts": [["conv2", "not selected"]],
@@ -55,7 +63,7 @@ def test_train_says_up_to_date_and_shows_a_plan(decompose: Callable[..., Any], r
         "routing": None,
         "teacher_cache": None,
     }
-    recorder.result = TrainResult(run=Path("r"), plan=plan)
+    recorder.result = TrainResult(run=Path("r"), plan=Plan.model_validate(plan))
     outcome = decompose("train", "--dry-run")
     assert "lorkd: 3 epochs, batch 8, 12 parameters to train, 1 expert layer" in outcome.stdout
     assert "8x3x3x3" in outcome.stdout
@@ -140,7 +148,7 @@ def test_a_run_without_curves_says_so_when_it_is_up_to_date(
 def test_a_removal_and_a_fine_tuning(decompose: Callable[..., Any], asked: dict[str, Any]) -> None:
     outcome = decompose("train", "--from", "old", "--remove-region", "knee", "--json")
     assert outcome.document["kind"] == "train"
-    assert outcome.document["regions"] == ["chest", "wrist"]
+    assert outcome.document["region_names"] == ["chest", "wrist"]
     assert (asked["remove_region"], asked["overrides"]) == ("knee", ())
     assert "written: chest, wrist" in decompose("train", "--from", "old", "--remove-region", "knee").stderr
     decompose("train", "mine.yaml", "--method", "finetune", "--from", "runs/x/experts/chest")

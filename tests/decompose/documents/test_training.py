@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from pathlib import Path
 
 import pytest
@@ -29,15 +28,15 @@ CACHE: CacheStatistics = {
 
 def test_a_result_is_a_document() -> None:
     result = TrainResult(run=Path("runs/x"), regions=("chest",), best={"train": 0.5}, teacher_cache=(CACHE,))
-    found = TrainDocument.model_validate(asdict(result)).to_json()
+    found = result.document().to_json()
     Draft202012Validator(schema_of("train")).validate(found)
-    assert (found["run"], found["regions"], found["plan"]) == ("runs/x", ["chest"], None)
-    assert found["teacher_cache"] == [CACHE]
+    assert (found["run"], found["region_names"], found["plan"]) == ("runs/x", ["chest"], None)
+    assert found["cache_statistics"] == [CACHE]
     with pytest.raises(ValidationError, match="Extra inputs"):
-        TrainDocument.model_validate(asdict(result) | {"teacher_cache": [{**CACHE, "new": 1}]})
+        TrainDocument.model_validate(found | {"cache_statistics": [{**CACHE, "new": 1}]})
 
 
 def test_weights_of_the_user_need_no_foundation() -> None:
-    found = PretrainDocument(foundation=None).to_json()
+    found = PretrainDocument(path=None).to_json()
     Draft202012Validator(schema_of("pretrain")).validate(found)
-    assert found["foundation"] is None
+    assert found["path"] is None

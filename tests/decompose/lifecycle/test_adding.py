@@ -142,10 +142,10 @@ def test_a_dry_run_plans_the_new_region_alone(small_run: Run, wrist: Path, tmp_p
     )
     assert not out.exists()
     assert result.plan is not None
-    assert list(result.plan["regions"]) == ["wrist"]
+    assert list(result.plan.regions) == ["wrist"]
     own = sum(value.numel() for key, value in weights(small_run).items() if owner_of(key, ("chest",)))
-    assert 0 < result.plan["training_parameters"] <= own  # the same factors without the statistics
-    assert (result.plan["foundation"]["epochs"], result.plan["foundation"]["steps"]) == (0, 0)
+    assert 0 < result.plan.training_parameters <= own  # the same factors without the statistics
+    assert (result.plan.foundation.epochs, result.plan.foundation.steps_per_epoch) == (0, 0)
 
 
 def test_interrupting_and_resuming_changes_no_bit(small_run: Run, grown: Pair, wrist: Path, tmp_path: Path) -> None:
@@ -195,8 +195,8 @@ def test_the_published_weights_that_a_run_began_with_are_needed_no_more(
     how = {"overrides": [f"regions.wrist.data={wrist}"], "add_region": "wrist", "out": tmp_path / "runs"}
     plan = train_from(old.path, **how, dry_run=True).plan
     assert plan is not None
-    assert plan["foundation"] is not None
-    assert (plan["foundation"]["epochs"], plan["student"]["match"]) == (0, None)
+    assert plan.foundation is not None
+    assert (plan.foundation.epochs, plan.student.weights_match) == (0, None)
     new = open_run(train_from(old.path, **how).run)
     assert new.config.student.weights == str(gone["student.weights"])  # where its student began
     assert new.config.foundation.regions == ("chest", "knee")  # those that it was fine-tuned on
@@ -217,7 +217,7 @@ def test_unlabelled_images_teach_the_new_region_and_stay_counted(
     plan = train_from(old.path, overrides=named, dry_run=True, **out).plan
     new = train_from(old.path, overrides=[*named, "unlabelled.pseudo_labels=0.5"], on_event=told.append, **out)
     assert plan is not None
-    assert plan["regions"]["wrist"]["unlabelled"] == 20
+    assert plan.regions["wrist"]["unlabelled"] == 20
     assert "of 20 unlabelled images have a pseudo-label" in str(told)
     run = open_run(new.run)
     assert run.config.unlabelled.pseudo_labels == 0.5

@@ -118,12 +118,12 @@ def test_the_network_is_the_experts_whatever_the_configuration_says(make: Make, 
     config = make("wrist", **{"student.backbone": "resnet18", "image": "{channels: 3, size: 24}"})
     result = finetune_expert(config, expert, out=tmp_path / "runs", dry_run=True, on_event=events.append)
     assert result.plan is not None
-    assert result.plan["input"] == [1, 24, 24]
-    assert result.plan["student"]["backbone"] == "tiny"
+    assert result.plan.input_shape == [1, 24, 24]
+    assert result.plan.student.backbone == "tiny"
     texts = [event.text for event in events if isinstance(event, Notice)]
     assert any("student.backbone is tiny" in text for text in texts)
     assert any("image.channels is 1" in text for text in texts)
-    assert finetune_expert(make("wrist"), expert, dry_run=True).plan["input"] == [1, 16, 16]  # type: ignore[index]
+    assert finetune_expert(make("wrist"), expert, dry_run=True).plan.input_shape == [1, 16, 16]  # type: ignore[union-attr]
 
 
 def test_a_synthetic_expert_marks_what_comes_of_it(make: Make, expert: Path, tmp_path: Path) -> None:

@@ -126,8 +126,8 @@ def test_a_dry_run_shows_what_is_left(small_run: Run, tmp_path: Path) -> None:
     result = train_from(small_run.path, remove_region="chest", out=tmp_path / "runs", dry_run=True)
     assert not result.run.exists()
     assert result.plan is not None
-    assert list(result.plan["regions"]) == ["knee"]
-    assert (result.plan["epochs"], result.plan["training_parameters"], result.plan["phases"]) == (0, 0, [])
+    assert list(result.plan.regions) == ["knee"]
+    assert (result.plan.epochs, result.plan.training_parameters, result.plan.phases) == (0, 0, [])
 
 
 def test_what_cannot_be_removed_is_refused(small_run: Run, tmp_path: Path) -> None:

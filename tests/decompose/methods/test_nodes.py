@@ -64,4 +64,4 @@ def test_reprogrammed_nodes_teach_what_they_should(method: str, student: str) ->
     config, module, foundation, _ = built(method, student)
     assert isinstance(module, ReprogrammingModule)
     found = check_gradient_paths(config, module, foundation)
-    assert all(stage["reprogrammed"] == stage["student"] for stage in found["stages"])
+    assert all(stage.reprogrammed_shape == stage.student_shape for stage in found.stages)

@@ -32,11 +32,11 @@ def test_a_rehearsal_finds_every_gradient_where_it_belongs(
     module, foundation = make_pair(method, config, regions, torch.float32)
     found = check_gradient_paths(config, module, foundation)
     stages = 4 if method == "drd" else 1
-    assert len(found["stages"]) == stages
-    assert all(stage["reprogrammed"] == stage["student"] for stage in found["stages"])
-    assert len(found["gradient_paths"]) == 6 * stages + 1
-    assert found["extra_macs"] > 0
-    assert found["frozen_parameters"] == sum(value.numel() for value in foundation.model.parameters())
+    assert len(found.stages) == stages
+    assert all(stage.reprogrammed_shape == stage.student_shape for stage in found.stages)
+    assert len(found.gradient_paths) == 6 * stages + 1
+    assert found.extra_macs > 0
+    assert found.frozen_parameters == sum(value.numel() for value in foundation.model.parameters())
 
 
 def test_a_rehearsal_names_a_path_that_is_broken(monkeypatch: pytest.MonkeyPatch) -> None:

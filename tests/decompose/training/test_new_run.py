@@ -9,13 +9,13 @@ from typing import Any
 import pytest
 
 from lorkit.decompose.config import default_config
+from lorkit.decompose.documents.training import Plan
 from lorkit.decompose.events import Event, Finished, Listener, Notice
 from lorkit.decompose.regions import Region, RegionSet
 from lorkit.decompose.runs import open_run
 from lorkit.decompose.runs.live_model import build_model
 from lorkit.decompose.runs.writing import RunContent
 from lorkit.decompose.training.new_run import TrainableRun, TrainedRun, Training, make_run
-from lorkit.decompose.training.plan import TrainingPlan
 from lorkit.decompose.training.work_directory import WorkDirectory, work_directory
 
 CONFIG = default_config(overrides=["regions={a: {data: x}}", "student.backbone=tiny", "name=new"], method="mtl")
@@ -29,9 +29,9 @@ class Drawn(TrainableRun):
     heard: list[object] = field(default_factory=list)
     error: BaseException | None = None
 
-    def plan(self, foundations: Path) -> TrainingPlan:
+    def plan(self, foundations: Path) -> Plan:
         self.heard.append(foundations)
-        plan: TrainingPlan = PLAN
+        plan: Plan = PLAN
         return plan
 
     def begin(self, foundations: Path) -> Training:

@@ -227,8 +227,8 @@ def test_a_run_keeps_its_rows_and_a_method_without_a_teacher_refuses_it(
     assert not (tmp_path / "runs").exists()
     planned = train(config, out=tmp_path / "runs", dry_run=True).plan
     assert planned is not None
-    assert [phase.get("name") for phase in planned["phases"]] == [PREDISTIL, None, None]
-    assert planned["phases"][0]["regions"] == ["chest", "knee"]
+    assert [phase.name for phase in planned.phases] == [PREDISTIL, None, None]
+    assert planned.phases[0].region_names == ["chest", "knee"]
     made = train(config, out=tmp_path / "runs")
     assert set(made.best) == {"rd-chest", "rd-knee"}
     text = (made.run / "metrics.jsonl").read_text(encoding="utf-8").splitlines()

@@ -186,9 +186,9 @@ def test_a_dry_run_plans_and_writes_nothing(make: Make, out: Path) -> None:
     plan = train(make("method=stl"), out=out, dry_run=True).plan
     assert plan is not None
     assert sorted(out.parent.rglob("*")) == before
-    assert [phase["regions"] for phase in plan["phases"]] == [["chest"], ["knee"]]
-    assert plan["phases"][0]["steps"] == round(plan["regions"]["chest"]["train"] / 8)
-    assert plan["foundation"]["macs"] > 0
+    assert [phase.region_names for phase in plan.phases] == [["chest"], ["knee"]]
+    assert plan.phases[0].steps_per_epoch == round(plan.regions["chest"]["train"] / 8)
+    assert plan.foundation.macs > 0
 
 
 def test_a_region_without_a_head_gets_a_probe_and_no_logit_distillation(make: Make, out: Path) -> None:
@@ -253,8 +253,8 @@ def test_unlabelled_images_are_counted_used_and_decide_the_run(make: Make, home:
     more = f"regions.chest.unlabelled={without_labels(home)}"
     plan = train(make(more), out=out, dry_run=True).plan
     assert plan is not None
-    assert plan["regions"]["chest"]["unlabelled"] == 30
-    assert "unlabelled" not in plan["regions"]["knee"]
+    assert plan.regions["chest"]["unlabelled"] == 30
+    assert "unlabelled" not in plan.regions["knee"]
     told: list[Event] = []
     run = train(make(more), out=out, on_event=told.append).run
     manifest = read_manifest(run, kind="run")
@@ -284,7 +284,7 @@ def test_methods_without_a_teacher_say_that_they_do_not_use_them(make: Make, hom
     config = make(f"regions.chest.unlabelled={without_labels(home)}").model_copy(update={"method": "mtl"})
     plan = train(config, out=out, dry_run=True, on_event=told.append).plan
     assert plan is not None
-    assert "unlabelled" not in plan["regions"]["chest"]
+    assert "unlabelled" not in plan.regions["chest"]
     assert "the unlabelled images of chest are not used: mtl has no teacher" in str(told)
 
 

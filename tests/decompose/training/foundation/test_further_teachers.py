@@ -101,12 +101,12 @@ def test_weights_of_a_further_teacher_decide_the_run(
     assert plans[0].run != plans[1].run
     plan = plans[0].plan
     assert plan is not None
-    (row,) = plan["teachers"]
-    assert (row["backbone"], row["input"], row["epochs"]) == (WIDE, [1, 24, 24], 0)
-    assert row["match"] is not None
+    (row,) = plan.teachers
+    assert (row.backbone, row.input_shape, row.epochs) == (WIDE, [1, 24, 24], 0)
+    assert row.weights_match is not None
     alone = train(configured(tmp_path, method="kd"), out=tmp_path / "runs", dry_run=True).plan
     assert alone is not None
-    assert "teachers" not in alone
+    assert not alone.teachers
     assert not (tmp_path / "runs").exists()
 
 
