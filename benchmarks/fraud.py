@@ -122,8 +122,8 @@ def markdown(document: dict[str, Any]) -> str:
     """Return a table of the methods of one split, with the paired difference of RAGFormer from each."""
     first = next((row["label"] for row in document["table"] if row["label"] == "ragformer-default"), "ragformer")
     gains = {}
-    for pair in document["pairs"]:  # a pair states the drop from its baseline to its candidate
-        drop, (low, high) = pair["mean"]["drop"], pair["mean"]["ci"]
+    for pair in document["compared_pairs"]:  # a pair states the drop from its baseline to its candidate
+        drop, (low, high) = pair["mean_drop"]["drop"], pair["mean_drop"]["ci"]
         if pair["baseline"] == first:
             gains[pair["candidate"]] = _interval(drop, [low, high])
         elif pair["candidate"] == first:

@@ -85,10 +85,12 @@ def markdown(document: dict[str, Any]) -> str:
         )
     first = rows[0]["label"]
     lines += ["", f"| {first} minus | mean | {' | '.join(regions)} |", "|---" * (2 + len(regions)) + "|"]
-    for pair in document["pairs"]:
+    for pair in document["compared_pairs"]:
         if pair["baseline"] == first:
             each = " | ".join(_interval(pair["regions"][name]["drop"], pair["regions"][name]["ci"]) for name in regions)
-            lines.append(f"| {pair['candidate']} | {_interval(pair['mean']['drop'], pair['mean']['ci'])} | {each} |")
+            lines.append(
+                f"| {pair['candidate']} | {_interval(pair['mean_drop']['drop'], pair['mean_drop']['ci'])} | {each} |"
+            )
     for row in rows:
         if found := row.get("prediction"):
             lines += [

@@ -123,7 +123,7 @@ def _example() -> ModuleType:
 
 def markdown(document: dict[str, Any]) -> str:
     """Return a table of the methods, with the paired gain of each over `stl`."""
-    gains = {pair["candidate"]: pair["mean"] for pair in document["pairs"] if pair["baseline"] == "stl"}
+    gains = {pair["candidate"]: pair["mean_drop"] for pair in document["compared_pairs"] if pair["baseline"] == "stl"}
     metric = document["metric"]
     lines = ["| method | mean | sd of seeds | gain over `stl` | seconds per training |", "|---|---|---:|---|---:|"]
     for row in document["table"]:

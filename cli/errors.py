@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from lorkit.decompose.errors import LorkitError
 
-USAGE, STORAGE, INTERNAL, INTERRUPTED = 2, 6, 70, 130
+USAGE, DATA, STORAGE, INTERNAL, INTERRUPTED = 2, 4, 6, 70, 130
 
 
 @dataclass(frozen=True)
@@ -21,8 +21,8 @@ class Failure:
 def describe_error(error: BaseException) -> Failure:
     """Return the line and the exit code of an error.
 
-    Errors of lorkit say what to do; wrong options come from the parser. For all others (disk, interrupt, defects) the
-    line suggests `--debug`.
+    Errors of lorkit say what to do; wrong options come from the parser. A document never states NaN or infinity, so a
+    result that has them is one line too. For all others (disk, interrupt, defects) the line suggests `--debug`.
     """
     from lorkit.profiles import ProfileError
 
@@ -36,8 +36,20 @@ def describe_error(error: BaseException) -> Failure:
         where = f" ({error.filename})" if error.filename else ""
         given = f"{error.strerror or error}{where}"
         return Failure(f"{given}; required: a file system that can be read and written; free or unlock it", STORAGE)
+    if (key := _not_finite(error)) is not None:
+        fix = "look for NaN and infinity in the weights and images"
+        return Failure(f"{key} of the result is not finite; required: a finite number; {fix}", DATA)
     given = f"internal error: {type(error).__name__}: {error}"
     return Failure(f"{_one_line(given)}; this is a bug; run again with --debug and report the traceback", INTERNAL)
+
+
+def _not_finite(error: BaseException) -> str | None:
+    """Return the key of a document that is NaN or infinite where it must be a number; None for another error."""
+    if type(error).__name__ != "ValidationError" or not hasattr(error, "errors"):
+        return None
+    problems = error.errors(include_url=False)
+    known = bool(problems) and all(one["type"] == "finite_number" for one in problems)
+    return ".".join(map(str, problems[0]["loc"])) or "a number" if known else None
 
 
 def interrupted() -> Failure:

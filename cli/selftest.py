@@ -5,29 +5,23 @@ from __future__ import annotations
 import tempfile
 import time
 from pathlib import Path
-from typing import Any, NotRequired, TypedDict
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from lorkit.decompose.documents.hardware import SelfTestResult
 
 
-class SelfTest(TypedDict):
-    """Result of the self-test: differences by step with their tolerances, or the error that ended it."""
-
-    passed: bool
-    differences: NotRequired[dict[str, float]]
-    tolerance: NotRequired[float]
-    seconds: NotRequired[float]
-    error: NotRequired[str]
-
-
-def self_test() -> SelfTest:
+def self_test() -> SelfTestResult:
     """Add random experts to an untrained network, and run one of them through all steps.
 
     Returns:
-        `passed`, `seconds`, and by step the largest difference of a logit with its tolerance.
+        Whether it passed, its seconds, and by step the largest difference of a logit with its tolerance.
     """
     import numpy as np
     import torch
 
     from lorkit.decompose.data.phantoms.reader import draw
+    from lorkit.decompose.documents.hardware import SelfTestResult
     from lorkit.export.onnx.conversion import to_onnx
     from lorkit.export.runtime.parity import tolerance_of
     from lorkit.export.targets import MODEL, get_target
@@ -47,13 +41,13 @@ def self_test() -> SelfTest:
         with get_target("onnx").load(path.parent) as engine:
             served = engine.run(image)
     allowed = tolerance_of("fp32", live)
-    differences = {"extract": float(np.abs(plain - live).max()), "export": float(np.abs(served - plain).max())}
-    return {
-        "passed": all(value <= allowed for value in differences.values()),
-        "differences": differences,
-        "tolerance": allowed,
-        "seconds": round(time.perf_counter() - started, 1),
-    }
+    steps = {"extract": float(np.abs(plain - live).max()), "export": float(np.abs(served - plain).max())}
+    return SelfTestResult(
+        passed=all(value <= allowed for value in steps.values()),  # false for NaN
+        differences=dict(steps),
+        tolerance=allowed,
+        seconds=round(time.perf_counter() - started, 1),
+    )
 
 
 def _model(image: Any) -> Any:

@@ -42,14 +42,14 @@ class CacheStatistics(TypedDict):
 class GateFigures(TypedDict):
     """The gates of a router on validation images, by region.
 
-    `mean` are the mean gates of each region, by adapter and, with gates for each stage, stage after stage. `similarity`
-    is the mean cosine between the gates of an image of one region and one of another (or another of the same).
-    `right` is the share of images whose region is predicted.
+    `mean_gates` are the mean gates of each region, by adapter and, with gates for each stage, stage after stage.
+    `similarity` is the mean cosine between the gates of an image of one region and one of another (or another of the
+    same). `right_by_region` is the share of images whose region is predicted.
     """
 
-    mean: dict[str, list[float]]
+    mean_gates: dict[str, list[float]]
     similarity: dict[str, dict[str, float]]
-    right: dict[str, float]
+    right_by_region: dict[str, float]
 
 
 class EpochRow(TypedDict):

@@ -101,6 +101,6 @@ class Profile(_Model):
     targets: tuple[str, ...] = Field(min_length=1)
     precisions: tuple[Precision, ...] = Field(min_length=1)
     runtimes: dict[str, str] = {}
-    batch: BatchRange = BatchRange()
+    batch_sizes: BatchRange = BatchRange()
     engine: EngineSettings = EngineSettings()
     budget: Budget = Budget()

@@ -26,7 +26,7 @@ def _methods(document: CompareDocument) -> None:
         [
             row.label,
             row.fraction,
-            row.seeds,
+            row.seed_count,
             interval(row.value(metric), row.ci),
             row.sd,
             *(getattr(row, key) for key in beside),
@@ -47,7 +47,11 @@ def _methods(document: CompareDocument) -> None:
 def _training(document: CompareDocument) -> None:
     regions = list(document.rows[0].regions)
     exposed = [
-        [row.label, row.fraction, *(f"{one.steps:,} / {one.images:,}" for one in map(row.exposure.get, regions) if one)]
+        [
+            row.label,
+            row.fraction,
+            *(f"{one.optimiser_steps:,} / {one.images:,}" for one in map(row.exposure.get, regions) if one),
+        ]
         for row in document.table
         if row.exposure and row.prediction is None  # else the training of the row above
     ]
@@ -97,9 +101,9 @@ def _gain(found: Gain | None) -> str:
 
 def _drops(document: CompareDocument) -> None:
     pairs = [
-        [pair.baseline, pair.candidate, pair.fraction, interval(pair.mean.drop, pair.mean.ci),
+        [pair.baseline, pair.candidate, pair.fraction, interval(pair.mean_drop.drop, pair.mean_drop.ci),
          pair.wins, pair.losses]
-        for pair in document.pairs
+        for pair in document.compared_pairs
         if pair.baseline in ("foundation", document.table[0].label)
     ]  # fmt: skip
     if pairs:

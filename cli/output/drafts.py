@@ -93,10 +93,15 @@ class Drafts:
         from lorkit.decompose.documents.configuration import InitDocument
 
         first = next(iter(written))
-        files = [{"config": path, "regions": list(regions)} for path, regions in written.items()]
+        files = [{"config": path, "region_names": list(regions)} for path, regions in written.items()]
         graphs = self.about.to_json()
         notes = [f"{one.name}: {text}" for draft in self.images for one in draft.regions for text in one.notes]
-        document = {"config": first, "regions": list(written[first]), "files": files, "skipped": dict(self.skipped)}
+        document = {
+            "config": first,
+            "region_names": list(written[first]),
+            "files": files,
+            "skipped": dict(self.skipped),
+        }
         return InitDocument.model_validate({**document, "notes": notes, **graphs})
 
 

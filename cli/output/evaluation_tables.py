@@ -29,7 +29,7 @@ def evaluation(document: EvaluateDocument) -> None:
 
 
 def _evaluated(document: EvaluateDocument) -> None:
-    measures = [name for name in _measures(document) if name in document.mean]
+    measures = [name for name in _measures(document) if name in document.means]
     rows: list[list[object]] = [
         [name, row.n, *(interval(row.value(m), row.ci.get(m)) for m in measures)]
         for name, row in document.regions.items()
@@ -49,8 +49,8 @@ def _evaluated(document: EvaluateDocument) -> None:
                 ]
                 for label, one in row.labels.items()
             ]
-    if len(document.regions) > 1 and any(value is not None for value in document.mean.values()):
-        rows.append(["mean", "", *(interval(document.mean.get(m), document.mean_ci.get(m)) for m in measures)])
+    if len(document.regions) > 1 and any(value is not None for value in document.means.values()):
+        rows.append(["mean", "", *(interval(document.means.get(m), document.mean_ci.get(m)) for m in measures)])
     table(f"{document.model} on {document.split}", ("region", "n", *measures), rows)
     for name, row in document.regions.items():
         if row.task == "segmentation":
@@ -91,13 +91,13 @@ def _predicted(document: EvaluateDocument) -> None:
     found = document.region_prediction
     if document.predicted is None or found is None:
         return
-    measures = [name for name in _MEASURES if name in document.mean]
+    measures = [name for name in _MEASURES if name in document.means]
     rows = [
         [name, row.n, *(interval(row.value(one), row.ci.get(one)) for one in measures)]
         for name, row in document.predicted.items()
     ]
     table(f"{document.model} on {document.split}, region unknown", ("region", "n", *measures), rows)
-    _confusion("region", found.confusion)
+    _confusion("region", found.confusion_by_region)
     line(
         f"region predicted right {interval(found.right, found.ci)}, no answer {found.abstained:.1%} "
         f"(confidence below {found.abstain_below:g})"

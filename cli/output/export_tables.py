@@ -208,7 +208,7 @@ def parity(document: VerifyDocument) -> None:
         [row.region, f"{row.target} {row.precision}", name, _difference(one.max_abs), _difference(one.tolerance),
          one.label_flips if one.dice is None else f"{one.flip_rate:.1e} of pixels", one.dice]
         for row in document.exports
-        for name, one in row.outputs.items()
+        for name, one in row.by_output.items()
     ]  # fmt: skip
     if outputs:
         names = ("network", "target", "output", "largest difference", "allowed", "flips", "Dice")
@@ -220,11 +220,11 @@ def parity(document: VerifyDocument) -> None:
 
 
 def _first_wrong(cut: Bisection) -> str:
-    if cut.skipped is not None:
-        return f"not bisected: {cut.skipped}"
+    if cut.reason is not None:
+        return f"not bisected: {cut.reason}"
     if cut.layer is None:
         return f"no layer differs by more than {cut.limit:.1e} of its largest value"
-    sides = [_difference(cut.error), _difference(cut.before)]
+    sides = [_difference(cut.layer_error), _difference(cut.before)]
     return f"first wrong layer {cut.layer} ({cut.op}): {sides[0]} of its largest value, {sides[1]} before it"
 
 

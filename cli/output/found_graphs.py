@@ -61,7 +61,7 @@ class GraphsFound:
             return {}
         columns = {name: [asdict(role) for role in one.columns] for name, one in self.graphs.items()}
         split = self.split.model_dump(mode="json", include={"by", "entities"})
-        return {"columns": columns, "notes": self.notes, "split": split}
+        return {"columns": columns, "notes": self.notes, "proposed_split": split}
 
     def settings(self, data: dict[str, str]) -> str:
         """Return the section `regions` of a configuration; `data` has the path of each region."""

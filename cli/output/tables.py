@@ -15,8 +15,8 @@ from lorkit.decompose.errors import plural
 from lorkit.decompose.regions import Case, words_of
 
 if TYPE_CHECKING:  # they import torch and image readers
-    from lorkit.decompose.data.graph_inspection import GraphInspection
-    from lorkit.decompose.data.inspection import Inspection
+    from lorkit.decompose.documents.data import DataDocument
+    from lorkit.decompose.documents.graphs import GraphFacts
     from lorkit.decompose.documents.training import ExpertLayer, Plan, Rehearsal
 
 
@@ -94,66 +94,64 @@ def warnings(texts: Iterable[str], *, synthetic: bool = False, case: Case = "ima
         notice(f"SYNTHETIC: made from {words.made} {words.cases}; not for use on {words.not_for}")
 
 
-def inspection(document: Inspection) -> None:
+def inspection(document: DataDocument) -> None:
     """Print an inspection: one row per region, its classes by part, and every leak."""
     rows = []
-    for name, row in document["regions"].items():
-        size = "x".join(map(str, row["smallest"]))
-        if row["largest"] != row["smallest"]:
-            size += " to " + "x".join(map(str, row["largest"]))
-        parts = row["parts"] or {}
-        counts = "/".join(str(parts[part]["n"]) for part in ("train", "val", "test")) if parts else "-"
-        unknown = row.get("uncertain", {})
+    for name, row in document.regions.items():
+        size = "x".join(map(str, row.smallest))
+        if row.largest != row.smallest:
+            size += " to " + "x".join(map(str, row.largest))
+        parts = row.parts or {}
+        counts = "/".join(str(parts[part].n) for part in ("train", "val", "test")) if parts else "-"
+        unknown = row.uncertain or {}
         classes = ", ".join(
             f"{label} {count}" + (f" ({unknown[label]} uncertain)" if unknown.get(label) else "")
-            for label, count in row["classes"].items()
+            for label, count in row.cases_by_class.items()
         )
-        rows.append([name, row["n"], row["groups"], size, counts, classes])
-    graphs = {name: row["graph"] for name, row in document["regions"].items() if "graph" in row}
+        rows.append([name, row.n, row.groups, size, counts, classes])
+    graphs = {name: row.graph for name, row in document.regions.items() if row.graph is not None}
     cases = "nodes" if graphs else "images"
     table("data", ("region", cases, "groups", "features" if graphs else "size", "train/val/test", "classes"), rows)
-    for name, row in document["regions"].items():
-        if (others := row.get("unlabelled")) is not None:
-            line(f"{name}: {others['n']} unlabelled images of {others['groups']} groups")
+    for name, row in document.regions.items():
+        if (others := row.unlabelled) is not None:
+            line(f"{name}: {others.n} unlabelled images of {others.groups} groups")
     for name, graph in graphs.items():
         _graph(name, graph)
-    for row in document["regions"].values():
-        for leak in row["leaks"]:
+    for row in document.regions.values():
+        for leak in row.leaks:
             line(f"leak: {leak}")
-    speed = document["loader"]["images_per_second"]
+    speed = document.loader.images_per_second
     if speed is not None:
         line(f"loader: {speed:,.0f} images/s")
-    warnings(
-        document.get("warnings", ()), synthetic=bool(document.get("synthetic")), case="node" if graphs else "image"
-    )
+    warnings(document.warnings, synthetic=document.synthetic, case="node" if graphs else "image")
 
 
-def _graph(name: str, graph: GraphInspection) -> None:
+def _graph(name: str, graph: GraphFacts) -> None:
     """Print the relations of a graph, and every split that it allows with its leakage."""
     relations = [
-        [relation, row["kind"], row["edges"] if row["keys"] is None else row["keys"], f"{row['alone']:.1%}"]
-        for relation, row in graph["relations"].items()
+        [relation, row.kind, row.edge_count if row.key_count is None else row.key_count, f"{row.alone:.1%}"]
+        for relation, row in graph.relation_facts.items()
     ]
-    title = f"{name}: {graph['nodes']:,} nodes, {graph['labelled']:,} with a label"
+    title = f"{name}: {graph.nodes:,} nodes, {graph.labelled:,} with a label"
     table(title, ("relation", "by", "edges or keys", "nodes alone"), relations)
     rows = []
     columns = [
         relation if hop == 1 else f"{relation}, {hop} hops"
-        for relation, row in graph["relations"].items()
-        for hop in range(1, (graph["hops"] if row["keys"] is None else 1) + 1)
+        for relation, row in graph.relation_facts.items()
+        for hop in range(1, (graph.hops if row.key_count is None else 1) + 1)
     ]
-    for kind, split in graph["splits"].items():
-        told = [_exposure(row["exposed"], row["right"]) for row in split["leakage"]]
-        counts = "/".join(str(count) for count in split["parts"].values()) or "-"
-        rows.append([f"{kind} *" if split["chosen"] else kind, counts, *(told or ["-"] * len(columns))])
+    for kind, split in graph.splits.items():
+        told = [_exposure(row.exposed, row.right) for row in split.leakage]
+        counts = "/".join(str(count) for count in split.parts.values()) or "-"
+        rows.append([f"{kind} *" if split.chosen else kind, counts, *(told or ["-"] * len(columns))])
     table(
         "splits: test nodes with a training neighbour, and how often its label is right (* chosen)",
         ("split", "train/val/test", *columns),
         rows,
     )
-    for kind, split in graph["splits"].items():
-        if split["refused"] is not None:
-            line(f"split {kind} is not possible: {split['refused']}")
+    for kind, split in graph.splits.items():
+        if split.refused is not None:
+            line(f"split {kind} is not possible: {split.refused}")
 
 
 def _exposure(exposed: float | None, right: float | None) -> str:

@@ -40,7 +40,6 @@ def data(
     from lorkit.decompose.data import read_regions
     from lorkit.decompose.data.contact_sheet import contact_sheet
     from lorkit.decompose.data.inspection import inspect
-    from lorkit.decompose.documents.data import DataDocument
 
     loaded = load_config(config, overrides=settings or ())
     with ProgressLine() as progress:
@@ -48,9 +47,9 @@ def data(
         document = inspect(loaded, samples, progress)
     tables.inspection(document)
     if sheet is not None:
-        document["sheet"] = str(contact_sheet(samples, sheet))
+        document = document.with_changes(sheet=contact_sheet(samples, sheet))
     if as_json:
-        print_json(DataDocument.model_validate(document))
+        print_json(document)
     elif sheet is not None:
         print_result(str(sheet))
     words = [config, *next_steps.settings_words(settings)]
@@ -70,8 +69,8 @@ def _find(config: Path | None, settings: list[str] | None, digest: str, as_json:
     if as_json:
         print_json(document)
         return
-    for case in document.cases:
+    for case in document.found:
         about = [case.region, case.part or "no part", f"group {case.group}", *([case.target] if case.target else [])]
         print_result("\t".join([case.digest[:12], case.name, case.source, *about]))
-    named = document.cases[0].name
+    named = document.found[0].name
     suggest(*([command("inspect", named)] if Path(named).is_file() else []))

@@ -53,7 +53,9 @@ def inspect(
 def _image(file: InspectedFile) -> str:
     facts = [
         f"{file.format} {' x '.join(map(str, file.shape))}",
-        "range not finite" if file.min is None else f"{file.min:g} to {file.max:g}, mean {file.mean:g}",
+        "range not finite"
+        if file.min_value is None
+        else f"{file.min_value:g} to {file.max_value:g}, mean {file.mean_value:g}",
         "spacing " + (" x ".join(f"{side:g}" for side in file.spacing_mm) + " mm" if file.spacing_mm else "not stated"),
         f"axes {file.axes or 'not stated'}",
         *([f"patient {file.group}"] if file.group else []),
@@ -68,7 +70,7 @@ def _image(file: InspectedFile) -> str:
 def _artifact(artifact: InspectedArtifact) -> str:
     head = f"{artifact.path}\n  {artifact.kind}" + (f" of region {artifact.region}" if artifact.region else "")
     lines = [f"{head}, {artifact.created[:19]}, manifest {artifact.sha256[:12]}{', synthetic' * artifact.synthetic}"]
-    lines.append(f"  {artifact.files} files: {artifact.problem or 'all digests hold'}")
+    lines.append(f"  {artifact.file_count} files: {artifact.problem or 'all digests hold'}")
     states = {True: "holds", False: "has changed since", None: "is not there"}
     lines += [
         f"  made from {one.kind} {one.sha256[:12]} at {one.path}: {states[one.holds]}" for one in artifact.parents

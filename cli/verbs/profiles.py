@@ -45,7 +45,7 @@ def show(
 
     profile = load(name).model_dump(mode="json")
     if as_json:
-        print_json(ProfileDocument.model_validate({"profile": profile}))
+        print_json(ProfileDocument.model_validate({"hardware": profile}))
     else:
         print_result(yaml.safe_dump(profile, sort_keys=False).rstrip())
         suggest(command("export", "--profile", name))
@@ -63,7 +63,7 @@ def detect(as_json: options.Json = False) -> None:
     machine = fingerprint()
     profile = choose(machine)
     if as_json:
-        found = {"profile": profile.model_dump(mode="json"), "machine": machine}
+        found = {"hardware": profile.model_dump(mode="json"), "machine": machine}
         print_json(ProfileDocument.model_validate(found))
     else:
         print_result(profile.name)

@@ -51,7 +51,7 @@ class NodeInput(Section):
     Attributes:
         relations: Names, in order.
         features: Names, in order.
-        classes: Number of classes.
+        class_count: Number of classes.
         hops: Neighbours within so many hops form groups.
         group_sizes: As in `GraphConfig`.
         keys: Whether relations are shared keys, else edges.
@@ -66,7 +66,7 @@ class NodeInput(Section):
 
     relations: Annotated[tuple[str, ...], Field(min_length=1)]
     features: Annotated[tuple[str, ...], Field(min_length=1)]
-    classes: Annotated[int, Field(ge=2)]
+    class_count: Annotated[int, Field(ge=2)]
     hops: Count
     group_sizes: bool
     keys: bool
@@ -93,4 +93,4 @@ class NodeInput(Section):
     @property
     def shape(self) -> tuple[int, int, int, int]:
         """(groups, relations, hops + 1, features + 1) of one node's input."""
-        return self.classes + 2, len(self.relations), self.hops + 1, len(self.features) + 1
+        return self.class_count + 2, len(self.relations), self.hops + 1, len(self.features) + 1

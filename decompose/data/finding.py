@@ -50,7 +50,7 @@ def find(config: Config, digest: str, *, on_event: Listener = ignore) -> FindDoc
             required="a case of these data as they are now",
             fix="name the configuration of the run, such as runs/ID/config.yaml",
         )
-    return FindDocument(warnings=[], find=wanted, cases=cases)
+    return FindDocument(warnings=[], find=wanted, found=cases)
 
 
 def _parts(config: Config, samples: Mapping[str, RegionSamples]) -> dict[str, Parts]:

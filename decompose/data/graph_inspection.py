@@ -6,7 +6,6 @@ A random split of a graph tells little about new entities: the labels of the sam
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TypedDict
 
 import numpy as np
 
@@ -16,71 +15,29 @@ from lorkit.decompose.data.graphs.graph import NO_KEY, Edges, Graph, Relation
 from lorkit.decompose.data.graphs.leakage import measure_leakage
 from lorkit.decompose.data.graphs.splits import possible_splits, split_graph
 from lorkit.decompose.data.node_samples import NodeSamples, split_kind
+from lorkit.decompose.documents.graphs import Exposure, GraphFacts, RelationFacts, SplitFacts
 from lorkit.decompose.errors import DataError
 
 
-class RelationInspection(TypedDict):
-    """A relation: edges, or shared keys with the number of them; `alone` is the share of nodes without a neighbour."""
-
-    kind: str
-    edges: int | None
-    keys: int | None
-    alone: float
-
-
-class LeakageRow(TypedDict):
-    """What training nodes within some hops by one relation say about the test part; see `data.graphs.leakage`.
-
-    `exposed` is the share of test nodes with a training neighbour whose label they see, `right` how often the most
-    frequent label of these is the node's own; null where no node is exposed.
-    """
-
-    relation: str
-    hops: int
-    exposed: float | None
-    right: float | None
-
-
-class SplitInspection(TypedDict):
-    """A possible split: nodes by part and its leakage, or why it cannot be made."""
-
-    chosen: bool
-    parts: dict[str, int]
-    leakage: list[LeakageRow]
-    refused: str | None
-
-
-class GraphInspection(TypedDict):
-    """The graph of a region; a node sees the labels of training nodes within `hops`."""
-
-    nodes: int
-    labelled: int
-    features: list[str]
-    timed: bool
-    hops: int
-    relations: dict[str, RelationInspection]
-    splits: dict[str, SplitInspection]
-
-
-def inspect_graph(samples: NodeSamples, split: SplitConfig, settings: GraphConfig) -> GraphInspection:
+def inspect_graph(samples: NodeSamples, split: SplitConfig, settings: GraphConfig) -> GraphFacts:
     """Describe the graph of a region and all splits that it allows; `settings` has what nodes see."""
     graph, chosen = samples.graph, split_kind(samples, split)
     hops = settings.hops_of(not any(isinstance(one, Edges) for one in graph.relations.values()))
-    return {
-        "nodes": len(graph),
-        "labelled": len(samples),
-        "features": list(graph.feature_names),
-        "timed": graph.times_N is not None,
-        "hops": hops,
-        "relations": {name: _relation(one) for name, one in graph.relations.items()},
-        "splits": {
+    return GraphFacts(
+        nodes=len(graph),
+        labelled=len(samples),
+        features=list(graph.feature_names),
+        timed=graph.times_N is not None,
+        hops=hops,
+        relation_facts={name: _relation(one) for name, one in graph.relations.items()},
+        splits={
             kind: _split(graph, kind, split, (hops, settings.label_delay), chosen=kind == chosen)
             for kind in possible_splits(graph)
         },
-    }
+    )
 
 
-def leakage_rows(graph: Graph, parts: Sequence[str | None], hops: int, label_delay: float = 0.0) -> list[LeakageRow]:
+def leakage_rows(graph: Graph, parts: Sequence[str | None], hops: int, label_delay: float = 0.0) -> list[Exposure]:
     """Return by relation, and by edges within 1 to `hops` hops, what training neighbours say about the test nodes.
 
     Args:
@@ -96,27 +53,28 @@ def leakage_rows(graph: Graph, parts: Sequence[str | None], hops: int, label_del
     ]
     order = {name: place for place, name in enumerate(graph.relations)}
     rows = dict.fromkeys(sorted(measured, key=lambda row: (order[row.relation], row.hops)))
-    return [{"relation": row.relation, "hops": row.hops, "exposed": row.share, "right": row.right} for row in rows]
+    return [Exposure(relation=row.relation, hops=row.hops, exposed=row.share, right=row.right) for row in rows]
 
 
-def _relation(relation: Relation) -> RelationInspection:
+def _relation(relation: Relation) -> RelationFacts:
     if isinstance(relation, Edges):
         matrix = relation.neighbours
         with_any = (np.diff(matrix.indptr) > 0) | (np.bincount(matrix.indices, minlength=matrix.shape[0]) > 0)
-        return {"kind": "edges", "edges": int(matrix.nnz), "keys": None, "alone": 1 - float(with_any.mean())}
+        alone = 1 - float(with_any.mean())
+        return RelationFacts(kind="edges", edge_count=int(matrix.nnz), key_count=None, alone=alone)
     sizes = np.bincount(relation.keys_N[relation.keys_N != NO_KEY], minlength=len(relation.names))
     shared = int(sizes[sizes > 1].sum())
     alone = 1 - shared / len(relation.keys_N)
-    return {"kind": "keys", "edges": None, "keys": int((sizes > 0).sum()), "alone": alone}
+    return RelationFacts(kind="keys", edge_count=None, key_count=int((sizes > 0).sum()), alone=alone)
 
 
-def _split(graph: Graph, kind: str, split: SplitConfig, seen: tuple[int, float], *, chosen: bool) -> SplitInspection:
+def _split(graph: Graph, kind: str, split: SplitConfig, seen: tuple[int, float], *, chosen: bool) -> SplitFacts:
     """Describe a split; `seen` are the hops within which nodes see labels, and the delay of these."""
     entities = split.entities if kind == "entity" else ()
     try:
         found = split_graph(graph, kind, entities=entities, hops=split.hops or seen[0])
     except DataError as error:
-        return {"chosen": chosen, "parts": {}, "leakage": [], "refused": str(error)}
+        return SplitFacts(chosen=chosen, parts={}, leakage=[], refused=str(error))
     rows = leakage_rows(graph, found.parts, *seen)
     parts = {part: len(found.nodes(part)) for part in ("train", "val", "test")}
-    return {"chosen": chosen, "parts": parts, "leakage": rows, "refused": None}
+    return SplitFacts(chosen=chosen, parts=parts, leakage=rows, refused=None)

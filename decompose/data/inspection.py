@@ -6,14 +6,12 @@ import time
 from collections import Counter
 from collections.abc import Mapping
 from itertools import combinations
-from typing import NotRequired, TypedDict
 
 import numpy as np
 from numpy.typing import NDArray
 
-from lorkit.decompose.artifacts import SCHEMA_VERSION
 from lorkit.decompose.config import Config
-from lorkit.decompose.data.graph_inspection import GraphInspection, inspect_graph
+from lorkit.decompose.data.graph_inspection import inspect_graph
 from lorkit.decompose.data.node_samples import nodes_of, split_kind
 from lorkit.decompose.data.prepared import PreparedRegion, prepare
 from lorkit.decompose.data.preprocessing.recipe import build_recipe
@@ -23,7 +21,8 @@ from lorkit.decompose.data.samples.label_table import MULTILABEL, UNCERTAIN
 from lorkit.decompose.data.samples.patients import BY_IMAGE
 from lorkit.decompose.data.samples.samples import PARTS, RegionSamples
 from lorkit.decompose.data.splits import Splits, components, find_contradictions, find_leaks, leak_error, split_regions
-from lorkit.decompose.data.unlabelled import UnlabelledCounts, check_unlabelled, counts_of
+from lorkit.decompose.data.unlabelled import check_unlabelled, counts_of
+from lorkit.decompose.documents.data import DataDocument, LoaderSpeed, PartCounts, RegionData
 from lorkit.decompose.errors import plural
 from lorkit.decompose.events import Listener, Working, ignore, with_progress
 from lorkit.decompose.regions import RegionSet
@@ -32,65 +31,9 @@ _RARE = 0.1  # of the largest class
 _RARE_LABEL = 20
 
 
-class Counts(TypedDict):
-    """Cases, groups, and cases by class of one part."""
-
-    n: int
-    groups: int
-    classes: dict[str, int]
-
-
-class RegionInspection(TypedDict):
-    """What the data of a region are; `parts` is null if none are stated and a leak prevents a split.
-
-    Of several labels per image, `classes` are the positive images of each, and `uncertain` those not known.
-    """
-
-    source: str
-    task: str
-    modality: str | None
-    synthetic: bool
-    n: int
-    classes: dict[str, int]
-    uncertain: NotRequired[dict[str, int]]
-    groups: int
-    components: int
-    smallest: list[int]
-    largest: list[int]
-    channels: list[int]
-    dtypes: list[str]
-    split: str
-    repeated_images: int
-    conflicting_labels: int
-    leaks: list[str]
-    parts: dict[str, Counts] | None
-    digest: str
-    graph: NotRequired[GraphInspection]
-    unlabelled: NotRequired[UnlabelledCounts]
-
-
-class LoaderSpeed(TypedDict):
-    """Images per second of the training loader, and of preparation."""
-
-    images_per_second: float | None
-    prepared_per_second: float | None
-
-
-class Inspection(TypedDict):
-    """A document of kind `data`; `sheet` is the path of the contact sheet, if one was written."""
-
-    schema_version: int
-    kind: str
-    warnings: list[str]
-    synthetic: bool
-    regions: dict[str, RegionInspection]
-    loader: LoaderSpeed
-    sheet: NotRequired[str]
-
-
 def inspect(
     config: Config, samples: Mapping[str, RegionSamples] | None = None, on_event: Listener = ignore
-) -> Inspection:
+) -> DataDocument:
     """Describe the data of a configuration.
 
     Leaks between stated parts are listed, not raised, so that the user sees all of them; training refuses them.
@@ -115,38 +58,37 @@ def inspect(
     warnings += _shared(samples)
     contradictions = find_contradictions(samples)
     for name, error in contradictions:
-        documents[name]["leaks"].append(str(error))
+        documents[name].leaks.append(str(error))
     if contradictions:
         count = plural(len(contradictions), "image or patient", plural="images or patients")
         warnings.append(f"{count} in several regions and in different stated parts: training refuses them")
     graphs = nodes_of(samples)
     for index, (name, one) in enumerate(graphs.items()):
         on_event(Working(f"splits of {name}", index, len(graphs)))
-        documents[name]["graph"] = inspect_graph(one, config.split, config.graph)
-        documents[name]["split"] = split_kind(one, config.split)
-    loader: LoaderSpeed = {"images_per_second": None, "prepared_per_second": None}
-    if not any(region["leaks"] for region in documents.values()):
+        graph = inspect_graph(one, config.split, config.graph)
+        documents[name] = documents[name].with_changes(graph=graph, split=split_kind(one, config.split))
+    loader = LoaderSpeed(images_per_second=None, prepared_per_second=None)
+    if not any(region.leaks for region in documents.values()):
         splits = split_regions(samples, config.split, seed=config.seed)
         others, texts = _unlabelled(config, samples, splits, on_event)
         warnings += texts
         for name, counts in counts_of(others).items():
-            documents[name]["unlabelled"] = counts
+            documents[name] = documents[name].with_changes(unlabelled=counts)
         for name, region in samples.items():
-            documents[name]["parts"] = {part: _count(region, index) for part, index in splits.parts(name).items()}
+            parts = {part: _count(region, index) for part, index in splits.parts(name).items()}
+            documents[name] = documents[name].with_changes(parts=parts)
         if not graphs:
             training = {name: splits.parts(name)["train"] for name in samples}
-            prepared, loader["prepared_per_second"] = _prepare(config, samples, training, on_event)
+            prepared, speed = _prepare(config, samples, training, on_event)
             warnings += [notice for region in prepared.values() for notice in region.notices]
             on_event(Working("timing the loader", 0, 1))
-            loader["images_per_second"] = _loader_speed(config, prepared)
-    return {
-        "schema_version": SCHEMA_VERSION,
-        "kind": "data",
-        "warnings": warnings,
-        "synthetic": any(region.region.synthetic for region in samples.values()),
-        "regions": documents,
-        "loader": loader,
-    }
+            loader = LoaderSpeed(images_per_second=_loader_speed(config, prepared), prepared_per_second=speed)
+    return DataDocument(
+        warnings=warnings,
+        synthetic=any(region.region.synthetic for region in samples.values()),
+        regions=documents,
+        loader=loader,
+    )
 
 
 def _unlabelled(
@@ -161,34 +103,35 @@ def _unlabelled(
     return found, check_unlabelled(samples, splits, found)
 
 
-def _describe(samples: RegionSamples) -> tuple[RegionInspection, list[str]]:
+def _describe(samples: RegionSamples) -> tuple[RegionData, list[str]]:
     shapes = [tuple(samples.images[index].shape) for index in range(len(samples))]
     leaks = find_leaks(samples)
     counts = samples.counts()
     repeated = len(samples) - len(set(samples.digests))
     conflicting, parts = _conflicting(samples), np.array(samples.parts)
-    document: RegionInspection = {
-        "source": samples.origin,
-        "task": samples.region.task,
-        "modality": samples.region.modality,
-        "synthetic": samples.region.synthetic,
-        "n": len(samples),
-        "classes": dict(zip(samples.region.classes, counts, strict=True)),
-        "groups": len(set(samples.groups)),
-        "components": len(components(samples.groups, samples.digests)),
-        "smallest": list(min(shape[: samples.dims] for shape in shapes)),
-        "largest": list(max(shape[: samples.dims] for shape in shapes)),
-        "channels": sorted({1 if len(shape) == samples.dims else shape[-1] for shape in shapes}),
-        "dtypes": sorted({samples.images[index].dtype.name for index in range(len(samples))}),
-        "split": _split(samples),
-        "repeated_images": repeated,
-        "conflicting_labels": conflicting,
-        "leaks": [str(leak_error(samples, leak)) for leak in leaks],
-        "parts": {part: _count(samples, np.flatnonzero(parts == part)) for part in PARTS} if samples.parts[0] else None,
-        "digest": samples.digest,
-    }
+    document = RegionData(
+        source=samples.origin,
+        task=samples.region.task,
+        modality=samples.region.modality,
+        synthetic=samples.region.synthetic,
+        n=len(samples),
+        cases_by_class=dict(zip(samples.region.classes, counts, strict=True)),
+        groups=len(set(samples.groups)),
+        components=len(components(samples.groups, samples.digests)),
+        smallest=list(min(shape[: samples.dims] for shape in shapes)),
+        largest=list(max(shape[: samples.dims] for shape in shapes)),
+        channel_counts=sorted({1 if len(shape) == samples.dims else shape[-1] for shape in shapes}),
+        dtypes=sorted({samples.images[index].dtype.name for index in range(len(samples))}),
+        split=_split(samples),
+        repeated_images=repeated,
+        conflicting_labels=conflicting,
+        leaks=[str(leak_error(samples, leak)) for leak in leaks],
+        parts={part: _count(samples, np.flatnonzero(parts == part)) for part in PARTS} if samples.parts[0] else None,
+        digest=samples.digest,
+    )
     if samples.task == MULTILABEL:
-        document["uncertain"] = dict(zip(samples.region.classes, samples.uncertain_counts(), strict=True))
+        uncertain = dict(zip(samples.region.classes, samples.uncertain_counts(), strict=True))
+        document = document.with_changes(uncertain=uncertain)
     twice = [f"{plural(repeated, 'image')} given more than once"] if repeated else []
     return document, [*samples.notices, *_warnings(samples, counts, len(leaks), conflicting), *twice]
 
@@ -232,12 +175,12 @@ def _conflicting(samples: RegionSamples) -> int:
     return sum(count > 1 for count in Counter(digest for digest, _ in pairs).values())
 
 
-def _count(samples: RegionSamples, indices: NDArray[np.int64]) -> Counts:
-    return {
-        "n": len(indices),
-        "groups": len({samples.groups[index] for index in indices.tolist()}),
-        "classes": dict(zip(samples.region.classes, samples.counts(indices), strict=True)),
-    }
+def _count(samples: RegionSamples, indices: NDArray[np.int64]) -> PartCounts:
+    return PartCounts(
+        n=len(indices),
+        groups=len({samples.groups[index] for index in indices.tolist()}),
+        cases_by_class=dict(zip(samples.region.classes, samples.counts(indices), strict=True)),
+    )
 
 
 def _prepare(

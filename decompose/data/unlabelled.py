@@ -3,22 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TypedDict
 
 from lorkit.decompose.data.samples.class_names import about_patients
 from lorkit.decompose.data.samples.samples import RegionSamples
 from lorkit.decompose.data.splits import Splits
+from lorkit.decompose.documents.data import UnlabelledFacts
 from lorkit.decompose.errors import DataError, plural
 
 _HELD_OUT = ("val", "test")
-
-
-class UnlabelledCounts(TypedDict):
-    """Images without labels of a region, their groups (patients, or the images themselves), and their digest."""
-
-    n: int
-    groups: int
-    digest: str
 
 
 def check_unlabelled(
@@ -47,10 +39,11 @@ def check_unlabelled(
     return notices
 
 
-def counts_of(unlabelled: Mapping[str, RegionSamples]) -> dict[str, UnlabelledCounts]:
+def counts_of(unlabelled: Mapping[str, RegionSamples]) -> dict[str, UnlabelledFacts]:
     """Return how many images without labels each region has; regions without any are left out."""
     return {
-        name: {"n": len(one), "groups": len(set(one.groups)), "digest": one.digest} for name, one in unlabelled.items()
+        name: UnlabelledFacts(n=len(one), groups=len(set(one.groups)), digest=one.digest)
+        for name, one in unlabelled.items()
     }
 
 

@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, WithJsonSchema
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, WithJsonSchema
 
 from lorkit.decompose.artifacts import read_json, write_json
 from lorkit.decompose.documents.html import document_table
 from lorkit.decompose.documents.problems import DIGEST, to_artifact_error
+
+
+def finite_or_none(value: object) -> object:
+    """Return a value, None for NaN and infinity."""
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
 
 Digest = Annotated[str, Field(pattern=DIGEST)]
 """SHA-256 as hexadecimal text."""
@@ -20,6 +27,8 @@ Places = Annotated[int, Field(ge=1)] | Annotated[float, Field(gt=0, lt=1)]
 """So many cases, or a share of them."""
 PathText = Annotated[Path, WithJsonSchema({"type": "string"})]
 """A path; a string in JSON."""
+Measured = Annotated[float | None, BeforeValidator(finite_or_none)]
+"""A measured number; null where it is NaN or infinite, which JSON cannot state."""
 Interval = tuple[float, float]
 """Lower and upper end, of 95 % unless stated otherwise."""
 Verdict = Literal["pass", "fail", "inconclusive"]
@@ -64,7 +73,7 @@ class TeacherRow(Part):
     backbone: str
     digest: Digest
     """Of its weights."""
-    val: dict[str, float]
+    val_scores: dict[str, float]
     """Its score on validation, by region."""
     share: dict[str, Share]
     """Its share of the terms of teachers, by region."""

@@ -16,7 +16,7 @@ class Replacement(Part):
     by: Digest
     verdict: Verdict
     because: str | None
-    cases: Digest | None = None
+    case_digest: Digest | None = None
     who: str
     commit: str | None = None
     when: str

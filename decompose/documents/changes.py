@@ -37,7 +37,7 @@ class ChangedRegion(Part):
     region: str
     then: ReportRow
     now: ReportRow
-    verdict: ThenNow
+    verdicts: ThenNow
     paired: PairedChange | None
     unpaired: str
     """Reason why there is no paired change."""
@@ -56,7 +56,7 @@ class Changes(Part):
 
     id: str
     digest: Digest
-    verdict: ThenNow
+    verdicts: ThenNow
     rows: list[ChangedRegion]
     settings: list[ChangedSetting]
     only_then: list[str]

@@ -77,7 +77,7 @@ class CellHead(Part):
 class Exposure(Part):
     """The training that a region got: optimiser steps that held it, and its images in them, repeats included."""
 
-    steps: int
+    optimiser_steps: int
     images: int
 
 
@@ -150,7 +150,7 @@ class PairedDifference(Part):
     """The drop from baseline to candidate by region and on average, and the numbers of regions won and lost."""
 
     regions: dict[str, RegionDrop]
-    mean: MeanDrop
+    mean_drop: MeanDrop
     wins: int
     losses: int
 
@@ -174,7 +174,7 @@ class PredictedRegions(Part):
     """95 %, over patients and seeds."""
     regions: dict[str, Share]
     """By true region, mean over seeds."""
-    confusion: dict[str, dict[str, int]]
+    confusion_by_region: dict[str, dict[str, int]]
     """Images by true and by predicted region, of all seeds together."""
 
 
@@ -186,7 +186,7 @@ class MethodSummary(Headline, TrainedCosts):
     random_teacher: bool = False
     """As in `arms`."""
     fraction: float
-    seeds: int
+    seed_count: int
     sd: float | None
     """Over seeds; null for one."""
     ci: Interval | None
@@ -229,7 +229,7 @@ class ComparedFoundation(Headline):
     """The foundation itself; costs are null for a teacher that torch does not run."""
 
     backbone: str
-    heads: dict[str, str]
+    head_kinds: dict[str, str]
     regions: dict[str, TaskFigures]
     parameters: int | None
     macs: int | None
@@ -248,13 +248,13 @@ class CompareDocument(Document):
     synthetic: bool
     split: Literal["test", "val"]
     metric: str
-    budget: Literal["steps", "epochs"]
+    equal_budget: Literal["steps", "epochs"]
     """What networks per region share with the joint ones: the optimiser steps, or only the epochs."""
     arms: list[MethodRow]
     foundation: ComparedFoundation | None
     rows: list[ComparisonRow]
     """One per method, seed and fraction."""
-    pairs: list[ComparedPair]
+    compared_pairs: list[ComparedPair]
     """Each two methods of a fraction, and the foundation with each method."""
     table: list[MethodSummary]
     controls: list[ControlledMethod] = []

@@ -11,7 +11,7 @@ class WrittenConfiguration(Part):
     """A configuration and its regions."""
 
     config: PathText
-    regions: list[str]
+    region_names: list[str]
 
 
 class FoundColumn(Part):
@@ -36,7 +36,7 @@ class InitDocument(Document):
     kind: Literal["init"] = "init"
     config: PathText
     """The first file."""
-    regions: list[str]
+    region_names: list[str]
     """Of the first file."""
     files: list[WrittenConfiguration]
     skipped: dict[str, str]
@@ -44,5 +44,5 @@ class InitDocument(Document):
     notes: list[str]
     columns: dict[str, list[FoundColumn]] | None = None
     """By region; absent without graphs."""
-    split: ProposedSplit | None = None
+    proposed_split: ProposedSplit | None = None
     """Absent without graphs."""

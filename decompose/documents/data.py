@@ -13,7 +13,7 @@ class PartCounts(Part):
 
     n: int
     groups: int
-    classes: dict[str, int]
+    cases_by_class: dict[str, int]
 
 
 class UnlabelledFacts(Part):
@@ -34,7 +34,7 @@ class RegionData(Part):
     synthetic: bool
     n: int
     """Images, or labelled nodes of a graph."""
-    classes: dict[str, int]
+    cases_by_class: dict[str, int]
     """Cases by class; of several labels per image, positive images by label."""
     uncertain: dict[str, int] | None = None
     """Images by label whose label is not known; absent without several labels per image."""
@@ -46,7 +46,7 @@ class RegionData(Part):
     """Sides of the smallest image in pixels or voxels."""
     largest: list[int]
     """Sides of the largest image in pixels or voxels."""
-    channels: list[int]
+    channel_counts: list[int]
     """Every number of channels among the images."""
     dtypes: list[str]
     split: str

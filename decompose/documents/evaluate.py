@@ -81,7 +81,7 @@ class RegionPrediction(Part):
     """How a router chose the region of each image."""
 
     source: Literal["live", "extracted"]
-    heads: Literal["all-heads", "weighted", "routed"]
+    policy: Literal["all-heads", "weighted", "routed"]
     """Its answer: that of the predicted region's head, or the mean of all heads."""
     abstain_below: Share
     """Confidence below which it gives no answer."""
@@ -90,7 +90,7 @@ class RegionPrediction(Part):
     """Mean over regions; abstentions count by the region that would have answered."""
     ci: Interval
     abstained: Share
-    confusion: dict[str, dict[str, int]]
+    confusion_by_region: dict[str, dict[str, int]]
     """Images by true region and by the region that answers them, abstentions last."""
 
 
@@ -122,7 +122,7 @@ class EvaluateDocument(Document):
     data: DataFile | None
     synthetic: bool
     regions: dict[str, RegionEvaluation]
-    mean: dict[str, float | None]
+    means: dict[str, float | None]
     """Means over regions by metric; null if undefined in a region."""
     mean_ci: dict[str, Interval | None]
     """95 % intervals of the means, over the patients of all regions."""

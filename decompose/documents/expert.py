@@ -50,10 +50,11 @@ class CutScores(Part):
 
 
 class CutLayer(Part):
-    """A layer with reduced rank: before and after, and the remaining fraction of its energy."""
+    """A layer with reduced rank, and the remaining fraction of its energy."""
 
     layer: str
-    rank: tuple[int, int]
+    rank_before: int
+    rank: int
     energy_kept: float | None
 
 
@@ -75,7 +76,7 @@ class ExpertSource(Part):
     run: str
     run_manifest: Digest
     method: str
-    foundation: str | None
+    foundation_backbone: str | None
     """Null if the run has none."""
     student_weights: Digest | None = None
     """Of the file of published weights that the student started from; null for fresh weights."""
@@ -91,19 +92,19 @@ class ExpertInfo(NetworkInfo, Document):
     task: str
     backbone: str
     image: ImageShape
-    output: Output
+    network_output: Output
     gray: bool
     normalise: Normalisation
     parameters: int
     macs: int
     recalibrated: bool
-    data: dict[str, int]
+    cases: dict[str, int]
     synthetic: bool
-    source: ExpertSource
+    made_from: ExpertSource
     equality: Equality
     validation: TaskScores
     reduction: Reduction | None = None
-    layers: GatedLayers | None = None
+    gated_layers: GatedLayers | None = None
     """Layers with the adapters of a router, which is part of the network; null for a plain network."""
 
 

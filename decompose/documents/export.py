@@ -45,7 +45,7 @@ class LayerError(Part):
     """Error of one layer at the lower precision."""
 
     layer: str
-    error: float
+    layer_error: float
 
 
 class Lowering(Part):
@@ -53,7 +53,7 @@ class Lowering(Part):
 
     scheme: str | None = None
     calibration: CalibrationSet | None = None
-    sensitivity: list[LayerError] = []
+    sensitive_layers: list[LayerError] = []
     """The most sensitive layers, the worst first."""
     kept_fp32: list[str] = []
     tried: bool = False
@@ -115,14 +115,14 @@ class ExportInfo(ExportedNetwork, Graph, Document):
     """Hardware profile of the build."""
     precision: str
     provider: str | None = None
-    engine: str | None = None
+    engine_file: str | None = None
     """Null if the engine could not be built here."""
     graph_precision: str | None = None
     lowering: Lowering | None = None
     onnx_digest: Digest | None = None
     parity: ParityBlock
-    samples: KeptSamples | None = None
-    source: ExportSource | None = None
+    kept_samples: KeptSamples | None = None
+    made_from: ExportSource | None = None
 
 
 class PrecisionCandidate(Part):
@@ -140,7 +140,7 @@ class PrecisionCandidate(Part):
 class ChoiceConditions(Part):
     """Conditions of a choice: networks, limits, machine and libraries."""
 
-    inputs: dict[str, Digest]
+    input_digests: dict[str, Digest]
     max_accuracy_drop: float
     seconds: float
     seed: int
@@ -153,7 +153,7 @@ class PrecisionChoice(Part):
 
     target: str
     profile: str
-    chosen: str
+    precision: str
     candidates: list[PrecisionCandidate]
     conditions: ChoiceConditions
     reasons: list[str]

@@ -30,4 +30,4 @@ class FindDocument(Document):
 
     kind: Literal["find"] = "find"
     find: str
-    cases: list[FoundCase]
+    found: list[FoundCase]

@@ -5,6 +5,7 @@ A drop is baseline minus candidate. Null means not measured.
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import Literal, get_args
 
 from lorkit.decompose.documents.base import Digest, Document, Interval, Part, Share, Tools, Verdict
@@ -20,6 +21,11 @@ Side = Literal["baseline", "candidate"]
 Check = Literal["deterministic", "latency_test", "accuracy_test", "budget_test"]
 """A part of a verdict, by its key."""
 CHECKS: tuple[Check, ...] = get_args(Check)
+
+
+def reasons_of(by_check: Mapping[Check, Sequence[str]]) -> list[str]:
+    """Return the reasons of all checks, in the order of the checks and without repetition."""
+    return list(dict.fromkeys(text for name in CHECKS for text in by_check.get(name, ())))
 
 
 class Look(Ratio):

@@ -16,7 +16,7 @@ class GatedSpec(Part):
     name: str
     form: GatedForm
     ranks: list[int]
-    group: int
+    gate_group: int
 
 
 class GatingInfo(Part):

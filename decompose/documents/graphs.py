@@ -11,8 +11,8 @@ class RelationFacts(Part):
     """A relation, by edges or by shared keys."""
 
     kind: Literal["edges", "keys"]
-    edges: int | None
-    keys: int | None
+    edge_count: int | None
+    key_count: int | None
     alone: Share
     """Share of nodes without a neighbour."""
 
@@ -49,7 +49,7 @@ class GraphFacts(Part):
     timed: bool
     hops: int
     """A node sees the labels of training nodes within so many hops."""
-    relations: dict[str, RelationFacts]
+    relation_facts: dict[str, RelationFacts]
     splits: dict[str, SplitFacts]
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from lorkit.decompose.documents.base import Document, Part, Tools
+from lorkit.decompose.documents.base import Document, Measured, Part, Tools
 from lorkit.decompose.machine import Machine
 
 
@@ -34,24 +34,29 @@ class SelfTestResult(Part):
     """The self-test: two experts, built, extracted, exported and run."""
 
     passed: bool
-    differences: dict[str, float] | None = None
-    """Largest difference of a logit by step; absent after an error."""
-    tolerance: float | None = None
+    differences: dict[str, Measured] | None = None
+    """Largest difference of a logit by step, null for NaN; absent after an error."""
+    tolerance: Measured = None
     seconds: float | None = None
     error: str | None = None
     """Absent if the test reached its end."""
 
 
-class DoctorDocument(Document):
-    """What `decompose doctor` found."""
+class Findings(Part):
+    """This machine, before its self-test."""
 
-    kind: Literal["doctor"] = "doctor"
     machine: Machine
     libraries: Tools
     profile: str
     """Name of the profile of this machine."""
-    targets: dict[str, TargetFacts]
+    target_states: dict[str, TargetFacts]
     teacher_cache: CachedFeatures
+
+
+class DoctorDocument(Findings, Document):
+    """What `decompose doctor` found."""
+
+    kind: Literal["doctor"] = "doctor"
     self_test: SelfTestResult
 
 
@@ -113,7 +118,7 @@ class ProfileFacts(Part):
     precisions: list[Literal["fp32", "fp16", "bf16", "int8"]]
     runtimes: dict[str, str]
     """Version range by runtime."""
-    batch: ProfileBatch
+    batch_sizes: ProfileBatch
     engine: ProfileEngine
     budget: ProfileBudget
 
@@ -129,6 +134,6 @@ class ProfileDocument(Document):
     """One profile, or that of this machine."""
 
     kind: Literal["profile"] = "profile"
-    profile: ProfileFacts
+    hardware: ProfileFacts
     machine: Machine | None = None
     """Absent unless the profile was detected."""

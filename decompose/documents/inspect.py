@@ -15,9 +15,9 @@ class InspectedFile(Part):
     """PNG, JPEG, BMP, TIFF, DICOM, DICOM series or NIfTI."""
     shape: list[int]
     """As stored, with frames or slices first; colour last."""
-    min: float | None
-    max: float | None
-    mean: float | None
+    min_value: float | None
+    max_value: float | None
+    mean_value: float | None
     sha256: Digest
     """Of the values as float32, in C order, little endian."""
     spacing_mm: list[float] | None
@@ -53,7 +53,7 @@ class InspectedArtifact(Part):
     """Of its manifest."""
     region: str | None
     parents: list[InspectedParent]
-    files: int
+    file_count: int
     problem: str | None
     """The first file that is missing or has changed; null where all digests hold."""
 

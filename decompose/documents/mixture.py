@@ -29,16 +29,16 @@ class MixtureInfo(Document):
     gray: bool
     """Whether the images of all regions are gray."""
     normalise: Normalisation
-    layers: GatedLayers
+    gated_layers: GatedLayers
     parameters: int
     macs: int
-    data: dict[str, dict[str, int]]
+    cases_by_region: dict[str, dict[str, int]]
     """Images of each part, by region."""
     synthetic: bool
-    source: ExpertSource
-    equality: dict[str, Equality]
+    made_from: ExpertSource
+    equality_by_region: dict[str, Equality]
     """By region, of its own head."""
-    validation: dict[str, TaskScores]
+    validation_by_region: dict[str, TaskScores]
     """By region, of its own head: the region is known."""
     prediction: RegionPrediction | None = None
     """How a router predicts regions of the validation split, on which its limit was set."""

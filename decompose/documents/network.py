@@ -48,7 +48,7 @@ class OtherRegions(Part):
 
     rate: Share | None
     lowest: Share | None
-    regions: int
+    region_count: int
     n: int
 
 

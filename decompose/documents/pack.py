@@ -10,7 +10,7 @@ from lorkit.decompose.documents.base import Digest, Document, Part, PathText
 class LeftOut(Part):
     """A directory of the run that is not in the archive."""
 
-    files: int
+    file_count: int
     size_bytes: int
 
 
@@ -23,6 +23,6 @@ class PackDocument(Document):
     archive: PathText
     sha256: Digest
     size_bytes: int
-    files: int
+    file_count: int
     left_out: dict[str, LeftOut]
     """By name in the run: `checkpoints`, and `exports/foundation`, which `decompose export` makes again."""

@@ -144,7 +144,7 @@ class RoutedImage(Part):
     """Of the region; below the network's limit there is no answer."""
     region_probabilities: dict[str, Share]
     prediction: HeadAnswer | None
-    heads: dict[str, HeadAnswer] | None = None
+    head_answers: dict[str, HeadAnswer] | None = None
     """With head policy `all-heads`: the answer of every head."""
 
     @property

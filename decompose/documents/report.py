@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field, JsonValue
+from pydantic import Field, JsonValue, RootModel
 
 from lorkit.decompose.documents.base import Digest, Document, Interval, Part, PathText, Places, Share, TeacherRow, Tools
 from lorkit.decompose.documents.changes import Changes
@@ -28,6 +28,8 @@ from lorkit.decompose.events import EpochRow
 from lorkit.decompose.machine import Machine
 from lorkit.decompose.regions import Words, shared_words
 
+Saving = Literal["parameters", "macs", "size_bytes", "latency"]
+
 
 class ReportedRun(Part):
     """The run that is reported."""
@@ -38,11 +40,11 @@ class ReportedRun(Part):
     seed: int
     digest: Digest
     created: str
-    foundation: bool = True
+    has_foundation: bool = True
     """Whether it has a foundation model."""
     teachers: list[TeacherRow] = []
     """Absent if the run has one teacher or none."""
-    settings: dict[str, JsonValue]
+    configuration: dict[str, JsonValue]
     """Its configuration."""
 
 
@@ -59,15 +61,6 @@ class ReportedRegion(Part):
     recall_at: list[Places] = []
     """Numbers or shares of nodes among which the recall is measured."""
     cases: dict[str, int]
-
-
-class ReportSummary(Part):
-    """Savings of the experts: the smallest and largest ratio of foundation over expert among the regions."""
-
-    parameters: Interval | None
-    macs: Interval | None
-    size_bytes: Interval | None
-    latency: Interval | None
 
 
 class RegionTables(Part):
@@ -90,17 +83,12 @@ class RegionTables(Part):
     ece_ci: Interval | None
 
 
-class Evaluations(Part):
+class Evaluations(RootModel[dict[ModelName, dict[str, RegionTables] | None]]):
     """Evaluations by model and region; null for a model that was not evaluated."""
-
-    foundation: dict[str, RegionTables] | None
-    student: dict[str, RegionTables] | None
-    experts: dict[str, RegionTables] | None
 
     def of(self, model: ModelName, region: str) -> RegionTables | None:
         """Return the tables of one model and region; None if not measured."""
-        regions: dict[str, RegionTables] | None = getattr(self, model)
-        return (regions or {}).get(region)
+        return (self.root[model] or {}).get(region)
 
 
 class ClassProbability(Part):
@@ -123,7 +111,7 @@ class Picture(Part):
     truth: str | None = None
     answer: str | None = None
     top: list[ClassProbability] = []
-    dice: dict[str, Share | None] = {}
+    dice_by_structure: dict[str, Share | None] = {}
 
 
 class TriedPrecision(Part):
@@ -166,18 +154,20 @@ class ReportDocument(Document):
     synthetic: bool
     machine: Machine
     tools: Tools
-    run: ReportedRun
-    regions: Annotated[list[ReportedRegion], Field(min_length=1)]
+    run_info: ReportedRun
+    regions: Annotated[dict[str, ReportedRegion], Field(min_length=1)]
+    """By name, in order."""
     task: str
     """`mixed` of regions with several tasks."""
     metrics: list[str]
     """Columns of the table."""
-    headline: str
+    headline_metric: str
     """The metric that the gate judges by; `headline` for several tasks, each with its own."""
     table: list[ReportRow]
     mixtures: list[MixtureRow] = []
     """Exports of networks for several regions."""
-    summary: ReportSummary
+    summary: dict[Saving, Interval | None]
+    """Savings of the experts: the smallest and largest ratio of foundation over expert among the regions."""
     evaluations: Evaluations
     graphs: dict[str, GraphFacts] = {}
     """By region that is a graph."""
@@ -188,12 +178,12 @@ class ReportDocument(Document):
     chain: list[ChainLink]
     commands: list[str]
     """Commands to repeat all of this."""
-    against: Changes | None = None
+    changes_since: Changes | None = None
 
     @property
     def words(self) -> Words:
         """What the samples of the regions are called."""
-        return shared_words((region.task, region.grouped) for region in self.regions)
+        return shared_words((region.task, region.grouped) for region in self.regions.values())
 
 
 class ReportFiles(Document):

@@ -28,7 +28,7 @@ class MixtureRow(Part):
     """An export of a network for several regions."""
 
     name: MixtureForm
-    regions: list[str]
+    region_names: list[str]
     policy: HeadPolicy
     abstain_below: Share | None
     parameters: int | None

@@ -24,11 +24,11 @@ class Roc(Part):
 class Reliability(Part):
     """Cases in bins of confidence, one value per bin; null in an empty one."""
 
-    low: list[float]
-    high: list[float]
-    n: list[int]
-    confidence: list[Share | None]
-    accuracy: list[Share | None]
+    lows: list[float]
+    highs: list[float]
+    counts: list[int]
+    confidences: list[Share | None]
+    accuracies: list[Share | None]
 
 
 class ClassScores(Part):
@@ -40,7 +40,7 @@ class ClassScores(Part):
     """Its share of right answers: the sensitivity."""
     specificity: Share | None = None
     """Of the cases of other classes, the share that is answered as one of them."""
-    precision: Share | None
+    ppv: Share | None
     """Of the cases that are answered as this class, the share that is of it: the positive predictive value."""
     npv: Share | None = None
     """Of the other cases, the share that is of another class: the negative predictive value."""
@@ -54,8 +54,8 @@ class ClassScores(Part):
 class PrecisionRecall(Part):
     """Precision among the cases with the highest scores, by the share of the positive cases that they hold."""
 
-    recall: Annotated[list[Share], Field(min_length=1)]
-    precision: Annotated[list[Share], Field(min_length=1)]
+    recalls: Annotated[list[Share], Field(min_length=1)]
+    precisions: Annotated[list[Share], Field(min_length=1)]
 
 
 class ScoreHistogram(Part):
@@ -106,7 +106,7 @@ class LabelScores(Part):
     sensitivity: Share | None
     """At the threshold, as are the next three."""
     specificity: Share | None
-    precision: Share | None = None
+    ppv: Share | None = None
     """The positive predictive value."""
     npv: Share | None = None
     """The negative predictive value."""

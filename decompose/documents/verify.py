@@ -43,7 +43,7 @@ class ProvenParity(ParityFigures):
     """Batch sizes at which all images ran."""
     inputs: ImageKind
     status: Literal["passed", "failed"]
-    outputs: dict[str, ParityFigures] = {}
+    by_output: dict[str, ParityFigures] = {}
     """Of a network with several outputs those of each; the worst is above."""
 
     @property
@@ -77,7 +77,7 @@ class BisectionStep(Part):
     """A layer that was compared; the error is a fraction of its largest value, null for NaN."""
 
     layer: str
-    error: float | None
+    layer_error: float | None
 
 
 class Bisection(Part):
@@ -85,12 +85,12 @@ class Bisection(Part):
 
     layer: str | None
     op: str | None = None
-    error: float | None = None
+    layer_error: float | None = None
     before: float | None = None
     """Error of the layer before."""
     limit: float | None = None
-    steps: list[BisectionStep] = []
-    skipped: str | None = None
+    compared_layers: list[BisectionStep] = []
+    reason: str | None = None
     """Reason why this export was not bisected."""
 
 
@@ -101,7 +101,7 @@ class VerifiedExport(ParityFigures, Subject):
     status: Literal["passed", "failed"]
     against: Literal["source", "samples"]
     provider: str
-    outputs: dict[str, ParityFigures] = {}
+    by_output: dict[str, ParityFigures] = {}
     """Of a network with several outputs those of each, at the worst batch size; the worst is above."""
     batches: list[BatchParity]
     bisection: Bisection | None = None

@@ -240,7 +240,7 @@ def _document(
             "data": _describe(Path(data)) if data is not None else None,
             "synthetic": any(block.synthetic for block in blocks.values()),
             "regions": blocks,
-            "mean": {name: value for name, (value, _) in means.items()},
+            "means": {name: value for name, (value, _) in means.items()},
             "mean_ci": {name: ci for name, (_, ci) in means.items()},
         }
     )

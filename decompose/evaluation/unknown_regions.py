@@ -123,13 +123,15 @@ def region_prediction(
     mean, ci = mean_of_independent([one.right for one in shares.values()], [one.ci for one in shares.values()])
     return RegionPrediction(
         source=router.source,
-        heads=router.policy,
+        policy=router.policy,
         abstain_below=router.abstain_below,
         regions=shares,
         right=mean,
         ci=(max(0.0, ci[0]), min(1.0, ci[1])),
         abstained=float(np.concatenate([scores.abstained_N for scores in found.values()]).mean()),
-        confusion={name: _counts(router, scores.region_N, scores.abstained_N) for name, scores in found.items()},
+        confusion_by_region={
+            name: _counts(router, scores.region_N, scores.abstained_N) for name, scores in found.items()
+        },
     )
 
 

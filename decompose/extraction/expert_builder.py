@@ -138,24 +138,24 @@ class ExpertBuilder:
             **ExpertInfo.describing(one),
             backbone=deployed_backbone(config),
             image=ImageShape(size=list(image.size), channels=image.channels),
-            output=Output(name=task.output, channels=task.outputs(one)),
+            network_output=Output(name=task.output, channels=task.outputs(one)),
             gray=val.recipe.nodes is None and train.stored.shape[1] == 1,
             recipe=val.recipe,
             normalise=Normalisation(mean=list(network.mean), std=list(network.std)),
             parameters=count_parameters(network),
             macs=count_macs(network, tuple(val.images.shape[1:])),
             recalibrated=self.recalibrate,
-            data=self.data.counts(one.name),
+            cases=self.data.counts(one.name),
             in_region=check,
             sided=is_sided(one, config.regions[one.name].augment, config.train.augment),
             synthetic=self.run.manifest.synthetic,
-            source=source_of(self.run, [one.name]),
+            made_from=source_of(self.run, [one.name]),
             equality=measured.equality,
             validation=measured.validation,
             reduction=measured.reduction,
         )
         if isinstance(gated := network.network, GatedBackbone):
-            info = info.with_changes(layers=describe_gated(gated.backbone, gated.gates, gated.gating))
+            info = info.with_changes(gated_layers=describe_gated(gated.backbone, gated.gates, gated.gating))
         return info if measured.decision is None else info.with_changes(decision=measured.decision)
 
     def _in_region(self, region: str, train: PreparedRegion, val: PreparedRegion) -> tuple[MeasuredCheck, list[str]]:
@@ -166,7 +166,10 @@ class ExpertBuilder:
         refused = RefusalRate(rate=region_check.refusal_rate(model, own.overviews), n=len(own), split="test")
         # no names: an expert does not name other regions
         others = OtherRegions(
-            rate=float(np.mean(rates)) if rates else None, lowest=min(rates, default=None), regions=len(rates), n=seen
+            rate=float(np.mean(rates)) if rates else None,
+            lowest=min(rates, default=None),
+            region_count=len(rates),
+            n=seen,
         )
         return combine(MeasuredCheck, model, false_refusal=refused, other_regions=others), warnings
 

@@ -15,7 +15,7 @@ def source_of(run: Run, regions: Sequence[str]) -> ExpertSource:
         run=run.id,
         run_manifest=run.manifest.digest,
         method=run.config.method,
-        foundation=run.config.foundation.backbone if run.has_foundation else None,
+        foundation_backbone=run.config.foundation.backbone if run.has_foundation else None,
         student_weights=run.manifest.extra.get("student", {}).get("weights"),
         lorkit=__version__,
     )

@@ -157,7 +157,7 @@ class _Mixtures:
     def result(self, form: str, path: Path, up_to_date: bool) -> ExtractResult:
         """Describe a written network."""
         info = MixtureInfo.read(path / EXPERT_INFO, fix="extract it again with --force")
-        difference = max(one.max_abs_difference for one in info.equality.values())
+        difference = max(one.max_abs_difference for one in info.equality_by_region.values())
         return ExtractResult(region=form, path=path, up_to_date=up_to_date, max_difference=difference)
 
 

@@ -40,7 +40,7 @@ def _front_matter(info: MixtureInfo) -> str:
 
 
 def _title(info: MixtureInfo) -> str:
-    source, names = info.source, [head.region for head in info.mixture.heads]
+    source, names = info.made_from, [head.region for head in info.mixture.heads]
     mark = (
         "\n\n> **Synthetic.** Trained on images that a program drew. It demonstrates the tool and is not for patients."
         if info.synthetic
@@ -96,11 +96,11 @@ def _measured(info: MixtureInfo) -> str:
 
 
 def _row(info: MixtureInfo, head: Head) -> str:
-    name, scores = get_task(head.task).headline, info.validation[head.region]
+    name, scores = get_task(head.task).headline, info.validation_by_region[head.region]
     value, interval = scores.value(name), scores.ci.get(name)
     span = f"{interval[0]:.3f} to {interval[1]:.3f}" if interval else "undefined"
     shown = "undefined" if value is None else format(value, ".3f")
-    difference = info.equality[head.region].max_abs_difference
+    difference = info.equality_by_region[head.region].max_abs_difference
     return f"| {head.region} | {scores.n} | {METRICS[name]} | {shown} | {span} | {difference:.1e} |"
 
 
@@ -120,7 +120,7 @@ def _limits(info: MixtureInfo) -> str:
         lines.append("- It may take an image of another kind for one of its regions; the confidence detects some.")
     lines.append("- Probabilities are those of the network; check the calibration error before use.")
     for head in info.mixture.heads:
-        for name, count in info.validation[head.region].cases.items():
+        for name, count in info.validation_by_region[head.region].cases.items():
             if count < 20:
                 lines.append(
                     f"- Only {count} validation images of {name} in {head.region}: its metrics are not reliable."

@@ -74,13 +74,13 @@ def _front_matter(info: ExpertInfo) -> str:
 
 
 def _title(info: ExpertInfo) -> str:
-    source = info.source
+    source = info.made_from
     mark = (
         f"\n\n> **Synthetic.** Trained on {info.words.cases} that a program made. It demonstrates the tool only."
         if info.synthetic
         else ""
     )
-    taught = f"foundation {source.foundation}" if source.foundation else "without a foundation"
+    taught = f"foundation {source.foundation_backbone}" if source.foundation_backbone else "without a foundation"
     return (
         f"# Expert for {info.region}{mark}\n\n"
         f"{_network(info)} that {_does(info)}"
@@ -97,7 +97,7 @@ def from_published_weights(source: ExpertSource) -> str:
 
 
 def _kind(info: ExpertInfo) -> str:
-    return "a plain network" if info.layers is None else "a network with its router and adapters"
+    return "a plain network" if info.gated_layers is None else "a network with its router and adapters"
 
 
 def _network(info: ExpertInfo) -> str:
@@ -144,7 +144,7 @@ def _use(info: ExpertInfo) -> str:
 
 def _data(info: ExpertInfo) -> str:
     kind = "made by a program" if info.synthetic else "of the run's data"
-    counts = ", ".join(f"{part} {count}" for part, count in info.data.items())
+    counts = ", ".join(f"{part} {count}" for part, count in info.cases.items())
     case = info.words.case
     return (
         f"## Data\n\n{case.capitalize()}s {kind}: {counts} ({_split(info)}). No {case} is in this package."
@@ -254,7 +254,7 @@ def _loading(info: ExpertInfo) -> str:
         + (
             f"`model.safetensors` holds the weights of the plain {info.backbone} under their usual names, without the"
             " normalisation."
-            if info.layers is None
+            if info.gated_layers is None
             else "`model.safetensors` holds its weights without the normalisation; `expert.json` describes its layers."
         )
     )

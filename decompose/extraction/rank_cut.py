@@ -61,6 +61,8 @@ def cut_expert_(
             drop=found.drop,
             ci=found.ci,
         ),
-        layers=[CutLayer(layer=cut.layer, rank=(cut.rank, cut.kept_rank), energy_kept=cut.share) for cut in cuts],
+        layers=[
+            CutLayer(layer=cut.layer, rank_before=cut.rank, rank=cut.kept_rank, energy_kept=cut.share) for cut in cuts
+        ],
     )
     return reduction, after_NK

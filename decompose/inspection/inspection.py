@@ -96,9 +96,9 @@ def inspect_image(path: Path, pseudonyms: Pseudonyms) -> InspectedFile:
         path=str(path),
         format=image.format,
         shape=list(values.shape),
-        min=low,
-        max=high,
-        mean=mean,
+        min_value=low,
+        max_value=high,
+        mean_value=mean,
         sha256=image.sha256,
         spacing_mm=None if image.spacing_mm is None else list(image.spacing_mm),
         axes=image.axes,
@@ -130,7 +130,7 @@ def inspect_artifact(path: Path) -> InspectedArtifact:
         sha256=manifest.digest,
         region=region if isinstance(region, str) else None,
         parents=_parents(manifest),
-        files=len(manifest.files),
+        file_count=len(manifest.files),
         problem=_problem(manifest),
     )
 

@@ -121,7 +121,7 @@ class _Addition(TrainableRun):
     def _extra(self) -> dict[str, Any]:
         """Return the run that it is made from, and how this one and the new region were taught."""
         found = teaching_of(self.run, self.run.regions.names)
-        others = found.get("unlabelled", {}) | counts_of(self.unlabelled)
+        others = found.get("unlabelled", {}) | {name: one.to_json() for name, one in counts_of(self.unlabelled).items()}
         origin = origin_record(self.run.manifest, "add-region", region=self.region.name)
         return {"origin": origin, **found, **({"unlabelled": others} if others else {})}
 

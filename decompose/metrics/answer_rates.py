@@ -17,8 +17,8 @@ from numpy.typing import ArrayLike, NDArray
 from lorkit.decompose.metrics.bootstrap import Resampling, interval, number
 from lorkit.decompose.metrics.paired import unseen_bound, widen_if_degenerate
 
-RATES = ("sensitivity", "specificity", "precision", "npv")
-"""Sensitivity is the recall, precision the positive predictive value, npv the negative one."""
+RATES = ("sensitivity", "specificity", "ppv", "npv")
+"""Sensitivity is the recall, ppv the positive predictive value (precision), npv the negative one."""
 
 
 def answer_rates(

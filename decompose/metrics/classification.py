@@ -117,7 +117,7 @@ def confusion(labels: Ints, predicted: Ints, classes: int) -> Ints:
 
 
 def reliability(labels: Ints, logits: Floats) -> dict[str, list[Any]]:
-    """Bin cases by top-label confidence: `low`, `high`, `n`, mean `confidence` and `accuracy` (None if empty)."""
+    """Bin cases by top-label confidence: `lows`, `highs`, `counts`, `confidences`, `accuracies` (None if empty)."""
     return bins_of(*_calibration(labels, logits))
 
 
@@ -128,11 +128,11 @@ def bins_of(confidence_N: Floats, hit_N: Floats, bin_N: Ints) -> dict[str, list[
     accuracy_B = safe_divide(np.bincount(bin_N, hit_N, minlength=BINS).astype(np.float64), n_B)
     edges = np.linspace(0, 1, BINS + 1)
     return {
-        "low": edges[:-1].tolist(),
-        "high": edges[1:].tolist(),
-        "n": n_B.astype(int).tolist(),
-        "confidence": [number(value) for value in confidence_B],
-        "accuracy": [number(value) for value in accuracy_B],
+        "lows": edges[:-1].tolist(),
+        "highs": edges[1:].tolist(),
+        "counts": n_B.astype(int).tolist(),
+        "confidences": [number(value) for value in confidence_B],
+        "accuracies": [number(value) for value in accuracy_B],
     }
 
 

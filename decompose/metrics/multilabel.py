@@ -232,7 +232,7 @@ class _Case:
         return safe_divide(draws.totals(gap_NB), draws.totals(np.ones((len(gap_NB), BINS))))
 
     def reliability(self) -> dict[str, list[Any]]:
-        """Bin cases by probability: `low`, `high`, `n`, mean `confidence` and share of positives, `accuracy`."""
+        """Bin cases by probability as `classification.reliability` does; `accuracies` are the shares of positives."""
         return bins_of(self.probability_N, self.positive_N.astype(np.float64), self.bin_N)
 
 

@@ -51,7 +51,7 @@ def recall_at(
 
 
 def precision_recall(positive_N: NDArray[np.bool_], score_N: Floats, corners: int) -> dict[str, list[float]] | None:
-    """Return `recall` and `precision` at each score from the highest, thinned for storage.
+    """Return `recalls` and `precisions` at each score from the highest, thinned for storage.
 
     None without a positive case.
     Long curves keep points at about even steps of recall, so that the first and the last one stay.
@@ -66,7 +66,7 @@ def precision_recall(positive_N: NDArray[np.bool_], score_N: Floats, corners: in
         wanted = np.linspace(found_L[kept[0]], found_L[kept[-1]], corners)
         kept = np.unique(kept[np.searchsorted(found_L[kept], wanted - 1e-9)])
     recall_C, precision_C = found_L[kept] / positive_N.sum(), found_L[kept] / all_L[kept]
-    return {"recall": np.round(recall_C, 5).tolist(), "precision": np.round(precision_C, 5).tolist()}
+    return {"recalls": np.round(recall_C, 5).tolist(), "precisions": np.round(precision_C, 5).tolist()}
 
 
 def placements(positive_N: NDArray[np.bool_], score_N: Floats) -> Floats:

@@ -92,7 +92,7 @@ def fresh_network(info: ExpertInfo) -> nn.Module:
     image, region = info.image, info.as_region()
     size = tuple(image.size)
     plain = plain_network(info.backbone, channels=image.channels, size=size, region=region)
-    return plain if info.layers is None else rebuild_routed(plain, info.layers, (image.channels, *size))
+    return plain if info.gated_layers is None else rebuild_routed(plain, info.gated_layers, (image.channels, *size))
 
 
 def _build(info: ExpertInfo) -> Deployable:

@@ -88,9 +88,9 @@ def fresh_mixture(info: MixtureInfo) -> MixtureNetwork:
     dense = [task.dense for task in tasks]
     mean, std = info.normalise.mean, info.normalise.std
     if info.mixture.form == "region-id":
-        gated, gates = rebuild_gated(backbone, info.layers)
+        gated, gates = rebuild_gated(backbone, info.gated_layers)
         return RegionIdNetwork(gated, gates, heads, dense, mean=mean, std=std)
-    routed = rebuild_routed(backbone, info.layers, image_shape)
+    routed = rebuild_routed(backbone, info.gated_layers, image_shape)
     predictor = RegionPredictor(nn.Linear(routed.gating.router.width, len(heads)))
     weighted = info.mixture.policy == "weighted"
     return RouterNetwork(routed, predictor, heads, dense, mean=mean, std=std, weighted=weighted)

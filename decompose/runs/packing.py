@@ -47,7 +47,7 @@ def pack(
     if archive.resolve().is_relative_to(opened.path.resolve()):
         raise UsageError(f"{archive} is in the run", required="a file outside", fix="choose another with --out")
     names = list(_names(opened))
-    left_out = {part: found for part in LEFT_OUT if (found := _size_of(opened.path / part)).files}
+    left_out = {part: found for part in LEFT_OUT if (found := _size_of(opened.path / part)).file_count}
     archive.parent.mkdir(parents=True, exist_ok=True)
     handle, draft = tempfile.mkstemp(dir=archive.parent, prefix=f".{archive.name}.")
     try:
@@ -64,7 +64,7 @@ def pack(
         archive=archive,
         sha256=digest_file(archive),
         size_bytes=archive.stat().st_size,
-        files=len(names),
+        file_count=len(names),
         left_out=left_out,
     )
 
@@ -99,4 +99,4 @@ def _write(run: Run, names: list[str], stream: object, on_event: Listener) -> No
 
 def _size_of(folder: Path) -> LeftOut:
     sizes = [path.stat().st_size for path in folder.rglob("*") if path.is_file() and not path.is_symlink()]
-    return LeftOut(files=len(sizes), size_bytes=sum(sizes))
+    return LeftOut(file_count=len(sizes), size_bytes=sum(sizes))

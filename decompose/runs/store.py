@@ -73,7 +73,8 @@ class Run:
             TeacherRow(
                 backbone=row["backbone"],
                 digest=row["digest"],
-                **{key: {name: row[key][name] for name in regions if name in row[key]} for key in ("val", "share")},
+                val_scores={name: row["val"][name] for name in regions if name in row["val"]},
+                share={name: row["share"][name] for name in regions if name in row["share"]},
             )
             for row in self.manifest.extra.get("teachers", [])
         ]

@@ -34,14 +34,16 @@ def exposure_of(method: Method, config: Config, regions: RegionSet, counts: Mapp
         for column, name in enumerate(phase.names):
             steps, images = int((samples[:, column] > 0).sum()), int(samples[:, column].sum()) * world
             times = trainings * config.train.epochs
-            found[name] = Exposure(steps=times * steps, images=times * images)
+            found[name] = Exposure(optimiser_steps=times * steps, images=times * images)
     before = predistillation_settings(config)
     if before is not None:
         samples = phase_sampler(before, regions, counts).samples_per_batch
         for column, name in enumerate(regions.names):
             steps, images = int((samples[:, column] > 0).sum()), int(samples[:, column].sum()) * world
             more = (before.epochs * steps, before.epochs * images)
-            found[name] = Exposure(steps=found[name].steps + more[0], images=found[name].images + more[1])
+            found[name] = Exposure(
+                optimiser_steps=found[name].optimiser_steps + more[0], images=found[name].images + more[1]
+            )
     return {name: found[name] for name in regions.names}
 
 

@@ -10,8 +10,8 @@ from torch import nn
 
 from lorkit.decompose.config import Config, ImageConfig, TrainConfig
 from lorkit.decompose.data import Splits
-from lorkit.decompose.data.unlabelled import UnlabelledCounts
 from lorkit.decompose.documents.base import combine
+from lorkit.decompose.documents.data import UnlabelledFacts
 from lorkit.decompose.documents.training import (
     FeatureCachePlan,
     FoundationPlan,
@@ -56,7 +56,7 @@ def plan_training(
     foundations: Path = Path("foundations"),
     teacher: Teacher | None = None,
     *,
-    unlabelled: Mapping[str, UnlabelledCounts] | None = None,
+    unlabelled: Mapping[str, UnlabelledFacts] | None = None,
 ) -> Plan:
     """Describe a training: parts, steps, networks with their cost, layers with and without experts.
 
@@ -67,7 +67,7 @@ def plan_training(
     sizes = {name: {part: len(rows) for part, rows in splits.parts(name).items()} for name in regions.names}
     counts = {name: parts["train"] for name, parts in sizes.items()}
     for name, found in (unlabelled or {}).items():
-        sizes[name]["unlabelled"] = found["n"]
+        sizes[name]["unlabelled"] = found.n
     phases = method.phases(regions)
     foundation = None if method.without_foundation else untrained_foundation(config, regions, teacher)
     if foundation is not None and config.foundation.finetune is not None:

@@ -165,7 +165,7 @@ class _Decomposition(TrainableRun):
     ) -> RunContent:
         origin = ({"origin": self.start.origin} if self.start is not None else {}) | self.student
         if self.unlabelled:
-            origin["unlabelled"] = counts_of(self.unlabelled)
+            origin["unlabelled"] = {name: one.to_json() for name, one in counts_of(self.unlabelled).items()}
         if further and foundation is not None:
             origin["teachers"] = teacher_records([foundation, *further], trained.teaching)
         if any(end.stopped for end in trained.ends):

@@ -108,7 +108,7 @@ def choose_precision(
     block = PrecisionChoice(
         target=jobs[0].target.name,
         profile=jobs[0].profile.name,
-        chosen=chosen,
+        precision=chosen,
         candidates=rows,
         conditions=conditions,
         reasons=[f"{row.precision}: {row.reason}" for row in rows],
@@ -119,7 +119,7 @@ def choose_precision(
 
 def _conditions(source: ExportableNetwork, jobs: Sequence[ExportJob], limits: AutoPrecisionLimits) -> ChoiceConditions:
     return ChoiceConditions(
-        inputs={job.precision: inputs_digest(source, job) for job in jobs},
+        input_digests={job.precision: inputs_digest(source, job) for job in jobs},
         max_accuracy_drop=limits.max_accuracy_drop,
         seconds=limits.seconds,
         seed=limits.seed,
@@ -135,9 +135,9 @@ def _earlier_choice(
     block = recorded_regions(record_path(run, jobs[0].target.name, jobs[0].profile.name)).get(source.region.name)
     if block is None or block.conditions != conditions:
         return None
-    kept = {BASELINE, block.chosen}
+    kept = {BASELINE, block.precision}
     current = [
-        is_current(source.home / job.name, "export", conditions.inputs[job.precision])
+        is_current(source.home / job.name, "export", conditions.input_digests[job.precision])
         for job in jobs
         if job.precision in kept
     ]

@@ -73,7 +73,7 @@ def first_wrong_layer(
         (wanted,) = inferrer(beginning(original, name))(inputs).values()
         (found,) = _run(target, request, beginning(lowered, name), inputs).values()
         difference = np.abs(found - wanted).max() / max(float(np.abs(wanted).max()), 1e-30)
-        steps.append(BisectionStep(layer=name, error=_finite(float(difference))))
+        steps.append(BisectionStep(layer=name, layer_error=_finite(float(difference))))
         return float(difference) if np.isfinite(difference) else float("inf")
 
     index, errors = bisect([name for name, _ in layers], error, limit)
@@ -81,10 +81,10 @@ def first_wrong_layer(
     return Bisection(
         layer=None if found is None else found[0],
         op=None if found is None else found[1],
-        error=None if index is None else _finite(errors[index]),
+        layer_error=None if index is None else _finite(errors[index]),
         before=None if not index else _finite(errors.get(index - 1)),
         limit=limit,
-        steps=steps,
+        compared_layers=steps,
     )
 
 

@@ -103,13 +103,13 @@ def build_export(source: ExportableNetwork, job: ExportJob, session: ExportSessi
         hardware=job.profile.model_dump(mode="json"),
         precision=job.precision,
         provider=provider,
-        engine=engine,
+        engine_file=engine,
         graph_precision=job.target.precisions[job.precision],
         lowering=lowering,
         onnx_digest=digest_file(directory / MODEL),
         parity=parity if parity else _unproven(availability),
-        samples=KeptSamples(inputs=kept.kind, n=len(kept.images)),
-        source=ExportSource(kind=source.parent.kind, manifest=source.parent.digest, weights=source.weights_digest),
+        kept_samples=KeptSamples(inputs=kept.kind, n=len(kept.images)),
+        made_from=ExportSource(kind=source.parent.kind, manifest=source.parent.digest, weights=source.weights_digest),
     )
     write_package(info, directory, kept, job.target.example)
 

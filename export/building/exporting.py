@@ -146,7 +146,7 @@ def _limits(max_accuracy_drop: float, max_seconds: float) -> AutoPrecisionLimits
 
 
 def _jobs_to_keep(jobs: Sequence[ExportJob], *choices: PrecisionChoice | None) -> list[ExportJob]:
-    kept = {BASELINE, *(choice.chosen for choice in choices if choice is not None)}
+    kept = {BASELINE, *(choice.precision for choice in choices if choice is not None)}
     return [job for job in jobs if job.precision in kept]
 
 

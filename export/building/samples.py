@@ -44,7 +44,7 @@ def write_samples(directory: Path, samples: Samples, *, first: str = IMAGE) -> N
 
 def read_samples(exported: Exported) -> Samples:
     """Read the samples of an export; raise ArtifactError if they are missing or damaged."""
-    path, about = exported.path / SAMPLES, exported.info.samples
+    path, about = exported.path / SAMPLES, exported.info.kept_samples
     if SAMPLES not in exported.manifest.files:
         raise ArtifactError(f"{exported.path} lacks {SAMPLES}", required="a complete export", fix="export it again")
     try:

@@ -122,7 +122,7 @@ def _bisect(exported: Exported, references: _References, *, alone: bool) -> Bise
     except UsageError as error:
         if alone:
             raise
-        return Bisection(layer=None, skipped=error.given)
+        return Bisection(layer=None, reason=error.given)
 
 
 def _require_parity(rows: Sequence[VerifiedExport]) -> None:

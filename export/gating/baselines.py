@@ -99,7 +99,7 @@ def replace_baseline(
             by=digest,
             verdict=verdict,
             because=because,
-            cases=cases,
+            case_digest=cases,
             who=_first_set(_WHO) or _user(),
             commit=_first_set(_COMMIT),
             when=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
@@ -167,7 +167,7 @@ def _reopen_judged(about: Subject) -> Exported:
 def other_cases(store: Path, baseline: Exported, block: GateRegion) -> str | None:
     """Return a warning if a baseline was stored with other cases than those of this gate."""
     entries = [entry for entry in read_record(store).history if entry.by == baseline.manifest.digest]
-    then, now = (entries[-1].cases if entries else None), _cases(block)
+    then, now = (entries[-1].case_digest if entries else None), _cases(block)
     if then is None or now is None or then == now:
         return None
     return (

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from lorkit.decompose.documents.gate import CHECKS, Accuracy, Check, GateRegion, HeadVerdict, JudgedAccuracy
+from lorkit.decompose.documents.gate import CHECKS, Accuracy, Check, GateRegion, HeadVerdict, JudgedAccuracy, reasons_of
 from lorkit.decompose.errors import MissingRuntimeError
 from lorkit.export.benchmarking.interleaving import network_inputs
 from lorkit.export.gating.budgets import judge_budget
@@ -153,12 +153,8 @@ def _conclude(region: GateRegion, tested: Sequence[Accuracy]) -> GateRegion:
     if region.budget_test is not None and region.budget_test.verdict != "not_applicable":
         verdicts.append(region.budget_test.verdict)
     return region.with_changes(
-        verdict=worst(verdicts), accuracy_test=accuracy, reasons=_without_repetition(reasons), reasons_by_check=reasons
+        verdict=worst(verdicts), accuracy_test=accuracy, reasons=reasons_of(reasons), reasons_by_check=reasons
     )
-
-
-def _without_repetition(reasons: Mapping[Check, list[str]]) -> list[str]:
-    return list(dict.fromkeys(text for name in CHECKS for text in reasons[name]))
 
 
 def _said(block: Accuracy) -> list[str]:

@@ -77,7 +77,7 @@ def compare_engines(
         threads: Threads that the engines were loaded with.
 
     Returns:
-        The gate's `latency` block, and its verdict in a sentence.
+        The gate's `latency_test`, and its verdict in a sentence.
     """
     subjects = (pair.baseline, pair.candidate, pair.baseline)
     timed = [
@@ -106,7 +106,7 @@ def run_latency_test(
         clock: Seconds, monotonic.
 
     Returns:
-        The `latency` block with the raw milliseconds of every cycle, and its verdict in a sentence.
+        The `latency_test` with the raw milliseconds of every cycle, and its verdict in a sentence.
     """
     begin = clock()
     warm = [warm_up(engine, limit_seconds=WARM_SHARE * seconds, clock=clock) for engine in engines]
@@ -134,7 +134,7 @@ def run_latency_test(
 
 
 def _to_document(looks: Sequence[InterimLook], times_PA: Floats, cycles: int, margin: float) -> Latency:
-    """Return the `latency` block: the last look on top, all looks and the raw samples below."""
+    """Return the `latency_test`: the last look on top, all looks and the raw samples below."""
     last = looks[-1] if looks else None
     timed = len(times_PA) > 0
     fastest = times_PA.min(axis=0) if timed else None

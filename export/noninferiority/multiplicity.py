@@ -14,7 +14,7 @@ from lorkit.decompose.metrics.intervals import ALPHA, holm
 
 
 def adjust_for_multiplicity(blocks: Sequence[Accuracy]) -> list[Accuracy]:
-    """Return the `accuracy` blocks of a gate with verdicts that are valid for all of them together.
+    """Return the `accuracy_test` of the regions of a gate with verdicts that are valid for all of them together.
 
     A block fails if its drop, or that of a structure or subgroup, is shown to exceed the allowed drop. It passes if its
     interval is below that and, if it is `strict`, every part is shown to be within. A block whose cases lack a class or

@@ -39,7 +39,7 @@ class Sides:
     seed: int = 0
 
     def findings(self) -> dict[str, Any]:
-        """Return the fields of the gate's `accuracy` block about each side alone."""
+        """Return the fields of the gate's `accuracy_test` about each side alone."""
         task = get_task(self.region.task)
         baseline, chance = self._rate(0), task.chance(self.region, self.targets[0])
         sides: tuple[Side, Side] = ("baseline", "candidate")

@@ -32,7 +32,8 @@ class Answers:
     Attributes:
         rows: One per image, as the document of `predict` has them.
         outputs: Arrays (N, ...) by name: `logits`, or those of a router.
-        masks: Of a segmentation network: each image's mask in the axes of the image as read, None where it was refused.
+        masks: Of a segmentation network: each image's mask in the axes of the image as read, None where it was refused;
+            of a router also where the head of the region gives none.
     """
 
     rows: list[PredictedImage]
@@ -64,7 +65,7 @@ def require_images(network: LoadedNetwork, *, allow_synthetic: bool) -> None:
         raise ArtifactError(
             f"{network.path} was trained on phantoms only",
             required="an expert trained on images of patients",
-            fix="allow it for a test with --allow-synthetic",
+            fix="allow it for a test with --allow-synthetic, in Python with allow_synthetic=True",
         )
 
 
@@ -106,8 +107,10 @@ def answer(
     batch = np.stack([image.values for image in chunk])
     if network.router is not None:
         outputs = network.infer({IMAGE: batch})
-        rows = routed.rows(network.router, chunk, outputs, targets, top=top, allow_out_of_region=allow_out_of_region)
-        return Answers([*rows], outputs, [])
+        rows, masks = routed.rows(
+            network.router, chunk, outputs, targets, top=top, allow_out_of_region=allow_out_of_region
+        )
+        return Answers([*rows], outputs, masks)
     logits = network.run(batch)
     found = Answers([], {LOGITS: logits}, [])
     for image, own, target in zip(chunk, logits, targets, strict=True):

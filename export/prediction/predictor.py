@@ -20,7 +20,7 @@ from lorkit.decompose.data.formats import nifti
 from lorkit.decompose.data.formats.nifti_grid import on_file_grid
 from lorkit.decompose.documents.export import ExportInfo
 from lorkit.decompose.documents.html import cell, table
-from lorkit.decompose.documents.predict import LabelledImage, MultilabelImage, PredictedImage
+from lorkit.decompose.documents.predict import LabelledImage, MultilabelImage, PredictedImage, RoutedImage
 from lorkit.decompose.errors import DataError, UsageError
 from lorkit.decompose.runs import ExportSelection
 from lorkit.export.prediction import inputs as files
@@ -41,8 +41,9 @@ class Predictions:
         outputs: Arrays by name: `logits` (N, C) or (N, 1 + S, *spatial) float32, or those of a router.
         probabilities: (N, C) float64, NaN where an image was refused; None for masks and routers.
         labels: Of a classifier, one per image, None where it was refused; None for other tasks.
-        masks: Of a segmentation network: one uint8 array per image, 0 for background, else 1 to S; on the grid of the
-            image, for NIfTI in the shape in which nibabel reads the file. None where an image was refused.
+        masks: Of a segmentation network, and of a router with a head that gives masks: one uint8 array per image, 0 for
+            background, else 1 to S; on the grid of the image, for NIfTI in the shape in which nibabel reads the file.
+            None where an image was refused, and where the head of its region gives none. None without such a head.
         warnings: What the readers warn of.
     """
 
@@ -66,7 +67,14 @@ class Predictions:
         if self.probabilities is not None:
             columns += [f"p {name}" for name in self.classes]
             rows = [[*row, *map(float, own)] for row, own in zip(rows, self.probabilities, strict=True)]
-        if self.masks is not None:
+        if all(isinstance(row, RoutedImage) for row in self.rows):
+            columns += ["region", "confidence"]
+            rows = [
+                [*row, own.region, own.confidence]
+                for row, own in zip(rows, self.rows, strict=True)
+                if isinstance(own, RoutedImage)
+            ]
+        elif self.masks is not None:
             columns += [f"size of {name}" for name in self.classes]
             rows = [[*row, *self._sizes(mask)] for row, mask in zip(rows, self.masks, strict=True)]
         return table("predictions, not for diagnosis", columns, rows, notes=self.warnings)
@@ -145,7 +153,7 @@ class Predictor:
             outputs=outputs,
             probabilities=_probabilities(rows, self.classes) if alone and not dense else None,
             labels=[row.label for row in rows if isinstance(row, LabelledImage)] if single else None,
-            masks=[mask for one in found for mask in one.masks] if dense else None,
+            masks=[mask for one in found for mask in one.masks] if self.network.dense else None,
             warnings=tuple(notes),
         )
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from lorkit.decompose.artifacts.arrays import Float32Array
+from lorkit.decompose.artifacts.arrays import Float32Array, Mask
 from lorkit.decompose.documents.heads import REGION_PROBABILITIES, Head, Mixture
 from lorkit.decompose.documents.predict import (
     HeadAnswer,
@@ -41,8 +41,8 @@ def rows(
     *,
     top: int = 1,
     allow_out_of_region: bool = False,
-) -> list[RoutedImage]:
-    """Return one row per image of a batch.
+) -> tuple[list[RoutedImage], list[Mask | None]]:
+    """Return one row per image of a batch, and its mask as `segmentation.masked_row` does; None where it has none.
 
     Args:
         mixture: The heads of the router and what its answer is.
@@ -55,22 +55,26 @@ def rows(
     found = answers_of(mixture, outputs, allow_out_of_region=allow_out_of_region)
     probability_NT = outputs[REGION_PROBABILITIES]
     heads = {head.region: head for head in mixture.heads}
-    result = []
+    result, masks = [], list[Mask | None]()
     for index, (image, target) in enumerate(zip(images, targets, strict=True)):
         logits, region = found.answer(index), found.region(index)
         shares = {name: float(share) for name, share in zip(heads, probability_NT[index], strict=True)}
+        prediction, mask = (None, None) if logits is None else _answer(heads[region], image, logits, target, top)
         row = RoutedImage(
             input=str(image.path),
             region=None if logits is None else region,
             confidence=float(found.confidence_N[index]),
             region_probabilities=shares,
-            prediction=None if logits is None else _answer(heads[region], image, logits, target, top),
+            prediction=prediction,
         )
         if mixture.policy == "all-heads":
-            every = {name: _answer(heads[name], image, outputs[heads[name].output][index], None, top) for name in heads}
-            row = row.with_changes(heads=every)
+            every = {
+                name: _answer(head, image, outputs[head.output][index], None, top)[0] for name, head in heads.items()
+            }
+            row = row.with_changes(head_answers=every)
         result.append(row)
-    return result
+        masks.append(mask)
+    return result, masks
 
 
 def needs_masks(mixture: Mixture) -> bool:
@@ -95,9 +99,11 @@ def table(document: PredictDocument) -> list[list[str]]:
     return lines
 
 
-def _answer(head: Head, image: PreparedImage, logits: Float32Array, target: MaskTarget | None, top: int) -> HeadAnswer:
+def _answer(
+    head: Head, image: PreparedImage, logits: Float32Array, target: MaskTarget | None, top: int
+) -> tuple[HeadAnswer, Mask | None]:
     if head.task == "segmentation":
-        return segmentation.row(head.as_region(), image, logits, target)
+        return segmentation.masked_row(head.as_region(), image, logits, target)
     if head.task == "multilabel":
-        return multilabel.row(head, image, logits)
-    return classification.row(head.as_region(), image, np.asarray(logits), top)
+        return multilabel.row(head, image, logits), None
+    return classification.row(head.as_region(), image, np.asarray(logits), top), None

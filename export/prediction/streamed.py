@@ -67,7 +67,7 @@ def stream(
         raise ArtifactError(
             f"{network.path} was trained on synthetic rows only",
             required="an expert trained on real ones",
-            fix="allow it for a test with --allow-synthetic",
+            fix="allow it for a test with --allow-synthetic, in Python with allow_synthetic=True",
         )
     nodes = streamed_input(network.recipe, str(network.path))
     assert not isinstance(network.info, MixtureInfo)  # of images

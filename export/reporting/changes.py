@@ -47,7 +47,7 @@ def changes(
         then: Document of `other`.
         on_event: Receives progress.
     """
-    before, after = ([region.name for region in document.regions] for document in (then, now))
+    before, after = list(then.regions), list(now.regions)
     shared = [name for name in after if name in before]
     paired, rows = _PairedComparisons(home, other), []
     for index, name in enumerate(shared):
@@ -57,14 +57,14 @@ def changes(
         old, new = _row(then, name, theirs), _row(now, name, ours)
         if old is not None and new is not None:
             verdict = ThenNow(then=_verdict(then, name), now=_verdict(now, name))
-            rows.append(ChangedRegion(region=name, then=old, now=new, verdict=verdict, paired=change, unpaired=reason))
+            rows.append(ChangedRegion(region=name, then=old, now=new, verdicts=verdict, paired=change, unpaired=reason))
     paired.store()
     return Changes(
         id=other.run.id,
         digest=other.run.manifest.digest,
-        verdict=ThenNow(then=_verdict(then), now=_verdict(now)),
+        verdicts=ThenNow(then=_verdict(then), now=_verdict(now)),
         rows=rows,
-        settings=_differing_settings(then.run, now.run),
+        settings=_differing_settings(then.run_info, now.run_info),
         only_then=[name for name in before if name not in after],
         only_now=[name for name in after if name not in before],
     )
@@ -141,7 +141,7 @@ def _verdict(document: ReportDocument, region: str | None = None) -> Verdict | N
 def _differing_settings(then: ReportedRun, now: ReportedRun) -> list[ChangedSetting]:
     """Compare settings by dotted key, without the location and time of the runs."""
     old, new = (
-        dict(_leaves("", {"name": run.name, "method": run.method, "seed": run.seed, **run.settings}))
+        dict(_leaves("", {"name": run.name, "method": run.method, "seed": run.seed, **run.configuration}))
         for run in (then, now)
     )
     keys = [key for key in dict.fromkeys([*old, *new]) if old.get(key) != new.get(key)]

@@ -9,9 +9,8 @@ from __future__ import annotations
 import datetime
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
-from lorkit.decompose.documents.base import Owner, combine
+from lorkit.decompose.documents.base import Interval, Owner, combine
 from lorkit.decompose.documents.bench import BenchRow
 from lorkit.decompose.documents.evaluate import EvaluateDocument, ModelName, RegionEvaluation
 from lorkit.decompose.documents.export import ScoredExport
@@ -22,7 +21,7 @@ from lorkit.decompose.documents.report import (
     ReportedGate,
     ReportedRegion,
     ReportedRun,
-    ReportSummary,
+    Saving,
 )
 from lorkit.decompose.documents.report_row import MixtureRow, ReportedLatency, ReportRow
 from lorkit.decompose.documents.scores import HEADLINE
@@ -83,15 +82,15 @@ def report_document(run_splits: RunSplits, *, on_event: Listener) -> ReportDocum
         synthetic=run.manifest.synthetic,
         machine=fingerprint(),
         tools=tool_versions(),
-        run=_about(run),
+        run_info=_about(run),
         regions=_regions(run_splits),
         task=tasks[0] if len(tasks) == 1 else "mixed",
         metrics=list(metrics),
-        headline=headline,
+        headline_metric=headline,
         table=table,
         mixtures=[_mixture_row(run, one, latencies) for one in found if one.info.mixture is not None],
         summary=savings_of(table),
-        evaluations=Evaluations(**{model: _tables(found) for model, found in evaluations.items()}),
+        evaluations=Evaluations({model: _tables(found) for model, found in evaluations.items()}),
         graphs=graphs,
         pictures=pictures_of(exports),
         training=run.metrics,
@@ -107,7 +106,7 @@ def _mixture_row(run: Run, one: Exported, latencies: Mapping[str, BenchRow]) -> 
     assert mixture is not None
     return MixtureRow(
         name=mixture.form,
-        regions=[head.region for head in mixture.heads],
+        region_names=[head.region for head in mixture.heads],
         policy=mixture.policy,
         abstain_below=mixture.abstain_below,
         **{name: getattr(one.info, name) for name in _COSTS if name in MixtureRow.model_fields},
@@ -122,18 +121,16 @@ def _latency(row: BenchRow) -> ReportedLatency:
     return ReportedLatency.model_validate(row, from_attributes=True)
 
 
-def savings_of(table: Sequence[ReportRow]) -> ReportSummary:
+def savings_of(table: Sequence[ReportRow]) -> dict[Saving, Interval | None]:
     """Return the smallest and largest ratio of foundation over expert among the regions, by cost."""
     best: dict[str, dict[Owner, ReportRow]] = {}
     for row in table:
         best.setdefault(row.region, {}).setdefault(row.owner, row)
     pairs = [(row["foundation"], row["expert"]) for row in best.values() if {"foundation", "expert"} <= set(row)]
     pairs = [pair for pair in pairs if pair[0].digest and pair[1].digest] or pairs
-    found: dict[str, Any] = {
-        name: _range((getattr(before, name), getattr(after, name)) for before, after in pairs)
-        for name in ("parameters", "macs", "size_bytes")
-    }
-    return ReportSummary(**found, latency=_range((_median(before), _median(after)) for before, after in pairs))
+    counted: tuple[Saving, ...] = ("parameters", "macs", "size_bytes")
+    found = {name: _range((getattr(before, name), getattr(after, name)) for before, after in pairs) for name in counted}
+    return found | {"latency": _range((_median(before), _median(after)) for before, after in pairs)}
 
 
 def _median(row: ReportRow) -> float | None:
@@ -205,22 +202,22 @@ def _about(run: Run) -> ReportedRun:
         seed=run.config.seed,
         digest=run.manifest.digest,
         created=run.manifest.created,
-        foundation=run.has_foundation,
-        settings=settings,
+        has_foundation=run.has_foundation,
+        configuration=settings,
     )
     teachers = run.teachers(run.regions.names)
     return reported.with_changes(teachers=teachers) if teachers else reported
 
 
-def _regions(run_splits: RunSplits) -> list[ReportedRegion]:
-    return [
-        ReportedRegion(
+def _regions(run_splits: RunSplits) -> dict[str, ReportedRegion]:
+    return {
+        row["name"]: ReportedRegion(
             **row,
             cases={part: len(some) for part, some in run_splits.digests(row["name"]).items()}
             | run_splits.run.unlabelled(row["name"]),
         )
         for row in run_splits.run.regions.to_json()
-    ]
+    }
 
 
 def _tables(document: EvaluateDocument | None) -> dict[str, RegionTables] | None:

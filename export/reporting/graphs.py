@@ -57,9 +57,10 @@ def _measure(run_splits: RunSplits, name: str) -> GraphFacts:
             parts[row] = part
     config = run_splits.run.config
     found = inspect_graph(samples, config.split, config.graph)
-    for one in found["splits"].values():
-        if one["chosen"]:  # the locked parts are those of the run, whatever a new split would give
+    splits = dict(found.splits)
+    for kind, one in splits.items():
+        if one.chosen:  # the locked parts are those of the run, whatever a new split would give
             counts = {part: len(places[part]) for part in PARTS}
-            leakage = leakage_rows(samples.graph, parts, found["hops"], config.graph.label_delay)
-            one.update({"parts": counts, "leakage": leakage, "refused": None})
-    return GraphFacts.model_validate(found)
+            leakage = leakage_rows(samples.graph, parts, found.hops, config.graph.label_delay)
+            splits[kind] = one.with_changes(parts=counts, leakage=leakage, refused=None)
+    return found.with_changes(splits=splits)

@@ -42,7 +42,7 @@ def pictures_of(exports: Sequence[Exported]) -> dict[str, list[Picture]]:
     """Draw a few cases of each region, from the first export of its expert with samples."""
     found: dict[str, list[Picture]] = {}
     for one in exports:
-        shown = one.owner == "expert" and one.info.samples is not None and one.info.samples.inputs != "seeded"
+        shown = one.owner == "expert" and one.info.kept_samples is not None and one.info.kept_samples.inputs != "seeded"
         shown = shown and one.info.recipe.nodes is None  # there is no picture of a node
         if shown and not found.get(one.region.name):
             found[one.region.name] = _drawn(one)
@@ -123,7 +123,7 @@ def _outlined(image: Float32Array, logits: Float32Array, wanted: Mask | None, st
     at = None if mask.ndim == 2 else _fullest(mask if wanted is None else wanted)
     plane = _plane(image, at)
     drawn = overlay(plane, _plane(mask[None], at)[0], None if wanted is None else _plane(wanted[None], at)[0])
-    return _picture(drawn, at, wanted is not None, dice=dice)
+    return _picture(drawn, at, wanted is not None, dice_by_structure=dice)
 
 
 def overlay(image: Float32Array, mask: Mask, wanted: Mask | None) -> NDArray[np.uint8]:

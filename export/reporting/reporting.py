@@ -77,7 +77,8 @@ def _with_changes(document: ReportDocument, home: RunSplits, other: RunSplits, o
     then = report_document(other, on_event=on_event)
     *commands, last = document.commands  # the last one makes the report
     return document.with_changes(
-        against=changes(home, other, document, then, on_event), commands=[*commands, f"{last} --against {other.run.id}"]
+        changes_since=changes(home, other, document, then, on_event),
+        commands=[*commands, f"{last} --against {other.run.id}"],
     )
 
 

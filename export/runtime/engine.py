@@ -115,7 +115,7 @@ def load_engine(directory: Path | str, *, threads: int | None = None) -> Checked
     """
     exported = read_exported(Path(directory))
     info = exported.info
-    if "engine" in info.model_fields_set and info.engine is None:
+    if "engine_file" in info.model_fields_set and info.engine_file is None:
         reason = info.parity.reason if isinstance(info.parity, NoParity) else ""
         raise MissingRuntimeError(
             f"{directory} has no engine: {reason or 'it could not be built'}",

@@ -121,7 +121,7 @@ def worst_parity(outputs: Mapping[str, ProvenParity]) -> ProvenParity:
         label_flips=max(found.label_flips for found in outputs.values()),
         flip_rate=max(found.flip_rate for found in outputs.values()),
         dice=min((found.dice for found in outputs.values() if found.dice is not None), default=None),
-        outputs={name: narrow(ParityFigures, found) for name, found in outputs.items()},
+        by_output={name: narrow(ParityFigures, found) for name, found in outputs.items()},
     )
 
 

@@ -23,7 +23,7 @@ def record_path(run: Run, target: str, profile: str) -> Path:
 def chosen_precision(run: Run, target: str, profile: str, region: str) -> str | None:
     """Return the choice of `auto` for a region; None if there is none."""
     block = recorded_regions(record_path(run, target, profile)).get(region)
-    return None if block is None else block.chosen
+    return None if block is None else block.precision
 
 
 def precision_trials(run: Run) -> list[TriedPrecision]:

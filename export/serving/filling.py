@@ -54,7 +54,7 @@ def fill(store: CounterStore, nodes: NodeInput, graph: Graph, visible_N: Ints, *
             )
         for at, (name, relation) in enumerate(graph.relations.items()):
             assert isinstance(relation, Keys)  # of a network by shared keys
-            sums_KGF = _sums(relation, values_NF, visible_N, nodes.classes)
+            sums_KGF = _sums(relation, values_NF, visible_N, nodes.class_count)
             for keys in _chunks(len(relation.names), f"counters of '{name}'", on_event):
                 ledger.write_counters([(at, relation.names[key]) for key in keys], sums_KGF[keys])
         order_N = np.arange(len(graph)) if graph.times_N is None else np.argsort(graph.times_N, kind="stable")

@@ -23,7 +23,7 @@ def inputs_of(nodes: NodeInput, values_NF: Float32Array, before: Floats) -> Floa
         values_NF: (N, F) scaled features of the rows.
         before: (N, R, C+1, F+1) sums and sizes of their keys before each arrives, zeros without a key.
     """
-    classes, width = nodes.classes, len(nodes.features)
+    classes, width = nodes.class_count, len(nodes.features)
     own = with_count(values_NF)[:, None]
     groups = before.swapaxes(1, 2).copy()
     if not nodes.timed:

@@ -48,7 +48,7 @@ class TritonTarget(OnnxTarget):
             raise ArtifactError(
                 f"the {info.owner} of region '{info.region}' was trained on phantoms only",
                 required="a network trained on images of patients, to be served",
-                fix="allow it for a test with --allow-synthetic",
+                fix="allow it for a test with --allow-synthetic, in Python with allow_synthetic=True",
             )
         model = request.directory / REPOSITORY / model_name(request)
         digest = digest_file(request.onnx_path)

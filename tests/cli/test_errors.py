@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import errno
+import math
 import os
 from collections.abc import Callable
 from typing import Any
 
 import pytest
+from pydantic import ValidationError
 
 import lorkit.decompose
+from lorkit.decompose.documents.hardware import CachedFeatures
 from lorkit.decompose.errors import ArtifactError, MissingRuntimeError
 
 
@@ -47,6 +50,13 @@ def failing(monkeypatch: pytest.MonkeyPatch, error: BaseException) -> None:
     monkeypatch.setattr(lorkit.decompose, "load_config", fail, raising=False)
 
 
+def not_finite() -> ValidationError:
+    """The error of a document with a number that JSON cannot state."""
+    with pytest.raises(ValidationError) as caught:
+        CachedFeatures(directory="d", mib=math.inf)
+    return caught.value
+
+
 @pytest.mark.parametrize(
     ("error", "code", "line"),
     [
@@ -55,6 +65,7 @@ def failing(monkeypatch: pytest.MonkeyPatch, error: BaseException) -> None:
         (OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "runs/x"), 6, "No space left on device (runs/x)"),
         (PermissionError(errno.EACCES, os.strerror(errno.EACCES), "runs"), 6, "Permission denied (runs)"),
         (KeyboardInterrupt(), 130, "error: interrupted"),
+        (not_finite(), 4, "error: mib of the result is not finite; required: a finite number; look for NaN"),
         (ZeroDivisionError("division by zero"), 70, "ZeroDivisionError: division by zero; this is a bug; run again"),
     ],
 )

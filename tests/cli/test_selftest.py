@@ -26,6 +26,7 @@ def test_an_engine_that_is_off_is_noticed(monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setattr(conversion, "to_onnx", lambda *_, **__: None)
     monkeypatch.setattr(targets, "get_target", lambda name: SimpleNamespace(load=load))
     found = self_test()
-    assert not found["passed"]
-    assert found["differences"]["extract"] <= found["tolerance"] < 50 < found["differences"]["export"]
+    assert not found.passed
+    assert found.differences is not None
+    assert found.differences["extract"] <= found.tolerance < 50 < found.differences["export"]  # type: ignore[operator]
     assert closed == [True]

@@ -80,7 +80,7 @@ def test_from_files_to_an_expert(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     assert 0.3 < max(row["val"]["mean"] for row in rows) <= 1
     (result,) = extract(run)
     info = json.loads((result.path / "expert.json").read_text())
-    assert (info["task"], info["output"]["channels"], info["image"]["size"]) == (
+    assert (info["task"], info["network_output"]["channels"], info["image"]["size"]) == (
         "segmentation",
         2,
         list(config.image.size),
@@ -97,7 +97,7 @@ def test_from_files_to_an_expert(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     part = RunSplits(open_run(run)).part("box", "test")
     cases = scores_by_case(part, collect_score_inputs(load_expert(result.path).network, part))
     assert block["dice"] == pytest.approx(np.nanmean(cases))
-    assert evaluate(run, model="foundation").to_json()["mean"].keys() == {"dice", "nsd", "hd95", "dice_network_grid"}
+    assert evaluate(run, model="foundation").to_json()["means"].keys() == {"dice", "nsd", "hd95", "dice_network_grid"}
 
 
 class Tiny(nn.Module):
@@ -173,4 +173,4 @@ def test_regions_of_masks_classes_and_labels_are_one_run(
     assert {name: block.task for name, block in document.regions.items()} == {
         "box": "segmentation", "side": "classification", "where": "multilabel",
     }  # fmt: skip
-    assert document.mean.keys() >= {"dice", "balanced_accuracy", "auroc"}
+    assert document.means.keys() >= {"dice", "balanced_accuracy", "auroc"}

@@ -220,7 +220,7 @@ def write_evaluations(run: Run, *, classes: tuple[str, ...] = CLASSES, cases: in
             "data": None,
             "synthetic": True,
             "regions": regions,
-            "mean": {},
+            "means": {},
             "mean_ci": {},
         }
         write_json(run.measurements_dir / f"evaluate-{model}-test.json", document)
@@ -410,9 +410,9 @@ def write_expert() -> Callable[..., Path]:
     """Write an extracted expert around a U-Net, or around a classifier, with weights that nobody trained."""
 
     def write(directory: Path, size: tuple[int, ...], *, task: str = "segmentation", seed: int = 0) -> Path:
-        classes = STRUCTURES if task == "segmentation" else ("no", "yes")
+        classes = {"segmentation": STRUCTURES, "multilabel": FINDINGS}.get(task, ("no", "yes"))
         region = Region(name="organ", task=task, classes=classes)
-        backbone = {"segmentation": {2: "small", 3: "unet"}, "classification": {3: "small"}}[task][len(size)]
+        backbone = "unet" if task == "segmentation" and len(size) == 3 else "small"
         torch.manual_seed(seed)
         network = plain_network(backbone, channels=1, size=size, region=region)
         filters, version = {2: ("bilinear", {"version": 1}), 3: ("trilinear", {"version": 2, "axes": "RAS"})}[len(size)]
@@ -427,13 +427,15 @@ def write_expert() -> Callable[..., Path]:
             "schema_version": 1, "kind": "expert", "region": "organ", "task": task, "classes": list(classes),
             "modality": None, "backbone": backbone, "image": {"size": list(size), "channels": 1},
             "recipe": {**version, "steps": steps}, "normalise": {"mean": [0.5], "std": [0.25]}, "in_region": None,
-            "synthetic": False, "parameters": 1, "macs": 1, "output": {"name": "logits", "channels": 1}, "gray": True,
-            "recalibrated": False, "data": {},
+            "synthetic": False, "parameters": 1, "macs": 1, "network_output": {"name": "logits", "channels": 1},
+            "gray": True, "recalibrated": False, "cases": {},
             "validation": {
                 "n": 0, "groups": 0, "dice": None, "nsd": None, "hd95": None, "dice_network_grid": None, "ci": {},
                 "per_structure": [],
             },
-            "source": {"run": "r", "run_manifest": 64 * "0", "method": "stl", "foundation": "small", "lorkit": "0.1.0"},
+            "made_from": {
+                "run": "r", "run_manifest": 64 * "0", "method": "stl", "foundation_backbone": "small", "lorkit": "0.1.0"
+            },
             "equality": {
                 "n": 1, "max_abs_difference": 0.0, "tolerance": 1.0, "label_flips": 0, "inputs": "real", "split": "val"
             },

@@ -170,8 +170,8 @@ def test_it_is_timed_judged_and_reported(run: Run) -> None:
     assert row.end_to_end is None
     baseline = run.exports_dir / "student" / "fraud" / "onnx-cpu-generic-fp32"
     document = gate(run.path, baseline=baseline, max_seconds=3.0)
-    assert document.regions["fraud"].accuracy is not None
-    assert document.regions["fraud"].accuracy.drop == 0.0
+    assert document.regions["fraud"].accuracy_test is not None
+    assert document.regions["fraud"].accuracy_test.drop == 0.0
     written = report(run.path)
     html, markdown = (path.read_text(encoding="utf-8") for path in written.files[:2])
     for title in ("Precision and recall", "ROC", "Recall at k", "Calibration", "Scores of the expert"):
@@ -196,7 +196,7 @@ def test_a_small_student_is_judged_against_ragformer(tmp_path: Path) -> None:
     export(found.path, owners=("expert", "foundation"), **ONNX)
     document = gate(found.path, max_seconds=3.0)
     block = document.regions["fraud"]
-    assert (block.accuracy.n, block.deterministic.macs.baseline) == (40, 5280)  # type: ignore[union-attr]
+    assert (block.accuracy_test.n, block.deterministic.costs["macs"].baseline) == (40, 5280)  # type: ignore[union-attr]
 
 
 def test_experts_of_two_graphs_are_merged(tmp_path: Path) -> None:

@@ -70,10 +70,10 @@ def test_from_three_tasks_on_the_same_images_to_a_verdict_and_a_report(root: Pat
     document = evaluate(run)
     assert {name: block.task for name, block in document.regions.items()} == TASKS
     judged = gate(run=run, max_seconds=1)
-    metrics = {name: region.accuracy.metric for name, region in judged.regions.items()}
+    metrics = {name: region.accuracy_test.metric for name, region in judged.regions.items()}
     assert metrics == {"square": "dice", "side": "balanced_accuracy", "where": "auroc"}
     for name, region in judged.regions.items():
-        assert region.accuracy.candidate == pytest.approx(getattr(document.regions[name], metrics[name]), abs=1e-6)
+        assert region.accuracy_test.candidate == pytest.approx(getattr(document.regions[name], metrics[name]), abs=1e-6)
     report(run)
     text = (run / "report" / "report.md").read_text()
     assert all(name in text for name in (*TASKS, "Dice", "Balanced accuracy", "AUROC"))

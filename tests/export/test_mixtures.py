@@ -57,11 +57,11 @@ def test_verify_compares_every_output_with_the_extracted_network(
     (result,) = export(run, region=form, profile="cpu-generic", owners=("expert",)).exports
     (row,) = verify(result.path).exports
     assert (row.status, row.against, row.inputs, row.region) == ("passed", "source", "real", form)
-    assert list(row.outputs) == list(read_exported(result.path).info.output_names)
+    assert list(row.by_output) == list(read_exported(result.path).info.output_names)
     assert [one.batch for one in row.batches] == [1, 3, 8, 32]
     assert run_command_line(["verify", str(result.path), "--bisect"]) == 0
     told = capsys.readouterr().out
-    for name in row.outputs:
+    for name in row.by_output:
         assert name in told
     assert "no layer differs" in told
     with pytest.raises(UsageError, match="a network of several regions"):
@@ -104,12 +104,12 @@ def test_the_gate_judges_what_a_run_exported(form: MixtureForm, several_run: Cop
     document = gate(run, max_seconds=3.0)
     assert list(document.regions) == [form]
     block = document.regions[form]
-    assert list(block.heads) == ["chest", "knee"]
-    for name, head in block.heads.items():
-        assert head.accuracy.n == len(read_json(run / "splits.json")["regions"][name]["test"])
+    assert list(block.head_verdicts) == ["chest", "knee"]
+    for name, head in block.head_verdicts.items():
+        assert head.accuracy_test.n == len(read_json(run / "splits.json")["regions"][name]["test"])
         assert head.baseline.region == name
-    assert block.latency.ratio is not None
-    assert read_json(run / "measurements" / "gate.json", kind="gate")["regions"][form]["heads"]
+    assert block.latency_test.ratio is not None
+    assert read_json(run / "measurements" / "gate.json", kind="gate")["regions"][form]["head_verdicts"]
 
 
 def test_an_extracted_network_is_exported_alone(several_run: Copy, tmp_path: Path) -> None:
@@ -181,7 +181,7 @@ def test_adapters_are_exported_and_verified_for_all_regions_by_region_id(several
         run, region="region-id", target="onnx-adapters", profile="cpu-generic", owners=("expert",)
     ).exports
     info = read_exported(result.path).info
-    assert (info.parity.status, info.engine, info.provider) == ("passed", "base.onnx", "CPUExecutionProvider")
+    assert (info.parity.status, info.engine_file, info.provider) == ("passed", "base.onnx", "CPUExecutionProvider")
     adapters = [result.path / f"base.{name}.onnx_adapter" for name in ("chest", "knee")]
     sizes = [path.stat().st_size for path in (*adapters, result.path / "base.onnx")]
     assert info.size_bytes == sum(sizes)

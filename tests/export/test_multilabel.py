@@ -78,7 +78,7 @@ def test_from_films_to_a_verdict_and_a_report(root: Path) -> None:
     chest = stored.regions["chest"]
     assert isinstance(chest, MultilabelScores)
     assert {name: row.threshold for name, row in chest.labels.items()} == info.decision.thresholds
-    assert stored.to_json()["mean"].keys() >= {"auroc", "balanced_accuracy"}
+    assert stored.to_json()["means"].keys() >= {"auroc", "balanced_accuracy"}
     assert "thresholds" in (expert.path / "README.md").read_text()
 
     exports = export(expert.path, profile="cpu-generic").exports + export(run=run, profile="cpu-generic").exports
@@ -103,11 +103,11 @@ def test_from_films_to_a_verdict_and_a_report(root: Path) -> None:
     assert {row[name] for row in rows for name in LABELS} <= {"positive", "negative"}
 
     judged = gate(run=run, max_seconds=1)
-    accuracy = judged.regions["chest"].accuracy
+    accuracy = judged.regions["chest"].accuracy_test
     foundation = evaluate(run, model="foundation").regions["chest"]
     assert accuracy.metric == "auroc"
     assert (accuracy.baseline, accuracy.candidate) == pytest.approx((foundation.auroc, chest.auroc), abs=1e-6)  # type: ignore[union-attr]
-    assert [row.name for row in accuracy.structures] == list(LABELS)
+    assert [row.name for row in accuracy.by_structure] == list(LABELS)
     report(run)
     text = (run / "report" / "report.md").read_text()
     assert "Labels of chest" in text

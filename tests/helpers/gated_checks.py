@@ -61,4 +61,4 @@ def check(layer: nn.Module, x: Tensor, config: ExpertConfig, adapters: int, form
 
 
 def spec(form: str, ranks: Sequence[int]) -> GatedSpec:
-    return GatedSpec.model_validate({"name": "0", "form": form, "ranks": list(ranks), "group": 0})
+    return GatedSpec.model_validate({"name": "0", "form": form, "ranks": list(ranks), "gate_group": 0})

@@ -25,10 +25,10 @@ def _changed(
 ) -> dict[str, Any]:
     """Return the same run with another task and classes, and equal tables of all networks and regions."""
     headline = get_task(task).headline
-    document |= {"task": task, "metrics": list(metrics), "headline": headline}
-    for region in document["regions"]:
+    document |= {"task": task, "metrics": list(metrics), "headline_metric": headline}
+    for region in document["regions"].values():
         region |= {"task": task, "classes": list(classes), "grouped": True}
-    sides = [row[side] for row in document["against"]["rows"] for side in ("then", "now")]
+    sides = [row[side] for row in document["changes_since"]["rows"] for side in ("then", "now")]
     for row in [*document["table"], *sides]:
         row |= dict.fromkeys(metrics, 0.8125)
         row["ci"] = {name: [0.7512, 0.8731] for name in metrics}
@@ -81,10 +81,13 @@ def of_nodes(document: dict[str, Any]) -> dict[str, Any]:
 
 def of_masks(document: dict[str, Any]) -> dict[str, Any]:
     """The same run, as one that segments."""
-    document |= {"task": "segmentation", "metrics": ["dice", "nsd", "hd95"], "headline": "dice"}
-    for region in document["regions"]:
+    document |= {"task": "segmentation", "metrics": ["dice", "nsd", "hd95"], "headline_metric": "dice"}
+    for region in document["regions"].values():
         region["task"] = "segmentation"
-    for row in [*document["table"], *(row[side] for row in document["against"]["rows"] for side in ("then", "now"))]:
+    for row in [
+        *document["table"],
+        *(row[side] for row in document["changes_since"]["rows"] for side in ("then", "now")),
+    ]:
         row |= {"dice": row["balanced_accuracy"], "nsd": 0.7, "hd95": 2.5, "unit": "mm"}
         row["ci"] = {"dice": row["ci"]["balanced_accuracy"], "nsd": None, "hd95": [1.5, 3.5]}
     for row in document["training"]:
@@ -104,7 +107,7 @@ def of_masks(document: dict[str, Any]) -> dict[str, Any]:
     document["pictures"]["chest"] = [
         {
             "png": "iVBORw0KGgo=", "width": 8, "height": 8, "slice": 3, "annotated": True,
-            "dice": {"dark": 0.5, "bright": None},
+            "dice_by_structure": {"dark": 0.5, "bright": None},
         }
     ]  # fmt: skip
     return document
@@ -113,19 +116,22 @@ def of_masks(document: dict[str, Any]) -> dict[str, Any]:
 def of_many_regions(document: dict[str, Any]) -> dict[str, Any]:
     """Six regions of three tasks, as one run of LoRKD."""
     parts = {"knee": document, "lesion": of_masks(copy.deepcopy(document)), "film": of_labels(copy.deepcopy(document))}
-    whole = copy.deepcopy(document) | {"task": "mixed", "headline": "headline", "against": None}
+    whole = copy.deepcopy(document) | {"task": "mixed", "headline_metric": "headline", "changes_since": None}
     whole["metrics"] = list(dict.fromkeys(name for one in parts.values() for name in one["metrics"]))
-    for key in ("regions", "table", "training"):
-        whole[key] = []
+    whole |= {"regions": {}, "table": [], "training": []}
     whole["evaluations"] = {model: {} for model in document["evaluations"]}
     judged, whole["gate"]["regions"] = whole["gate"]["regions"], {}
     for suffix, one in parts.items():
-        for region in one["regions"]:
+        for region in one["regions"].values():
             old, name = region["name"], f"{region['name']}_of_{suffix}"
-            whole["regions"].append(region | {"name": name})
+            whole["regions"][name] = region | {"name": name}
             for row in (row for row in one["table"] if row["region"] == old):
-                shown = {"headline": row[one["headline"]]}
-                ci = {key: None for key in whole["metrics"]} | row["ci"] | {"headline": row["ci"][one["headline"]]}
+                shown = {"headline": row[one["headline_metric"]]}
+                ci = (
+                    {key: None for key in whole["metrics"]}
+                    | row["ci"]
+                    | {"headline": row["ci"][one["headline_metric"]]}
+                )
                 digest = row["digest"] and f"{len(whole['table']):064x}"
                 whole["table"].append(row | shown | {"region": name, "ci": ci, "digest": digest})
             for model, regions in one["evaluations"].items():

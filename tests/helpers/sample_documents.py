@@ -19,7 +19,7 @@ CASES: dict[str, Any] = {"digest": "1" * 64, "n": 100, "groups": 50, "excluded":
 
 def flip(case: str = "case", **changes: Any) -> dict[str, Any]:
     """A case that changed."""
-    return {"case": case, "truth": "x", "baseline": "x", "candidate": "y", "change": "worsened", **changes}
+    return {"case": case, "truth": "x", "baseline": "x", "candidate": "y", "outcome": "worsened", **changes}
 
 
 def subset(name: str, worse: float | None = 1.0, within: float | None = 0.001, **changes: Any) -> dict[str, Any]:
@@ -33,9 +33,9 @@ def accuracy(**changes: Any) -> JudgedAccuracy:
     return JudgedAccuracy.model_validate({
         "verdict": "pass", "metric": "balanced_accuracy", "drop": 0.001, "ci": [-0.01, 0.01], "decidable": 0.01,
         "baseline": 0.9, "candidate": 0.899, "n": 100, "groups": 50, "mcnemar_p": 0.5, "p_worse": 1.0,
-        "p_within": 0.001, "needed_n": 300, "allowed": 0.02, "strict": False, "absent": [], "structures": [],
-        "subgroups": [], "label_flips": 0, "changes": {"improved": 0, "worsened": 0, "wrong either way": 0},
-        "flips": [], "case_set": CASES, "source": "here", **changes,
+        "p_within": 0.001, "needed_n": 300, "allowed": 0.02, "strict": False, "absent": [], "by_structure": [],
+        "by_subgroup": [], "label_flips": 0, "changes": {"improved": 0, "worsened": 0, "wrong either way": 0},
+        "changed_answers": [], "case_set": CASES, "source": "here", **changes,
     })  # fmt: skip
 
 
@@ -54,18 +54,26 @@ def latency(**changes: Any) -> Latency:
 
 def costs(**changes: Any) -> Deterministic:
     """Costs that halve."""
-    return Deterministic.model_validate({"verdict": "pass", "margin": 0.03, "bytes": COST, "macs": COST, **changes})
+    return Deterministic.model_validate(
+        {"verdict": "pass", "margin": 0.03, "costs": {"bytes": COST, "macs": COST}, **changes}
+    )
 
 
 def region(**changes: Any) -> GateRegion:
     """A region that passed."""
-    found = {"verdict": "pass", "latency": latency(), "accuracy": accuracy(), "deterministic": costs(), "budget": None}
+    found = {
+        "verdict": "pass",
+        "latency_test": latency(),
+        "accuracy_test": accuracy(),
+        "deterministic": costs(),
+        "budget_test": None,
+    }
     return GateRegion.model_validate({**found, "reasons": ["ok"], "baseline": SUBJECT, "candidate": SUBJECT, **changes})
 
 
 def measured(pair: ExportPair, **changes: Any) -> GateRegion:
     """What the gate measured of a pair, before its verdict."""
-    reasons: dict[str, Any] = {"deterministic": [], "latency": [], "accuracy": [], "budget": []}
+    reasons: dict[str, Any] = {"deterministic": [], "latency_test": [], "accuracy_test": [], "budget_test": []}
     sides = {"baseline": pair.baseline.describe(), "candidate": pair.candidate.describe()}
     return region(**sides, verdict="inconclusive", reasons=[], reasons_by_check=reasons, **changes)
 

@@ -22,7 +22,7 @@ CLASSES = ("no", "yes")
 def node_input(**changes: Any) -> NodeInput:
     """Return the input of two relations and two features."""
     settings: dict[str, Any] = {
-        "relations": ("card", "shop"), "features": ("amount", "age"), "classes": 2, "hops": 1, "group_sizes": True,
+        "relations": ("card", "shop"), "features": ("amount", "age"), "class_count": 2, "hops": 1, "group_sizes": True,
         "keys": True, "timed": True, "label_delay": 0.0, "scaling": "log-standard", "mean": (0.5, -1.0),
         "std": (2.0, 0.7),
     }  # fmt: skip
@@ -77,4 +77,4 @@ def whole_graph(nodes: Any, rows: list[dict[str, Any]], labels: list[int], times
     scaled = FeatureScaling.of(nodes).apply(features)
     relations = {name: build_keys([row[name] for row in rows], where="")[0] for name in nodes.relations}
     settings = {"times_N": times, "label_delay": delay, "group_sizes": nodes.group_sizes}
-    return node_inputs(scaled, relations, np.array(labels), nodes.classes, nodes.hops, **settings)
+    return node_inputs(scaled, relations, np.array(labels), nodes.class_count, nodes.hops, **settings)

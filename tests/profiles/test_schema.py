@@ -21,7 +21,7 @@ GOOD: dict[str, Any] = {
 def test_defaults_state_no_budget() -> None:
     profile = Profile.model_validate(GOOD)
     assert (profile.budget.p95_ms, profile.budget.peak_mib) == (None, None)
-    assert (profile.batch.min, profile.runtimes) == (1, {})
+    assert (profile.batch_sizes.min, profile.runtimes) == (1, {})
 
 
 @pytest.mark.parametrize(
@@ -31,7 +31,7 @@ def test_defaults_state_no_budget() -> None:
         ({"name": "Desk Top"}, "name"),
         ({"precisions": ["fp13"]}, "precisions"),
         ({"targets": []}, "targets"),
-        ({"batch": {"min": 8, "opt": 4, "max": 16}}, "rising order"),
+        ({"batch_sizes": {"min": 8, "opt": 4, "max": 16}}, "rising order"),
         ({"device": {"kind": "gpu", "vendor": "x", "architecture": "x", "compute_capability": "9"}}, "compute_cap"),
         ({"budget": {"p95_ms": -1}}, "p95_ms"),
     ],

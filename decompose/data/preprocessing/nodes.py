@@ -34,7 +34,7 @@ def resolve_nodes(samples: NodeSamples, settings: GraphConfig, training: Ints) -
     return NodeInput(
         relations=tuple(graph.relations),
         features=graph.feature_names,
-        classes=len(graph.classes),
+        class_count=len(graph.classes),
         hops=settings.hops_of(keys),
         group_sizes=settings.group_sizes,
         keys=keys,
@@ -90,7 +90,7 @@ def prepared_nodes(
         scaling.apply(graph.features_NF),
         graph.relations,
         samples.visible(),
-        nodes.classes,
+        nodes.class_count,
         nodes.hops,
         nodes=samples.rows[chosen],
         times_N=graph.times_N if nodes.timed else None,

@@ -100,8 +100,8 @@ def compare(
         document of all finished cells of this comparison, and `config.yaml` repeats it. `rows`: one per cell,
         with results by region; `parameters`, `macs` and `deployed_bytes` of the deployed network of one region;
         `training_parameters` and `training_macs` of the networks in training; `train_seconds` without the
-        foundation. `pairs`: for each two methods and fraction, and for the foundation and each method, the drop
-        in balanced accuracy from the first (`baseline`) to the second (`candidate`), paired by case and seed, with
+        foundation. `compared_pairs`: for each two methods and fraction, and for the foundation and each method, the
+        drop in balanced accuracy from the first (`baseline`) to the second (`candidate`), paired by case and seed, with
         95 % intervals and regions won and lost. `table`: means over seeds. `foundation`: the teacher, if needed.
 
     Raises:

@@ -138,8 +138,10 @@ def gain(
     if label is None or over is None:
         return None
     if (pair := drops.get((over, label, fraction))) is not None:
-        low, high = pair.mean.ci  # taken from 0, so that there is no -0
-        return Gain(label=label, over=over, seeds=pair.seeds, gain=0.0 - pair.mean.drop, ci=(0.0 - high, 0.0 - low))
+        low, high = pair.mean_drop.ci  # taken from 0, so that there is no -0
+        return Gain(
+            label=label, over=over, seeds=pair.seeds, gain=0.0 - pair.mean_drop.drop, ci=(0.0 - high, 0.0 - low)
+        )
     if (pair := drops.get((label, over, fraction))) is not None:
-        return Gain(label=label, over=over, seeds=pair.seeds, gain=pair.mean.drop, ci=pair.mean.ci)
+        return Gain(label=label, over=over, seeds=pair.seeds, gain=pair.mean_drop.drop, ci=pair.mean_drop.ci)
     return None

@@ -138,7 +138,7 @@ class PairedDifferences:
         low, high = _interval(drop, list(differences.values()), _joint(list(least.values())))
         return PairedDifference(
             regions=drops,
-            mean=MeanDrop(drop=drop, ci=(low, high), decidable=(high - low) / 2),
+            mean_drop=MeanDrop(drop=drop, ci=(low, high), decidable=(high - low) / 2),
             wins=sum(row.ci[1] < 0 for row in drops.values()),
             losses=sum(row.ci[0] > 0 for row in drops.values()),
         )

@@ -71,7 +71,7 @@ def evaluate_foundation(foundation: Foundation, data: ComparisonData) -> Evaluat
     }
     document = ComparedFoundation(
         backbone=foundation.backbone,
-        heads=dict(foundation.heads),
+        head_kinds=dict(foundation.heads),
         regions=score_blocks(found, parts, data.policies)[data.split],
         **_costs_of(foundation, networks, data.shape),
         ci=None,
@@ -130,11 +130,11 @@ class ComparisonDocument:
             synthetic=self.data.training_data.regions.synthetic,
             split=self.data.split,
             metric=self.differences.metric,
-            budget=self.data.budget,
+            equal_budget=self.data.budget,
             arms=list(methods),
             foundation=self._foundation(),
             rows=[combine(ComparisonRow, cell.row, label=label) for label, cell in rows],
-            pairs=pairs,
+            compared_pairs=pairs,
             table=[self._summary(key, groups[key]) for key in keys],
         )
         backbone = "" if self.foundation is None else self.foundation.document.backbone
@@ -212,7 +212,7 @@ class ComparisonDocument:
             label=key[0],
             method=rows[0].method,
             fraction=key[1],
-            seeds=len(rows),
+            seed_count=len(rows),
             sd=_number(means.std(ddof=1)) if len(rows) > 1 else None,
             ci=interval if np.isfinite(means).all() else None,
             regions={name: _number(value) for name, value in zip(names, values.mean(0), strict=True)},
@@ -242,7 +242,7 @@ class ComparisonDocument:
             right=value,
             ci=ci,
             regions={name: float(right[name].mean()) for name in names},
-            confusion={
+            confusion_by_region={
                 name: {other: int((predicted[name] == index).sum()) for index, other in enumerate(names)}
                 for name in names
             },

@@ -106,7 +106,7 @@ class Convolutions(FittedBaseline):
             parameters=sum(values),
             macs=self.macs(sizes, links),
             size=4 * sum(values),
-            exposure=Exposure(steps=steps, images=steps * len(train)),
+            exposure=Exposure(optimiser_steps=steps, images=steps * len(train)),
         )
 
 

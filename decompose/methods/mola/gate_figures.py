@@ -38,9 +38,9 @@ def gate_figures(model: RoutedModel, val: Mapping[str, PreparedRegion]) -> GateF
         predicted_N = torch.cat([regions.argmax(1).cpu() for _, regions in rows])
         right[name] = float((predicted_N == index).double().mean())
     return {
-        "mean": {name: _rounded(gates_ND.mean(0)) for name, gates_ND in gates.items()},
+        "mean_gates": {name: _rounded(gates_ND.mean(0)) for name, gates_ND in gates.items()},
         "similarity": similarity(gates),
-        "right": right,
+        "right_by_region": right,
     }
 
 

@@ -43,7 +43,7 @@ def gated_specs(
             form = choose_form(module.base, ranks, module.config.layout, positions[name], picked=picked)
         else:
             ranks, form = [0] * len(names), "norm" if isinstance(module, RegionNorm) else "full"
-        specs.append(GatedSpec(name=name, form=form, ranks=ranks, group=group))
+        specs.append(GatedSpec(name=name, form=form, ranks=ranks, gate_group=group))
     return specs
 
 
@@ -56,7 +56,7 @@ def insert_gated_(backbone: nn.Module, specs: Sequence[GatedSpec], groups: int) 
     gates = [Gates() for _ in range(groups)]
     for spec in specs:
         plain = backbone.get_submodule(spec.name)
-        gated = FORMS[spec.form](plain, spec.ranks, gates[spec.group])
+        gated = FORMS[spec.form](plain, spec.ranks, gates[spec.gate_group])
         backbone.set_submodule(spec.name, gated.train(plain.training))
     return gates
 

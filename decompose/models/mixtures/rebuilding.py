@@ -26,7 +26,7 @@ def describe_gated(backbone: nn.Module, gates: Sequence[Gates], gating: GatingNe
             name=name,
             form=forms[type(module)],
             ranks=list(module.ranks),
-            group=next(group for group, one in enumerate(gates) if one is module.gates),
+            gate_group=next(group for group, one in enumerate(gates) if one is module.gates),
         )
         for name, module in backbone.named_modules()
         if isinstance(module, GatedLayer)

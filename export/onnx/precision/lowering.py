@@ -97,7 +97,9 @@ def convert_precision(
         if not (first := trial(lowered)).passed:
             text = f"{precision} alone is off by {first.error:.2g} (at most {first.tolerance:.2g}): trying each layer"
             ranked = by_sensitivity(model, lambda name: trial(build(kept, [name])), text, on_event)
-            notes = notes.with_changes(sensitivity=[LayerError(layer=name, error=error) for name, error in ranked[:10]])
+            notes = notes.with_changes(
+                sensitive_layers=[LayerError(layer=name, layer_error=error) for name, error in ranked[:10]]
+            )
             lowered, kept = _retry_excluding_layers(build, trial, kept, [name for name, _ in ranked], first, precision)
     return Lowered(lowered, notes.with_changes(kept_fp32=kept, tried=True))
 

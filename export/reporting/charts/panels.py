@@ -61,7 +61,7 @@ def calibration_chart(key: str, region: str, curves: Mapping[str, Reliability]) 
     body = Plot(x, y, "confidence", "accuracy").axes()
     body.append(path([(x(0.0), y(0.0)), (x(1.0), y(1.0))], class_="front"))
     for owner, curve in curves.items():
-        rows = zip(curve.confidence, curve.accuracy, curve.n, strict=True)
+        rows = zip(curve.confidences, curve.accuracies, curve.counts, strict=True)
         filled = [(x(c), y(a), n) for c, a, n in rows if n >= FEWEST and c is not None and a is not None]
         total = sum(n for _, _, n in filled) or 1
         body.append(path([(at, height) for at, height, _ in filled], class_=f"line {owner}"))

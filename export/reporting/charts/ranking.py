@@ -84,7 +84,7 @@ def recall_by_number(key: str, region: str, by_owner: ByOwner) -> Markup:
 
 def _curves(by_owner: ByOwner) -> list[_Curve]:
     return [
-        _Curve(owner, name, index, row, row.pr.recall, row.pr.precision)
+        _Curve(owner, name, index, row, row.pr.recalls, row.pr.precisions)
         for owner, rows in by_owner.items()
         for index, (name, row) in enumerate(rows.items())
         if row.pr is not None and row.ap is not None

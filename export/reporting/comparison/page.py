@@ -28,7 +28,7 @@ def comparison_html(document: CompareDocument, pictures: Sequence[tuple[str, str
     """
     found = environment(_HERE, autoescape=True)
     found.loader.searchpath.append(str(Path(style.__file__).parent))  # type: ignore[union-attr]
-    fractions = sorted({pair.fraction for pair in document.pairs}, reverse=True)
+    fractions = sorted({pair.fraction for pair in document.compared_pairs}, reverse=True)
     page = found.get_template("comparison.html.jinja").render(
         **dict(document),
         **style.page_style(),
@@ -39,7 +39,9 @@ def comparison_html(document: CompareDocument, pictures: Sequence[tuple[str, str
         outcome=outcome,
         shade=style.shade,
         cases=_cases(document),
-        forests={at: Forest(pair.mean.ci for pair in document.pairs if pair.fraction == at) for at in fractions},
+        forests={
+            at: Forest(pair.mean_drop.ci for pair in document.compared_pairs if pair.fraction == at) for at in fractions
+        },
         pictures=[(title, base64.b64encode(svg.encode()).decode()) for title, svg in pictures],
         commands=[command(document)],
     )
@@ -60,7 +62,7 @@ def command(document: CompareDocument) -> str:
     words += [word for one in variants for word in ("--variant", one)]
     words += ["--seeds", ",".join(str(seed) for seed in sorted(seeds))]
     words += ["--fractions", ",".join(f"{fraction:g}" for fraction in sorted(fractions))]
-    words += ["--split", document.split, "--budget", document.budget]
+    words += ["--split", document.split, "--budget", document.equal_budget]
     return shlex.join(words + (["--controls"] if controls else []))
 
 

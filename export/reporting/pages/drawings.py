@@ -54,12 +54,14 @@ class Drawings:
 
 def draw(document: ReportDocument) -> Drawings:
     """Draw all charts of the page."""
-    places = {region.name: index for index, region in enumerate(document.regions)}
+    places = {region.name: index for index, region in enumerate(document.regions.values())}
     tables = {name: _measured(document.evaluations, name) for name in places}
     return Drawings(
         gate=draw_gate(document.gate),
         trade=draw_trade(
-            document.table, document.headline, {one.name: get_task(one.task).headline for one in document.regions}
+            document.table,
+            document.headline_metric,
+            {name: get_task(one.task).headline for name, one in document.regions.items()},
         ),
         calibration={name: _calibration(index, name, tables[name]) for name, index in places.items()},
         roc={name: _roc(index, name, tables[name]) for name, index in places.items()},
@@ -266,7 +268,7 @@ def _labels(tables: RegionTables) -> list[ClassScores]:
     """Return the labels of a multilabel network as classes against the rest, for their curves."""
     return [
         ClassScores.model_validate(
-            {"class": name, "n": row.n_positive, "recall": row.sensitivity, "precision": None, "auroc": row.auroc}
+            {"class": name, "n": row.n_positive, "recall": row.sensitivity, "ppv": None, "auroc": row.auroc}
         ).with_changes(roc=row.roc)
         for name, row in (tables.labels or {}).items()
     ]

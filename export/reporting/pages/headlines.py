@@ -5,14 +5,14 @@ from __future__ import annotations
 from lorkit.decompose.documents.base import Interval
 from lorkit.decompose.documents.gate import JudgedAccuracy
 from lorkit.decompose.documents.heads import MIXTURES
-from lorkit.decompose.documents.report import ReportDocument
+from lorkit.decompose.documents.report import ReportDocument, Saving
 from lorkit.decompose.errors import plural
 from lorkit.export.noninferiority.explanation import in_words, interval_in_words
 from lorkit.export.rendering.formatting import metric
 
 _SAME = 0.005
 _FACTOR = 1.5
-_COSTS = (
+_COSTS: tuple[tuple[Saving, str, str, str, str], ...] = (
     ("latency", "faster", "slower", "as fast", "latency"),
     ("size_bytes", "smaller", "larger", "as large", "size on disk"),
     ("macs", "fewer", "more", "as many", "multiply-accumulates"),
@@ -23,7 +23,7 @@ def headlines(document: ReportDocument) -> list[tuple[str, str]]:
     """Return headlines as a value and what it is of."""
     found = []
     for name, less, more, same, what in _COSTS:
-        savings: Interval | None = getattr(document.summary, name)
+        savings: Interval | None = document.summary[name]
         if savings is not None:
             found.append((_range_in_words(savings, less, more, same), what))
     return found + _largest_drop(document)

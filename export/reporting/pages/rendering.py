@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import jinja2
 
@@ -29,11 +30,10 @@ _HERE = Path(__file__).parent
 
 def render_html(document: ReportDocument) -> str:
     """Return a report's document as one HTML page with its styles, script and drawings inside."""
-    names = [region.name for region in document.regions]
+    names = list(document.regions)
     by_region = {name: [row for row in document.table if row.region == name] for name in names}
     page = _environment(autoescape=True).get_template("report.html.jinja").render(
-        **dict(document),
-        words=document.words,
+        **_context(document),
         **page_style(),
         tiles=headlines(document),
         by_region=by_region,
@@ -45,7 +45,13 @@ def render_html(document: ReportDocument) -> str:
 
 def render_markdown(document: ReportDocument) -> str:
     """Return a report's document as Markdown, for a comment on a pull request."""
-    return _environment(autoescape=False).get_template("report.md.jinja").render(**dict(document), words=document.words)
+    return _environment(autoescape=False).get_template("report.md.jinja").render(**_context(document))
+
+
+def _context(document: ReportDocument) -> dict[str, Any]:
+    """Return the names in the templates: the keys of the document, the longer ones shortened."""
+    short = {"run": document.run_info, "against": document.changes_since, "headline": document.headline_metric}
+    return {**dict(document), **short, "regions": list(document.regions.values()), "words": document.words}
 
 
 def _environment(*, autoescape: bool) -> jinja2.Environment:

@@ -55,7 +55,7 @@ def write_build_script(directory: Path, profile: Profile, command: str, *, paren
 
 def trtexec_arguments(onnx_path: Path, profile: Profile) -> list[str]:
     """Return the arguments of trtexec that build what the target `trt` would build: same types, shapes and settings."""
-    sizes = (profile.batch.min, profile.batch.opt, profile.batch.max)
+    sizes = (profile.batch_sizes.min, profile.batch_sizes.opt, profile.batch_sizes.max)
     inputs = _inputs(onnx_path)
     ranges = zip(("min", "opt", "max"), sizes, strict=True)
     return [

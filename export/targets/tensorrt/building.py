@@ -62,7 +62,7 @@ def engine_spec(request: BuildRequest, capability: str | None = None) -> EngineS
 
 def batch_shapes(profile: Profile, shape: Sequence[int]) -> list[list[int]]:
     """Return (N, C, *spatial) at the smallest, tuned and largest batch of a profile."""
-    return [[count, *shape] for count in (profile.batch.min, profile.batch.opt, profile.batch.max)]
+    return [[count, *shape] for count in (profile.batch_sizes.min, profile.batch_sizes.opt, profile.batch_sizes.max)]
 
 
 def build_plan(tensorrt: ModuleType, spec: EngineSpec, timing: bytes | None = None) -> tuple[bytes, bytes | None]:

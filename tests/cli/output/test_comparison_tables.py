@@ -19,11 +19,11 @@ def test_gains_stand_beside_their_controls(
     draft: Callable[..., Any], capsys: pytest.CaptureFixture[str], reason: str | None
 ) -> None:
     costs = {"parameters": 1, "macs": 2, "deployed_bytes": 3, "train_seconds": 4.0}
-    row = {"label": "kd", "fraction": 1.0, "seeds": 1, "ci": None, "sd": None, "regions": {"chest": 0.7}, **costs}
+    row = {"label": "kd", "fraction": 1.0, "seed_count": 1, "ci": None, "sd": None, "regions": {"chest": 0.7}, **costs}
     control = {"label": "kd", "fraction": 1.0, "over_student": GAIN, **OTHERS, "without_random_teacher": reason}
     known = {
         "metric": "balanced_accuracy", "split": "test", "foundation": None, "synthetic": False, "warnings": [],
-        "rows": [{"regions": {"chest": {}}}], "pairs": [], "controls": [control],
+        "rows": [{"regions": {"chest": {}}}], "compared_pairs": [], "controls": [control],
         "table": [{**row, "exposure": {}, "prediction": None, "balanced_accuracy": 0.7}],
     }  # fmt: skip
     comparison_tables.comparison(draft(CompareDocument, known))

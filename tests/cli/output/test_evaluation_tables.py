@@ -16,7 +16,7 @@ def test_the_mean_over_regions_stands_with_its_interval_or_not_at_all(
 ) -> None:
     block: Any = SimpleNamespace(task="classification", n=8, value=lambda name: 0.7, ci={}, source="own", units=None)
     document: Any = SimpleNamespace(
-        model="experts", split="test", regions={"chest": block, "knee": block}, mean={"accuracy": mean},
+        model="experts", split="test", regions={"chest": block, "knee": block}, means={"accuracy": mean},
         mean_ci={"accuracy": (0.7, 0.8)}, warnings=[], synthetic=False, predicted=None, region_prediction=None,
     )  # fmt: skip
     evaluation_tables.evaluation(document)

@@ -18,7 +18,7 @@ PART = subset("rim", None, None, column=None, verdict="not_judged", drop=None, c
 
 def judged(**changes: Any) -> GateDocument:
     found = accuracy(**{"drop": 0.125, "ci": [0.1, 0.15], "allowed": 0.25, "decidable": 0.3, **changes})
-    return gate({"chest": region(accuracy=found, reasons=["it is fast"])})
+    return gate({"chest": region(accuracy_test=found, reasons=["it is fast"])})
 
 
 def test_a_verdict_shows_its_intervals_and_reasons(capsys: pytest.CaptureFixture[str]) -> None:
@@ -31,7 +31,7 @@ def test_a_verdict_shows_its_intervals_and_reasons(capsys: pytest.CaptureFixture
 
 def test_structures_and_subgroups_get_a_row_each(capsys: pytest.CaptureFixture[str]) -> None:
     subgroup = subset("f", verdict="pass", p_within_holm=0.01)
-    export_tables.verdicts(judged(structures=[PART], subgroups=[subgroup]))
+    export_tables.verdicts(judged(by_structure=[PART], by_subgroup=[subgroup]))
     rows = {row.split()[1]: row for row in capsys.readouterr().out.splitlines() if row.startswith("chest ")}
     assert rows["rim"].split() == ["chest", "rim", "NOT", "JUDGED", "-", "1,234", "7", "-", "-"]
     assert rows["sex=f"].endswith("0.010")
@@ -39,7 +39,7 @@ def test_structures_and_subgroups_get_a_row_each(capsys: pytest.CaptureFixture[s
 
 def test_five_changed_answers_are_shown_and_the_others_counted(capsys: pytest.CaptureFixture[str]) -> None:
     flips = [flip(f"case{n}") for n in range(7)]
-    export_tables.verdicts(judged(flips=flips))
+    export_tables.verdicts(judged(changed_answers=flips))
     text = capsys.readouterr().out
     assert [f"case{n}" in text for n in range(7)] == [True] * 5 + [False] * 2
     assert "2 more cases" in text
@@ -60,11 +60,11 @@ def test_replaced_baselines_are_named_by_the_start_of_their_digests() -> None:
 
 def test_precisions_that_lost_say_why(capsys: pytest.CaptureFixture[str]) -> None:
     row = PrecisionCandidate(
-        precision="int8", verdict="lost", latency=latency(), accuracy=None, reason="too inaccurate"
+        precision="int8", verdict="lost", latency_test=latency(), accuracy_test=None, reason="too inaccurate"
     )
-    conditions = {"inputs": {}, "max_accuracy_drop": 0.02, "seconds": 1.0, "seed": 0}
+    conditions = {"input_digests": {}, "max_accuracy_drop": 0.02, "seconds": 1.0, "seed": 0}
     conditions |= {"machine": fingerprint(), "tools": tool_versions()}
-    about = {"target": "onnx", "profile": "any", "chosen": "fp32", "reasons": [], "conditions": conditions}
+    about = {"target": "onnx", "profile": "any", "precision": "fp32", "reasons": [], "conditions": conditions}
     export_tables.precisions({"chest": PrecisionChoice.model_validate({**about, "candidates": [row]})})
     assert "0.500 [0.400, 0.600]" in (text := capsys.readouterr().err), "stdout is for paths"
     assert "too inaccurate" in text
@@ -75,9 +75,12 @@ def test_precisions_that_lost_say_why(capsys: pytest.CaptureFixture[str]) -> Non
 @pytest.mark.parametrize(
     ("cut", "parts"),
     [
-        ({"skipped": "no ONNX"}, ["no ONNX"]),
+        ({"reason": "no ONNX"}, ["no ONNX"]),
         ({"layer": None, "limit": 1e-3}, ["1.0e-03"]),
-        ({"layer": "conv3", "op": "Conv", "error": None, "before": 2e-4}, ["conv3 (Conv)", "not a number", "2.0e-04"]),
+        (
+            {"layer": "conv3", "op": "Conv", "layer_error": None, "before": 2e-4},
+            ["conv3 (Conv)", "not a number", "2.0e-04"],
+        ),
     ],
 )
 def test_the_first_wrong_layer_is_named(
@@ -95,8 +98,8 @@ def test_the_first_wrong_layer_is_named(
 
 def test_heads_of_a_network_for_several_regions_get_a_row_each(capsys: pytest.CaptureFixture[str]) -> None:
     one = {"verdict": "fail", "reasons": [], "baseline": SUBJECT}
-    found = accuracy(drop=0.5, ci=[0.4, 0.6], allowed=0.25, n=1234, verdict="fail", flips=[flip("a case")])
-    export_tables.verdicts(gate({"router": region(heads={"knee": {**one, "accuracy": found}})}))
+    found = accuracy(drop=0.5, ci=[0.4, 0.6], allowed=0.25, n=1234, verdict="fail", changed_answers=[flip("a case")])
+    export_tables.verdicts(gate({"router": region(head_verdicts={"knee": {**one, "accuracy_test": found}})}))
     rows = [row.split() for row in capsys.readouterr().out.splitlines() if row.startswith("router") and "knee" in row]
     assert rows[0] == ["router", "knee", "FAIL", "-0.500", "[-0.600,", "-0.400]", "0.250", "1,234"]
     assert rows[1][:4] == ["router:", "knee", "a", "case"]

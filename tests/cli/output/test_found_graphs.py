@@ -23,7 +23,7 @@ def test_files_with_edges_have_relations_and_a_split(tmp_path: Path) -> None:
     assert yaml.safe_load(found.settings({"fraud": "fraud.npz"})) == {
         "regions": {"fraud": {"data": "fraud.npz", "relations": ["user", "shop"]}}
     }
-    assert found.to_json() == {"columns": {"fraud": []}, "notes": [], "split": {"by": "group", "entities": []}}
+    assert found.to_json() == {"columns": {"fraud": []}, "notes": [], "proposed_split": {"by": "group", "entities": []}}
 
 
 def test_entities_with_signs_of_yaml_are_quoted(tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ COMPARISON = {
     "synthetic": False,
     "arms": [],
     "split": "val",
-    "budget": "epochs",
+    "equal_budget": "epochs",
     "metric": "balanced_accuracy",
     "rows": [
         {
@@ -35,7 +35,7 @@ COMPARISON = {
             "label": "mtl",
             "method": "mtl",
             "fraction": 1.0,
-            "seeds": 2,
+            "seed_count": 2,
             "balanced_accuracy": 0.75,
             "ci": [0.7, 0.8],
             "sd": 0.01,
@@ -44,7 +44,7 @@ COMPARISON = {
             **COSTS,
         }
     ],
-    "pairs": [
+    "compared_pairs": [
         {
             "baseline": "foundation",
             "candidate": "mtl",
@@ -52,14 +52,14 @@ COMPARISON = {
             "seeds": [0],
             "metric": "balanced_accuracy",
             "regions": {},
-            "mean": {"drop": 0.05, "ci": [0.01, 0.09], "decidable": 0.04},
+            "mean_drop": {"drop": 0.05, "ci": [0.01, 0.09], "decidable": 0.04},
             "wins": 0,
             "losses": 1,
         }
     ],
     "foundation": {
         "backbone": "vit",
-        "heads": {"chest": "own"},
+        "head_kinds": {"chest": "own"},
         "regions": {"chest": {**SCORES, "balanced_accuracy": 0.8}},
         "balanced_accuracy": 0.8,
         "ci": [0.75, 0.85],
@@ -94,8 +94,13 @@ def test_options_arrive_and_results_leave(check_verb: Callable[..., Any]) -> Non
 
 
 def test_the_share_of_regions_that_a_router_predicts_right_is_a_table(check_verb: Callable[..., Any]) -> None:
-    known = COMPARISON["table"][0] | {"exposure": {"chest": {"steps": 7, "images": 123}}}
-    predicted = {"right": 0.975, "ci": [0.96, 0.99], "regions": {"chest": 0.975}, "confusion": {"chest": {"chest": 39}}}
+    known = COMPARISON["table"][0] | {"exposure": {"chest": {"optimiser_steps": 7, "images": 123}}}
+    predicted = {
+        "right": 0.975,
+        "ci": [0.96, 0.99],
+        "regions": {"chest": 0.975},
+        "confusion_by_region": {"chest": {"chest": 39}},
+    }
     unknown = known | {"label": "mtl, region unknown", "prediction": predicted}
     document = CompareDocument.model_validate({**COMPARISON, "table": [known, unknown]})
     outcome = check_verb(["compare"], document, options={}, stdout=None)

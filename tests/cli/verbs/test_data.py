@@ -28,6 +28,6 @@ def test_a_case_is_found(decompose: Callable[..., Any], tmp_path: Path) -> None:
     digest = read_regions(load_config(tmp_path / "decompose.yaml"))["chest"].digests[0]
     outcome = decompose("data", "--find", digest[:12])
     assert (outcome.code, outcome.stdout.split("\t")[0]) == (0, digest[:12]), outcome.stderr
-    assert decompose("data", "--find", digest, "--json").document["cases"][0]["region"] == "chest"
+    assert decompose("data", "--find", digest, "--json").document["found"][0]["region"] == "chest"
     assert decompose("data", "--find", digest, "--sheet", "x.png").code == 2
     assert decompose("data", "--find", "0" * 64).code == 4

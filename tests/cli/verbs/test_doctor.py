@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -9,6 +10,7 @@ import pytest
 
 from lorkit.cli import selftest
 from lorkit.cli.verbs import doctor
+from lorkit.decompose.documents.hardware import SelfTestResult, TargetFacts
 from lorkit.export.targets import TARGETS
 
 
@@ -18,15 +20,19 @@ def test_the_self_test_passes_here(decompose: Callable[..., Any]) -> None:
     assert outcome.code == 0, document["self_test"]
     assert document["self_test"]["passed"]
     assert set(document["self_test"]["differences"]) == {"extract", "export"}
-    assert document["targets"].keys() == TARGETS.keys()
-    for row in document["targets"].values():
+    assert document["target_states"].keys() == TARGETS.keys()
+    for row in document["target_states"].values():
         assert row["ok"] or (row["reason"] and row["install"] and not row["runs"])
         assert row["runs"] or row["reason"] or row["why"]
 
 
 @pytest.mark.parametrize(
     "result",
-    [RuntimeError("broken engine"), {"passed": False, "differences": {"export": 0.5}, "tolerance": 1e-4}],
+    [
+        RuntimeError("broken engine"),
+        SelfTestResult(passed=False, differences={"export": 0.5}, tolerance=1e-4),
+        SelfTestResult(passed=False, differences={"export": math.nan}, tolerance=math.inf),
+    ],
 )
 def test_a_failed_self_test_is_exit_4(
     decompose: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, result: Any
@@ -41,11 +47,17 @@ def test_a_failed_self_test_is_exit_4(
     assert outcome.code == 4
     assert "self-test FAILED" in outcome.stdout
     assert "targets" in outcome.stdout
-    assert decompose("doctor", "--json").document["self_test"]["passed"] is False
+    found = decompose("doctor", "--json").document["self_test"]
+    assert found["passed"] is False
+    if isinstance(result, SelfTestResult):
+        assert found["differences"] == {"export": None if result.tolerance is None else 0.5}
 
 
 def test_a_target_that_builds_what_cannot_run_here_is_neither_ready_nor_missing() -> None:
-    states = [doctor._state({"ok": ok, "runs": runs}) for ok, runs in ((True, True), (True, False), (False, False))]
+    states = [
+        doctor._state(TargetFacts.model_construct(ok=ok, runs=runs))
+        for ok, runs in ((True, True), (True, False), (False, False))
+    ]
     assert states == ["ready", "builds, but cannot run", "missing"]
 
 

@@ -25,7 +25,7 @@ EVALUATION = {
             "ci": {},
         }
     },
-    "mean": {"accuracy": 0.5, "balanced_accuracy": 0.5, "auroc": None, "ece": 0.1},
+    "means": {"accuracy": 0.5, "balanced_accuracy": 0.5, "auroc": None, "ece": 0.1},
     "mean_ci": {"accuracy": [0.4, 0.6], "balanced_accuracy": None, "auroc": None, "ece": None},
 }
 

@@ -10,8 +10,8 @@ from sample_documents import gate, latency, region, undecided
 
 STRADDLES = region(
     verdict="inconclusive",
-    latency=latency(verdict="inconclusive", ratio=1.0, ci=[0.9, 1.1]),
-    accuracy=undecided(),
+    latency_test=latency(verdict="inconclusive", ratio=1.0, ci=[0.9, 1.1]),
+    accuracy_test=undecided(),
     reasons=["the interval straddles the limit"],
 )
 GATE = gate({"chest": STRADDLES}, verdict="inconclusive")

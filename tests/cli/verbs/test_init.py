@@ -52,7 +52,7 @@ def test_regions_from_data(decompose: Callable[..., Any], tmp_path: Path) -> Non
     np.savez(data / "brain" / "mri.npz", images=pictures(12), labels=np.arange(12) % 2)
     np.savez(data / "other.npz", pixels=np.zeros(4))
     outcome = decompose("init", "--from-data", data, "--out", "real.yaml", "--json")
-    assert outcome.document["regions"] == ["brain"]
+    assert outcome.document["region_names"] == ["brain"]
     (problem,) = outcome.document["skipped"].values()
     assert problem.startswith("has pixels, not images")
     (entry,) = load_config(tmp_path / "real.yaml").regions["brain"].data or ()
@@ -84,7 +84,7 @@ def test_a_manifest_is_written_with_the_folder_that_its_paths_start_at(
     put(tmp_path / "d" / "scans", *names)
     (tmp_path / "d" / "scans.csv").write_text("path,label\n" + "".join(f"{name},{name[0]}\n" for name in names))
     document = decompose("init", "--from-data", "d", "--json").document
-    assert document["regions"] == ["scans"]
+    assert document["region_names"] == ["scans"]
     assert document["skipped"] == {"d/scans": "its images are listed in scans.csv"}
     config = load_config(tmp_path / "decompose.yaml")
     assert len(read_region("scans", config.regions["scans"], base=tmp_path).labels) == 12
@@ -152,9 +152,9 @@ def test_graphs_of_one_form_share_a_configuration(decompose: Callable[..., Any],
         write_payments(tmp_path / "data" / f"{name}.csv", seed=seed, timed=False, user=None, **{"user: id": _users()})
     write_graph(tmp_path / "data" / "other.npz")
     document = decompose("init", "--from-data", "data", "--json").document
-    assert document["regions"] == ["a-b", "south"]
+    assert document["region_names"] == ["a-b", "south"]
     assert list(document["skipped"]) == ["data/other.npz"]
-    assert document["split"] == {"by": "entity", "entities": ["user: id"]}
+    assert document["proposed_split"] == {"by": "entity", "entities": ["user: id"]}
     assert {row["name"]: row["role"] for row in document["columns"]["south"]}["user: id"] == "relation"
     config = load_config(tmp_path / "decompose.yaml")
     assert config.split.entities == ("user: id",)
@@ -276,8 +276,8 @@ def test_no_file_is_replaced_or_left_alone_where_one_of_several_exists(
     assert (told.code, "x-masks.yaml exists" in told.stderr) == (2, True)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a.npz", "x-masks.yaml"]
     document = decompose("init", "--from-data", ".", "--out", "x.yaml", "--force", "--json").document
-    files = [{"config": "x.yaml", "regions": ["a"]}, {"config": "x-masks.yaml", "regions": ["a-masks"]}]
-    assert (document["files"], document["regions"]) == (files, ["a"])
+    files = [{"config": "x.yaml", "region_names": ["a"]}, {"config": "x-masks.yaml", "region_names": ["a-masks"]}]
+    assert (document["files"], document["region_names"]) == (files, ["a"])
     assert dry_runs(decompose, ["x.yaml", "x-masks.yaml"]) == [0, 0]
 
 

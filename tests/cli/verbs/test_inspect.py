@@ -33,8 +33,8 @@ def test_json_has_the_keys_that_programs_rely_on(folder: Path, capsys: pytest.Ca
     document = json.loads(found.out)
     assert (document["schema_version"], document["kind"], document["warnings"]) == (1, "inspect", [])
     (file,) = document["files"]
-    assert list(file) == ["path", "format", "shape", "min", "max", "mean", "sha256", "spacing_mm", "axes", "inverted",
-                          "group", "notes"]  # fmt: skip
+    assert list(file) == ["path", "format", "shape", "min_value", "max_value", "mean_value", "sha256", "spacing_mm",
+                          "axes", "inverted", "group", "notes"]  # fmt: skip
     errors = [line for line in found.err.splitlines() if line.startswith("error:")]
     assert len(errors) == 1
     assert "b.png cannot be decoded" in errors[0]

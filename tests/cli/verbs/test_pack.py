@@ -14,8 +14,8 @@ PACKED = PackDocument(
     archive=Path("one.tar"),
     sha256="a" * 64,
     size_bytes=2**21,
-    files=3,
-    left_out={"checkpoints": LeftOut(files=1, size_bytes=2**20)},
+    file_count=3,
+    left_out={"checkpoints": LeftOut(file_count=1, size_bytes=2**20)},
 )
 
 

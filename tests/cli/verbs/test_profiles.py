@@ -22,12 +22,12 @@ def test_show_prints_what_can_be_edited_and_given_back(decompose: Callable[..., 
     profile = Profile.model_validate(yaml.safe_load(text))
     assert profile.name == "h200"
     (tmp_path / "own.yaml").write_text(text)
-    assert decompose("profiles", "show", "own.yaml", "--json").document["profile"]["name"] == "h200"
+    assert decompose("profiles", "show", "own.yaml", "--json").document["hardware"]["name"] == "h200"
 
 
 def test_detect(decompose: Callable[..., Any]) -> None:
     name = decompose("profiles", "detect").stdout.strip()
     assert name in available()
     document = decompose("profiles", "detect", "--json").document
-    assert document["profile"]["name"] == name
+    assert document["hardware"]["name"] == name
     assert document["machine"]["platform"]

@@ -8,7 +8,7 @@ from lorkit.decompose.config.graphs import GraphConfig, NodeInput
 from lorkit.decompose.config.loading import to_yaml
 
 NODES = NodeInput(
-    relations=("r",), features=("a", "b"), classes=2, hops=1, group_sizes=True, keys=False, timed=False,
+    relations=("r",), features=("a", "b"), class_count=2, hops=1, group_sizes=True, keys=False, timed=False,
     label_delay=0.0, scaling="none", mean=(0.0, 1.0), std=(1.0, 2.0),
 )  # fmt: skip
 

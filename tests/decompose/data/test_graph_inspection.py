@@ -22,20 +22,20 @@ from lorkit.decompose.errors import UsageError
 
 def inspected(graph: Graph, split: SplitConfig | None = None):  # type: ignore[no-untyped-def]
     samples = node_samples("fraud", RegionConfig(data=("here",)), graph)
-    return inspect_graph(samples, split or SplitConfig(), GraphConfig())
+    return inspect_graph(samples, split or SplitConfig(), GraphConfig()).to_json()
 
 
 def test_relations_are_counted() -> None:
     edges = inspected(small_graph(nodes=120))
     assert (edges["nodes"], edges["labelled"], edges["features"], edges["timed"]) == (120, 119, ["a", "b", "c"], False)
-    assert edges["relations"]["user"] == {"kind": "edges", "edges": 2 * 119, "keys": None, "alone": 0.0}
+    assert edges["relation_facts"]["user"] == {"kind": "edges", "edge_count": 2 * 119, "key_count": None, "alone": 0.0}
     graph = small_graph(nodes=120, keys=True)
     keys = np.arange(120) // 2
     keys[:3] = (-1, 118, 119)
     graph = replace(graph, relations={"user": Keys(keys, tuple(map(str, range(120))))})
     # node 0 has no key, 1, 2 and 3 have one of their own
-    assert inspected(graph)["relations"]["user"] == {
-        "kind": "keys", "edges": None, "keys": 61, "alone": pytest.approx(4 / 120)
+    assert inspected(graph)["relation_facts"]["user"] == {
+        "kind": "keys", "edge_count": None, "key_count": 61, "alone": pytest.approx(4 / 120)
     }  # fmt: skip
 
 
@@ -53,7 +53,7 @@ def test_labels_that_are_not_known_yet_are_no_leak() -> None:
     samples = node_samples("fraud", RegionConfig(data=("here",)), graph)
     exposed = []
     for delay in (0, 1, 1.5, 3):
-        split = inspect_graph(samples, SplitConfig(), GraphConfig(label_delay=delay))["splits"]["random"]
+        split = inspect_graph(samples, SplitConfig(), GraphConfig(label_delay=delay)).to_json()["splits"]["random"]
         exposed.append([row["exposed"] for row in split["leakage"]])
     assert exposed[0] == exposed[1]
     assert 0 == exposed[2][0] < exposed[1][0]  # type: ignore[operator] - of two rows one is a step of time earlier
@@ -89,7 +89,7 @@ def test_a_split_that_lacks_a_class_says_so() -> None:
 
 def test_the_verb_shows_relations_and_splits(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     config = graph_config(tmp_path)
-    document = inspect(config)
+    document = inspect(config).to_json()
     assert document["loader"] == {"images_per_second": None, "prepared_per_second": None}
     assert document["regions"]["fraud"]["split"] == "stated"
     assert list(document["regions"]["fraud"]["graph"]["splits"]) == ["stated", "random", "neighbour"]

@@ -5,19 +5,24 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from lorkit.decompose.config import Config, RegionConfig, default_config
+from lorkit.decompose.data import inspection
 from lorkit.decompose.data.contact_sheet import contact_sheet
-from lorkit.decompose.data.inspection import inspect
 from lorkit.decompose.data.readers.registry import read_region
 from lorkit.decompose.data.samples.samples import RegionSamples
 from lorkit.decompose.errors import StorageError
 
 Make = Callable[..., RegionSamples]
+
+
+def inspect(*arguments: Any) -> dict[str, Any]:
+    return inspection.inspect(*arguments).to_json()
 
 
 def config() -> Config:
@@ -30,7 +35,7 @@ def test_counts_parts_and_speed(make: Make) -> None:
     assert json.loads(json.dumps(document)) == document
     region = document["regions"]["r"]
     assert region["n"] == 108
-    assert region["classes"] == {"a": 100, "b": 8}
+    assert region["cases_by_class"] == {"a": 100, "b": 8}
     assert region["groups"] == 54
     assert region["split"] == "by group"
     assert sum(part["n"] for part in region["parts"].values()) == 108
@@ -127,7 +132,7 @@ def test_labels_are_counted_with_what_is_uncertain(tmp_path: Path) -> None:
     samples = {"r": read_region("r", RegionConfig(data=("a.npz",)), base=tmp_path)}
     document = inspect(config(), samples)
     region = document["regions"]["r"]
-    assert (region["task"], region["classes"], region["uncertain"]) == (
+    assert (region["task"], region["cases_by_class"], region["uncertain"]) == (
         "multilabel",
         {"p": 6, "q": 12},
         {"p": 12, "q": 6},

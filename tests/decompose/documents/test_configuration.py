@@ -12,14 +12,14 @@ from lorkit.decompose.documents.schemas import schema_of
 
 IMAGES: dict[str, Any] = {
     "config": Path("a.yaml"),
-    "regions": ["chest"],
-    "files": [{"config": Path("a.yaml"), "regions": ["chest"]}],
+    "region_names": ["chest"],
+    "files": [{"config": Path("a.yaml"), "region_names": ["chest"]}],
     "skipped": {"notes.txt": "no image"},
     "notes": [],
 }
 GRAPHS = {
     "columns": {"fraud": [{"name": "user", "role": "relation", "why": "values repeat"}]},
-    "split": {"by": "entity", "entities": ["user"]},
+    "proposed_split": {"by": "entity", "entities": ["user"]},
 }
 
 
@@ -31,4 +31,4 @@ def test_keys_of_graphs_are_absent_for_images() -> None:
     validator.validate(graphs)
     assert graphs.keys() - images.keys() == GRAPHS.keys()
     assert images["files"][0]["config"] == "a.yaml"
-    assert list(validator.iter_errors(graphs | {"split": "entity"}))
+    assert list(validator.iter_errors(graphs | {"proposed_split": "entity"}))

@@ -11,26 +11,26 @@ from jsonschema import Draft202012Validator
 from small_graphs import graph_config
 
 from lorkit.decompose.config import Config
-from lorkit.decompose.data.inspection import Inspection, inspect
+from lorkit.decompose.data.inspection import inspect
 from lorkit.decompose.documents.data import DataDocument
 from lorkit.decompose.documents.schemas import schema_of
 
 
-def of_images(tmp_path: Path) -> Inspection:
+def of_images(tmp_path: Path) -> DataDocument:
     return inspect(
         Config.model_validate({"image": {"size": 8, "channels": 1}, "regions": {"chest": {"data": "phantom:chest"}}})
     )
 
 
-def of_graphs(tmp_path: Path) -> Inspection:
+def of_graphs(tmp_path: Path) -> DataDocument:
     return inspect(graph_config(tmp_path))
 
 
 @pytest.mark.parametrize("find", [of_images, of_graphs])
-def test_an_inspection_is_a_document(tmp_path: Path, find: Callable[[Path], Inspection]) -> None:
+def test_an_inspection_is_a_document(tmp_path: Path, find: Callable[[Path], DataDocument]) -> None:
     found = find(tmp_path)
-    document = DataDocument.model_validate(found).to_json()
-    assert document == json.loads(json.dumps(found))
+    document = found.to_json()
+    assert DataDocument.model_validate_json(json.dumps(document)) == found
     Draft202012Validator(schema_of("data")).validate(document)
-    (region,) = found["regions"].values()
+    (region,) = document["regions"].values()
     assert ("graph" in region) is (find is of_graphs)

@@ -48,7 +48,7 @@ def test_every_model_is_measured_on_every_region_and_stored(small_run: Run, mode
     assert block["source"] == {"experts": "live", "student": "live", "foundation": "probe"}[model]
     assert any("probe" in text for text in document["warnings"]) == (model == "foundation")
     values = [document["regions"][name]["accuracy"] for name in ("chest", "knee")]
-    assert document["mean"]["accuracy"] == pytest.approx(np.mean(values))
+    assert document["means"]["accuracy"] == pytest.approx(np.mean(values))
     assert read_json(small_run.measurements_dir / f"evaluate-{model}-test.json", kind="evaluate") == document
 
 
@@ -109,7 +109,7 @@ def test_a_lone_expert_finds_its_run_or_asks_for_data(
     document = evaluate(alone, data=site).to_json()
     assert document["split"] == "data"
     assert [row["n"] for row in document["regions"]["knee"]["per_class"]] == [4, 0, 2]
-    assert document["mean"]["balanced_accuracy"] is None
+    assert document["means"]["balanced_accuracy"] is None
     assert "no case of mild" in document["warnings"][0]
     assert document["data"]["name"] == "site.npz"
 

@@ -42,7 +42,7 @@ def test_shares_count_every_image_and_the_confusion_only_answers() -> None:
     assert document.right == pytest.approx((5 / 6 + 3 / 4) / 2)
     assert document.ci[0] < document.right < document.ci[1] <= 1
     assert document.abstained == pytest.approx(2 / 10)
-    assert document.confusion == {
+    assert document.confusion_by_region == {
         "a": {"a": 4, "b": 1, "(abstained)": 1},
         "b": {"a": 1, "b": 2, "(abstained)": 1},
     }

@@ -58,7 +58,7 @@ def test_the_package_is_complete_and_its_chain_holds(chest: LoadedExpert) -> Non
     assert chest.region.classes == ("normal", "pneumonia")
     assert chest.shape == (1, 16, 16)
     locked = read_json(chest.path.parent.parent / "splits.json")["regions"]["chest"]
-    assert chest.info.data == {part: len(digests) for part, digests in locked.items()}
+    assert chest.info.cases == {part: len(digests) for part, digests in locked.items()}
     assert chest.info.parameters == sum(value.numel() for value in chest.plain.parameters())
     assert not chest.manifest.synthetic
 
@@ -137,7 +137,7 @@ def test_the_card_states_use_metrics_and_limits(chest: LoadedExpert) -> None:
 
 def test_the_in_region_check_travels_and_was_measured(chest: LoadedExpert) -> None:
     found = chest.info.in_region
-    assert found.false_refusal.n == chest.info.data["test"]
+    assert found.false_refusal.n == chest.info.cases["test"]
     assert found.other_regions.regions == 1
     black = np.zeros((1, 16, 16), np.float32)
     assert not check(found, black)[2]

@@ -26,7 +26,7 @@ def test_the_expert_of_a_routed_run_has_router_adapters_and_one_head(routed_run:
     with torch.no_grad():
         expected = live(image, "knee").logits["knee"]
         torch.testing.assert_close(expert.network(image), expected, rtol=1e-4, atol=1e-5)
-    assert expert.info.layers is not None
+    assert expert.info.gated_layers is not None
     assert not [key for key in expert.network.state_dict() if "chest" in key]
     card = (expert.path / "README.md").read_text()
     assert "with its router and adapters" in card

@@ -27,10 +27,10 @@ def described(**changes: Any) -> ExpertInfo:
         "recalibrated": False,
         "gray": True,
         "image": {"size": [16, 16], "channels": 1},
-        "output": {"name": "logits", "channels": 3},
+        "network_output": {"name": "logits", "channels": 3},
         "normalise": {"mean": [0.5], "std": [0.25]},
         "recipe": build_recipe(ImageConfig(size=16), RegionConfig(data=("x.npz",))),
-        "data": {"train": 100, "val": 30, "test": 30},
+        "cases": {"train": 100, "val": 30, "test": 30},
         "validation": scores(labels, np.eye(3)[labels], labels.astype(str), classes=["none", "mild", "severe"]),
         "equality": {
             "n": 30, "inputs": "real", "max_abs_difference": 2e-6, "tolerance": 1e-3, "label_flips": 0, "split": "val"
@@ -39,12 +39,13 @@ def described(**changes: Any) -> ExpertInfo:
             "version": 1, "channels": 1, "mean": 72 * [0.0], "scale": 72 * [1.0], "directions": [], "variances": [],
             "rest": 1.0, "trained_on": 100, "limit": 1.0, "calibrated_on": 30,
             "false_refusal": {"rate": 0.01, "n": 30, "split": "test"},
-            "other_regions": {"rate": None, "lowest": None, "regions": 0, "n": 0},
+            "other_regions": {"rate": None, "lowest": None, "region_count": 0, "n": 0},
         },
         "warnings": ["something is unknown"],
         "synthetic": False,
-        "source": {
-            "run": "five", "run_manifest": 64 * "a", "method": "lorkd", "foundation": "resnet50", "lorkit": "0.1.0"
+        "made_from": {
+            "run": "five", "run_manifest": 64 * "a", "method": "lorkd", "foundation_backbone": "resnet50",
+            "lorkit": "0.1.0",
         },
     }  # fmt: skip
     return ExpertInfo.model_validate({**info, **changes})

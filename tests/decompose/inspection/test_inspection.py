@@ -32,7 +32,7 @@ def test_every_image_is_described_and_the_broken_one_named(folder: Path) -> None
     assert [str(error) for error in errors] == [str(errors[0])]
     assert "c.png cannot be decoded" in str(errors[0])
     gray, scan = document.files
-    assert (gray.format, gray.shape, gray.min, gray.mean, gray.group, gray.inverted) == (
+    assert (gray.format, gray.shape, gray.min_value, gray.mean_value, gray.group, gray.inverted) == (
         "PNG",
         [3, 4],
         7,
@@ -40,7 +40,12 @@ def test_every_image_is_described_and_the_broken_one_named(folder: Path) -> None
         None,
         False,
     )
-    assert (scan.min, scan.max, scan.spacing_mm, scan.inverted) == (-10, PIXELS.max() - 10, [0.5, 0.25], True)
+    assert (scan.min_value, scan.max_value, scan.spacing_mm, scan.inverted) == (
+        -10,
+        PIXELS.max() - 10,
+        [0.5, 0.25],
+        True,
+    )
     assert scan.notes == ["rescale 1 x - 10 applied", "no window of the file: stored range -10 to 4085"]
     assert scan.sha256 == open_image(folder / "b.dcm").sha256
     np.testing.assert_array_equal(open_image(folder / "b.dcm").float32, PIXELS.astype(np.float32) - 10)

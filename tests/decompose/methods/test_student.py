@@ -100,7 +100,7 @@ def test_the_run_states_the_weights_and_needs_their_file_no_more(
     assert load_model(run.path).models["chest"].backbone.conv1.weight.allclose(learnt["conv1.weight"], atol=1e-6)
     extract(run, region="chest")
     expert = run.experts_dir / "chest"
-    assert read_json(expert / "expert.json")["source"]["student_weights"] == record["weights"]
+    assert read_json(expert / "expert.json")["made_from"]["student_weights"] == record["weights"]
     assert f"student from published weights of SHA-256 `{record['weights']}`" in (expert / "README.md").read_text()
 
 

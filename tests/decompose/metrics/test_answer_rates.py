@@ -12,7 +12,7 @@ def reference(truth: list[bool], said: list[bool]) -> dict[str, float]:
     (tn, fp), (fn, tp) = confusion_matrix(truth, said, labels=[False, True]).astype(np.float64)
     return {
         "sensitivity": tp / (tp + fn), "specificity": tn / (tn + fp),
-        "precision": tp / (tp + fp), "npv": tn / (tn + fn),
+        "ppv": tp / (tp + fp), "npv": tn / (tn + fn),
     }  # fmt: skip
 
 
@@ -56,7 +56,7 @@ def test_answers_that_are_all_right_are_not_certain() -> None:
 def test_rates_of_no_case_are_undefined() -> None:
     none = np.zeros(6, np.bool_)
     point, spread = answer_rates(none, none, np.arange(6), resample(np.arange(6), seed=0, replicates=5))
-    assert (point["sensitivity"], point["precision"]) == (None, None)
+    assert (point["sensitivity"], point["ppv"]) == (None, None)
     assert spread["sensitivity"] is None
     assert (point["specificity"], point["npv"]) == (1.0, 1.0)
     assert no_rates() == ({name: None for name in RATES}, {name: None for name in RATES})

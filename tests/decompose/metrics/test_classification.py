@@ -115,18 +115,18 @@ def test_reliability_bins_hold_every_case_and_rebuild_the_calibration_error() ->
     bins = found["reliability"]
     gap = sum(
         n * abs(confidence - accuracy)
-        for n, confidence, accuracy in zip(bins["n"], bins["confidence"], bins["accuracy"], strict=True)
+        for n, confidence, accuracy in zip(bins["counts"], bins["confidences"], bins["accuracies"], strict=True)
         if n
     )
-    assert sum(bins["n"]) == len(labels)
+    assert sum(bins["counts"]) == len(labels)
     assert gap / len(labels) == pytest.approx(found["ece"])
-    assert bins["confidence"][0] is None
+    assert bins["confidences"][0] is None
 
 
 def test_recall_and_precision_by_class() -> None:
     logits = np.eye(2)[[0, 0, 1, 1]]
     rows = scores([0, 1, 1, 1], logits, range(4), classes=["well", "ill"], replicates=2)["per_class"]
-    assert [(row["class"], row["n"], row["recall"], row["precision"]) for row in rows] == [
+    assert [(row["class"], row["n"], row["recall"], row["ppv"]) for row in rows] == [
         ("well", 1, 1.0, 0.5),
         ("ill", 3, pytest.approx(2 / 3), 1.0),
     ]

@@ -92,8 +92,8 @@ def test_scores_by_hand() -> None:
     assert found["f1_macro"] == pytest.approx((2 / 5 + 4 / 7) / 2)
     assert found["gmean"] == pytest.approx(np.sqrt(1 / 3 * 2 / 3))
     pr = found["labels"]["fraud"]["pr"]
-    assert pr["recall"] == pytest.approx([1 / 3, 2 / 3, 1.0], abs=1e-5)
-    assert pr["precision"] == pytest.approx([1.0, 0.5, 0.5])
+    assert pr["recalls"] == pytest.approx([1 / 3, 2 / 3, 1.0], abs=1e-5)
+    assert pr["precisions"] == pytest.approx([1.0, 0.5, 0.5])
 
 
 def test_recall_among_stated_numbers_and_shares_of_nodes() -> None:

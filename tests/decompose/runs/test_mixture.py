@@ -28,7 +28,7 @@ def test_a_region_id_network_is_read_back_and_equals_the_trained_model(by_id_run
     assert [head.region for head in loaded.info.mixture.heads] == list(by_id_run.regions.names)
     assert loaded.info.mixture.output_names == loaded.network.output_names
     assert loaded.info.parameters == sum(value.numel() for value in loaded.network.parameters())
-    assert loaded.info.data["chest"]["train"] > 0
+    assert loaded.info.cases_by_region["chest"]["train"] > 0
     assert loaded.info.prediction is None
     image, region = mixed_images(by_id_run)
     live = RunNetworks(by_id_run).live
@@ -37,8 +37,8 @@ def test_a_region_id_network_is_read_back_and_equals_the_trained_model(by_id_run
         expected, found = live(image, region), loaded.network(image, region)
     for name, logits in zip(by_id_run.regions.names, found, strict=True):
         torch.testing.assert_close(logits[expected.rows[name]], expected.logits[name], rtol=1e-4, atol=1e-5)
-        assert loaded.info.equality[name].max_abs_difference < loaded.info.equality[name].tolerance
-        assert loaded.info.equality[name].label_flips == 0
+        assert loaded.info.equality_by_region[name].max_abs_difference < loaded.info.equality_by_region[name].tolerance
+        assert loaded.info.equality_by_region[name].label_flips == 0
 
 
 def test_a_router_is_read_back_and_equals_the_trained_model(routed_run: Run) -> None:
@@ -46,11 +46,11 @@ def test_a_router_is_read_back_and_equals_the_trained_model(routed_run: Run) -> 
     mixture = loaded.info.mixture
     assert (mixture.form, mixture.policy, mixture.abstain_below) == ("router", "routed", 0.5)
     assert mixture.output_names == loaded.network.output_names
-    assert loaded.info.layers.gating is not None
-    assert loaded.info.layers.gating.groups == 4
+    assert loaded.info.gated_layers.gating is not None
+    assert loaded.info.gated_layers.gating.groups == 4
     prediction = loaded.info.prediction
     assert prediction is not None
-    assert list(prediction.confusion) == list(routed_run.regions.names)
+    assert list(prediction.confusion_by_region) == list(routed_run.regions.names)
     image, _ = mixed_images(routed_run)
     live = RunNetworks(routed_run).live
     assert isinstance(live, RoutedModel)

@@ -51,7 +51,7 @@ def measured(monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
     def judge(pair: Any, engines: Any, cases: Any, test: Any) -> Any:
         assert "validation part" in cases.source
         assert len(cases.read(pair.candidate.recipe)) > 0
-        return accuracy(verdict=verdicts["accuracy"], allowed=test.allowed, flips=[flip("a digest")])
+        return accuracy(verdict=verdicts["accuracy"], allowed=test.allowed, changed_answers=[flip("a digest")])
 
     monkeypatch.setattr(auto_precision, "compare_engines", compare)
     monkeypatch.setattr(auto_precision, "judge_accuracy", judge)
@@ -75,11 +75,11 @@ def test_what_is_faster_and_good_enough_stays_beside_fp32(
     assert all(result.path.is_dir() for result in results)
     choice = results[0].choice
     assert choice is not None
-    assert choice.chosen == "int8"
+    assert choice.precision == "int8"
     document = read_json(record_path(open_run(run), "onnx", "cpu-generic"), kind="precision")
     (row,) = document["regions"]["chest"]["candidates"]
-    assert (row["verdict"], row["latency"]["ratio"]) == ("kept", 0.4)
-    assert "flips" not in row["accuracy"]
+    assert (row["verdict"], row["latency_test"]["ratio"]) == ("kept", 0.4)
+    assert "changed_answers" not in row["accuracy_test"]
     (tried,) = precision_trials(open_run(run))
     assert (tried.region, tried.precision, tried.ratio_ci) == ("chest", "int8", (0.3, 0.5))
     assert "it loses little" in tried.reason
@@ -91,7 +91,7 @@ def test_of_several_that_are_faster_the_fastest_stays(run: Path, monkeypatch: py
     def kept(source: object, baseline: object, job: ExportJob, *_: object) -> PrecisionCandidate:
         found = latency(ratio=ratios[job.precision])
         return PrecisionCandidate(
-            precision=job.precision, verdict="kept", latency=found, accuracy=accuracy(), reason="It is fast."
+            precision=job.precision, verdict="kept", latency_test=found, accuracy_test=accuracy(), reason="It is fast."
         )
 
     monkeypatch.setattr(auto_precision, "_try_candidate", kept)
@@ -99,7 +99,7 @@ def test_of_several_that_are_faster_the_fastest_stays(run: Path, monkeypatch: py
     jobs = [ExportJob(get_target("onnx"), profiles.load("cpu-generic"), name) for name in ("fp32", *ratios)]
     limits = AutoPrecisionLimits(max_accuracy_drop=0.02, seconds=1.0)
     choice = choose_precision(source, jobs, limits, lambda one, job: one.home / job.name, OpenedSplits())
-    assert choice.chosen == "int8"
+    assert choice.precision == "int8"
     assert choice.reasons == ["fp16: faster than fp32, but int8 is faster", "int8: It is fast."]
     assert [row.verdict for row in choice.candidates] == ["lost", "kept"]
 
@@ -172,8 +172,8 @@ def test_measured_for_real_nothing_that_is_slower_stays(run: Path) -> None:
     assert choice is not None
     (row,) = choice.candidates
     kept = row.verdict == "kept"
-    assert choice.chosen == ("int8" if kept else "fp32")
-    assert not kept or (row.latency is not None and row.latency.ci is not None and row.latency.ci[1] < 1)
+    assert choice.precision == ("int8" if kept else "fp32")
+    assert not kept or (row.latency_test is not None and row.latency_test.ci is not None and row.latency_test.ci[1] < 1)
     assert row.reason
 
 
@@ -197,7 +197,7 @@ def test_other_conditions_are_measured_anew(
     assert precision_trials(open_run(run))[0].verdict == "lost"
 
 
-HALF = '{"schema_version": 1, "kind": "precision", "regions": {"chest": {"chosen": 1}}}'
+HALF = '{"schema_version": 1, "kind": "precision", "regions": {"chest": {"precision": 1}}}'
 
 
 @pytest.mark.parametrize("content", ["no json", '{"schema_version": 1, "kind": "precision"}', HALF])

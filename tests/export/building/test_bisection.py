@@ -63,8 +63,8 @@ def test_the_broken_layer_is_named(tmp_path: Path, build_request: Callable[..., 
     lowered, name = broken(original, layer)
     found = first_wrong_layer(lowered, original, get_target("onnx"), plan, GIVEN, 1e-3)
     assert found.layer == name
-    assert found.error is not None
-    assert found.error > 1e-3
+    assert found.layer_error is not None
+    assert found.layer_error > 1e-3
     assert found.before is None or found.before < 1e-3
     assert plan.onnx_path.read_bytes() == before
 
@@ -73,7 +73,7 @@ def test_a_sound_export_has_no_wrong_layer(tmp_path: Path, build_request: Callab
     plan = build_request(tmp_path)
     original = onnx.load(plan.onnx_path)
     found = first_wrong_layer(original, original, get_target("onnx"), plan, GIVEN, 1e-6)
-    assert (found.layer, found.error, len(found.steps)) == (None, None, 1)
+    assert (found.layer, found.layer_error, len(found.compared_layers)) == (None, None, 1)
 
 
 def test_a_beginning_gives_what_the_whole_graph_has_there(

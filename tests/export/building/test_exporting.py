@@ -79,7 +79,7 @@ def test_the_graph_tells_what_it_is_and_names_no_machine(exported: Path) -> None
 
 def test_images_of_patients_stay_out_of_an_export(exported: Path) -> None:
     directory = exported / "exports" / "chest" / NAME
-    assert read_json(directory / "export.json")["samples"]["inputs"] == "seeded"
+    assert read_json(directory / "export.json")["kept_samples"]["inputs"] == "seeded"
     with np.load(directory / "samples.npz") as samples, load_engine(directory) as engine:
         np.testing.assert_allclose(engine.run(samples["image"]), samples["logits"], atol=1e-4)
 
@@ -126,7 +126,7 @@ def test_trt_without_tensorrt_leaves_the_onnx_it_would_take(expert: Path) -> Non
     directory = expert / "exports" / "trt-h200-fp32"
     info = read_json(directory / "export.json", kind="export")
     assert info["parity"]["status"] == "not_run"
-    assert info["engine"] is None
+    assert info["engine_file"] is None
     onnx.checker.check_model(onnx.load(directory / "model.onnx"))
     read_manifest(directory, kind="export")
     with pytest.raises(MissingRuntimeError, match="TensorRT"):

@@ -15,7 +15,7 @@ from lorkit.export.gating.ci_files import workflow_commands, write_junit, write_
 def document(verdict: str = "fail", **changes: Any) -> GateDocument:
     slow = latency(verdict=verdict, ratio=1.1, ci=[1.05, 1.15], seconds=2.5)
     reasons = ["takes 1.1 times <as long>,\n100% sure", "ok"]
-    block = region(**{"verdict": verdict, "latency": slow, "reasons": reasons, **changes})
+    block = region(**{"verdict": verdict, "latency_test": slow, "reasons": reasons, **changes})
     machine = {**fingerprint(), "cpu": "a_b*c", "threads": 2}
     return gate({"chest|<b>": block}, verdict=verdict, machine=machine)
 
@@ -63,7 +63,12 @@ def test_an_annotation_is_one_line_and_cannot_start_another(tmp_path: Path) -> N
 
 
 def test_the_reason_that_stops_a_region_is_said_before_those_that_do_not(tmp_path: Path) -> None:
-    told = {"deterministic": ["few bytes"], "latency": ["too slow"], "accuracy": ["as good"], "budget": []}
+    told = {
+        "deterministic": ["few bytes"],
+        "latency_test": ["too slow"],
+        "accuracy_test": ["as good"],
+        "budget_test": [],
+    }
     judged = document(reasons=["few bytes", "too slow", "as good", "two flips"], reasons_by_check=told)
     (line,) = workflow_commands(judged)
     assert line.endswith("::too slow%0Afew bytes%0Aas good%0Atwo flips")
@@ -109,7 +114,7 @@ def test_markdown_says_who_replaced_what(tmp_path: Path, entries: list[dict[str,
 
 
 def test_each_check_in_junit_gives_its_own_reasons(tmp_path: Path) -> None:
-    own = {"deterministic": ["bytes"], "latency": ["slow", "noisy"], "accuracy": [], "budget": []}
+    own = {"deterministic": ["bytes"], "latency_test": ["slow", "noisy"], "accuracy_test": [], "budget_test": []}
     write_junit(document(reasons_by_check=own), tmp_path / "gate.xml")
     cases = {case.get("name"): case for case in ElementTree.parse(tmp_path / "gate.xml").getroot().iter("testcase")}
     assert [(cases[name][0].text or "") for name in ("deterministic", "latency", "accuracy")] == [
@@ -121,5 +126,5 @@ def test_each_check_in_junit_gives_its_own_reasons(tmp_path: Path) -> None:
 
 def test_markdown_names_the_cases_that_changed(tmp_path: Path) -> None:
     flips = [flip("ab" * 32, truth="ill", baseline="ill", candidate="well")]
-    write_markdown(document(accuracy=accuracy(flips=flips)), tmp_path / "gate.md")
+    write_markdown(document(accuracy_test=accuracy(changed_answers=flips)), tmp_path / "gate.md")
     assert "| abababababababab | ill | ill | well | worsened |" in (tmp_path / "gate.md").read_text(encoding="utf-8")

@@ -10,7 +10,7 @@ import pytest
 from sample_documents import latency, measured
 
 from lorkit.decompose.artifacts import read_json
-from lorkit.decompose.documents.gate import GateDocument, GateRegion
+from lorkit.decompose.documents.gate import CHECKS, GateDocument, GateRegion
 from lorkit.decompose.errors import DataError, MissingRuntimeError, UsageError
 from lorkit.decompose.events import Event, Working
 from lorkit.decompose.runs import Run, export_directory
@@ -36,12 +36,12 @@ def test_a_faster_equally_good_expert_passes(a_run: Run) -> None:
     assert list(document["regions"]) == ["chest", "knee"]
     assert told == [Working(text, done, 2) for done, text in enumerate(("chest", "knee", "done"))]
     chest = document["regions"]["chest"]
-    assert chest["latency"]["ratio"] < 0.8
-    assert chest["latency"]["pairs"] >= 40
-    assert set(chest["latency"]) >= {"ratio", "ci", "margin", "pairs", "noise_floor"}
-    assert chest["accuracy"]["drop"] == 0
-    assert set(chest["accuracy"]) >= {"drop", "ci", "allowed", "decidable"}
-    assert chest["deterministic"]["bytes"]["ratio"] < 1
+    assert chest["latency_test"]["ratio"] < 0.8
+    assert chest["latency_test"]["pairs"] >= 40
+    assert set(chest["latency_test"]) >= {"ratio", "ci", "margin", "pairs", "noise_floor"}
+    assert chest["accuracy_test"]["drop"] == 0
+    assert set(chest["accuracy_test"]) >= {"drop", "ci", "allowed", "decidable"}
+    assert chest["deterministic"]["costs"]["bytes"]["ratio"] < 1
     assert len(chest["reasons"]) == 4
     assert [len(sentences) for sentences in chest["reasons_by_check"].values()] == [2, 1, 1, 0]
     assert document["synthetic"]
@@ -64,7 +64,7 @@ def test_exports_are_listed_once_and_engines_loaded_at_most_twice(
         monkeypatch.setattr(module, "load_engine", lambda path, **k: loaded.append(path) or real_load(path, **k))
     document = quick(a_run, max_seconds=5.0, **options)
     chest = document["regions"]["chest"]
-    assert chest["accuracy"]["ci"] is not None
+    assert chest["accuracy_test"]["ci"] is not None
     assert listed == ([("expert",)] if store else [("expert",), ("foundation",)])
     counts = Counter(str(path) for path in loaded)
     assert counts == {chest["baseline"]["path"]: 2, chest["candidate"]["path"]: 1}
@@ -74,7 +74,7 @@ def test_a_slow_expert_fails(a_run: Run, workshop: Any) -> None:
     replace_expert(a_run, workshop, work=40, width=16)
     document = quick()
     chest = document["regions"]["chest"]
-    assert chest["latency"]["verdict"] == "fail"
+    assert chest["latency_test"]["verdict"] == "fail"
     assert chest["deterministic"]["verdict"] == "fail"
     assert exit_code(GateDocument.model_validate(document)) == 1
 
@@ -83,16 +83,16 @@ def test_an_inaccurate_expert_fails_although_it_is_fast(a_run: Run, workshop: An
     replace_expert(a_run, workshop, work=4, threshold=0.7)
     document = quick()
     chest = document["regions"]["chest"]
-    assert (chest["latency"]["verdict"], chest["accuracy"]["verdict"]) == ("pass", "fail")
-    assert chest["accuracy"]["drop"] > 0.1
-    assert chest["accuracy"]["label_flips"] > 0
+    assert (chest["latency_test"]["verdict"], chest["accuracy_test"]["verdict"]) == ("pass", "fail")
+    assert chest["accuracy_test"]["drop"] > 0.1
+    assert chest["accuracy_test"]["label_flips"] > 0
     assert document["verdict"] == "fail"
 
 
 def test_too_few_cases_are_inconclusive_and_say_what_they_could_decide(a_run: Run, workshop: Any) -> None:
     replace_expert(a_run, workshop, work=4, threshold=0.50001)
     document = quick(max_accuracy_drop=0.001)
-    accuracy = document["regions"]["chest"]["accuracy"]
+    accuracy = document["regions"]["chest"]["accuracy_test"]
     assert accuracy["verdict"] == "inconclusive"
     assert accuracy["decidable"] > 0.001
     assert (
@@ -118,7 +118,7 @@ def test_lone_exports_are_never_passed_without_cases(a_run: Run, tmp_path: Path,
     assert "neither --data" in document["regions"]["chest"]["reasons"][-1]
     with_data = quick(**options, data=cases)
     assert with_data["verdict"] == "pass", with_data
-    assert with_data["regions"]["chest"]["accuracy"]["n"] == 800
+    assert with_data["regions"]["chest"]["accuracy_test"]["n"] == 800
 
 
 def test_a_locked_split_whose_data_is_gone_is_inconclusive(a_run: Run) -> None:
@@ -128,7 +128,7 @@ def test_a_locked_split_whose_data_is_gone_is_inconclusive(a_run: Run) -> None:
         document = quick()
     finally:
         kept.rename(source)
-    assert document["regions"]["chest"]["accuracy"]["verdict"] == "inconclusive"
+    assert document["regions"]["chest"]["accuracy_test"]["verdict"] == "inconclusive"
     assert "cannot be read" in document["regions"]["chest"]["reasons"][-1]
 
 
@@ -141,7 +141,7 @@ def test_what_cannot_run_here_is_inconclusive(a_run: Run, monkeypatch: pytest.Mo
     assert document["verdict"] == "inconclusive"
     assert "no TensorRT here" in document["regions"]["chest"]["reasons"][-1]
     by_check = document["regions"]["chest"]["reasons_by_check"]
-    assert ["no TensorRT here" in "".join(by_check[name]) for name in ("deterministic", "latency", "accuracy")] == [
+    assert ["no TensorRT here" in "".join(by_check[name]) for name in CHECKS[:3]] == [
         False, True, True,
     ]  # fmt: skip
     assert sum("no TensorRT here" in sentence for sentence in document["regions"]["chest"]["reasons"]) == 1
@@ -185,7 +185,7 @@ def test_one_file_cannot_judge_two_regions(a_run: Run, tmp_path: Path) -> None:
 
 
 def test_the_seed_decides_the_accuracy_interval(a_run: Run) -> None:
-    first, second = (quick(seed=3)["regions"]["chest"]["accuracy"] for _ in range(2))
+    first, second = (quick(seed=3)["regions"]["chest"]["accuracy_test"] for _ in range(2))
     assert first == second
     assert np.isfinite(first["ci"]).all()
 
@@ -195,7 +195,7 @@ def test_time_that_a_region_leaves_over_goes_to_the_next(a_run: Run, monkeypatch
 
     def judge(pair: Any, *_: Any, seconds: float, **__: Any) -> GateRegion:
         given.append(seconds)
-        return measured(pair, latency=latency(seconds=4.0))
+        return measured(pair, latency_test=latency(seconds=4.0))
 
     monkeypatch.setattr("lorkit.export.gating.gating.judge_region", judge)
     gate(a_run.path, max_seconds=20.0)
@@ -211,7 +211,7 @@ def test_an_export_against_itself_passes_with_few_cases_and_says_why(a_run: Run,
     np.savez(tmp_path / "few.npz", **arrays, label_names=["dark", "bright"])
     document = gate(baseline=path, candidate=copy, data=tmp_path / "few.npz", max_seconds=2.0)
     chest = document.regions["chest"]
-    assert (document.verdict, chest.accuracy.identical, chest.accuracy.drop) == ("pass", "file", 0.0)
+    assert (document.verdict, chest.accuracy_test.identical, chest.accuracy_test.drop) == ("pass", "file", 0.0)
     assert any("the same file: the drop is 0 by construction" in text for text in chest.reasons)
     floor = gate(baseline=path, candidate=copy, data=tmp_path / "few.npz", max_seconds=2.0, min_accuracy=1.0)
     assert floor.verdict == "inconclusive"
@@ -236,7 +236,7 @@ def test_least_values_fail_an_expert_that_lost_nothing(a_run: Run, workshop: Any
             directory, owner=owner, region="chest", parent=a_run.path, threshold=0.6, work=work, width=16
         )
     document = gate(a_run.path, region="chest", max_seconds=5.0, min_accuracy={"*": 0.1, "chest": 0.95}, min_recall=0.5)
-    accuracy = document.regions["chest"].accuracy
+    accuracy = document.regions["chest"].accuracy_test
     assert accuracy.verdict == "fail"
     assert accuracy.drop == 0.0
     assert accuracy.floors[0].verdict == "fail"

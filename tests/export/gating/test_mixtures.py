@@ -65,17 +65,17 @@ def test_a_network_that_takes_the_region_is_judged_head_by_head_with_it(
     document = judged(a_run, region="region-id")
     block = document["regions"]["region-id"]
     assert document["verdict"] == "pass", block["reasons"]
-    assert list(block["heads"]) == ["chest", "knee"]
-    for name, head in block["heads"].items():
-        assert (head["verdict"], head["accuracy"]["drop"]) == ("pass", 0.0)
+    assert list(block["head_verdicts"]) == ["chest", "knee"]
+    for name, head in block["head_verdicts"].items():
+        assert (head["verdict"], head["accuracy_test"]["drop"]) == ("pass", 0.0)
         assert head["baseline"]["path"] == str(
             export_directory(a_run, "foundation", name, "onnx", "cpu-generic", "fp32")
         )
-        assert head["accuracy"]["n"] == len(RunSplits(a_run).part(name, "test"))
+        assert head["accuracy_test"]["n"] == len(RunSplits(a_run).part(name, "test"))
     assert block["candidate"]["path"] == str(exported.path)
     assert block["candidate"]["region"] == "region-id"
-    assert block["latency"]["ratio"] < 1
-    assert block["deterministic"]["macs"] == {
+    assert block["latency_test"]["ratio"] < 1
+    assert block["deterministic"]["costs"]["macs"] == {
         "baseline": 13000, "candidate": 1000, "ratio": pytest.approx(1 / 13), "verdict": "pass"
     }  # fmt: skip
     assert any(text.startswith("chest: Balanced accuracy does not change") for text in block["reasons"])
@@ -87,13 +87,17 @@ def test_a_router_is_judged_without_the_region_and_its_worst_region_counts(
     """It takes every image for the chest: its head for the knee never answers, however good it is."""
     export_mixture("router", Brightness(), run=a_run)
     block = judged(a_run, region="router")["regions"]["router"]
-    assert {name: head["verdict"] for name, head in block["heads"].items()} == {"chest": "pass", "knee": "fail"}
-    assert (block["verdict"], block["accuracy"]["verdict"], block["accuracy"]["drop"]) == ("fail", "fail", 1.0)
-    knee = block["heads"]["knee"]["accuracy"]
+    assert {name: head["verdict"] for name, head in block["head_verdicts"].items()} == {"chest": "pass", "knee": "fail"}
+    assert (block["verdict"], block["accuracy_test"]["verdict"], block["accuracy_test"]["drop"]) == (
+        "fail",
+        "fail",
+        1.0,
+    )
+    knee = block["head_verdicts"]["knee"]["accuracy_test"]
     assert knee["candidate"] == 0.0
     assert knee["never_answered"] == {"candidate": ["dark", "bright"]}
-    assert {flip["candidate"] for flip in knee["flips"]} == {"no answer"}
-    assert len(knee["flips"]) == knee["n"]
+    assert {flip["candidate"] for flip in knee["changed_answers"]} == {"no answer"}
+    assert len(knee["changed_answers"]) == knee["n"]
     assert knee["changes"]["worsened"] == round(knee["baseline"] * knee["n"])
     assert any(text.startswith("knee: Balanced accuracy loses 1.000") for text in block["reasons"])
     silent = f"knee: {knee['n']} of {knee['n']} cases got no answer, or that of another region, which counts as wrong."
@@ -103,13 +107,13 @@ def test_a_router_is_judged_without_the_region_and_its_worst_region_counts(
 
 def test_an_abstention_counts_as_a_wrong_answer(a_run: Run, export_mixture: Callable[..., Exported]) -> None:
     export_mixture("router", Brightness((0.9, 0.1), silent=0.2), run=a_run, abstain_below=0.5)
-    heads = judged(a_run, region="router")["regions"]["router"]["heads"]
+    heads = judged(a_run, region="router")["regions"]["router"]["head_verdicts"]
     test = RunSplits(a_run).part("chest", "test")
     images = np.asarray(test.images)
     answered_N = images[:, 0, 0, 0] - images.mean((1, 2, 3)) > Brightness(silent=0.2).limit
     by_class = [answered_N[test.labels == label].mean() for label in (0, 1)]
-    assert heads["chest"]["accuracy"]["drop"] == pytest.approx(1 - np.mean(by_class), abs=1e-6)
-    assert 0.1 < heads["chest"]["accuracy"]["drop"] < 0.3
+    assert heads["chest"]["accuracy_test"]["drop"] == pytest.approx(1 - np.mean(by_class), abs=1e-6)
+    assert 0.1 < heads["chest"]["accuracy_test"]["drop"] < 0.3
 
 
 def test_all_of_a_run_are_judged_together_and_kept(
@@ -126,9 +130,9 @@ def test_all_of_a_run_are_judged_together_and_kept(
     assert list(document.regions) == ["chest", "knee", "router", "region-id"]
     assert document.run_regions == 2
     assert document.headline == "FAIL"
-    assert document.regions["router"].heads["knee"].accuracy.allowed == 0.5
+    assert document.regions["router"].head_verdicts["knee"].accuracy_test.allowed == 0.5
     # all accuracy tests of the gate are one family: two of its regions, and two of each network for both
-    tested = [document.regions["router"].heads["knee"].accuracy]
+    tested = [document.regions["router"].head_verdicts["knee"].accuracy_test]
     assert tested[0].p_worse_holm == pytest.approx(6 * tested[0].p_worse)  # type: ignore[operator]
     gate(a_run.path, region="chest", max_seconds=5.0, max_accuracy_drop=0.05)
     again = read_json(a_run.measurements_dir / "gate.json", kind="gate")
@@ -170,9 +174,9 @@ def test_a_stored_router_is_the_baseline_of_the_next(
     document = judged(a_run, region="router", baseline=store)
     block = document["regions"]["router"]
     assert block["baseline"]["digest"] == first.manifest.digest
-    assert [head["accuracy"]["identical"] for head in block["heads"].values()] == ["outputs", "outputs"]
-    assert block["heads"]["chest"]["verdict"] == "pass"
-    assert block["heads"]["knee"]["verdict"] == "inconclusive"  # neither answers: a loss cannot be seen
+    assert [head["accuracy_test"]["identical"] for head in block["head_verdicts"].values()] == ["outputs", "outputs"]
+    assert block["head_verdicts"]["chest"]["verdict"] == "pass"
+    assert block["head_verdicts"]["knee"]["verdict"] == "inconclusive"  # neither answers: a loss cannot be seen
 
 
 def test_exports_that_cannot_be_paired_are_named(a_run: Run, export_mixture: Callable[..., Exported]) -> None:

@@ -119,9 +119,9 @@ def test_verdicts_that_say_nothing_about_the_run_are_not_kept(a_run: Run) -> Non
 
 
 def test_the_record_has_the_limits_of_each_region(a_run: Run) -> None:
-    strict = judged(a_run, "chest", accuracy=accuracy(allowed=0.01))
+    strict = judged(a_run, "chest", accuracy_test=accuracy(allowed=0.01))
     store_verdicts(a_run, document({"chest": strict}, max_accuracy_drop=0.01, min_accuracy={"*": 0.7, "knee": 0.6}))
-    loose = judged(a_run, "knee", accuracy=accuracy(allowed=0.05))
+    loose = judged(a_run, "knee", accuracy_test=accuracy(allowed=0.05))
     own = {"max_accuracy_drop": 0.05, "max_accuracy_drops": {"chest": 0.04}, "min_recall": {"*": 0.3}}
     store_verdicts(a_run, document({"knee": loose}, **own))
     found = read_verdicts(a_run)

@@ -45,20 +45,20 @@ def test_the_gate_judges_the_dice_of_each_case(flat: Path, tmp_path: Path) -> No
         )  # fmt: skip
     assert few.ci[1] > 0.02, "six patients do not exclude that a tenth of the patients loses 0.2"
     assert few.needed_n == pytest.approx(2 * 36, abs=4), "36 patients do, with two cases each"
-    assert [row.verdict for row in few.structures] == ["not_judged", "inconclusive"]
+    assert [row.verdict for row in few.by_structure] == ["not_judged", "inconclusive"]
     assert block.metric == "dice"
     assert (block.verdict, block.identical) == ("inconclusive", None)
     assert len(block.absent) == 1  # nothing shows the other structure
     assert block.ci[1] < block.allowed
     assert (block.drop, block.baseline, block.flip_rate) == (0.0, 1.0, 0.0)
     assert "Mean Dice does not change" in explain_accuracy(block)[0]
-    assert [row.verdict for row in block.structures] == ["not_judged", "pass"]
+    assert [row.verdict for row in block.by_structure] == ["not_judged", "pass"]
     json.dumps(block.to_json(), allow_nan=False)
     assert [(one.verdict, one.identical, one.ci) for one in (equal, same)] == [
         ("pass", "outputs", (0.0, 0.0)), ("pass", "file", (0.0, 0.0))
     ]  # fmt: skip
     for one in (equal, same):
-        rows = [one, *(row for row in one.structures if row.drop is not None)]
+        rows = [one, *(row for row in one.by_structure if row.drop is not None)]
         assert [(row.drop, row.ci, row.p_worse, row.p_within) for row in rows] == [(0.0, (0.0, 0.0), 1.0, 0.0)] * 2
         assert (one.decidable, one.needed_n) == (0.0, None)
     assert "the same file: the drop is 0 by construction" in explain_accuracy(same)[0]

@@ -90,14 +90,14 @@ def test_two_versions_are_judged_on_what_neither_has_seen(a_run: Run, workshop: 
     document = gate(
         baseline=old, candidate=new, data=tmp_path / "all.npz", subgroup=["sex"], max_seconds=2.0, strict_subgroups=True
     ).to_json()  # fmt: skip
-    accuracy = document["regions"]["chest"]["accuracy"]
+    accuracy = document["regions"]["chest"]["accuracy_test"]
     assert accuracy["case_set"]["n"] == int((arrays["split"] == "test").sum())
     assert accuracy["case_set"]["unknown"] == []
-    assert [(row["column"], row["name"]) for row in accuracy["subgroups"]] == [("sex", "f"), ("sex", "m")]
-    assert sum(row["n"] for row in accuracy["subgroups"]) == accuracy["n"]
-    assert len(accuracy["flips"]) == accuracy["label_flips"] == sum(accuracy["changes"].values()) > 0
+    assert [(row["column"], row["name"]) for row in accuracy["by_subgroup"]] == [("sex", "f"), ("sex", "m")]
+    assert sum(row["n"] for row in accuracy["by_subgroup"]) == accuracy["n"]
+    assert len(accuracy["changed_answers"]) == accuracy["label_flips"] == sum(accuracy["changes"].values()) > 0
     assert accuracy["needed_n"] > 0
-    assert not any("thumbnail" in row for row in accuracy["flips"])  # the file is nobody's phantom
+    assert not any("thumbnail" in row for row in accuracy["changed_answers"])  # the file is nobody's phantom
     shutil.rmtree(new)
 
 
@@ -132,7 +132,7 @@ def test_an_image_that_is_there_often_counts_once(a_run: Run, workshop: Any, tmp
     found = gate(
         baseline=paths[0], candidate=paths[1], data=tmp_path / "often.npz", max_seconds=1.0, margin=1.0
     ).to_json()
-    accuracy = found["regions"]["chest"]["accuracy"]
+    accuracy = found["regions"]["chest"]["accuracy_test"]
     assert (accuracy["n"], accuracy["groups"], accuracy["verdict"]) == (400, 4, "inconclusive")
 
 
@@ -145,7 +145,7 @@ def test_cases_of_one_class_pass_nobody(a_run: Run, workshop: Any, tmp_path: Pat
     old = export_directory(a_run, "foundation", "chest", "onnx", "cpu-generic", "fp32")
     always = workshop.write_export(tmp_path / "new", owner="expert", region="chest", parent=a_run.path, threshold=0.0)
     found = gate(baseline=old, candidate=always, data=tmp_path / "bright.npz", max_seconds=1.0, margin=1.0).to_json()
-    accuracy = found["regions"]["chest"]["accuracy"]
+    accuracy = found["regions"]["chest"]["accuracy_test"]
     assert (accuracy["absent"], accuracy["verdict"]) == (["dark"], "inconclusive")
     assert accuracy["ci"][1] < accuracy["allowed"]
 

@@ -29,7 +29,7 @@ def test_every_changed_label_is_named_with_whether_it_is_an_improvement() -> Non
     prepared = cases([0, 1, 2, 0, 1])
     before, after = np.eye(3)[[0, 0, 0, 0, 1]], 4 * np.eye(3)[[0, 1, 1, 2, 1]]
     rows = changed_labels(prepared, (before, after), ("a", "b", "c"))
-    assert [(row.case, row.truth, row.baseline, row.candidate, row.change) for row in rows] == [
+    assert [(row.case, row.truth, row.baseline, row.candidate, row.outcome) for row in rows] == [
         ("digest3", "a", "a", "c", "worsened"),
         ("digest2", "c", "a", "b", "wrong either way"),
         ("digest1", "b", "a", "b", "improved"),
@@ -44,7 +44,7 @@ def test_a_mask_changes_where_its_dice_moves_visibly_or_something_is_invented() 
     before = np.array([[0.9, 0.8], [0.9, nan], [0.5, 0.5], [nan, nan]])
     after = np.array([[0.9, 0.803], [0.9, 0.0], [0.9, 0.5], [nan, nan]])
     rows = changed_dice(cases([0, 0, 0, 0]), before, after, ("tip", "base"))
-    assert [(row.case, row.change, row.structure) for row in rows] == [
+    assert [(row.case, row.outcome, row.structure) for row in rows] == [
         ("digest1", "worsened", "base"),  # nothing is there, and the candidate draws something
         ("digest2", "improved", "tip"),
     ]
@@ -65,7 +65,7 @@ def test_changed_labels_of_a_case_are_named_by_label_and_uncertain_ones_left_out
     before = np.array([[2.0, -2.0, 2.0], [2.0, -2.0, -2.0]])
     after = np.array([[0.5, -2.0, -2.0], [2.0, 2.0, -2.0]])
     rows = changed_table(prepared, (before, after), ([0.0, 0.0, 0.0], [1.0, 1.0, 1.0]))
-    assert [(row.case, row.truth, row.baseline, row.candidate, row.change) for row in rows] == [
+    assert [(row.case, row.truth, row.baseline, row.candidate, row.outcome) for row in rows] == [
         ("digest0", "effusion: yes", "effusion: yes", "effusion: no", "worsened"),
         ("digest1", "nodule: yes", "nodule: no", "nodule: yes", "improved"),
     ]

@@ -175,7 +175,9 @@ def test_masks_are_compared_by_case_and_by_structure(masks: Callable[[float], np
     assert (found.absent(ALL), found.absent(list(range(5, 9)))) == ([], ["lower"])
     assert found.rate["flip_rate"] == pytest.approx((answers[0] != answers[1]).mean())
     sides = [np.mean([np.nanmean(structure[side]) for structure in by_structure]) for side in (0, 1)]
-    assert found.rate["dice_network_grid"] == pytest.approx(dict(zip(("baseline", "candidate"), sides, strict=True)))
+    assert found.rate["dice_network_grid_by_side"] == pytest.approx(
+        dict(zip(("baseline", "candidate"), sides, strict=True))
+    )
     assert not found.equal
 
 

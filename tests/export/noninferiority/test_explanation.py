@@ -21,7 +21,7 @@ def test_the_sentences_name_numbers_left_out_cases_and_contradictions() -> None:
     excluded = {"baseline": 7, "candidate": 0, "same_patients": 3}
     about = {**CASES, "n": 90, "excluded": excluded, "unknown": ["candidate"]}
     changes = {"improved": 1, "worsened": 9, "wrong either way": 0}
-    (found,) = adjust_judged([block(mcnemar_p=0.02, flips=[flip()] * 10, changes=changes, case_set=about)])
+    (found,) = adjust_judged([block(mcnemar_p=0.02, changed_answers=[flip()] * 10, changes=changes, case_set=about)])
     said = " ".join(explain_accuracy(found))
     assert "10 of 90 cases changed: 1 improved, 9 worsened." in said
     assert "Excluded cases: 7 that the baseline was trained on, 3 other images of the same patients." in said

@@ -106,13 +106,13 @@ def test_too_few_pairs_decide_nothing() -> None:
     assert (found.verdict, found.looks) == ("inconclusive", [])
     document = found.to_json()
     assert document["ratio"] is None
-    assert document["pairs"] == len(document["samples_ms"]["baseline"])
+    assert document["pairs"] == len(document["timings_ms"]["baseline"])
     assert "8 are needed" in reason
 
 
 def test_the_document_keeps_every_sample() -> None:
     document = latency_test(0.5)[0].to_json()
-    assert {name: len(times) for name, times in document["samples_ms"].items()} == {
+    assert {name: len(times) for name, times in document["timings_ms"].items()} == {
         "baseline": 40 * MAX_CYCLES_PER_PAIR,
         "candidate": 40 * MAX_CYCLES_PER_PAIR,
         "control": 40 * MAX_CYCLES_PER_PAIR,

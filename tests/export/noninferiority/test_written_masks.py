@@ -190,4 +190,4 @@ def test_a_perfect_network_is_judged_by_what_its_files_hold(
     assert block.baseline == block.candidate == pytest.approx(wanted)
     assert wanted < 0.98
     assert found.value("dice_network_grid") == 1.0
-    assert block.dice_network_grid == {"baseline": 1.0, "candidate": 1.0}
+    assert block.dice_network_grid_by_side == {"baseline": 1.0, "candidate": 1.0}

@@ -12,8 +12,11 @@ import pytest
 import torch
 from PIL import Image
 
+from lorkit.decompose.documents.heads import Head, Mixture, head_output
+from lorkit.decompose.documents.predict import LabelledImage, MultilabelImage, RoutedImage
 from lorkit.decompose.errors import ArtifactError, DataError, LorkitError, UsageError
 from lorkit.decompose.runs.expert import load_expert as load_module
+from lorkit.export.building.exporting import export
 from lorkit.export.prediction.prediction import predict
 from lorkit.export.prediction.predictor import Predictor, load_engine, load_expert
 
@@ -127,6 +130,69 @@ def test_masks_are_those_that_predict_writes(
     assert "size of core" in load_engine(flat).predict(picture[None])._repr_html_()
 
 
+def test_several_labels_have_a_probability_each(
+    small_backbone: None, write_expert: Callable[..., Path], tmp_path: Path
+) -> None:
+    path = write_expert(tmp_path / "films", (16, 16), task="multilabel")
+    pictures = np.random.default_rng(0).integers(0, 255, (3, 20, 30), dtype=np.uint8)
+    document = predict(path, write_pictures(pictures, tmp_path))
+    for opened in (load_expert(path), load_engine(export(path, profile="cpu-generic").exports[0].path)):
+        found = opened.predict(pictures)
+        assert (found.labels, found.masks) == (None, None)
+        assert found.probabilities is not None
+        expected = 1 / (1 + np.exp(-found.outputs["logits"].astype(np.float64)))
+        np.testing.assert_allclose(found.probabilities, expected, atol=1e-6)
+        for row, own in zip(document.predictions, found.probabilities, strict=True):
+            assert isinstance(row, MultilabelImage)
+            assert own == pytest.approx([(row.labels or {})[name].probability for name in opened.classes], abs=1e-5)
+
+
+def test_volumes_as_arrays_get_the_answers_of_their_files(
+    small_backbone: None, write_expert: Callable[..., Path], tmp_path: Path
+) -> None:
+    path = write_expert(tmp_path / "scan", (8, 8, 8), task="classification")
+    volumes = np.random.default_rng(0).random((2, 9, 14, 11), dtype=np.float32)
+    paths = [tmp_path / f"{index}.nii.gz" for index in range(2)]
+    for file, volume in zip(paths, volumes, strict=True):
+        nib.save(nib.Nifti1Image(volume, np.eye(4)), file)  # along right, anterior and superior, as an array is taken
+    from_files = predict(path, paths).predictions
+    for opened in (load_expert(path), load_engine(export(path, profile="cpu-generic").exports[0].path)):
+        found = opened.predict(volumes)
+        assert found.labels == [row.label for row in from_files if isinstance(row, LabelledImage)]
+        assert found.probabilities is not None
+        for row, own in zip(from_files, found.probabilities, strict=True):
+            assert isinstance(row, LabelledImage)
+            assert own == pytest.approx([(row.probabilities or {})[name] for name in opened.classes], abs=1e-5)
+        with pytest.raises(DataError, match=r"required: \(N, D, H, W\)"):
+            opened.predict(volumes[0])
+
+
+def test_a_router_gives_the_mask_of_the_region_that_has_one(engine: Predictor) -> None:
+    heads = [
+        Head(region="chest", task="classification", classes=["normal", "ill"], output=head_output("chest")),
+        Head(region="eye", task="segmentation", classes=["vessel"], output=head_output("eye")),
+    ]
+    mixture = Mixture(form="router", heads=heads, abstain_below=0.5)
+    masks = np.zeros((3, 2, 4, 4), np.float32)
+    masks[:, 1, :2], masks[:, 0, 2:] = 9.0, 9.0
+    outputs = {
+        "logits_chest": np.array([[0.0, 2.0]] * 3, np.float32),
+        "logits_eye": masks,
+        "region_probabilities": np.array([[0.9, 0.1], [0.1, 0.9], [0.6, 0.4]], np.float32),
+        "confidence": np.array([0.9, 0.9, 0.2], np.float32),
+        "gates": np.ones((3, 1, 2), np.float32),
+    }
+    info = engine.network.info.with_changes(mixture=mixture)
+    network = replace(engine.network, info=info, region=mixture.as_region(), infer=lambda inputs: outputs)
+    found = Predictor(network).predict(np.zeros((3, 8, 8), np.uint8))
+    assert [row.region for row in found.rows if isinstance(row, RoutedImage)] == ["chest", "eye", None]
+    assert found.masks is not None
+    chest, eye, refused = found.masks
+    assert (chest, refused, found.probabilities, found.labels) == (None, None, None, None)
+    np.testing.assert_array_equal(eye, np.repeat([1, 0], 4)[:, None] * np.ones((1, 8), np.uint8))
+    assert "<th>region</th>" in found._repr_html_()
+
+
 def test_directories_of_another_kind_are_refused(exported: Path) -> None:
     with pytest.raises(UsageError, match=r"is of kind 'export'; required: an expert; name one, or extract"):
         load_expert(exported / "exports" / "chest" / NAME)
@@ -136,7 +202,7 @@ def test_directories_of_another_kind_are_refused(exported: Path) -> None:
 
 def test_phantoms_are_no_patients(engine: Predictor) -> None:
     phantoms = Predictor(replace(engine.network, info=engine.network.info.with_changes(synthetic=True)))
-    with pytest.raises(ArtifactError, match="was trained on phantoms only"):
+    with pytest.raises(ArtifactError, match=r"was trained on phantoms only.*in Python with allow_synthetic=True"):
         phantoms.predict(np.zeros((1, 8, 8), np.uint8))
     assert len(phantoms.predict(np.zeros((1, 8, 8), np.uint8), allow_synthetic=True)) == 1
 

@@ -54,7 +54,7 @@ def predicted(tmp_path: Path, policy: HeadPolicy = "routed", confidence: float =
     mixture = Mixture(form="router", heads=HEADS, policy=policy, abstain_below=0.5)
     source = MaskSource("eye", "expert fp32", {"eye": 64 * "0"}, "1")
     targets = [MaskTarget(tmp_path, f"{name}-mask", PngWriter(), source) for name in "abc"]
-    return routed.rows(mixture, images(tmp_path), outputs(confidence), targets)
+    return routed.rows(mixture, images(tmp_path), outputs(confidence), targets)[0]
 
 
 def test_each_image_has_the_answer_of_the_head_of_its_region(tmp_path: Path) -> None:
@@ -82,16 +82,19 @@ def test_an_image_below_the_confidence_gets_no_answer_unless_asked_for(tmp_path:
     assert chest.confidence == pytest.approx(0.3)
     assert not lung.refused
     mixture = Mixture(form="router", heads=HEADS, abstain_below=0.5)
-    (forced, *_) = routed.rows(mixture, images(tmp_path), outputs(0.3), [None] * 3, allow_out_of_region=True)
+    (forced, *_), masks = routed.rows(mixture, images(tmp_path), outputs(0.3), [None] * 3, allow_out_of_region=True)
+    assert masks[:2] == [None, None]
+    assert masks[2] is not None
+    assert (masks[2].shape, int(masks[2].sum())) == ((8, 8), 32)
     assert forced.region == "chest"
 
 
 def test_all_heads_are_listed_where_the_caller_chooses(tmp_path: Path) -> None:
     (first, *_) = predicted(tmp_path, policy="all-heads")
-    assert first.heads is not None
-    assert list(first.heads) == ["chest", "lung", "eye"]
-    assert isinstance(first.heads["eye"], SegmentedImage)
-    assert predicted(tmp_path)[0].heads is None
+    assert first.head_answers is not None
+    assert list(first.head_answers) == ["chest", "lung", "eye"]
+    assert isinstance(first.head_answers["eye"], SegmentedImage)
+    assert predicted(tmp_path)[0].head_answers is None
 
 
 def test_a_sheet_has_one_row_for_each_answer(tmp_path: Path) -> None:

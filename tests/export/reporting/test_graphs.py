@@ -27,7 +27,7 @@ def test_the_split_of_the_run_is_measured_on_its_locked_parts(run: Run) -> None:
     splits, warnings = RunSplits(run), list[str]()
     found = graphs_of(splits, warnings, ignore)["fraud"]
     assert not warnings
-    assert (found.nodes, found.labelled, list(found.relations)) == (120, 120, ["user", "shop"])
+    assert (found.nodes, found.labelled, list(found.relation_facts)) == (120, 120, ["user", "shop"])
     assert [kind for kind, split in found.splits.items() if split.chosen] == ["random"]
     samples = splits.samples("fraud")
     assert isinstance(samples, NodeSamples)

@@ -13,8 +13,8 @@ from lorkit.export.runtime.exported import read_exported
 
 
 def test_the_gate_is_repeated_with_every_limit(a_run: Run) -> None:
-    strict = accuracy(strict=True, subgroups=[subset("0-17", column="age band")])
-    judged = gate({"chest": region(accuracy=strict)}, max_accuracy_drops={"chest": 0.01}, seed=7)
+    strict = accuracy(strict=True, by_subgroup=[subset("0-17", column="age band")])
+    judged = gate({"chest": region(accuracy_test=strict)}, max_accuracy_drops={"chest": 0.01}, seed=7)
     said = " ".join(commands_of(a_run, [], judged))
     assert "--max-accuracy-drop 0.02,chest=0.01 --seed 7 --subgroup 'age band' --strict-subgroups" in said
 

@@ -29,7 +29,7 @@ def test_a_report_without_a_gate_tells_how_to_run_one(measured: Run) -> None:
     assert "SYNTHETIC" in html
     assert "SYNTHETIC" in markdown
     assert "Not a diagnostic device" in html
-    assert document["run"]["id"] == "by-hand"
+    assert document["run_info"]["id"] == "by-hand"
     manifest = read_manifest(measured.report_dir, kind="report")
     assert manifest.synthetic
     assert manifest.parent is not None
@@ -79,7 +79,7 @@ def test_images_are_read_once_for_all_that_is_measured(
     seen, read = [], locked_data.read_region
     monkeypatch.setattr(locked_data, "read_region", lambda name, *a, **k: seen.append(name) or read(name, *a, **k))
     document = read_json(report(measured.path, against=older.path).files[2], kind="report")
-    (row,) = document["against"]["rows"]
+    (row,) = document["changes_since"]["rows"]
     assert row["paired"]["n"] == 400, "measured on the images"
     assert "export" in {row["scored"] for row in document["table"]}, "this too"
     assert seen == ["chest"]
@@ -89,7 +89,7 @@ def test_what_changed_stands_in_all_three(measured: Run, tmp_path: Path, worksho
     other = workshop.write_run(tmp_path / "runs" / "older", regions=("chest",), cases=80)
     workshop.write_evaluations(other, cases=40)
     html, markdown, document = read(report("by-hand", against="older").files)
-    assert [row["region"] for row in document["against"]["rows"]] == ["chest"]
+    assert [row["region"] for row in document["changes_since"]["rows"]] == ["chest"]
     assert "What changed since older" in html
     assert "### Since older" in markdown
     assert "decompose report --run by-hand --against older" in markdown

@@ -113,8 +113,8 @@ def test_the_worst_output_stands_for_the_network_and_each_is_kept() -> None:
     found = worst_parity(measured(outputs(), changed, router(abstain_below=0.7)))
     assert not found.passed
     assert found.max_abs is None
-    assert set(found.outputs) == set(outputs())
-    assert found.outputs["logits_brain"].max_abs == pytest.approx(1e-5, rel=0.05)
+    assert set(found.by_output) == set(outputs())
+    assert found.by_output["logits_brain"].max_abs == pytest.approx(1e-5, rel=0.05)
     with pytest.raises(ParityError, match="it differs from its source by inf"):
         require_parity(found, "it")
     one = worst_parity(measured(outputs(), outputs(), {"confidence": Rule(decides=False)}))

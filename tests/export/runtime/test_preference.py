@@ -27,10 +27,10 @@ OPTIONS: dict[str, Any] = {"region": "chest", "profile": "cpu-generic", "owners"
 
 
 def record(run: Path, chosen: str, target: str = "onnx") -> None:
-    conditions = {"inputs": {}, "max_accuracy_drop": 0.02, "seconds": 1.0, "seed": 0}
+    conditions = {"input_digests": {}, "max_accuracy_drop": 0.02, "seconds": 1.0, "seed": 0}
     conditions |= {"machine": fingerprint(), "tools": {}}
     about = {"target": target, "profile": "cpu-generic"}
-    block = {**about, "chosen": chosen, "candidates": [], "reasons": [], "conditions": conditions}
+    block = {**about, "precision": chosen, "candidates": [], "reasons": [], "conditions": conditions}
     document = {**about, "created": "", "run": "run", "synthetic": False, "machine": fingerprint(), "tools": {}}
     path = record_path(open_run(run), target, "cpu-generic")
     path.parent.mkdir(exist_ok=True)
@@ -115,7 +115,7 @@ def test_what_was_not_built_here_keeps_nothing_else_from_running(extracted: Path
     assert any("has no engine" in text for text in document["warnings"])
 
 
-@pytest.mark.parametrize("candidates", [[{}], 3, [{"precision": "int8", "verdict": "lost", "latency": "fast"}]])
+@pytest.mark.parametrize("candidates", [[{}], 3, [{"precision": "int8", "verdict": "lost", "latency_test": "fast"}]])
 def test_a_damaged_record_is_none(extracted: Path, tmp_path: Path, candidates: object) -> None:
     run = Path(shutil.copytree(extracted, tmp_path / "run"))
     record(run, "int8")

@@ -74,8 +74,8 @@ def test_the_configuration_is_what_triton_reads(
     served = TARGET.build(plan)
     found = config(tmp_path)
     assert (found.name, found.backend, found.platform) == ("chest-expert-fp16", "onnxruntime", "onnxruntime_onnx")
-    assert found.max_batch_size == plan.profile.batch.max
-    assert list(found.dynamic_batching.preferred_batch_size) == [plan.profile.batch.opt]
+    assert found.max_batch_size == plan.profile.batch_sizes.max
+    assert list(found.dynamic_batching.preferred_batch_size) == [plan.profile.batch_sizes.opt]
     (image,), (logits,), (group,) = found.input, found.output, found.instance_group
     kinds = {value.number: value.name for value in schema.DataType.DESCRIPTOR.values}
     assert (image.name, kinds[image.data_type], list(image.dims)) == ("image", "TYPE_FP32", [1, 16, 16])

@@ -85,7 +85,7 @@ def test_a_node_is_scaled_the_same_by_itself() -> None:
 def test_it_survives_the_stored_input_of_a_network(kind: Scaling) -> None:
     scaling = FeatureScaling.fit(kind, RAW, TRAIN)
     nodes = NodeInput(
-        relations=("r",), features=("a", "b", "c"), classes=2, hops=1, group_sizes=True, keys=False, timed=False,
+        relations=("r",), features=("a", "b", "c"), class_count=2, hops=1, group_sizes=True, keys=False, timed=False,
         label_delay=0.0, scaling=kind, mean=scaling.mean, std=scaling.std, knots=scaling.knots,
     )  # fmt: skip
     assert FeatureScaling.of(NodeInput.model_validate_json(nodes.model_dump_json())) == scaling

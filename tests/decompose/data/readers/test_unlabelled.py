@@ -46,7 +46,7 @@ def test_a_folder_of_any_depth(tmp_path: Path, labelled: RegionSamples) -> None:
     assert found.labels.tolist() == [-1, -1, -1]
     assert not found.region.grouped
     np.testing.assert_array_equal(found.images[2], IMAGES[1])
-    assert counts_of({"r": found}) == {"r": {"n": 3, "groups": 3, "digest": found.digest}}
+    assert counts_of({"r": found})["r"].to_json() == {"n": 3, "groups": 3, "digest": found.digest}
 
 
 def test_a_pattern_finds_patients(tmp_path: Path, labelled: RegionSamples) -> None:

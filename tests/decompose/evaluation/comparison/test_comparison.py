@@ -54,7 +54,7 @@ def test_a_row_a_cell_with_what_it_costs(compared: tuple[Path, dict[str, Any]]) 
 
 def test_pairs_are_on_the_same_cases_and_average_hits_over_seeds(compared: tuple[Path, dict[str, Any]]) -> None:
     _, document = compared
-    assert [(pair["baseline"], pair["candidate"]) for pair in document["pairs"]] == [
+    assert [(pair["baseline"], pair["candidate"]) for pair in document["compared_pairs"]] == [
         ("foundation", "stl"),
         ("foundation", "mtl"),
         ("foundation", "lorkd"),
@@ -63,11 +63,11 @@ def test_pairs_are_on_the_same_cases_and_average_hits_over_seeds(compared: tuple
         ("mtl", "lorkd"),
     ]
     means = {row["method"]: row["regions"] for row in document["table"]}
-    pair = document["pairs"][4]
+    pair = document["compared_pairs"][4]
     for name, found in pair["regions"].items():
         assert found["drop"] == pytest.approx(means["stl"][name] - means["lorkd"][name])
         assert found["ci"][0] <= found["drop"] <= found["ci"][1]
-    assert pair["mean"]["drop"] == pytest.approx(np.mean([found["drop"] for found in pair["regions"].values()]))
+    assert pair["mean_drop"]["drop"] == pytest.approx(np.mean([found["drop"] for found in pair["regions"].values()]))
     assert pair["wins"] == sum(found["ci"][1] < 0 for found in pair["regions"].values())
     assert pair["losses"] == sum(found["ci"][0] > 0 for found in pair["regions"].values())
     assert "2 seeds" in document["warnings"][0]
@@ -115,7 +115,7 @@ def test_one_seed_gives_the_paired_test_of_two_models(config: Config, compared: 
     indices = split_regions(samples, config.split, seed=config.seed).parts("knee")["test"]
     test = prepare(samples["knee"], build_recipe(config.image, config.regions["knee"]), indices=indices)
     expected = paired_drop(test.labels, logits["mtl"], logits["stl"], test.groups, seed=1)  # the second region
-    pair = document["pairs"][-1]
+    pair = document["compared_pairs"][-1]
     assert (pair["baseline"], pair["candidate"]) == ("mtl", "stl")
     found = pair["regions"]["knee"]
     shared = ("drop", "baseline", "candidate", "n", "groups", "mcnemar_p")  # the gate's interval is another
@@ -129,7 +129,7 @@ def test_fractions_train_on_less(config: Config, compared: tuple[Path, dict[str,
         config, methods=["mtl"], seeds=[0], fractions=[1.0, 0.5], out=root / "comparisons", on_event=heard.append
     ).to_json()
     assert [row["fraction"] for row in document["table"]] == [1.0, 0.5]
-    assert [pair["fraction"] for pair in document["pairs"]] == [1.0, 0.5], "each against the foundation"
+    assert [pair["fraction"] for pair in document["compared_pairs"]] == [1.0, 0.5], "each against the foundation"
     started = [event for event in heard if isinstance(event, Started)]
     assert [event.steps for event in started] == [4]  # 64 of 128 training images in batches of 16
 
@@ -137,7 +137,7 @@ def test_fractions_train_on_less(config: Config, compared: tuple[Path, dict[str,
 def test_without_a_teacher_none_is_made(config: Config, tmp_path: Path) -> None:
     document = compare(config, methods=["mtl"], out=tmp_path / "comparisons").to_json()
     assert document["foundation"] is None
-    assert document["pairs"] == []
+    assert document["compared_pairs"] == []
     assert "1 seed" in document["warnings"][0]
     assert not (tmp_path / "foundations").exists()
 

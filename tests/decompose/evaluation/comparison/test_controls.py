@@ -110,7 +110,7 @@ def test_the_same_steps_for_all(controlled: tuple[Path, dict[str, Any]]) -> None
     rows = {(row["label"], row["fraction"]): row for row in document["table"]}
     for part in (1.0, 0.5):
         steps = {
-            label: {one["steps"] for one in rows[label, part]["exposure"].values()}
+            label: {one["optimiser_steps"] for one in rows[label, part]["exposure"].values()}
             for label in ("kd", "kd-random-teacher", "lorkd", "lorkd-random-teacher", "stl")
         }
         assert len(set.union(*steps.values())) == 1

@@ -53,8 +53,8 @@ def test_every_method_is_a_row_with_a_drop_from_the_trees(document: dict[str, An
     assert document["metric"] == "ap"
     table = {row["label"]: row for row in document["table"]}
     assert tuple(table) == METHODS
-    assert [pair["candidate"] for pair in document["pairs"][: len(METHODS) - 1]] == list(METHODS[1:])
-    for pair in document["pairs"]:
+    assert [pair["candidate"] for pair in document["compared_pairs"][: len(METHODS) - 1]] == list(METHODS[1:])
+    for pair in document["compared_pairs"]:
         found = pair["regions"]["fraud"]
         assert found["drop"] == pytest.approx(table[pair["baseline"]]["ap"] - table[pair["candidate"]]["ap"])
         assert found["ci"][0] <= found["drop"] <= found["ci"][1]

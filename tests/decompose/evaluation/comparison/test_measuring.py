@@ -35,7 +35,9 @@ class Ranked(FittedBaseline):
             score = part.stored[:, -2, 0, 0, 0]
             return np.stack([-score, score], 1)
 
-        return FittedNodes(logits=logits, parameters=3, macs=2, size=12, exposure=Exposure(steps=7, images=70))
+        return FittedNodes(
+            logits=logits, parameters=3, macs=2, size=12, exposure=Exposure(optimiser_steps=7, images=70)
+        )
 
 
 def data_of(*, test: bool, bad: bool = False) -> ComparisonData:
@@ -64,7 +66,7 @@ def test_every_part_is_scored_and_the_test_part_is_not_fitted(test: bool) -> Non
     )
     assert np.array_equal(found.evidence["val"]["bank"][:, 1], data.training_data.val["bank"].stored[:, 2, 0, 0, 0])
     assert (found.costs.parameters, found.costs.macs, found.costs.deployed_bytes) == (3, 2, 12)
-    assert found.exposure == {"bank": Exposure(steps=7, images=70)}
+    assert found.exposure == {"bank": Exposure(optimiser_steps=7, images=70)}
     (row,) = found.history
     assert row["val"]["mean"] == pytest.approx(found.regions["val"]["bank"].ap)
 

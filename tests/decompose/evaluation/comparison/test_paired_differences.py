@@ -77,7 +77,7 @@ def test_one_class_and_one_seed_have_the_interval_of_student() -> None:
     found = PairedDifferences(judged).pair(cases(judged, one), cases(judged, two))
     by_patient = (one["a"] - two["a"]).reshape(40, 2).mean(1)
     assert found.regions["a"].ci == pytest.approx(tuple(ttest_1samp(by_patient, 0).confidence_interval()))
-    assert found.mean.ci == found.regions["a"].ci
+    assert found.mean_drop.ci == found.regions["a"].ci
 
 
 def test_one_seed_is_the_paired_difference() -> None:
@@ -99,25 +99,25 @@ def test_the_spread_of_seeds_widens_the_interval() -> None:
     # half of the trainings fail on every case: no resampling of cases alone would see it
     luck = {name: np.repeat([[1.0], [1.0], [0.0], [0.0]], len(label), axis=1) for name, label in labels.items()}
     found = PairedDifferences(judged).pair(cases(judged, always), cases(judged, luck))
-    assert found.mean.drop == pytest.approx(0.5)
-    assert found.mean.ci[0] <= 0.05
+    assert found.mean_drop.drop == pytest.approx(0.5)
+    assert found.mean_drop.ci[0] <= 0.05
     assert (found.wins, found.losses) == (0, 0)
     sides = {n: v[:1] for n, v in always.items()}, {n: v.mean(0)[None] for n, v in luck.items()}
     alone = PairedDifferences(judged).pair(*(cases(judged, side) for side in sides))
-    assert alone.mean.ci[0] > 0.3
+    assert alone.mean_drop.ci[0] > 0.3
 
 
 def test_equal_arms_decide_nothing_and_clear_ones_win() -> None:
     judged, hits = case(3, count=120)
     same = PairedDifferences(judged).pair(cases(judged, hits), cases(judged, hits))
-    assert same.mean.drop == 0
-    assert same.mean.ci[0] < 0 < same.mean.ci[1], "a difference that no case showed may still be there"
+    assert same.mean_drop.drop == 0
+    assert same.mean_drop.ci[0] < 0 < same.mean_drop.ci[1], "a difference that no case showed may still be there"
     right = {name: np.ones_like(value) for name, value in hits.items()}
     won = PairedDifferences(judged).pair(cases(judged, hits), cases(judged, right))
     assert (won.wins, won.losses) == (2, 0)
     lost = PairedDifferences(judged).pair(cases(judged, right), cases(judged, hits))
     assert (lost.wins, lost.losses) == (0, 2)
-    assert lost.mean.drop == pytest.approx(-won.mean.drop)
+    assert lost.mean_drop.drop == pytest.approx(-won.mean_drop.drop)
 
 
 def test_a_model_without_seeds_stands_beside_one_with() -> None:
@@ -149,8 +149,8 @@ def test_hits_have_a_minimum_width_until_enough_patients_of_every_class_differ(r
     two[0, [*range(0, 10 * rare, 10), *range(150, 150 + 10 * common, 10)]] = 0.0
     found = PairedDifferences(judged).pair(*(cases(judged, {"a": hits}) for hits in (one, two)))
     bound = unseen_bound(labels[:, None] == np.arange(2), judged["a"].groups)
-    assert (found.mean.decidable == pytest.approx(bound)) == (min(rare, common) < 10)
-    assert (found.mean.decidable < bound / 2) == (min(rare, common) >= 10)
+    assert (found.mean_drop.decidable == pytest.approx(bound)) == (min(rare, common) < 10)
+    assert (found.mean_drop.decidable < bound / 2) == (min(rare, common) >= 10)
 
 
 def test_shares_of_right_cases_are_means_over_images_patients_and_seeds() -> None:
@@ -220,7 +220,7 @@ def test_average_precision_needs_no_minimum_width_unless_no_node_differs() -> No
     judged = PairedDifferences({"a": prepared})
     bound = get_task("node").unseen_bound(prepared.region, prepared.targets, prepared.groups)
     differ = judged.pair(node_cases(prepared, one), node_cases(prepared, two))
-    assert differ.mean.ci == differ.regions["a"].ci
-    assert differ.mean.decidable < bound / 4
+    assert differ.mean_drop.ci == differ.regions["a"].ci
+    assert differ.mean_drop.decidable < bound / 4
     same = judged.pair(node_cases(prepared, one), node_cases(prepared, 2 * one))
-    assert (same.mean.drop, same.mean.decidable) == (0.0, pytest.approx(bound))
+    assert (same.mean_drop.drop, same.mean_drop.decidable) == (0.0, pytest.approx(bound))

@@ -36,10 +36,10 @@ def test_routers_have_a_second_row_and_pairs_with_all_others(compared: tuple[Pat
     assert [row["label"] for row in document["rows"]] == 2 * labels
     assert [row["label"] for row in document["table"]] == labels
     assert [arm["label"] for arm in document["arms"]] == ["mmoe", *ROUTED]
-    pairs = [(pair["baseline"], pair["candidate"]) for pair in document["pairs"]]
+    pairs = [(pair["baseline"], pair["candidate"]) for pair in document["compared_pairs"]]
     assert pairs == [(one, two) for index, one in enumerate(labels) for two in labels[index + 1 :]]
     means = {row["label"]: row["regions"] for row in document["table"]}
-    for pair in document["pairs"]:
+    for pair in document["compared_pairs"]:
         for name, found in pair["regions"].items():
             sides = (means[pair["baseline"]][name], means[pair["candidate"]][name])
             assert (found["baseline"], found["candidate"]) == pytest.approx(sides)
@@ -64,7 +64,7 @@ def test_an_answer_of_the_wrong_region_is_wrong_and_others_are_the_same(
             torch.testing.assert_close(unknown[right], known[right], atol=1e-4, rtol=1e-4)
             share = row["prediction"]["regions"][name]
             assert share["right"] == pytest.approx(float(right.double().mean()))
-            assert row["prediction"]["confusion"][name][name] == int(right.sum())
+            assert row["prediction"]["confusion_by_region"][name][name] == int(right.sum())
             known_row = rows[head["method"], head["seed"]]["regions"][name]
             assert row["regions"][name]["accuracy"] <= known_row["accuracy"] + 1e-9
             assert row["regions"][name]["accuracy"] <= share["right"] + 1e-9
@@ -83,8 +83,8 @@ def test_the_table_has_the_mean_over_seeds(compared: tuple[Path, dict[str, Any]]
         assert mean["ci"][0] <= mean["right"] <= mean["ci"][1]
         for name in ("chest", "knee"):
             assert mean["regions"][name] == pytest.approx(np.mean([one["regions"][name]["right"] for one in found]))
-            assert mean["confusion"][name] == {
-                other: sum(one["confusion"][name][other] for one in found) for other in ("chest", "knee")
+            assert mean["confusion_by_region"][name] == {
+                other: sum(one["confusion_by_region"][name][other] for one in found) for other in ("chest", "knee")
             }
 
 

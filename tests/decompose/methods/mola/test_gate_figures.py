@@ -33,7 +33,7 @@ def test_an_epoch_has_the_gates_of_each_region() -> None:
     found = module.gate_figures(val)
     assert found is not None
     gating, regions = module.live.gate(torch.from_numpy(val["b"].images.copy()))
-    assert found["mean"]["b"] == pytest.approx(gating.gates.flatten(1).mean(0).tolist(), abs=1e-5)
-    assert len(found["mean"]["a"]) == 12
-    assert found["right"]["b"] == pytest.approx((regions.argmax(1) == 1).float().mean().item())
+    assert found["mean_gates"]["b"] == pytest.approx(gating.gates.flatten(1).mean(0).tolist(), abs=1e-5)
+    assert len(found["mean_gates"]["a"]) == 12
+    assert found["right_by_region"]["b"] == pytest.approx((regions.argmax(1) == 1).float().mean().item())
     assert set(found["similarity"]["a"]) == {"a", "b"}

@@ -12,7 +12,7 @@ from lorkit.decompose.experts.norms.region_norm import RegionNorm
 from lorkit.decompose.experts.routing import Routing
 from lorkit.decompose.models.mixtures.building import gated_backbone
 
-SAMPLES, SPECS = 5, [GatedSpec(name="0", form="norm", ranks=[0, 0], group=0)]
+SAMPLES, SPECS = 5, [GatedSpec(name="0", form="norm", ranks=[0, 0], gate_group=0)]
 
 
 def live(network: nn.Module, x: Tensor, ids: Tensor) -> Tensor:

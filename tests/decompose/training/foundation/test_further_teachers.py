@@ -207,7 +207,7 @@ def test_cards_and_derived_runs_have_the_shares(
     rows = run.manifest.extra["teachers"]
     extract(run, region="knee")
     expert = run.path / "experts" / "knee"
-    found = read_json(expert / "expert.json")["source"]["teachers"]
+    found = read_json(expert / "expert.json")["made_from"]["teachers"]
     assert [row["share"] for row in found] == [{"knee": row["share"]["knee"]} for row in rows]
     card = " ".join((expert / "README.md").read_text().split())
     assert f"teachers with their shares by validation {WIDE} (knee {rows[0]['share']['knee']:.2f})" in card

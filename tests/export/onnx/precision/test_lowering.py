@@ -190,7 +190,7 @@ def test_the_layer_that_int8_hurts_most_stays_in_fp32(tmp_path: Path, monkeypatc
     assert np.abs(run(found.model, IMAGES) - reference).max() <= 0.9 * error
     (worst, *_) = found.notes.sensitivity
     assert found.notes.kept_fp32[0] == worst.layer
-    errors = [row.error for row in found.notes.sensitivity]
+    errors = [row.layer_error for row in found.notes.sensitive_layers]
     assert errors == sorted(errors, reverse=True)
     assert sum(node.op_type == "QuantizeLinear" for node in found.model.graph.node) > 0
 

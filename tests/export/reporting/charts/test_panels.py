@@ -24,8 +24,8 @@ def test_an_interval_stays_inside_however_wide() -> None:
 
 
 def test_calibration_leaves_out_bins_that_say_nothing() -> None:
-    bins = {"low": [0.0, 0.5, 0.7, 0.8], "high": [0.5, 0.7, 0.8, 1.0], "n": [2, 10, 0, 30]}
-    curve = Reliability(**bins, confidence=[0.4, 0.6, None, 0.9], accuracy=[0.0, 0.5, None, 1.0])
+    bins = {"lows": [0.0, 0.5, 0.7, 0.8], "highs": [0.5, 0.7, 0.8, 1.0], "counts": [2, 10, 0, 30]}
+    curve = Reliability(**bins, confidences=[0.4, 0.6, None, 0.9], accuracies=[0.0, 0.5, None, 1.0])
     drawing = panels.calibration_chart("k", "chest", {"expert": curve})
     assert drawing.count("<circle") == 2
 

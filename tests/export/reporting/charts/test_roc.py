@@ -7,7 +7,7 @@ from lorkit.export.reporting.charts.roc import roc_curves, shown_classes
 
 def rows(*names: str, auroc: float | None = 0.9, **keys: Any) -> list[ClassScores]:
     curve = {"fpr": [0.0, 0.1, 1.0], "tpr": [0.0, 0.8, 1.0]}
-    known = {"n": 9, "recall": None, "precision": None, "auroc": auroc, "roc": curve, **keys}
+    known = {"n": 9, "recall": None, "ppv": None, "auroc": auroc, "roc": curve, **keys}
     return [ClassScores.model_validate({"class": name, **known}) for name in names]
 
 

@@ -17,20 +17,27 @@ SVG = "{http://www.w3.org/2000/svg}"
 def row(label: str, fraction: float, accuracy: float | None) -> dict[str, Any]:
     ci = None if accuracy is None else [accuracy - 0.02, accuracy + 0.03]
     scores = {"balanced_accuracy": accuracy, "sd": None, "ci": ci, "regions": {"chest": accuracy}}
-    head = {"label": label, "method": "mtl", "fraction": fraction, "seeds": 1}
+    head = {"label": label, "method": "mtl", "fraction": fraction, "seed_count": 1}
     return {**head, **scores, "train_seconds": 1.0, **COSTS}
 
 
 def document(rows: list[dict[str, Any]], **changes: Any) -> CompareDocument:
-    teacher = {"backbone": "vit", "heads": {}, "regions": {}, "balanced_accuracy": 0.9, "ci": [0.85, 0.95], **COSTS}
+    teacher = {
+        "backbone": "vit",
+        "head_kinds": {},
+        "regions": {},
+        "balanced_accuracy": 0.9,
+        "ci": [0.85, 0.95],
+        **COSTS,
+    }
     whole = {
         "id": "small-1234",
         "machine": fingerprint(),
         "arms": [],
         "rows": [],
-        "pairs": [],
+        "compared_pairs": [],
         "split": "test",
-        "budget": "steps",
+        "equal_budget": "steps",
         "metric": "balanced_accuracy",
         "synthetic": False,
         "table": rows,

@@ -38,11 +38,16 @@ def document(**changes: Any) -> CompareDocument:
     by_region = {name: {**drop, "baseline": 0.8, "candidate": 0.84, "n": 28, "groups": 14, "mcnemar_p": None}
                  for name in regions}  # fmt: skip
     gain = {"label": "lorkd", "over": "stl", "seeds": [0, 1], "gain": 0.04, "ci": [0.01, 0.07]}
-    exposure = {name: {"steps": 264, "images": 3168} for name in regions}
+    exposure = {name: {"optimiser_steps": 264, "images": 3168} for name in regions}
     confusion = {name: dict.fromkeys(regions, 14) for name in regions}
-    prediction = {"right": 0.5, "ci": [0.4, 0.6], "regions": dict.fromkeys(regions, 0.5), "confusion": confusion}
+    prediction = {
+        "right": 0.5,
+        "ci": [0.4, 0.6],
+        "regions": dict.fromkeys(regions, 0.5),
+        "confusion_by_region": confusion,
+    }
     base: dict[str, Any] = {
-        "id": "run-1234", "split": "test", "budget": "steps", "metric": "balanced_accuracy", "synthetic": True,
+        "id": "run-1234", "split": "test", "equal_budget": "steps", "metric": "balanced_accuracy", "synthetic": True,
         "warnings": [f"warning {number}" for number in range(7)], "machine": fingerprint(),
         "arms": [
             arm("lorkd", "lorkd"), arm("lorkd-random-teacher", "lorkd", random_teacher=True),
@@ -55,22 +60,22 @@ def document(**changes: Any) -> CompareDocument:
             for label in labels for seed in (0, 1) for fraction in (0.1, 1.0)
         ],
         "table": [
-            {"label": label, "method": label, "fraction": fraction, "seeds": 2, "sd": 0.01, "ci": [0.7, 0.9],
+            {"label": label, "method": label, "fraction": fraction, "seed_count": 2, "sd": 0.01, "ci": [0.7, 0.9],
              "balanced_accuracy": 0.8, "regions": dict.fromkeys(regions, 0.8), "exposure": exposure,
              "train_seconds": 12.3, "prediction": prediction if label == "lorkd" else None, **COSTS}
             for fraction in (1.0, 0.1) for label in labels
         ],
-        "pairs": [
+        "compared_pairs": [
             {"baseline": baseline, "candidate": candidate, "fraction": fraction, "seeds": [0, 1],
-             "metric": "balanced_accuracy", "regions": by_region, "mean": drop, "wins": 2, "losses": 0}
+             "metric": "balanced_accuracy", "regions": by_region, "mean_drop": drop, "wins": 2, "losses": 0}
             for fraction in (1.0, 0.1) for baseline, candidate in (("stl", "lorkd"), ("foundation", "lorkd"))
         ],
         "controls": [
             {"label": "lorkd", "fraction": 1.0, "over_student": gain, "random_over_student": None, "over_random": gain,
              "over_probe": None}
         ],
-        "foundation": {"backbone": "vit", "heads": {"chest": "probe"}, "balanced_accuracy": 0.9, "ci": [0.85, 0.95],
-                       "regions": regions, **COSTS},
+        "foundation": {"backbone": "vit", "head_kinds": {"chest": "probe"}, "balanced_accuracy": 0.9,
+                       "ci": [0.85, 0.95], "regions": regions, **COSTS},
     }  # fmt: skip
     return CompareDocument.model_validate({**base, **changes})
 
@@ -102,7 +107,7 @@ def test_the_command_names_what_the_controls_do_not_add() -> None:
 
 
 def test_names_from_data_are_escaped_and_a_single_method_has_a_page() -> None:
-    alone = document(id=EVIL, pairs=[], controls=[], foundation=None, warnings=[EVIL])
+    alone = document(id=EVIL, compared_pairs=[], controls=[], foundation=None, warnings=[EVIL])
     html = comparison_html(alone, [(EVIL, "<svg/>")])
     assert html.count("<script") == 1
     assert "One method has nothing to be compared with" in html

@@ -24,8 +24,11 @@ def row(label: str, accuracy: float | None, macs: int, fraction: float = 1.0) ->
         "label": label,
         "method": "mtl",
         "fraction": fraction,
-        "seeds": 2,
-        "exposure": {"chest": {"steps": 264, "images": 3168}, "knee": {"steps": 1264, "images": 13168}},
+        "seed_count": 2,
+        "exposure": {
+            "chest": {"optimiser_steps": 264, "images": 3168},
+            "knee": {"optimiser_steps": 1264, "images": 13168},
+        },
         "train_seconds": 12.34,
         **scores,
         **COSTS,
@@ -37,7 +40,7 @@ def plain(**changes: Any) -> dict[str, Any]:
     block = {"accuracy": None, "balanced_accuracy": 0.9, "auroc": None, "ece": None, "brier": None, **counts}
     teacher = {
         "backbone": "vit",
-        "heads": {},
+        "head_kinds": {},
         "regions": {"chest": block, "knee": block},
         "balanced_accuracy": 0.9,
         "ci": [0.85, 0.95],
@@ -48,7 +51,7 @@ def plain(**changes: Any) -> dict[str, Any]:
     base = {
         "id": "small-1234",
         "split": "test",
-        "budget": "steps",
+        "equal_budget": "steps",
         "metric": "balanced_accuracy",
         "synthetic": False,
         "warnings": ["2 seeds: intervals know little"],
@@ -56,7 +59,9 @@ def plain(**changes: Any) -> dict[str, Any]:
         "arms": [],
         "rows": [{**cell, "seed": 0}, {**cell, "seed": 1}],
         "table": [row("mtl", 0.7, 10**6), row("a & <b>", 0.75, 10**6), row("mtl", 0.5, 10**6, fraction=0.1)],
-        "pairs": [{**pair, "metric": "", "regions": {}, "mean": {"drop": 0.2, "ci": [0.1, 0.3], "decidable": 0.1}}],
+        "compared_pairs": [
+            {**pair, "metric": "", "regions": {}, "mean_drop": {"drop": 0.2, "ci": [0.1, 0.3], "decidable": 0.1}}
+        ],
         "foundation": {**teacher, "macs": 4 * 10**6},
     }
     return {**base, **changes}
@@ -165,7 +170,9 @@ def test_the_training_of_each_region_is_a_table_of_steps_and_images() -> None:
     assert lines[head + 1] == "| --- | --- | --- | --- |"
     assert lines[head + 2] == "| mtl | 1 | 264 steps, 3,168 images | 1,264 steps, 13,168 images |"
     assert "have the steps of the joint training" in text
-    assert "have the same epochs" in comparison_files(CompareDocument.model_validate(plain(budget="epochs")))[".md"]
+    assert (
+        "have the same epochs" in comparison_files(CompareDocument.model_validate(plain(equal_budget="epochs")))[".md"]
+    )
 
 
 def test_predicted_regions_are_a_share_and_a_table_of_true_and_predicted_ones() -> None:
@@ -173,7 +180,7 @@ def test_predicted_regions_are_a_share_and_a_table_of_true_and_predicted_ones() 
         "right": 0.975,
         "ci": [0.96, 0.99],
         "regions": {"chest": 0.95, "knee": 1.0},
-        "confusion": {"chest": {"chest": 1900, "knee": 100}, "knee": {"chest": 0, "knee": 60}},
+        "confusion_by_region": {"chest": {"chest": 1900, "knee": 100}, "knee": {"chest": 0, "knee": 60}},
     }
     told = row("mola-router", 0.7, 10**6)
     text = comparison_markdown(document(table=[told, {**told, "label": "unknown", "prediction": predicted}]))
@@ -188,7 +195,7 @@ def test_predicted_regions_are_a_share_and_a_table_of_true_and_predicted_ones() 
 
 def test_nodes_are_called_nodes_and_have_auroc_beside_ap() -> None:
     table = [{**row("trees-tokens", None, 10), "ap": 0.61, "auroc": 0.83}, {**row("gaga", None, 20), "ap": 0.5}]
-    found = document(metric="ap", foundation=None, table=table, pairs=[], synthetic=True)
+    found = document(metric="ap", foundation=None, table=table, compared_pairs=[], synthetic=True)
     text = comparison_markdown(found)
     assert "AP, test split" in text
     assert "| mean | sd | auroc | chest |" in text

@@ -8,7 +8,11 @@ from lorkit.export.reporting.pages.drawings import draw_training
 
 
 def row(epoch: int, mean: float, alike: float) -> Any:
-    gates = {"mean": {}, "right": {}, "similarity": {"a": {"a": 1.0, "b": alike}, "b": {"a": alike, "b": 1.0}}}
+    gates = {
+        "mean_gates": {},
+        "right_by_region": {},
+        "similarity": {"a": {"a": 1.0, "b": alike}, "b": {"a": alike, "b": 1.0}},
+    }
     val = {"accuracy": {"a": mean, "b": mean}, "mean": mean}
     return {"phase": "mola-router", "epoch": epoch, "loss": {"ce": {"a": 1.0}}, "val": val, "gates": gates}
 

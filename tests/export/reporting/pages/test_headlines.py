@@ -8,7 +8,7 @@ import pytest
 from sample_documents import accuracy, gate, region
 
 from lorkit.decompose.documents.base import combine
-from lorkit.decompose.documents.report import ReportDocument, ReportedGate, ReportSummary
+from lorkit.decompose.documents.report import ReportDocument, ReportedGate
 from lorkit.export.reporting.pages.headlines import headlines, ratio_in_words
 
 
@@ -27,7 +27,7 @@ def test_ratios_near_one_are_percentages(saving: float, said: str) -> None:
 
 
 def document(judged: Any, **savings: Any) -> ReportDocument:
-    summary = ReportSummary(**{"parameters": None, "macs": None, "size_bytes": None, "latency": None, **savings})
+    summary = {"parameters": None, "macs": None, "size_bytes": None, "latency": None, **savings}
     stored = combine(ReportedGate, gate(judged), stale=False)
     return ReportDocument.model_construct(summary=summary, gate=stored)
 
@@ -40,9 +40,9 @@ def test_costs_are_ranges_and_a_single_value_is_said_once() -> None:
 
 def test_the_largest_drop_stands_with_its_region_and_interval() -> None:
     blocks = {
-        "chest": region(accuracy=accuracy(drop=-0.167, ci=[-0.2, -0.1])),
-        "knee": region(accuracy=accuracy(drop=0.012, ci=[-0.004, 0.03])),
-        "brain": region(accuracy=accuracy(drop=0.5, ci=[0.4, 0.6]), stale=True),
+        "chest": region(accuracy_test=accuracy(drop=-0.167, ci=[-0.2, -0.1])),
+        "knee": region(accuracy_test=accuracy(drop=0.012, ci=[-0.004, 0.03])),
+        "brain": region(accuracy_test=accuracy(drop=0.5, ci=[0.4, 0.6]), stale=True),
     }
     ((value, what),) = headlines(document(blocks))
     assert value == "loses 0.012"
@@ -53,7 +53,7 @@ def test_the_largest_drop_stands_with_its_region_and_interval() -> None:
 
 def test_the_least_of_several_gains_is_no_drop() -> None:
     gains = {
-        name: region(accuracy=accuracy(drop=-gain, ci=[-gain - 0.01, -gain + 0.01]))
+        name: region(accuracy_test=accuracy(drop=-gain, ci=[-gain - 0.01, -gain + 0.01]))
         for name, gain in (("chest", 0.167), ("knee", 0.06))
     }
     ((value, what),) = headlines(document(gains))
@@ -66,6 +66,6 @@ def test_nothing_judged_gives_no_headline_on_accuracy() -> None:
 
 
 def test_a_network_of_all_regions_is_no_region() -> None:
-    drops = {name: region(accuracy=accuracy(drop=0.01, ci=[0.0, 0.02])) for name in ("chest", "knee", "router")}
+    drops = {name: region(accuracy_test=accuracy(drop=0.01, ci=[0.0, 0.02])) for name in ("chest", "knee", "router")}
     ((_, what),) = headlines(document(drops))
     assert "the largest drop of 2 regions and the router (" in what

@@ -129,13 +129,14 @@ def test_dark_is_the_same_whether_chosen_or_of_the_system(html: str) -> None:
 
 
 def test_names_with_markup_break_nothing(document: dict[str, Any]) -> None:
-    document["regions"][0]["classes"][0] = document["evaluations"]["experts"]["chest"]["classes"][0] = EVIL
-    document["run"]["id"] = document["against"]["id"] = document["commands"][0] = EVIL
+    chest = document["regions"].pop("chest")
+    chest["classes"][0] = document["evaluations"]["experts"]["chest"]["classes"][0] = EVIL
+    document["regions"] = {EVIL: chest | {"name": EVIL}, **document["regions"]}
+    document["run_info"]["id"] = document["changes_since"]["id"] = document["commands"][0] = EVIL
     document["warnings"].append(EVIL)
-    document["against"]["settings"].append({"key": EVIL, "then": EVIL, "now": None})
+    document["changes_since"]["settings"].append({"key": EVIL, "then": EVIL, "now": None})
     document["gate"]["regions"]["chest"]["reasons"].append(EVIL)
     document["gate"]["regions"][EVIL] = document["gate"]["regions"].pop("chest")
-    document["regions"][0]["name"] = EVIL
     document["evaluations"] = {
         model: {EVIL if name == "chest" else name: block for name, block in regions.items()}
         for model, regions in document["evaluations"].items()
@@ -154,20 +155,20 @@ def test_names_with_markup_break_nothing(document: dict[str, Any]) -> None:
 
 
 def test_all_that_a_gate_may_state_is_shown_and_its_absence_too(document: dict[str, Any]) -> None:
-    accuracy = document["gate"]["regions"]["chest"]["accuracy"]
-    accuracy["flips"] = [
-        flip("a" * 64, change="worsened", thumbnail="iVBORw0KGgoAAAA="),
+    accuracy = document["gate"]["regions"]["chest"]["accuracy_test"]
+    accuracy["changed_answers"] = [
+        flip("a" * 64, outcome="worsened", thumbnail="iVBORw0KGgoAAAA="),
         flip(EVIL, thumbnail="https://lorkit.invalid/x.png"),
     ]
-    accuracy["subgroups"] = [subset("f", verdict="pass")]
-    accuracy["structures"] = [subset("liver", column=None, verdict="not_judged")]
+    accuracy["by_subgroup"] = [subset("f", verdict="pass")]
+    accuracy["by_structure"] = [subset("liver", column=None, verdict="not_judged")]
     accuracy |= {"needed_groups": 1234, "verdict": "inconclusive", "mcnemar_p": 0.03}
     costs = document["gate"]["regions"]["chest"]["deterministic"]
-    costs["nodes"] = {"baseline": 91, "candidate": 51, "ratio": 0.56, "verdict": "stated"}
-    costs["dtypes"] = {"baseline": {"float32": 12}, "candidate": {"int8": 3}, "verdict": "stated"}
-    document["gate"]["regions"]["chest"]["budget"] = {
+    costs["costs"]["nodes"] = {"baseline": 91, "candidate": 51, "ratio": 0.56, "verdict": "stated"}
+    costs["weight_bytes"] = {"baseline": {"float32": 12}, "candidate": {"int8": 3}, "verdict": "stated"}
+    document["gate"]["regions"]["chest"]["budget_test"] = {
         "verdict": "pass", "profile": "ward", "limits": {"p95_ms": 10.0},
-        "p95_ms": {"budget": 10.0, "bounds": [8.0, 9.0], "verdict": "pass"},
+        "measurements": {"p95_ms": {"limit": 10.0, "bounds": [8.0, 9.0], "verdict": "pass"}},
     }  # fmt: skip
     html = html_of(document)
     Page(html)
@@ -187,8 +188,8 @@ def test_all_that_a_gate_may_state_is_shown_and_its_absence_too(document: dict[s
         assert text in html, text
     assert "lorkit.invalid" not in html
     for block in document["gate"]["regions"].values():
-        for key in ("samples_ms", "looks", "level", "control"):
-            block["latency"].pop(key)
+        for key in ("timings_ms", "looks", "level", "control"):
+            block["latency_test"].pop(key)
     html = html_of(document)
     Page(html)
     assert html.count("No latency was timed") == len(document["gate"]["regions"])
@@ -238,7 +239,7 @@ def test_masks_have_structures_and_outlines_in_place_of_classes(document: dict[s
 
 def test_a_run_of_which_nothing_is_known_has_a_page(document: dict[str, Any]) -> None:
     """Nothing exported, measured or trained here: what is missing is said, and nothing breaks."""
-    document |= {"gate": None, "table": [], "training": [], "pictures": {}, "precisions": [], "against": None}
+    document |= {"gate": None, "table": [], "training": [], "pictures": {}, "precisions": [], "changes_since": None}
     document["evaluations"] = {"foundation": None, "student": None, "experts": None}
     document["summary"] = dict.fromkeys(document["summary"])
     html = html_of(document)
@@ -274,7 +275,7 @@ def test_a_stale_pass_is_not_shown_as_a_pass(document: dict[str, Any]) -> None:
 
 def test_the_limits_are_those_of_the_regions(document: dict[str, Any]) -> None:
     for index, block in enumerate(document["gate"]["regions"].values()):
-        block["accuracy"]["allowed"], block["latency"]["margin"] = 0.01 + 0.04 * index, 0.03 + 0.02 * index
+        block["accuracy_test"]["allowed"], block["latency_test"]["margin"] = 0.01 + 0.04 * index, 0.03 + 0.02 * index
     for text in (html_of(document), markdown_of(document)):
         assert "3 % or 5 % more" in text.replace("\N{NARROW NO-BREAK SPACE}", " ").replace("\N{NO-BREAK SPACE}", " ")
         assert "a drop of up to 0.010 or 0.050" in text

@@ -79,7 +79,7 @@ def test_settings_of_the_engine_become_flags(tmp_path: Path) -> None:
         }
     )
     arguments = trtexec_arguments(path, plain.model_copy(update={"engine": engine}))
-    assert f"--optShapes=nodes:{plain.batch.opt}x2x3x2x5" in arguments
+    assert f"--optShapes=nodes:{plain.batch_sizes.opt}x2x3x2x5" in arguments
     assert arguments[7:-1] == [
         "--versionCompatible",
         "--refit",

@@ -114,9 +114,9 @@ def test_compile_is_called_as_both_versions_know_it(library: Any, tmp_path: Path
     TARGET.build(with_settings(build_request(tmp_path, profile="h200"), refit=True, workspace_mib=64, tf32=True))
     calls = library.calls
     (image,) = calls.pop("arg_inputs")
-    assert image.min_shape == (H200.batch.min, 1, 16, 16)
-    assert image.opt_shape == (H200.batch.opt, 1, 16, 16)
-    assert image.max_shape == (H200.batch.max, 1, 16, 16)
+    assert image.min_shape == (H200.batch_sizes.min, 1, 16, 16)
+    assert image.opt_shape == (H200.batch_sizes.opt, 1, 16, 16)
+    assert image.max_shape == (H200.batch_sizes.max, 1, 16, 16)
     assert image.dtype == torch.float32
     assert calls.pop("use_explicit_typing", None) is (True if library.explicit else None)
     assert calls == {
@@ -151,7 +151,7 @@ def test_timings_are_kept_between_builds_and_damaged_ones_not_given(
 
 def test_any_batch_runs_where_the_program_is_of_a_fixed_one(library: Any, tmp_path: Path, build_request: Make) -> None:
     plain = build_request(tmp_path, profile="h200")
-    fixed = plain.profile.model_copy(update={"batch": profiles.BatchRange(min=3, opt=3, max=3)})
+    fixed = plain.profile.model_copy(update={"batch_sizes": profiles.BatchRange(min=3, opt=3, max=3)})
     TARGET.build(dataclasses.replace(plain, profile=fixed))
     with torch.inference_mode():
         expected = plain.network(torch.from_numpy(plain.images)).numpy()

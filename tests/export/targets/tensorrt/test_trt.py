@@ -313,7 +313,7 @@ def test_what_an_engine_was_built_for_is_told_when_it_changed(
     assert TARGET.outdated(directory / "nowhere", h200) == ""
     assert "another profile (h200, here h100)" in TARGET.outdated(directory, profiles.load("h100"))
     assert "REFIT" in TARGET.outdated(directory, asking(refit=True))
-    wider = h200.model_copy(update={"batch": profiles.BatchRange(min=1, opt=2, max=4)})
+    wider = h200.model_copy(update={"batch_sizes": profiles.BatchRange(min=1, opt=2, max=4)})
     assert "batch_shapes" in TARGET.outdated(directory, wider)
     for place in (trt, base):
         monkeypatch.setattr(place, "fingerprint", lambda: {"gpus": [GPU | {"driver": "590.2"}]})

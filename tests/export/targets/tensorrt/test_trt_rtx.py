@@ -64,7 +64,9 @@ def test_an_engine_of_each_precision_is_built_without_a_gpu(
     assert key["onnx"] == digest_file(tmp_path / "model.onnx")
     assert key["tensorrt_rtx"] == installed.__version__
     assert key["compute_capability"] == "8.9"
-    assert key["batch_shapes"] == [[n, 1, 16, 16] for n in (ADA.batch.min, ADA.batch.opt, ADA.batch.max)]
+    assert key["batch_shapes"] == [
+        [n, 1, 16, 16] for n in (ADA.batch_sizes.min, ADA.batch_sizes.opt, ADA.batch_sizes.max)
+    ]
     assert (key["profile"], key["flags"]) == ("rtx-ada", [])
     assert TARGET.outdated(tmp_path, ADA) == ""
 
@@ -266,7 +268,7 @@ def test_an_export_without_a_gpu_is_complete_but_unproven(
     assert result.parity.to_json() == {"status": "not_run", "reason": "nvidia-smi finds no NVIDIA GPU"}
     assert result.size_bytes == (result.path / "model.engine").stat().st_size > 100_000
     info = read_json(result.path / "export.json", kind="export")
-    assert (info["engine"], info["provider"]) == ("model.engine", None)
+    assert (info["engine_file"], info["provider"]) == ("model.engine", None)
     read_manifest(result.path, kind="export")
     assert [again.up_to_date for again in export(expert, target="trt-rtx").exports] == [True]
     for verb in ("verify", "bench"):
