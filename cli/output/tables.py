@@ -150,8 +150,8 @@ def _graph(name: str, graph: GraphFacts) -> None:
         rows,
     )
     for kind, split in graph.splits.items():
-        if split.refused is not None:
-            line(f"split {kind} is not possible: {split.refused}")
+        if split.refused_because is not None:
+            line(f"split {kind} is not possible: {split.refused_because}")
 
 
 def _exposure(exposed: float | None, right: float | None) -> str:

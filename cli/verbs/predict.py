@@ -168,4 +168,4 @@ def _amount(size: StructureSize) -> str:
 
 
 def _mean(found: StructureStatistics | None, unit: str) -> str:
-    return "" if found is None or found.mean is None else f" (mean {found.mean:.1f}{unit and f' {unit}'})"
+    return "" if found is None or found.mean_value is None else f" (mean {found.mean_value:.1f}{unit and f' {unit}'})"

@@ -74,7 +74,7 @@ def _split(graph: Graph, kind: str, split: SplitConfig, seen: tuple[int, float],
     try:
         found = split_graph(graph, kind, entities=entities, hops=split.hops or seen[0])
     except DataError as error:
-        return SplitFacts(chosen=chosen, parts={}, leakage=[], refused=str(error))
+        return SplitFacts(chosen=chosen, parts={}, leakage=[], refused_because=str(error))
     rows = leakage_rows(graph, found.parts, *seen)
     parts = {part: len(found.nodes(part)) for part in ("train", "val", "test")}
-    return SplitFacts(chosen=chosen, parts=parts, leakage=rows, refused=None)
+    return SplitFacts(chosen=chosen, parts=parts, leakage=rows, refused_because=None)

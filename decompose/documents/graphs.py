@@ -36,7 +36,7 @@ class SplitFacts(Part):
     """It is the one of the run, measured on its locked parts."""
     parts: dict[str, int]
     leakage: list[Exposure]
-    refused: str | None
+    refused_because: str | None
     """Why it cannot be made."""
 
 

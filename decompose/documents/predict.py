@@ -83,7 +83,7 @@ class StructureStatistics(Part):
     voxels: int
     ml: float | None
     """Null if the file does not state the size of its voxels."""
-    mean: float | None
+    mean_value: float | None
     """Mean of the values of the file; null if the structure is empty."""
 
 
@@ -187,9 +187,9 @@ class PredictDocument(Document):
     network: PredictingNetwork | None
     flips: bool = False
     """Whether logits are means over an image and its mirror image."""
-    regions: list[PredictedRegion] | None = None
+    predicted_regions: list[PredictedRegion] | None = None
     """With several regions: each with its network, in order of precedence."""
-    labels: list[MaskValue] | None = None
+    mask_values: list[MaskValue] | None = None
     """Of masks: what their values mean."""
     predictions: list[PredictedImage]
 
@@ -209,4 +209,4 @@ class StatisticsDocument(Document):
     region: str
     network: PredictingNetwork | None
     """Null with several regions; `predictions.json` has their networks."""
-    images: list[CaseStatistics]
+    volumes: list[CaseStatistics]

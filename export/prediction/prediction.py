@@ -201,7 +201,7 @@ def _document(call: _Call, rows: list[PredictedImage], notes: list[str], *, flip
         flips=flips,
         predictions=rows,
     )
-    return document.with_changes(labels=mask_values(labels)) if labels else document
+    return document.with_changes(mask_values=mask_values(labels)) if labels else document
 
 
 def mask_values(labels: Sequence[MaskLabel]) -> list[MaskValue]:

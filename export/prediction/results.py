@@ -106,18 +106,18 @@ def write_results(
 
 def statistics_of(document: PredictDocument) -> StatisticsDocument:
     """Return the statistics of all volumes of a prediction."""
-    images = []
+    volumes = []
     for row in document.predictions:
         assert isinstance(row, SegmentedImage)  # checked with the options
         found = row.statistics
         unit, structures = (None, {}) if found is None else (found.unit, found.structures)
-        images.append(CaseStatistics(input=row.input, unit=unit, structures=structures))
+        volumes.append(CaseStatistics(input=row.input, unit=unit, structures=structures))
     return StatisticsDocument(
         not_for_diagnosis=True,
         synthetic=document.synthetic,
         region=document.region,
         network=document.network,
-        images=images,
+        volumes=volumes,
     )
 
 

@@ -49,7 +49,7 @@ def image_statistics(image: StoredImage, mask: LabelledMask) -> ImageStatistics:
         name: StructureStatistics(
             voxels=voxels,
             ml=None if image.voxel_ml is None else round(voxels * image.voxel_ml, 6),
-            mean=round(total / voxels, 6) if voxels and np.isfinite(total) else None,
+            mean_value=round(total / voxels, 6) if voxels and np.isfinite(total) else None,
         )
         for name, (voxels, total) in found.items()
     }
@@ -64,7 +64,7 @@ def table(document: PredictDocument) -> list[list[str]]:
         if found is None:
             continue
         for name, one in found.structures.items():
-            ml, mean = ("" if value is None else f"{value:.4f}" for value in (one.ml, one.mean))
+            ml, mean = ("" if value is None else f"{value:.4f}" for value in (one.ml, one.mean_value))
             lines.append([row.input, name, str(one.voxels), ml, mean, found.unit or ""])
     return lines
 

@@ -62,5 +62,5 @@ def _measure(run_splits: RunSplits, name: str) -> GraphFacts:
         if one.chosen:  # the locked parts are those of the run, whatever a new split would give
             counts = {part: len(places[part]) for part in PARTS}
             leakage = leakage_rows(samples.graph, parts, found.hops, config.graph.label_delay)
-            splits[kind] = one.with_changes(parts=counts, leakage=leakage, refused=None)
+            splits[kind] = one.with_changes(parts=counts, leakage=leakage, refused_because=None)
     return found.with_changes(splits=splits)

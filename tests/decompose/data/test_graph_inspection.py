@@ -82,7 +82,7 @@ def test_a_split_that_lacks_a_class_says_so() -> None:
     labels = np.zeros(120, dtype=np.int64)
     labels[:4] = 1
     splits = inspected(replace(graph, labels_N=labels))["splits"]
-    refused = [row for row in splits.values() if row["refused"] is not None]
+    refused = [row for row in splits.values() if row["refused_because"] is not None]
     assert refused
     assert all(row["parts"] == {} and row["leakage"] == [] for row in refused)
 

@@ -30,7 +30,7 @@ def test_means_are_of_the_values_of_the_file(tmp_path: Path, overlapping: bool) 
         assert own.voxels == where.sum()
         assert own.ml == pytest.approx(where.sum() * 0.006)
         assert own.mean == pytest.approx((values[where].astype(np.float64) - 1000).mean())
-    assert (found.structures["odd"].voxels, found.structures["odd"].mean) == (0, None)
+    assert (found.structures["odd"].voxels, found.structures["odd"].mean_value) == (0, None)
 
 
 def test_pictures_have_no_volume() -> None:
