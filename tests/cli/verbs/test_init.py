@@ -186,18 +186,18 @@ def test_a_start_for_the_amount_of_data_is_written_with_its_reason(
     for name in ("brain", "knee"):
         np.savez(tmp_path / "d" / f"{name}.npz", images=pictures(40 + len(name)), labels=np.arange(40 + len(name)) % 2)
     told = decompose("init", "--from-data", "d")
-    assert "method lorkd, as a start and not a promise: with few patients, experts had" in told.stderr
+    assert "method stl-kd, as a start and not a promise: with few patients, a network per region" in told.stderr
     text = (tmp_path / "decompose.yaml").read_text(encoding="utf-8")
-    assert "# A start for this amount of data, not a promise: with few patients, experts had" in text
-    assert "# See docs/benchmarks/teaching.md#what-experts-add-when-a-hospital-has-few-patients\n" in text
+    assert "# A start for this amount of data, not a promise: with few patients, a network per region" in text
+    assert "# See docs/benchmarks/teaching.md#published-weights\n" in text
     config = load_config(tmp_path / "decompose.yaml")
-    assert (config.method, config.train.epochs, config.train.min_steps) == ("lorkd", 20, 1000)
+    assert (config.method, config.train.epochs, config.train.min_steps) == ("stl-kd", 20, 1000)
     decompose("init", "--from-data", "d/knee.npz", "--force")
     assert load_config(tmp_path / "decompose.yaml").method == "stl"
     assert "(foundation.weights) method rd:" in (tmp_path / "decompose.yaml").read_text(encoding="utf-8")
 
 
-@pytest.mark.parametrize(("count", "method"), [(1, "stl"), (2, "lorkd")])
+@pytest.mark.parametrize(("count", "method"), [(1, "stl"), (2, "stl-kd")])
 def test_images_without_labels_are_named_where_the_method_uses_them(
     decompose: Callable[..., Any], tmp_path: Path, count: int, method: str
 ) -> None:
@@ -209,7 +209,7 @@ def test_images_without_labels_are_named_where_the_method_uses_them(
     folder = tmp_path / "d" / "chest"
     region, text = config.regions["chest"], (tmp_path / "decompose.yaml").read_text(encoding="utf-8")
     assert (config.method, region.data) == (method, (str(folder),))
-    assert region.unlabelled == ((str(folder / "unlabelled"),) if method == "lorkd" else None)
+    assert region.unlabelled == ((str(folder / "unlabelled"),) if method == "stl-kd" else None)
     assert "unlabelled: d/chest/unlabelled" in text  # else in a comment
     assert read_region("chest", region, base=tmp_path).region.classes == ("no", "yes")
 

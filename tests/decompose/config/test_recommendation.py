@@ -28,7 +28,7 @@ def amount(*patients: int, foundation: bool = False, masks: bool = False) -> Amo
         (amount(50), "stl"),
         (amount(50, foundation=True), "rd"),
         (amount(2000, foundation=True), "fitnet"),
-        (amount(2000, 50), "lorkd"),
+        (amount(2000, 50), "stl-kd"),
         (amount(2000, 1500), "mtl"),
         (amount(2000, 1500, masks=True), "stl"),
         (amount(50, foundation=True, masks=True), "stl"),
@@ -49,8 +49,9 @@ def test_steps_are_enough_for_the_smallest_phase() -> None:
     assert recommend(amount(50), batch_size=64).min_steps == 1000
     assert recommend(amount(5000), batch_size=64).min_steps is None
     # a joint network has the steps of all regions together, single networks those of their region
-    assert recommend(amount(4000, 50), batch_size=64).min_steps is None
-    assert recommend(amount(4000, 50, masks=True), batch_size=64).min_steps == 1000
+    assert recommend(amount(1500, 750), batch_size=64).min_steps is None
+    assert recommend(amount(1500, 750, masks=True), batch_size=64).min_steps == 1000
+    assert recommend(amount(4000, 50), batch_size=64).min_steps == 1000
 
 
 def test_a_foundation_that_changes_the_row_is_named() -> None:
