@@ -29,7 +29,7 @@ def test_means_are_of_the_values_of_the_file(tmp_path: Path, overlapping: bool) 
         own = found.structures[label.name]
         assert own.voxels == where.sum()
         assert own.ml == pytest.approx(where.sum() * 0.006)
-        assert own.mean == pytest.approx((values[where].astype(np.float64) - 1000).mean())
+        assert own.mean_value == pytest.approx((values[where].astype(np.float64) - 1000).mean())
     assert (found.structures["odd"].voxels, found.structures["odd"].mean_value) == (0, None)
 
 
