@@ -96,6 +96,13 @@ Statistics: TypeAlias = Annotated[
 Preview: TypeAlias = Annotated[
     bool, typer.Option("--preview", help="Also draw slices with outlines of each case into --out; it shows patients.")
 ]
+Memory: TypeAlias = Annotated[
+    float | None,
+    typer.Option(
+        metavar="GIB", min=0.01, help="Memory the process may take for a volume at a spacing. Default: what is free.",
+        show_default=False,
+    ),
+]  # fmt: skip
 RunsOut: TypeAlias = Annotated[Path, _out("of the runs", "runs")]
 FoundationsOut: TypeAlias = Annotated[Path, _out("of the foundation models", "foundations")]
 ComparisonsOut: TypeAlias = Annotated[Path, _out("of the comparisons", "comparisons")]

@@ -168,7 +168,7 @@ def peak_bytes() -> int:
 
 
 class PeakMemory:
-    """The peak resident memory of this process within a `with` block, in bytes.
+    """The peak resident memory of this process within a `with` block, or from `start` to `stop`, in bytes.
 
     Linux counts it exactly. Elsewhere a thread looks every few milliseconds, which can miss short peaks.
     """
@@ -180,19 +180,28 @@ class PeakMemory:
         self._watcher: threading.Thread | None = None
 
     def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(self, *unused: object) -> None:
+        self.stop()
+
+    def start(self) -> None:
+        """Begin."""
         try:
             _CLEAR.write_text("5", encoding="ascii")  # sets the peak back to what is resident now
             self._exact = True
         except OSError:
             self._watcher = threading.Thread(target=self._watch, daemon=True)
             self._watcher.start()
-        return self
 
-    def __exit__(self, *unused: object) -> None:
+    def stop(self) -> int:
+        """Return the peak since the start."""
         self._ended.set()
         if self._watcher is not None:
             self._watcher.join()
         self.peak = max(self.peak, peak_bytes() if self._exact else resident_bytes())
+        return self.peak
 
     def _watch(self) -> None:
         while not self._ended.wait(0.003):

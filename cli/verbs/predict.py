@@ -43,6 +43,7 @@ def predict(
     structures: options.Structures = None,
     statistics: options.Statistics = False,
     preview: options.Preview = False,
+    memory: options.Memory = None,
     as_json: options.Json = False,
 ) -> None:
     """Label or segment images with an expert, or with a router, which finds the region of each image.
@@ -60,7 +61,8 @@ def predict(
     if stream is not None:
         _refuse(
             {"--out": out, "--sheet": sheet, "--json": as_json, "a second path": inputs[1:], "--flips": flips}
-            | {"--to": to, "--structures": structures, "--statistics": statistics, "--preview": preview},
+            | {"--to": to, "--structures": structures, "--statistics": statistics, "--preview": preview}
+            | {"--memory": memory},
             "with --stream",
         )
         _stream(inputs[0] if inputs else None, stream, store, fill, network)
@@ -73,7 +75,7 @@ def predict(
     answers: dict[str, Any] = {"flips": flips, "top": top, "out": out, "sheet": sheet, "to": to}
     answers |= {"structures": None if structures is None else options.comma_separated(structures)}
     answers |= {"statistics": statistics, "preview": preview, "allow_out_of_region": allow_out_of_region}
-    _label(inputs, {**network, **answers}, as_json)
+    _label(inputs, {**network, **answers, "memory_gib": memory}, as_json)
 
 
 def _label(inputs: list[Path], settings: dict[str, Any], as_json: bool) -> None:

@@ -95,6 +95,20 @@ class ImageStatistics(Part):
     structures: dict[str, StructureStatistics]
 
 
+class VolumeCosts(Part):
+    """What a volume took that a network answers window by window."""
+
+    windows: int
+    batch: int
+    """Windows at once, planned from the memory."""
+    seconds: dict[str, float]
+    """By stage: read, resample, windows, network, blend, inverse_resample, argmax, write."""
+    predicted_peak_mib: float
+    """Of the whole process, before the volume was read."""
+    peak_mib: float
+    """As measured."""
+
+
 class RegionAnswer(Part):
     """Whether an image looks like one of several regions; without structures of that region if it does not."""
 
@@ -124,6 +138,8 @@ class SegmentedImage(Part):
     """With several regions: whether the image looks like each of them."""
     contested: int | None = None
     """With several regions: voxels that two or more of them claim; the region that is named first has them."""
+    costs: VolumeCosts | None = None
+    """Of a volume that the network takes window by window."""
 
     @property
     def refused(self) -> bool:

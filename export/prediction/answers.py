@@ -14,11 +14,12 @@ from lorkit.decompose.artifacts.arrays import Float32Array, Mask
 from lorkit.decompose.data.preprocessing.mirroring import check_flips, with_mirrored
 from lorkit.decompose.documents.heads import IMAGE, LOGITS
 from lorkit.decompose.documents.mixture import MixtureInfo
-from lorkit.decompose.documents.predict import PredictedImage
+from lorkit.decompose.documents.predict import PredictedImage, SegmentedImage
 from lorkit.decompose.errors import ArtifactError, UsageError
 from lorkit.export.prediction import classification, multilabel, routed, segmentation
 from lorkit.export.prediction.network import LoadedNetwork, PreparedImage
 from lorkit.export.prediction.structures import PLAIN, MaskOptions
+from lorkit.export.prediction.volumes import VolumeRunner
 from lorkit.export.prediction.writers.target import MaskTarget
 from lorkit.export.runtime.batch_size import fitting
 
@@ -43,7 +44,7 @@ class Answers:
 
 def chunk_size(network: LoadedNetwork, options: MaskOptions = PLAIN) -> int:
     """Return how many images are prepared and run at a time: volumes that are kept as read one by one."""
-    if options.need_image and network.recipe.dims == 3:
+    if network.volumes is not None or (options.need_image and network.recipe.dims == 3):
         return 1
     return fitting(network.region, network.shape, most=_CHUNK)
 
@@ -104,6 +105,9 @@ def answer(
         allow_out_of_region: Whether images that do not look like the region get an answer too.
         options: What is made of masks.
     """
+    if network.volumes is not None:
+        rows = _windowed(network, network.volumes, chunk, targets, allow_out_of_region, options)
+        return Answers([row for row, _ in rows], {}, [mask for _, mask in rows])
     batch = np.stack([image.values for image in chunk])
     if network.router is not None:
         outputs = network.infer({IMAGE: batch})
@@ -124,4 +128,26 @@ def answer(
             found.rows.append(multilabel.row(network.info, image, taken))
         else:
             found.rows.append(classification.row(network.region, image, taken, top))
+    return found
+
+
+def _windowed(
+    network: LoadedNetwork,
+    volumes: VolumeRunner,
+    chunk: Sequence[PreparedImage],
+    targets: Sequence[MaskTarget | None],
+    allow_out_of_region: bool,
+    options: MaskOptions,
+) -> list[tuple[SegmentedImage, Mask | None]]:
+    """Answer volumes that the network takes window by window, one after the other."""
+    found = []
+    for image, target in zip(chunk, targets, strict=True):
+        case = image.case
+        assert case is not None
+        mask: Mask | None = None
+        if allow_out_of_region or image.check.out_of_region is not True:
+            mask = volumes.mask(network.run, case, image.values, image.size, image.path.name)
+        with case.stages.stage("write"):
+            row, mask = segmentation.masked_row(network.region, image, None, target, options, mask=mask)
+        found.append((row.with_changes(costs=case.costs()), mask))
     return found

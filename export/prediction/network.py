@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -23,6 +25,7 @@ from lorkit.decompose.documents.network import StoredNetwork
 from lorkit.decompose.errors import DataError, UsageError
 from lorkit.decompose.runs import ExportSelection, Run, experts_of, exports_of, open_run
 from lorkit.decompose.tasks import get_task
+from lorkit.export.prediction.volumes import VolumeCase, VolumeRunner, network_spacing
 from lorkit.export.runtime.engine import load_engine
 from lorkit.export.runtime.exported import Exported, read_exported
 from lorkit.export.runtime.preference import export_preference
@@ -47,6 +50,8 @@ class LoadedNetwork(StoredNetwork):
     infer: Infer
     info: ExpertInfo | ExportInfo | MixtureInfo
     digest: str
+    volumes: VolumeRunner | None = None
+    """Where the recipe has windows."""
 
     @property
     def router(self) -> Mixture | None:
@@ -130,8 +135,10 @@ def _open_export(path: Path, threads: int | None) -> LoadedNetwork:
 def _with_run(
     found: Exported | LoadedExpert | LoadedMixture, run: Callable[[Float32Array], Float32Array], infer: Infer
 ) -> LoadedNetwork:
-    digest = found.manifest.digest
-    return LoadedNetwork(found.path, run, infer, found.info, digest, region=found.region, recipe=found.recipe)
+    digest, volumes = found.manifest.digest, None
+    if found.recipe.window is not None and found.region.task is not None and get_task(found.region.task).dense:
+        volumes = VolumeRunner(found.recipe, get_task(found.region.task).exclusive)
+    return LoadedNetwork(found.path, run, infer, found.info, digest, volumes, region=found.region, recipe=found.recipe)
 
 
 def _open_expert(path: Path, threads: int | None) -> LoadedNetwork:
@@ -192,7 +199,8 @@ class PreparedImage(NamedTuple):
     """An image file as the input `values` (C, *spatial) of a network, with the spatial size of the image as read.
 
     `voxel_ml` is the volume of a voxel, None where it is not stated; `warnings` what the reader warns of; `stored` the
-    file's own values where they were kept.
+    file's own values where they were kept; `case` the plan of a volume that is taken window by window, whose `values`
+    are the whole volume.
     """
 
     path: Path
@@ -202,6 +210,7 @@ class PreparedImage(NamedTuple):
     voxel_ml: float | None
     warnings: tuple[str, ...]
     stored: StoredImage | None = None
+    case: VolumeCase | None = None
 
 
 def prepare_image(network: LoadedNetwork, path: Path, *, keep: bool = False) -> PreparedImage:
@@ -216,12 +225,24 @@ def prepare_image(network: LoadedNetwork, path: Path, *, keep: bool = False) -> 
         DataError: It cannot be read or prepared; the message names the file.
     """
     try:
+        case = None if network.volumes is None else network.volumes.begin(network.run, path)
+        begin = time.perf_counter()
         stored = open_image(path)
         image = network_values(stored, network.recipe.intensity, str(path), network.recipe.dims)
+        seconds = time.perf_counter() - begin
+        if network.volumes is not None:
+            spacing = network_spacing(stored)
+            size = stored.values.dtype.itemsize
+            case = case or network.volumes.plan(network.run, image.shape, spacing, size, size)
+            case.stages.seconds["read"] = seconds
     except DataError as error:
         raise _named(error, path) from None
-    prepared = prepare_values(network, image, path, voxel_ml=stored.voxel_ml, warnings=stored.warnings)
-    return prepared._replace(stored=stored) if keep else prepared
+    kept, given = stored if keep else None, (stored.voxel_ml, stored.warnings, network_spacing(stored))
+    del stored  # a scaled volume has 8 bytes per voxel
+    prepared = prepare_values(
+        network, image, path, voxel_ml=given[0], warnings=given[1], spacing_mm=given[2], case=case
+    )
+    return prepared._replace(stored=kept)
 
 
 def prepare_values(
@@ -231,6 +252,8 @@ def prepare_values(
     *,
     voxel_ml: float | None = None,
     warnings: tuple[str, ...] = (),
+    spacing_mm: tuple[float, ...] | None = None,
+    case: VolumeCase | None = None,
 ) -> PreparedImage:
     """Prepare the values of one image, and check whether it looks like the region of the network.
 
@@ -240,19 +263,25 @@ def prepare_values(
         path: Its file, or a name for it.
         voxel_ml: Volume of a voxel in millilitres, if it is known.
         warnings: What the reader warns of.
+        spacing_mm: Distance of neighbours along the axes of a volume, if it is known.
+        case: The plan of a volume that is taken window by window; made here where it is missing.
 
     Raises:
         DataError: It cannot be prepared; the message has its name.
     """
     try:
-        values = apply_recipe(network.recipe, image)
+        if network.volumes is not None and case is None:
+            case = network.volumes.plan(network.run, image.shape, spacing_mm, image.itemsize, image.itemsize)
+        with case.stages.stage("resample") if case is not None else nullcontext():
+            values = apply_recipe(network.recipe, image, spacing_mm)
     except DataError as error:
         raise _named(error, path) from None
     found = RegionCheckResult()
     if not isinstance(network.info, MixtureInfo) and network.info.in_region is not None:
-        distance, limit, inside = region_check.check(network.info.in_region, values)
+        checked = values if case is None else region_check.overview(values)
+        distance, limit, inside = region_check.check(network.info.in_region, checked)
         found = RegionCheckResult(out_of_region=not inside, distance=distance, limit=limit)
-    return PreparedImage(path, values, image.shape[: values.ndim - 1], found, voxel_ml, warnings)
+    return PreparedImage(path, values, image.shape[: values.ndim - 1], found, voxel_ml, warnings, case=case)
 
 
 def _named(error: DataError, path: Path) -> DataError:

@@ -49,6 +49,7 @@ def predict(
     statistics: bool = False,
     preview: bool = False,
     threads: int | None = None,
+    memory_gib: float | None = None,
     on_event: Listener = ignore,
 ) -> PredictDocument:
     """Label or segment images with one expert, or with a router, which finds the region of each.
@@ -74,6 +75,7 @@ def predict(
         statistics: Measure the volume and the mean intensity of each structure of volumes.
         preview: Draw each image with the outlines of its structures, into `out`; it shows patients.
         threads: CPU threads.
+        memory_gib: Memory that the process may take for a volume at a spacing; what it has and what is free by default.
         on_event: Receives progress.
 
     Returns:
@@ -94,6 +96,9 @@ def predict(
     network = open_network(path, run, selection, threads)
     require_images(network, allow_synthetic=allow_synthetic)
     network = with_flips(network) if flips else network
+    if network.volumes is not None:
+        network.volumes.limit = None if memory_gib is None else round(memory_gib * 2**30)
+        network.volumes.on_event = on_event
     inputs = list(inputs)
     call = _Call(network, files.expand(inputs), options, top=top, allow_out_of_region=allow_out_of_region)
     shown: list[Float32Array] | None = None if sheet is None else []

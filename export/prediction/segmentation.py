@@ -39,27 +39,31 @@ def masked_row(
     logits: Float32Array | None,
     target: MaskTarget | None,
     options: MaskOptions = PLAIN,
+    *,
+    mask: Mask | None = None,
 ) -> tuple[SegmentedImage, Mask | None]:
     """Return the sizes of the structures in an image, and its mask in the axes of the image as read; write the mask.
 
     Args:
         region: The region of the network.
         image: The image.
-        logits: Its (1 + S, *spatial); None refuses it.
+        logits: Its (1 + S, *spatial); None refuses it, if it has no `mask` either.
         target: The files of the mask; None only measures it.
         options: Which structures are kept, and what else is made.
+        mask: In place of logits, the mask that was decoded already.
 
     Raises:
         DataError: The mask cannot be written in its format, or statistics are asked for of a picture.
     """
-    if logits is None:
+    decoded = decode_at(logits, image.size) if logits is not None else mask
+    if decoded is None:
         empty = SegmentedImage(
             input=str(image.path), mask=None, size=list(image.size), structures=None, **image.check._asdict()
         )
         return empty, None
     labels = kept_labels(region, options.structures)
-    mask = labelled(image.path, region, decode_at(logits, image.size), labels)
-    return described(image, mask, target, options), mask.values
+    found = labelled(image.path, region, decoded, labels)
+    return described(image, found, target, options), found.values
 
 
 def described(

@@ -32,7 +32,7 @@ FROZEN = {
     "--update-baseline --because --junit --markdown --annotations --seed --json",
     "predict": "[PATH] INPUT... --run --region --target --profile "
     "--precision --top --out --sheet --stream --store --fill --allow-synthetic --allow-out-of-region --flips --to "
-    "--structures --statistics --preview --json",
+    "--structures --statistics --preview --memory --json",
     "inspect": "PATH... --json",
     "pack": "RUN --out --force --json",
     "doctor": "--json",

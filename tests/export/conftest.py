@@ -409,7 +409,14 @@ STRUCTURES = ("core", "rim")
 def write_expert() -> Callable[..., Path]:
     """Write an extracted expert around a U-Net, or around a classifier, with weights that nobody trained."""
 
-    def write(directory: Path, size: tuple[int, ...], *, task: str = "segmentation", seed: int = 0) -> Path:
+    def write(
+        directory: Path,
+        size: tuple[int, ...],
+        *,
+        task: str = "segmentation",
+        seed: int = 0,
+        spacing: float | None = None,
+    ) -> Path:
         classes = {"segmentation": STRUCTURES, "multilabel": FINDINGS}.get(task, ("no", "yes"))
         region = Region(name="organ", task=task, classes=classes)
         backbone = "unet" if task == "segmentation" and len(size) == 3 else "small"
@@ -422,6 +429,10 @@ def write_expert() -> Callable[..., Path]:
             {"op": "channels", "count": 1},
             {"op": "normalise", "mean": [0.5], "std": [0.25]},
         ]
+        if spacing is not None:
+            version["version"] = 4
+            resample = {"op": "resample", "spacing": [spacing] * 3}
+            steps[1:2] = [resample, {"op": "window", "size": list(size), "overlap": 0.25}]
         directory.mkdir(parents=True)
         info = {
             "schema_version": 1, "kind": "expert", "region": "organ", "task": task, "classes": list(classes),
@@ -490,6 +501,13 @@ def flat(small_backbone: None, write_expert: Callable[..., Path], tmp_path_facto
 def deep(small_backbone: None, write_expert: Callable[..., Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A segmenter of volumes, exported into itself."""
     expert = write_expert(tmp_path_factory.mktemp("deep") / "expert", (32, 16, 16))
+    return export(expert, profile="cpu-generic").exports[0].path
+
+
+@pytest.fixture(scope="session")
+def windowed(small_backbone: None, write_expert: Callable[..., Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A segmenter of volumes at 2 mm, window by window, exported into itself."""
+    expert = write_expert(tmp_path_factory.mktemp("windowed") / "expert", (16, 16, 16), spacing=2.0)
     return export(expert, profile="cpu-generic").exports[0].path
 
 
