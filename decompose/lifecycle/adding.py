@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Unpack
+from typing import TYPE_CHECKING, Any, Unpack, cast
 
 import torch
 
@@ -18,13 +18,19 @@ from lorkit.decompose.data.unlabelled import counts_of
 from lorkit.decompose.documents.training import Plan
 from lorkit.decompose.errors import UsageError
 from lorkit.decompose.events import Listener, Notice, ignore
-from lorkit.decompose.lifecycle.new_region_model import AddedRegion, merge_region, single_region_model
+from lorkit.decompose.lifecycle.new_region_model import (
+    AddedRegion,
+    check_unchanged,
+    merge_region,
+    single_region_model,
+)
 from lorkit.decompose.lifecycle.provenance import origin_record, teaching_of, with_heads, with_known_head
 from lorkit.decompose.lifecycle.settings import config_with_region, only_region
 from lorkit.decompose.methods import get_method
 from lorkit.decompose.methods.student import with_fresh_student
 from lorkit.decompose.models.backbones.unets import UNETS
 from lorkit.decompose.models.foundation.model import load_foundation, load_strict
+from lorkit.decompose.models.regional import RegionalModel
 from lorkit.decompose.regions import Region, RegionSet
 from lorkit.decompose.runs import Run
 from lorkit.decompose.runs.live_model import WEIGHTS, build_model, tensors_of_decoder
@@ -103,6 +109,8 @@ class _Addition(TrainableRun):
         # a region without masks has untrained experts in a decoder that it does not use
         tensors = {**tensors_of_decoder(config, live.state_dict()), **merge_region(shared, module.live)}
         load_strict(live, tensors, work.path / WEIGHTS)
+        kept, names = check_unchanged(shared, cast(RegionalModel, live), region.name), ", ".join(self.run.regions.names)
+        on_event(Notice(text=f"{names}: unchanged, {kept} of {kept} tensors of {self.run.id} are equal bit by bit"))
         content = RunContent(
             config=self.config,
             regions=self.regions,

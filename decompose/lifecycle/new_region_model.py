@@ -97,6 +97,23 @@ def merge_region(shared: Mapping[str, Tensor], single: RegionalModel) -> dict[st
     return merged
 
 
+def check_unchanged(shared: Mapping[str, Tensor], live: RegionalModel, region: str) -> int:
+    """Return the number of tensors of a run, all of which are in the model with a new region, equal bit by bit.
+
+    Raises:
+        ParityError: One is missing or differs, so that an expert of the run would change.
+    """
+    tensors = live.state_dict()
+    for key, value in shared.items():
+        if key not in tensors or not torch.equal(tensors[key], value):
+            raise ParityError(
+                f"tensor '{key}' of the run is another one with region '{region}'",
+                required="all tensors of the run, bit by bit",
+                fix="report it",
+            )
+    return len(shared)
+
+
 def _mean_norm(key: str, fresh: Tensor, shared: Mapping[str, Tensor], region: str) -> Tensor:
     """Return the mean of the other regions' norms for a key of a norm, else the fresh value.
 
