@@ -213,7 +213,11 @@ def with_all_heads(foundation: Foundation, regions: RegionSet) -> Foundation:
     """Return the foundation with a head for every region: its own, else a fresh one for a linear probe."""
     missing = [name for name in regions.names if foundation.heads.get(name) is None]
     if not missing and foundation.regions.names == regions.names:
-        return foundation
+        if foundation.model.regions.names == regions.names:
+            return foundation
+        # of an earlier run with more regions, whose heads would be saved too
+        heads_here = {name: foundation.model.heads[name] for name in regions.names}
+        return replace(foundation, model=on_same_backbone(foundation.model, regions, heads_here))
     known = set(foundation.regions.names) & set(regions.names)
     kept = {name: foundation.model.heads[name] for name in known if foundation.heads.get(name) == "own"}
     heads = {name: "own" if name in kept else "probe" for name in regions.names}

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
+from small_methods import ONE, make_foundation
 
 from lorkit.decompose import train
 from lorkit.decompose.config import Config
 from lorkit.decompose.errors import UsageError
 from lorkit.decompose.evaluation.evaluation import evaluate
-from lorkit.decompose.models.foundation.model import load_foundation
+from lorkit.decompose.models.foundation.model import load_foundation, save_foundation
 from lorkit.decompose.runs import open_run
+from lorkit.decompose.training.foundation.pretraining import with_all_heads
 from lorkit.decompose.training.foundation.resolving import resolve_foundation
 from lorkit.decompose.training.training import pretrain
 
@@ -41,3 +45,16 @@ def test_adapted_foundations_are_deployed_at_their_own_image(configured: Callabl
     run = open_run(train(config, out=tmp_path / "runs").run)
     assert run.config.deployed_image.size == (32, 32)
     assert evaluate(run).to_json()["regions"]["chest"]["n"] > 0
+
+
+def test_a_foundation_of_more_regions_is_saved_with_the_heads_of_this_run(tmp_path: Path) -> None:
+    config, known = make_foundation()  # of regions a and b
+    image = {key: getattr(config.image, key) for key in ("size", "channels", "mean", "std")}
+    narrowed = replace(known, regions=ONE, heads={"b": "own"}, image=image)
+    found = with_all_heads(narrowed, ONE)
+    assert set(found.model.heads) == {"b"}
+    assert torch.equal(found.model.heads["b"].weight, known.model.heads["b"].weight)
+    found.model.float()
+    save_foundation(found, tmp_path / "foundation", synthetic=False, inputs="x")
+    assert load_foundation(tmp_path / "foundation").regions.names == ("b",)
+    assert with_all_heads(found, ONE) is found
