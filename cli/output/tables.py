@@ -113,6 +113,10 @@ def inspection(document: DataDocument) -> None:
     cases = "nodes" if graphs else "images"
     table("data", ("region", cases, "groups", "features" if graphs else "size", "train/val/test", "classes"), rows)
     for name, row in document.regions.items():
+        if row.spacing_range_mm is not None:
+            low, high = (" x ".join(f"{side:.3g}" for side in one) for one in row.spacing_range_mm)
+            axes = " (right, anterior, superior, where orientation is stated)" if len(row.smallest) == 3 else ""
+            line(f"{name}: spacing {low if low == high else f'{low} to {high}'} mm{axes}")
         if (others := row.unlabelled) is not None:
             line(f"{name}: {others.n} unlabelled images of {others.groups} groups")
     for name, graph in graphs.items():

@@ -129,6 +129,9 @@ def _describe(samples: RegionSamples) -> tuple[RegionData, list[str]]:
         parts={part: _count(samples, np.flatnonzero(parts == part)) for part in PARTS} if samples.parts[0] else None,
         digest=samples.digest,
     )
+    known = np.array([one for one in samples.spacings if one is not None], dtype=np.float64)
+    if len(known):
+        document = document.with_changes(spacing_range_mm=[known.min(0).tolist(), known.max(0).tolist()])
     if samples.task == MULTILABEL:
         uncertain = dict(zip(samples.region.classes, samples.uncertain_counts(), strict=True))
         document = document.with_changes(uncertain=uncertain)

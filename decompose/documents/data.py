@@ -46,6 +46,11 @@ class RegionData(Part):
     """Sides of the smallest image in pixels or voxels."""
     largest: list[int]
     """Sides of the largest image in pixels or voxels."""
+    spacing_range_mm: list[list[float]] | None = None
+    """Smallest and largest distance of neighbours along each axis, of those that state one; absent without any.
+
+    Axes are those of networks: right, anterior, superior of volumes that state their orientation.
+    """
     channel_counts: list[int]
     """Every number of channels among the images."""
     dtypes: list[str]

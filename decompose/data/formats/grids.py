@@ -49,8 +49,7 @@ def read_grid(path: Path) -> Grid:
         found = dicom_series.read_grid(path)
         if found.affine_44 is None:
             raise DataError(f"{path} states no pixel spacing", required="PixelSpacing", fix="leave the series out")
-        planes, rows, columns = found.stack.axes
-        return _turned(columns + rows + planes, (*found.size[::-1], len(found.paths)), found.affine_44)
+        return _turned(found.stack.axes[::-1], (*found.size[::-1], len(found.paths)), found.affine_44)
     if not nifti.accepts(path):
         raise DataError(
             f"{path} is no volume",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +42,14 @@ def test_counts_parts_and_speed(make: Make) -> None:
     assert sum(part["n"] for part in region["parts"].values()) == 108
     assert document["loader"]["images_per_second"] > 0
     assert document["warnings"] == ["region 'r': class 'b' has less than a tenth of the largest class's samples"]
+
+
+def test_spacings_are_the_smallest_and_the_largest_of_those_that_are_stated(make: Make) -> None:
+    samples = make([0, 1] * 10)
+    assert "spacing_range_mm" not in inspect(config(), {"r": samples})["regions"]["r"]
+    stated = (None, (1.0, 3.0), (2.0, 0.5), *[None] * 17)
+    found = inspect(config(), {"r": replace(samples, spacings=stated)})["regions"]["r"]
+    assert found["spacing_range_mm"] == [[1.0, 0.5], [2.0, 3.0]]
 
 
 def test_all_leaks_are_listed_instead_of_raised(make: Make) -> None:
