@@ -30,7 +30,8 @@ Case = Literal["image", "node"]
 Group = Literal["patient", "image", "group", "node", "entity"]
 """What samples are grouped by: they are independent only between groups."""
 _NAME = re.compile(r"[a-z][a-z0-9_-]{0,63}")
-_LEAST = {"segmentation": (1, "structure", "structures"), "multilabel": (1, "label", "labels")}
+_STRUCTURE = (1, "structure", "structures")
+_LEAST = {"segmentation": _STRUCTURE, "structures": _STRUCTURE, "multilabel": (1, "label", "labels")}
 
 
 def check_region_name(name: str) -> str:

@@ -25,7 +25,7 @@ def may_overlap(mask: NDArray[Any]) -> bool:
 
 def counted(mask: NDArray[Any]) -> NDArray[np.bool_]:
     """Return which pixels count: all but those that nobody has labelled."""
-    known: NDArray[np.bool_] = mask & IGNORED_BIT == 0 if may_overlap(mask) else mask != IGNORED
+    known: NDArray[np.bool_] = mask < IGNORED_BIT if may_overlap(mask) else mask != IGNORED
     return known
 
 

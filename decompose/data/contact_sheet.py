@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
+from lorkit.decompose.artifacts.masks import of_structure
 from lorkit.decompose.data.node_samples import nodes_of
 from lorkit.decompose.data.samples.label_table import MULTILABEL, POSITIVE
 from lorkit.decompose.data.samples.samples import RegionSamples
@@ -76,7 +77,7 @@ def _shown(samples: RegionSamples, label: int) -> NDArray[np.bool_]:
 def _slice(samples: RegionSamples, index: int, label: int) -> tuple[NDArray[Any], NDArray[np.bool_] | None]:
     """Return a 2D image of a sample and the mask of a structure; of a volume, the slice with most of it."""
     image = samples.images[index]
-    where = None if samples.masks is None else samples.masks[index] == label + 1
+    where = None if samples.masks is None else of_structure(samples.masks[index], label + 1)
     if samples.dims == 2:
         return image, where
     middle = image.shape[-1] // 2 if where is None else int(where.sum((0, 1)).argmax())

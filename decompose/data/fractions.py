@@ -9,6 +9,7 @@ from collections.abc import Callable
 
 import numpy as np
 
+from lorkit.decompose.artifacts.masks import pixel_counts
 from lorkit.decompose.data.prepared import PreparedRegion
 from lorkit.decompose.data.samples.label_table import NEGATIVE, POSITIVE
 from lorkit.decompose.errors import UsageError
@@ -30,7 +31,8 @@ def check_fraction(prepared: PreparedRegion, fraction: float, *, seed: int) -> N
         lost = np.setdiff1d(labels, labels[chosen])
     else:
         masks, word = np.asarray(prepared.masks), "structure"
-        lost = np.setdiff1d(np.unique(masks), np.append(np.unique(masks[chosen]), 0)) - 1
+        counts, kept = (pixel_counts(some, len(region.classes)) for some in (masks, masks[chosen]))
+        lost = np.flatnonzero((counts > 0) & (kept == 0))
     if len(lost):
         raise UsageError(
             f"--fractions {fraction:g} with seed {seed} leaves region '{region.name}' without training "

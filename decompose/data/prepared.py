@@ -39,7 +39,7 @@ class PreparedRegion:
     Attributes:
         stored: (N, P, *spatial) float32 in [0, 1]; gray images are stored once for all channels.
         labels: (N,) int64; zeros if there are masks; (N, L) of 1, 0 and -1 (uncertain) of a multilabel region.
-        masks: (N, *spatial) uint8 of a segmentation, else None.
+        masks: (N, *spatial) uint8 of a segmentation, uint32 if structures may overlap; None of other tasks.
         originals: The same masks at the size of their images, read when asked for; None without masks.
         target_names: Name of each sample's class, or digest of its mask.
         columns: Further columns of the source.
@@ -243,10 +243,10 @@ def _prepared_images(
     return stored, max(brightest, default=-1.0)
 
 
-def _masks(samples: RegionSamples, chosen: NDArray[np.int64], recipe: Recipe) -> NDArray[np.uint8] | None:
+def _masks(samples: RegionSamples, chosen: NDArray[np.int64], recipe: Recipe) -> Mask | Bits | None:
     if samples.masks is None:
         return None
-    masks = np.empty((len(chosen), *recipe.size), dtype=np.uint8)
+    masks = np.empty((len(chosen), *recipe.size), dtype=np.uint32 if samples.overlap else np.uint8)
     for row, index in enumerate(chosen.tolist()):
         masks[row] = resize_mask(samples.masks[index], recipe.size)
     return masks

@@ -33,7 +33,8 @@ class ClassificationEvaluation(ClassificationScores):
 class SegmentationEvaluation(SegmentationScores):
     """A region evaluated with a segmentation network."""
 
-    task: Literal["segmentation"]
+    task: Literal["segmentation", "structures"]
+    """Structures: they may overlap, each by a sigmoid of its own; segmentation: a pixel has one at most, by softmax."""
     classes: list[str]
     source: str
     synthetic: bool

@@ -150,8 +150,8 @@ class RegionInfo(Part):
 
     @property
     def cuts(self) -> list[float] | None:
-        """Logits above which the labels of a multilabel network are positive; None for other tasks."""
-        if self.task != "multilabel":
+        """Logits above which labels are positive, or structures that may overlap are there; None for other tasks."""
+        if self.task not in ("multilabel", "structures"):
             return None
         return [0.0] * len(self.classes) if self.decision is None else self.decision.cuts(self.classes)
 

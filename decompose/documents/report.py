@@ -14,6 +14,7 @@ from lorkit.decompose.documents.changes import Changes
 from lorkit.decompose.documents.evaluate import ModelName
 from lorkit.decompose.documents.gate import GateDocument
 from lorkit.decompose.documents.graphs import GraphFacts
+from lorkit.decompose.documents.mask_scores import StructureScores, Unit, VolumeUnit
 from lorkit.decompose.documents.report_row import MixtureRow, ReportRow
 from lorkit.decompose.documents.scores import (
     ClassScores,
@@ -21,8 +22,6 @@ from lorkit.decompose.documents.scores import (
     PositiveScores,
     RecallAt,
     Reliability,
-    StructureScores,
-    Unit,
 )
 from lorkit.decompose.events import EpochRow
 from lorkit.decompose.machine import Machine
@@ -78,6 +77,11 @@ class RegionTables(Part):
     threshold_policy: str | None = None
     unit: Unit | None = None
     nsd_tolerance: dict[str, float] | None = None
+    volume_unit: VolumeUnit | None = None
+    volume_bias: float | None = None
+    volume_bias_relative: float | None = None
+    volume_bias_ci: Interval | None = None
+    empty_cases: str | None = None
     ece: Share | None
     source: str | None
     ece_ci: Interval | None

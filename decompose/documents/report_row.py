@@ -6,7 +6,7 @@ from typing import Literal
 
 from lorkit.decompose.documents.base import Digest, Interval, Owner, Part, Share
 from lorkit.decompose.documents.heads import HeadPolicy, MixtureForm
-from lorkit.decompose.documents.scores import Unit
+from lorkit.decompose.documents.mask_scores import Unit
 from lorkit.decompose.documents.verify import ParityBlock
 
 

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, ClassVar
 
 from pydantic import Field
 
 from lorkit.decompose.documents.base import Interval, Part, Places, Share, narrow
+from lorkit.decompose.documents.mask_scores import MaskFigures, StructureScores, Unit, VolumeUnit
 
 HEADLINE = "headline"
 """The metric of regions with several tasks: of each the headline metric of its own task."""
-Unit = Literal["mm", "pixels", "voxels"]
-"""Of distances in masks: mm where the files of all cases state the size of their voxels."""
 
 
 class Roc(Part):
@@ -65,31 +64,6 @@ class ScoreHistogram(Part):
     """Between the bins, one more than there are."""
     positive: list[int]
     negative: list[int]
-
-
-class MaskFigures(Part):
-    """Scores of masks as `predict` writes them: on the grid of each image, against the original mask."""
-
-    dice: Share | None
-    nsd: Share | None
-    """Normalised surface Dice: the share of both surfaces within the tolerance of the other."""
-    hd95: float | None
-    """95th percentile of the distance between the surfaces, of cases in which both masks have the structure."""
-    dice_network_grid: Share | None
-    """Dice at the network's size, before masks are resized: a diagnostic."""
-    ci: dict[str, Interval | None]
-
-
-class StructureScores(MaskFigures):
-    """One structure of a segmentation."""
-
-    structure: str
-    n: int
-    """Cases whose true mask has it."""
-    defined: int
-    """Cases with a Dice: the true or the predicted mask has it."""
-    hd95_undefined: int
-    """Cases with a Dice and without HD95: one of the masks lacks the structure. Their NSD is 0."""
 
 
 class LabelScores(Part):
@@ -173,6 +147,10 @@ class SegmentationFigures(Figures, MaskFigures):
     """Of `hd95` and tolerances."""
     nsd_tolerance: dict[str, float] = {}
     """By structure."""
+    volume_unit: VolumeUnit | None = None
+    """Of `volume_bias`."""
+    empty_cases: str | None = None
+    """The rule for cases in which a mask lacks a structure."""
 
 
 class MultilabelFigures(Figures):

@@ -16,7 +16,7 @@ from lorkit.decompose.data.preprocessing.decoding import decode_at
 from lorkit.decompose.data.samples.originals import OriginalMask, OriginalMasks
 from lorkit.decompose.documents.network import Decision
 from lorkit.decompose.documents.scores import SegmentationScores, TaskScores
-from lorkit.decompose.metrics.segmentation import COLUMNS, COUNTS, HD95, NETWORK_COUNTS, NSD, mask_counts
+from lorkit.decompose.metrics.segmentation import COLUMNS, COUNTS, HD95, NETWORK_COUNTS, NSD, VOXEL, mask_counts
 from lorkit.decompose.metrics.surfaces import surface_scores
 from lorkit.decompose.tasks import ScoreInputs, get_task
 
@@ -33,7 +33,7 @@ def score_inputs(prepared: PreparedRegion, at: slice, outputs: Float32Array, *, 
     The samples are whole images; cases that a network takes window by window are in `evaluation.whole_cases`.
 
     Returns:
-        Logits of a classifier; of masks (n, S, 8), see `metrics.segmentation`.
+        Logits of a classifier; of masks (n, S, 9), see `metrics.segmentation`.
 
     Raises:
         DataError: An output is not finite.
@@ -51,24 +51,24 @@ def score_inputs(prepared: PreparedRegion, at: slice, outputs: Float32Array, *, 
 
 def score_mask(
     prepared: PreparedRegion, index: int, logits: Float32Array, *, surfaces: bool = True
-) -> tuple[Mask, Floats]:
+) -> tuple[Mask | Bits, Floats]:
     """Decode the mask of one sample as `predict` writes it, and compare it with the original one.
 
     Args:
         prepared: All samples.
         index: Which of them.
-        logits: Its output, (1 + S, *spatial).
+        logits: Its output, (K, *spatial).
         surfaces: Measure distances between surfaces too; else they are NaN.
 
     Returns:
-        The mask, and its row (S, 8); see `metrics.segmentation`.
+        The mask, and its row (S, 9); see `metrics.segmentation`.
 
     Raises:
         DataError: An output is not finite.
     """
     task, original = get_task(prepared.region.task), originals_of(prepared)[index]
     on_grid = task.score_inputs(logits[None], prepared.targets[index][None])[0]
-    mask = decode_at(logits, original.mask.shape)
+    mask = decode_at(logits, original.mask.shape, exclusive=task.exclusive)
     return mask, _row(prepared, mask, original, on_grid, surfaces)
 
 
@@ -90,7 +90,7 @@ def score_found(
         surfaces: Measure distances between surfaces too; else they are NaN.
 
     Returns:
-        Its row (S, 8); see `metrics.segmentation`.
+        Its row (S, 9); see `metrics.segmentation`.
     """
     return _row(prepared, mask, original, mask_counts(*on_grid, len(prepared.region.classes)), surfaces)
 
@@ -98,13 +98,14 @@ def score_found(
 def _row(
     prepared: PreparedRegion, mask: Mask | Bits, original: OriginalMask, on_grid_S3: Ints, surfaces: bool
 ) -> Floats:
-    row_S8 = np.full((len(on_grid_S3), COLUMNS), np.nan)
-    row_S8[:, NETWORK_COUNTS] = on_grid_S3
-    row_S8[:, COUNTS] = mask_counts(mask, original.mask, len(row_S8))
+    row_S9 = np.full((len(on_grid_S3), COLUMNS), np.nan)
+    row_S9[:, NETWORK_COUNTS] = on_grid_S3
+    row_S9[:, VOXEL] = originals_of(prepared).voxel_size(original)
+    row_S9[:, COUNTS] = mask_counts(mask, original.mask, len(row_S9))
     if surfaces:
         tolerances = originals_of(prepared).tolerances
-        row_S8[:, [NSD, HD95]] = surface_scores(mask, original.mask, original.spacing, tolerances)
-    return row_S8
+        row_S9[:, [NSD, HD95]] = surface_scores(mask, original.mask, original.spacing, tolerances)
+    return row_S9
 
 
 def originals_of(prepared: PreparedRegion) -> OriginalMasks:
@@ -121,4 +122,4 @@ def task_scores(prepared: PreparedRegion, inputs: ScoreInputs, decision: Decisio
         return found
     originals = originals_of(prepared)
     tolerances = dict(zip(region.classes, originals.tolerances, strict=True))
-    return found.with_changes(unit=originals.unit, nsd_tolerance=tolerances)
+    return found.with_changes(unit=originals.unit, volume_unit=originals.volume_unit, nsd_tolerance=tolerances)

@@ -71,7 +71,7 @@ def segment_case(run: Run, prepared: PreparedRegion, row: int, size: Sequence[in
 def score_case(
     prepared: PreparedRegion, row: int, found: FoundMasks, original: OriginalMask, *, surfaces: bool = True
 ) -> Floats:
-    """Compare the masks of one case with the true ones; see `score_found` for the row (S, 8)."""
+    """Compare the masks of one case with the true ones; see `score_found` for the row (S, 9)."""
     assert prepared.volumes is not None
     wanted = prepared.volumes[row].mask
     assert wanted is not None
@@ -79,7 +79,7 @@ def score_case(
 
 
 def score_cases(run: Run, prepared: PreparedRegion, *, surfaces: bool = True) -> ScoreInputs:
-    """Return (N, S, 8) numbers of all cases; see `metrics.segmentation`."""
+    """Return (N, S, 9) numbers of all cases; see `metrics.segmentation`."""
     rows, originals = [], originals_of(prepared)
     for row in range(len(prepared)):
         original = originals[row]

@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from lorkit.decompose.artifacts.arrays import IGNORED
+from lorkit.decompose.artifacts.arrays import IGNORED, IGNORED_BIT
 from lorkit.decompose.data.batches.loader import eval_batches
 from lorkit.decompose.data.prepared import PreparedRegion
 from lorkit.decompose.events import Listener, Working, ignore
@@ -35,11 +35,12 @@ def features_of(
     """Return features (N, F) and labels (N,) or (N, L) of a prepared region, on the CPU.
 
     For a dense task they are those of pixels: per image equally many of every structure and of the background, at most
-    `PIXELS` in all, drawn reproducibly.
+    `PIXELS` in all, drawn reproducibly. Where structures may overlap, (N, S) says which are there, and equally many are
+    of every combination.
     """
     model.eval()
     device = next(model.parameters()).device
-    dense = get_task(prepared.region.task).dense
+    task = get_task(prepared.region.task)
     most = max(1, PIXELS // max(1, len(prepared)))
     generator = torch.Generator().manual_seed(0)
     pairs: list[tuple[Tensor, Tensor]] = []
@@ -47,8 +48,9 @@ def features_of(
     for image, target in eval_batches(prepared):
         on_event(Working(f"probing {region}", done, len(prepared)))
         feature = model.features(image.to(device), region).cpu()
-        if dense:
-            pairs.append(_sampled(feature, target, most, generator))
+        if task.dense:
+            sampled, values = _sampled(feature, target, most, generator)
+            pairs.append((sampled, values if task.exclusive else _bits(values, task.outputs(prepared.region))))
         else:
             pairs.append((feature, target))
         done += len(image)
@@ -73,13 +75,18 @@ def _sampled(feature: Tensor, target: Tensor, most: int, generator: torch.Genera
     """Sample pixels of (n, F, *spatial) and (n, *spatial), up to `most` per image, evenly over the values present."""
     features, labels = [], []
     for feature_FP, label_P in zip(feature.flatten(2), target.flatten(1), strict=True):
-        values = [value for value in label_P.unique().tolist() if value != IGNORED]
+        values = [value for value in label_P.unique().tolist() if value != IGNORED and not value & IGNORED_BIT]
         for value in values:
             places = (label_P == value).nonzero()[:, 0]
             chosen = places[torch.randperm(len(places), generator=generator)[: max(1, most // len(values))]]
             features.append(feature_FP[:, chosen].T)
             labels.append(label_P[chosen])
     return torch.cat(features), torch.cat(labels)
+
+
+def _bits(value_P: Tensor, structures: int) -> Tensor:
+    """Return (P, S): 1 where a structure is, else 0."""
+    return (value_P[:, None] >> torch.arange(structures)) & 1
 
 
 def fit_probe(train: tuple[Tensor, Tensor], val: tuple[Tensor, Tensor], classes: int) -> nn.Linear:

@@ -16,4 +16,6 @@ METRICS = {
     "nsd": "surface Dice",
     "hd95": "HD95",
     "dice_network_grid": "mean Dice on the network's grid",
+    "volume_bias": "volume bias",
+    "volume_bias_relative": "relative volume bias",
 }

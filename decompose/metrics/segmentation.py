@@ -1,10 +1,10 @@
 """Scores of predicted masks by structure, with intervals over patients.
 
-Scores are computed from a row of numbers per sample, so that maps need not be stored. The Dice of a structure that is
-in neither mask is undefined and not counted; a structure in only one of them has Dice 0.
+Scores are computed from a row of numbers per sample, so that maps need not be stored. `EMPTY_CASES` says what counts
+where a mask lacks a structure.
 
-Shape legend: N samples, K channels (background first), S = K - 1 structures, R bootstrap replicates; a row has 8
-columns: `COUNTS` on the original grid, `NETWORK_COUNTS` on the network's, `NSD` and `HD95`.
+Shape legend: N samples, K channels (background first, if there is one), S structures, R bootstrap replicates; a row has
+9 columns: `COUNTS` on the original grid, `NETWORK_COUNTS` on the network's, `NSD`, `HD95` and `VOXEL`.
 """
 
 from __future__ import annotations
@@ -15,36 +15,52 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from lorkit.decompose.artifacts.arrays import IGNORED, Floats, Ints
+from lorkit.decompose.artifacts.arrays import Floats, Ints
+from lorkit.decompose.artifacts.masks import counted, join_structures, may_overlap, of_structure
 from lorkit.decompose.errors import DataError
 from lorkit.decompose.metrics.bootstrap import Resampling, interval, mean_defined, number, resample, safe_divide
 
 REPLICATES = 1000
 COUNTS, NETWORK_COUNTS = slice(0, 3), slice(3, 6)
 """Columns of pixels in both masks, in the predicted one, in the true one."""
-NSD, HD95, COLUMNS = 6, 7, 8
+NSD, HD95, VOXEL, COLUMNS = 6, 7, 8, 9
+"""The last column is the size of a pixel or voxel: ml or mm2 where the spacing is known, else 1."""
+EMPTY_CASES = (
+    "A structure in neither mask of a case: no Dice, NSD or HD95, and a difference of volumes of 0. In one mask only: "
+    "Dice and NSD are 0, and HD95 is undefined. The relative difference of volumes is of cases whose true mask has it."
+)
+"""The rule for masks that lack a structure."""
 
 
 def mask_counts(found: NDArray[Any], wanted: NDArray[Any], structures: int) -> Ints:
     """Return (S, 3) pixels of each structure: in both masks, in the predicted one, in the true one.
 
     Args:
-        found: Predicted mask, whole numbers.
-        wanted: True mask of equal shape, or `IGNORED` where a pixel counts nowhere.
+        found: Predicted mask, whole numbers, or uint32 if structures may overlap; see `artifacts.masks`.
+        wanted: True mask of equal shape and kind; ignored pixels count nowhere.
         structures: S.
     """
-    counted = wanted != IGNORED
-    masks = (found[counted & (found == wanted)], found[counted], wanted[counted])
+    known = counted(wanted)
+    if may_overlap(wanted):
+        rows = [
+            _overlap(known & of_structure(found, one), of_structure(wanted, one)) for one in range(1, structures + 1)
+        ]
+        return np.array(rows, dtype=np.int64)
+    masks = (found[known & (found == wanted)], found[known], wanted[known])
     columns = [np.bincount(mask.ravel(), minlength=structures + 1)[1 : structures + 1] for mask in masks]
     return np.stack(columns, axis=-1).astype(np.int64)
+
+
+def _overlap(found: NDArray[np.bool_], wanted: NDArray[np.bool_]) -> tuple[int, int, int]:
+    return int((found & wanted).sum()), int(found.sum()), int(wanted.sum())
 
 
 def overlap_counts(logits: ArrayLike, masks: ArrayLike) -> Ints:
     """Return the (N, S, 3) `mask_counts` of the largest logit of each pixel, the first of equal ones.
 
     Args:
-        logits: (N, K, *spatial).
-        masks: (N, *spatial) whole numbers below K, or `IGNORED` where a pixel counts nowhere.
+        logits: (N, K, *spatial). If structures may overlap, K is S, and logits above 0 have the structure.
+        masks: (N, *spatial) whole numbers below K, or ignored; uint32 if structures may overlap.
 
     Raises:
         DataError: Shapes do not match, or a logit is not finite.
@@ -58,8 +74,11 @@ def overlap_counts(logits: ArrayLike, masks: ArrayLike) -> Ints:
         )
     if not np.isfinite(logit).all():
         raise DataError("logits with NaN or infinite values", required="finite logits", fix="check model and data")
-    structures, found = logit.shape[1] - 1, logit.argmax(1)
-    rows = [mask_counts(one, two.astype(np.int64), structures) for one, two in zip(found, mask, strict=True)]
+    if may_overlap(mask):
+        structures, found = logit.shape[1], [join_structures(one > 0) for one in logit]
+    else:
+        structures, found, mask = logit.shape[1] - 1, list(logit.argmax(1)), mask.astype(np.int64)
+    rows = [mask_counts(one, two, structures) for one, two in zip(found, mask, strict=True)]
     return np.stack(rows) if rows else np.zeros((0, structures, 3), dtype=np.int64)
 
 
@@ -69,11 +88,18 @@ def dice(counts_NS3: ArrayLike) -> Floats:
     return safe_divide(2 * counts[..., 0], counts[..., 1] + counts[..., 2])
 
 
-def mask_scores(rows_NS8: ArrayLike, groups: ArrayLike, structures: Sequence[str], *, seed: int = 0) -> dict[str, Any]:
+def volume_differences(rows_NS9: ArrayLike) -> tuple[Floats, Floats]:
+    """Return (N, S) each: predicted minus true volume, and its share of the true one; NaN if that is empty."""
+    row_NS9 = np.asarray(rows_NS9, dtype=np.float64)
+    found_NS, wanted_NS = row_NS9[..., COUNTS][..., 1], row_NS9[..., COUNTS][..., 2]
+    return (found_NS - wanted_NS) * row_NS9[..., VOXEL], safe_divide(found_NS - wanted_NS, wanted_NS)
+
+
+def mask_scores(rows_NS9: ArrayLike, groups: ArrayLike, structures: Sequence[str], *, seed: int = 0) -> dict[str, Any]:
     """Score masks.
 
     Args:
-        rows_NS8: (N, S, 8) numbers of each sample and structure.
+        rows_NS9: (N, S, 9) numbers of each sample and structure.
         groups: (N,) patient (or other cluster) of each sample; groups are resampled as a whole.
         structures: Names of the S structures.
         seed: Seed of the bootstrap.
@@ -81,23 +107,31 @@ def mask_scores(rows_NS8: ArrayLike, groups: ArrayLike, structures: Sequence[str
     Returns:
         `n`, `groups`, each metric (mean over structures of the mean over samples, None if a structure has no sample),
         `ci` by metric (None for a single group), and `per_structure`: `n` samples whose true mask has it, `defined`
-        samples with a Dice, `hd95_undefined` those of them without HD95, metrics and intervals. A replicate's mean
-        omits structures without a defined sample.
+        samples with a Dice, `hd95_undefined` those of them without HD95, `empty` samples whose true mask lacks it,
+        `false` those of them whose predicted mask has it, `missed` samples of `n` whose predicted mask lacks it,
+        metrics and intervals. A replicate's mean omits structures without a defined sample.
     """
-    row_NS8 = np.asarray(rows_NS8, dtype=np.float64)
+    row_NS9 = np.asarray(rows_NS9, dtype=np.float64)
+    bias_NS, relative_NS = volume_differences(row_NS9)
     draws = resample(np.asarray(groups), seed=seed, replicates=REPLICATES)
     cases = {
-        "dice": dice(row_NS8[..., COUNTS]),
-        "nsd": row_NS8[..., NSD],
-        "hd95": row_NS8[..., HD95],
-        "dice_network_grid": dice(row_NS8[..., NETWORK_COUNTS]),
+        "dice": dice(row_NS9[..., COUNTS]),
+        "nsd": row_NS9[..., NSD],
+        "hd95": row_NS9[..., HD95],
+        "dice_network_grid": dice(row_NS9[..., NETWORK_COUNTS]),
+        "volume_bias": bias_NS,
+        "volume_bias_relative": relative_NS,
     }
+    found_NS, true_NS = row_NS9[..., COUNTS][..., 1] > 0, row_NS9[..., COUNTS][..., 2] > 0
     defined_NS = np.isfinite(cases["dice"])
     found = {metric: _summary(case_NS, draws) for metric, case_NS in cases.items()}
     rows = [
         {
             "structure": name,
-            "n": int((row_NS8[:, index, 2] > 0).sum()),
+            "n": int(true_NS[:, index].sum()),
+            "empty": int((~true_NS)[:, index].sum()),
+            "false": int((found_NS & ~true_NS)[:, index].sum()),
+            "missed": int((true_NS & ~found_NS)[:, index].sum()),
             "defined": int(defined_NS[:, index].sum()),
             "hd95_undefined": int((defined_NS & ~np.isfinite(cases["hd95"]))[:, index].sum()),
             **{metric: one["structures"][index] for metric, one in found.items()},
@@ -106,7 +140,7 @@ def mask_scores(rows_NS8: ArrayLike, groups: ArrayLike, structures: Sequence[str
         for index, name in enumerate(structures)
     ]
     return {
-        "n": len(row_NS8),
+        "n": len(row_NS9),
         "groups": draws.counts_RG.shape[1],
         **{metric: one["mean"] for metric, one in found.items()},
         "ci": {metric: one["ci"] for metric, one in found.items()},

@@ -14,25 +14,28 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from lorkit.decompose.artifacts.arrays import IGNORED, Floats, Mask
+from lorkit.decompose.artifacts.arrays import Bits, Floats, Mask
+from lorkit.decompose.artifacts.masks import counted, of_structure
 
 
-def surface_scores(found: Mask, wanted: Mask, spacing: Sequence[float], tolerances: Sequence[float]) -> Floats:
+def surface_scores(
+    found: Mask | Bits, wanted: Mask | Bits, spacing: Sequence[float], tolerances: Sequence[float]
+) -> Floats:
     """Return (S, 2): NSD and HD95 of each structure.
 
-    `IGNORED` pixels of the true mask are background in both. Without a structure in either mask both are NaN; with it
+    Ignored pixels of the true mask are background in both. Without a structure in either mask both are NaN; with it
     in one of them, NSD is 0 and HD95 is NaN.
 
     Args:
-        found: (*spatial) predicted mask, 0 the background.
-        wanted: (*spatial) true mask.
+        found: (*spatial) predicted mask; see `artifacts.masks`.
+        wanted: (*spatial) true mask of the same kind.
         spacing: Distance of neighbours along each axis.
         tolerances: (S,) tolerance of each structure, in the unit of `spacing`.
     """
     rows = np.full((len(tolerances), 2), np.nan)
-    counted = wanted != IGNORED
+    known = counted(wanted)
     for index, tolerance in enumerate(tolerances):
-        one, two = (counted & (mask == index + 1) for mask in (found, wanted))
+        one, two = (known & of_structure(mask, index + 1) for mask in (found, wanted))
         present = (one.any(), two.any())
         if all(present):
             rows[index] = _distances(*_cropped(one, two), spacing, tolerance)

@@ -25,6 +25,7 @@ from lorkit.decompose.documents.recipe import Recipe
 from lorkit.decompose.errors import ArtifactError, DataError, UsageError
 from lorkit.decompose.regions import Region
 from lorkit.decompose.runs import Run
+from lorkit.decompose.tasks import get_task
 
 
 class RunSplits:
@@ -201,7 +202,9 @@ def _read(run: Run, region: Region, files: OpenFiles) -> RegionSamples:
 
 def _named(config: RegionConfig, region: Region) -> RegionConfig:
     """Return settings with the run's class order, whatever the files state today."""
-    key = "structures" if region.task == "segmentation" else "classes"
+    if isinstance(config.structures, dict):  # the numbers are needed too, and state the same order
+        return config
+    key = "structures" if get_task(region.task).dense else "classes"
     return config.model_copy(update={key: region.classes})
 
 

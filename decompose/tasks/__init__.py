@@ -16,10 +16,13 @@ from lorkit.decompose.tasks.classification import Classification
 from lorkit.decompose.tasks.multilabel import Multilabel
 from lorkit.decompose.tasks.node import Node
 from lorkit.decompose.tasks.segmentation import Segmentation
+from lorkit.decompose.tasks.structures import Structures
 
 __all__ = ["TASKS", "ScoreInputs", "Task", "dense_outputs", "get_task", "headline", "headline_name", "validation_name"]
 
-TASKS: dict[str, Task] = {task.name: task for task in (Classification(), Multilabel(), Segmentation(), Node())}
+TASKS: dict[str, Task] = {
+    task.name: task for task in (Classification(), Multilabel(), Segmentation(), Structures(), Node())
+}
 
 
 def headline(cases_NS: NDArray[np.float64]) -> float:

@@ -75,13 +75,29 @@ def dice_loss(logit_nK: Tensor, mask_n: Tensor, counted_n: Tensor) -> Tensor:
     Returns:
         (n,), float32 or wider: half precision is too coarse for sums over many pixels.
     """
-    from monai.losses.dice import DiceLoss  # a second of import, not needed for classification
-
-    loss = DiceLoss(include_background=False, reduction="none")
     with torch.autocast(logit_nK.device.type, enabled=False):
         share_nK = wide(logit_nK).softmax(1) * counted_n[:, None]
         hot_nK = F.one_hot(mask_n * counted_n, logit_nK.shape[1]).movedim(-1, 1) * counted_n[:, None]
-        values: Tensor = loss(share_nK, hot_nK)
+        return _dice_loss(share_nK, hot_nK, background=True)
+
+
+def overlapping_dice_loss(logit_nS: Tensor, there_nS: Tensor, counted_nS: Tensor) -> Tensor:
+    """Return 1 - Dice of the sigmoids, the mean over structures, of each sample, (n,); as `dice_loss`.
+
+    Args:
+        logit_nS: (n, S, *spatial).
+        there_nS: (n, S, *spatial), 1 where a structure is, else 0.
+        counted_nS: (n, S, *spatial) bool, False where a pixel counts nowhere.
+    """
+    with torch.autocast(logit_nS.device.type, enabled=False):
+        return _dice_loss(wide(logit_nS).sigmoid() * counted_nS, there_nS * counted_nS, background=False)
+
+
+def _dice_loss(share_nK: Tensor, hot_nK: Tensor, *, background: bool) -> Tensor:
+    """Return 1 - Dice of each sample; `background` says that channel 0 is one, which is left out."""
+    from monai.losses.dice import DiceLoss  # a second of import, not needed for classification
+
+    values: Tensor = DiceLoss(include_background=not background, reduction="none")(share_nK, hot_nK)
     return values.flatten(1).mean(1)
 
 

@@ -6,7 +6,7 @@ Shape legend: N samples, n of one region in a batch, K = 1 + S channels, S struc
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -14,7 +14,6 @@ from numpy.typing import ArrayLike, NDArray
 from lorkit.decompose.artifacts.arrays import IGNORED, Float32Array
 from lorkit.decompose.documents.network import Decision
 from lorkit.decompose.documents.scores import SegmentationScores
-from lorkit.decompose.errors import DataError
 from lorkit.decompose.metrics import segmentation
 from lorkit.decompose.metrics.bootstrap import safe_divide
 from lorkit.decompose.metrics.paired import UNSEEN_DICE
@@ -39,16 +38,6 @@ class Segmentation(Task):
     def outputs(self, region: Region) -> int:
         """Return the number of structures plus one for the background."""
         return 1 + len(region.classes)
-
-    def check(self, region: Region, targets: NDArray[Any]) -> None:
-        """Raise DataError when a mask holds a value without a structure."""
-        largest = int(targets.max(initial=0, where=targets != IGNORED))
-        if largest > len(region.classes):
-            raise DataError(
-                f"masks with values up to {largest} in region '{region.name}'",
-                required=f"0 (background) to {len(region.classes)} ({', '.join(region.classes)})",
-                fix="correct the masks or name all structures",
-            )
 
     def own_targets(self, label: Tensor, logits: Tensor) -> Tensor:
         """Return the masks, which are flat in a batch of several tasks."""
@@ -108,6 +97,6 @@ class Segmentation(Task):
         seed: int = 0,
         decision: Decision | None = None,
     ) -> SegmentationScores:
-        """Score (N, S, 8) numbers; see `metrics.segmentation.mask_scores`."""
+        """Score (N, S, 9) numbers; see `metrics.segmentation.mask_scores`."""
         found = segmentation.mask_scores(score_inputs, groups, region.classes, seed=seed)
-        return SegmentationScores.model_validate(found)
+        return SegmentationScores.model_validate({**found, "empty_cases": segmentation.EMPTY_CASES})

@@ -169,6 +169,11 @@ def _any(grad: Tensor | None) -> bool:
     return grad is not None and bool(grad.any())
 
 
+def _values(module: ReprogrammingModule, outputs: int) -> int:
+    """Return how many values a target may have, from 0: of structures that may overlap one bit each."""
+    return outputs if module.task.exclusive else 1 << outputs if module.task.dense else 2
+
+
 def _random_batch(config: Config, module: ReprogrammingModule) -> Batch:
     """Return the fewest images for which every term is defined, the same in every check."""
     (region,) = module.live.regions
@@ -176,7 +181,7 @@ def _random_batch(config: Config, module: ReprogrammingModule) -> Batch:
     generator = torch.Generator().manual_seed(config.seed)
     outputs = module.task.outputs(region)
     shape = (count, *image.size) if module.task.dense else (count,) if module.task.exclusive else (count, outputs)
-    label = torch.arange(prod(shape)).reshape(shape) % (outputs if module.task.exclusive else 2)
+    label = torch.arange(prod(shape)).reshape(shape) % _values(module, outputs)
     pictures = [torch.rand(count, one.channels, *one.size, generator=generator) for one in (image, theirs)]
     return Batch(
         image=pictures[0],

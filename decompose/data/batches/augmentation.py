@@ -22,6 +22,7 @@ from lorkit.decompose.data.prepared import PreparedRegion
 from lorkit.decompose.data.random_numbers import Keys, uniform
 
 _FLIP, _ROTATE, _SCALE, _SHIFT_X, _SHIFT_Y, _GAIN, _OFFSET, _MOVED, _SHIFT_Z = range(9)
+_WORD = 2**16
 
 
 def augment_of(prepared: PreparedRegion, train: AugmentConfig | None) -> AugmentConfig | None:
@@ -62,8 +63,15 @@ def augment(image: Tensor, key: Keys, config: AugmentConfig, *, like: tuple[int,
 
 
 def augment_mask(mask: Tensor, key: Keys, config: AugmentConfig) -> Tensor:
-    """Transform masks (N, *spatial) uint8 as `augment` transforms the images of these keys, without mixing values."""
-    return _move(mask[:, None].float(), key, config, "nearest")[:, 0].to(mask.dtype)
+    """Transform masks (N, *spatial) as `augment` transforms the images of these keys, without mixing values.
+
+    Any whole numbers below 2^32 are kept, as masks of structures that may overlap have them.
+    """
+    if int(mask.max()) < _WORD:
+        return _move(mask[:, None].float(), key, config, "nearest")[:, 0].to(mask.dtype)
+    words = torch.stack([mask % _WORD, mask // _WORD], dim=1)  # float32 has 24 bits
+    low, high = _move(words.float(), key, config, "nearest").to(mask.dtype).unbind(1)
+    return low + high * _WORD
 
 
 def _move(image: Tensor, key: Keys, config: AugmentConfig, mode: str, like: tuple[int, ...] | None = None) -> Tensor:

@@ -202,8 +202,7 @@ class BatchLoader:
         own = draw.indices < len(pool.labelled)
         if pool.labelled.masks is not None and changes is not None and own.any():
             known = torch.from_numpy(np.flatnonzero(own))
-            moved = augment_mask(label[known].to(torch.uint8), self._keys(name, draw)[own], changes)
-            label[known] = moved.long()
+            label[known] = augment_mask(label[known], self._keys(name, draw)[own], changes)
         return label
 
     def _image(self, draws: Mapping[str, DrawnSamples], pools: Mapping[str, SamplePool]) -> Tensor:

@@ -129,7 +129,7 @@ def _millimetres(spacing: Sequence[float]) -> str:
     return " x ".join(f"{one:g}" for one in spacing) + " mm"
 
 
-def resize_mask(mask: NDArray[np.uint8], target: tuple[int, ...]) -> NDArray[np.uint8]:
+def resize_mask(mask: NDArray[Any], target: tuple[int, ...]) -> NDArray[Any]:
     """Resize a mask, (H, W) or (D, H, W), to the nearest values: the later one where a place is between two pixels."""
     axes = [(2 * np.arange(new) + 1) * old // (2 * new) for old, new in zip(mask.shape, target, strict=True)]
     return np.ascontiguousarray(mask[np.ix_(*axes)])

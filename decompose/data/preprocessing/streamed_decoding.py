@@ -16,7 +16,8 @@ from typing import NamedTuple
 import numpy as np
 from scipy.special import expit, softmax
 
-from lorkit.decompose.artifacts.arrays import Float32Array, Ints, Mask
+from lorkit.decompose.artifacts.arrays import Bits, Float32Array, Ints, Mask
+from lorkit.decompose.artifacts.masks import join_structures
 from lorkit.decompose.data.preprocessing.recipe import resize_image
 from lorkit.decompose.data.preprocessing.stages import StageTimes
 
@@ -85,7 +86,7 @@ class StreamedDecoding:
         self._same = tuple(sides) == tuple(size)
         self._exclusive, self._size, self._planes = exclusive, tuple(size), planes
         self._stages = stages or StageTimes()
-        self.mask: Mask = np.zeros(self._size, dtype=np.uint8 if exclusive else np.uint32)
+        self.mask: Mask | Bits = np.zeros(self._size, np.uint8) if exclusive else np.zeros(self._size, np.uint32)
         if not self._same:
             self._taps_D, self._taps_H = (bilinear_taps(old, new) for old, new in zip(sides[:2], size[:2], strict=True))
             height, width = self._size[1:]
@@ -143,7 +144,7 @@ def _weighted(values_KRw: Float32Array, first: Ints, weights: Float32Array) -> F
     return result
 
 
-def decided(values: Float32Array, exclusive: bool, threshold: float) -> Mask:
+def decided(values: Float32Array, exclusive: bool, threshold: float) -> Mask | Bits:
     """Return the output with the largest value of each place, or a bit for each output above the threshold.
 
     Args:
@@ -152,10 +153,7 @@ def decided(values: Float32Array, exclusive: bool, threshold: float) -> Mask:
         threshold: Of bits.
     """
     if not exclusive:
-        bits = np.zeros(values.shape[1:], dtype=np.uint32)
-        for index, value in enumerate(values):
-            bits |= (value > threshold).astype(np.uint32) << np.uint32(index)
-        return bits  # type: ignore[return-value]
+        return join_structures(value > threshold for value in values)
     best = values[0].copy()
     mask: Mask = np.zeros(best.shape, dtype=np.uint8)
     for index in range(1, len(values)):

@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lorkit.decompose.artifacts.arrays import Float32Array, Mask
+from lorkit.decompose.artifacts.arrays import Bits, Float32Array, Mask
 from lorkit.decompose.data.preprocessing.stages import StageTimes
 from lorkit.decompose.data.preprocessing.streamed_decoding import StreamedDecoding, decided
 from lorkit.decompose.documents.recipe import Window
@@ -117,8 +117,8 @@ def segment_windows(
     text: str = "windows",
     on_event: Listener = ignore,
     stages: StageTimes | None = None,
-    on_grid: Mask | None = None,
-) -> Mask:
+    on_grid: Mask | Bits | None = None,
+) -> Mask | Bits:
     """Segment a volume window by window.
 
     Args:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
@@ -9,9 +10,9 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from lorkit.decompose.artifacts.arrays import Mask
+from lorkit.decompose.artifacts.arrays import Bits, Mask
 from lorkit.decompose.data.samples.source import Images
-from lorkit.decompose.documents.scores import Unit
+from lorkit.decompose.documents.mask_scores import Unit, VolumeUnit
 from lorkit.decompose.errors import UsageError
 
 Spacings = tuple[tuple[float, ...] | None, ...]
@@ -22,7 +23,7 @@ DEFAULT_TOLERANCE = 1.0
 class OriginalMask(NamedTuple):
     """One mask (*spatial), and the distance of its neighbours along each axis in the unit of its region."""
 
-    mask: Mask
+    mask: Mask | Bits
     spacing: tuple[float, ...]
 
 
@@ -57,6 +58,18 @@ class OriginalMasks:
         if all(self.spacings[index] is not None for index in self.indices):
             return "mm"
         return "pixels" if self.masks[self.indices[0]].ndim == 2 else "voxels"
+
+    @property
+    def volume_unit(self) -> VolumeUnit:
+        """Unit of volumes: ml (of 2D masks mm2) if the spacing of every sample is known, else pixels or voxels."""
+        if self.unit == "mm":
+            return "mm2" if self.masks[self.indices[0]].ndim == 2 else "ml"
+        return self.unit
+
+    def voxel_size(self, original: OriginalMask) -> float:
+        """Return the size of a pixel or voxel of one of the masks in `volume_unit`."""
+        product = math.prod(original.spacing)
+        return product / 1000.0 if self.unit == "mm" and original.mask.ndim == 3 else product
 
     def take(self, rows: Sequence[int] | NDArray[np.int64]) -> OriginalMasks:
         """Return the samples at `rows`, in that order."""

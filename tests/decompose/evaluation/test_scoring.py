@@ -97,7 +97,7 @@ def test_without_surfaces_only_distances_are_missing(vessels: Callable[[int], Pr
     logits = np.random.default_rng(1).normal(size=(4, 3, 16, 16)).astype(np.float32)
     few, all_ = (score_inputs(prepared, slice(1, 3), logits[1:3], surfaces=surfaces) for surfaces in (False, True))
     np.testing.assert_array_equal(few[..., :NSD], all_[..., :NSD])
-    assert np.isnan(few[..., NSD:]).all()
+    assert np.isnan(few[..., [NSD, HD95]]).all()
     mask, row = score_mask(prepared, 2, logits[2])
     assert mask.shape == (40, 40)
     np.testing.assert_array_equal(row, all_[1])

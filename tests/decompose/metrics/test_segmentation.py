@@ -29,7 +29,7 @@ def test_scores_average_cases_by_structure_and_one_group_has_no_interval() -> No
     counts = np.array([[[1, 2, 2], [0, 0, 0]], [[2, 2, 2], [1, 1, 3]], [[0, 1, 0], [0, 0, 0]]])
     network = np.array([[[2, 2, 2], [0, 0, 0]], [[2, 2, 2], [1, 1, 1]], [[0, 0, 0], [0, 0, 0]]])
     surfaces = np.array([[[0.5, 4.0], [np.nan] * 2], [[1.0, 2.0], [0.25, 3.0]], [[0.0, np.nan], [np.nan] * 2]])
-    rows = np.concatenate([counts, network, surfaces], axis=-1)
+    rows = np.concatenate([counts, network, surfaces, np.full((3, 2, 1), 0.5)], axis=-1)
     found = mask_scores(rows, ["a", "b", "b"], ["core", "rim"])
     assert found["dice"] == pytest.approx(((0.5 + 1 + 0) / 3 + 0.5) / 2)
     assert found["nsd"] == pytest.approx((0.5 + 0.25) / 2)
@@ -51,3 +51,21 @@ def test_what_does_not_fit_is_refused() -> None:
         overlap_counts(np.zeros((2, 3, 4, 4)), np.zeros((2, 4, 5)))
     with pytest.raises(DataError, match="NaN or infinite"):
         overlap_counts(np.full((1, 2, 2, 2), np.nan), np.zeros((1, 2, 2)))
+
+
+def test_volumes_of_cases_with_and_without_a_structure_by_hand() -> None:
+    """Columns: both, predicted, true. Two patients; the second structure is true in one case only."""
+    counts = [[[8, 12, 10], [0, 4, 0]], [[5, 5, 10], [0, 0, 0]], [[0, 0, 4], [1, 3, 2]]]
+    voxel = np.array([0.5, 0.5, 2.0])[:, None, None].repeat(2, 1)
+    rows = np.concatenate([counts, counts, np.full((3, 2, 2), np.nan), voxel], axis=-1)
+    found = mask_scores(rows, ["a", "b", "b"], ["core", "rim"])
+    core, rim = found["per_structure"]
+    assert core["volume_bias"] == pytest.approx(np.mean([1.0, -2.5, -8.0]))
+    assert core["volume_bias_relative"] == pytest.approx(np.mean([0.2, -0.5, -1.0]))
+    assert (core["n"], core["empty"], core["false"], core["missed"]) == (3, 0, 0, 1)
+    assert rim["volume_bias"] == pytest.approx(np.mean([2.0, 0.0, 2.0]))
+    assert rim["volume_bias_relative"] == pytest.approx(0.5), "of the one case that has it"
+    assert (rim["n"], rim["empty"], rim["false"], rim["missed"]) == (1, 2, 1, 0)
+    assert found["volume_bias"] == pytest.approx((core["volume_bias"] + rim["volume_bias"]) / 2)
+    assert core["ci"]["volume_bias"] == [pytest.approx(-5.25), pytest.approx(1.0)], "of the patients alone"
+    assert mask_scores(rows, ["a"] * 3, ["core", "rim"])["ci"]["volume_bias"] is None

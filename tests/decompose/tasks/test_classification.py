@@ -35,6 +35,6 @@ def test_scores_name_the_classes_and_hold_the_headline() -> None:
 
 
 def test_an_unknown_task_names_the_nearest() -> None:
-    assert list(TASKS) == ["classification", "multilabel", "segmentation", "node"]
+    assert list(TASKS) == ["classification", "multilabel", "segmentation", "structures", "node"]
     with pytest.raises(UsageError, match="did you mean 'classification'"):
         get_task("clasification")

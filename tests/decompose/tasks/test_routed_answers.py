@@ -18,6 +18,7 @@ BRAIN = Region(name="brain", classes=("normal", "tumour"))
 ACCOUNTS = Region(name="accounts", task="node", classes=("honest", "fraud"))
 FINDINGS = Region(name="findings", task="multilabel", classes=("mass", "nodule"))
 LUNG = Region(name="lung", task="segmentation", classes=("left", "right"))
+VESSELS = Region(name="vessels", task="structures", classes=("artery", "vein"))
 NAMES = ("chest", "brain")
 
 
@@ -80,6 +81,11 @@ def empty_masks(targets: np.ndarray, wrong: np.ndarray) -> None:
     assert not wrong.argmax(1).any()
 
 
+def empty_structures(targets: np.ndarray, wrong: np.ndarray) -> None:
+    assert wrong.shape == (3, 2, 2, 2)
+    assert not (wrong > 0).any()
+
+
 @pytest.mark.parametrize(
     ("region", "targets", "check"),
     [
@@ -88,6 +94,7 @@ def empty_masks(targets: np.ndarray, wrong: np.ndarray) -> None:
         (ACCOUNTS, np.array([0, 1, 1]), wrong_class),
         (FINDINGS, np.array([[1, 0], [0, 1], [1, 1]]), wrong_labels),
         (LUNG, np.array([[[1, 1], [0, 2]]] * 3), empty_masks),
+        (VESSELS, np.array([[[1, 3], [0, 2]]] * 3), empty_structures),
     ],
 )
 def test_wrong_outputs_are_wrong_in_every_decision(
@@ -97,7 +104,7 @@ def test_wrong_outputs_are_wrong_in_every_decision(
     wrong = get_task(region.task).wrong_outputs(region, targets, spatial)
     assert wrong.dtype == np.float32
     check(targets, wrong)
-    assert {"classification", "multilabel", "segmentation", "node"} == set(TASKS)  # a new task needs a row here
+    assert {"classification", "multilabel", "segmentation", "structures", "node"} == set(TASKS)  # each has a row
 
 
 def test_masks_of_another_head_are_empty() -> None:

@@ -177,3 +177,14 @@ def test_only_the_drawn_share_of_volumes_is_moved() -> None:
     theta = affine(keys(1, np.arange(400)), config, (8, 8, 8)).numpy()
     still = (theta == np.eye(3, 4, dtype=np.float32)).all((1, 2))
     assert abs(still.mean() - 0.75) < 0.06
+
+
+def test_bits_of_masks_are_moved_like_each_structure_alone() -> None:
+    """Thirty-one structures and ignored pixels are more than float32 holds; each moves as a mask of its own."""
+    config = AugmentConfig(flip=True, share=1.0, shift=0.1, rotate=20, scale=0.2)
+    key = keys(0, 1, 2, np.arange(3))
+    mask = torch.randint(0, 2**32, (3, 12, 10), generator=torch.Generator().manual_seed(0))
+    moved = augment_mask(mask, key, config)
+    assert not torch.equal(moved, mask)
+    for bit in range(32):
+        torch.testing.assert_close((moved >> bit) & 1, augment_mask((mask >> bit) & 1, key, config))

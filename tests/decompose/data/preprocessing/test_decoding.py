@@ -36,3 +36,15 @@ def test_probabilities_are_interpolated_then_the_largest_is_taken(
     ordered = np.sort(shares, axis=0)
     clear = ordered[-1] - ordered[-2] > 1e-4
     np.testing.assert_array_equal(decode_at(logits, larger)[clear], shares.argmax(0)[clear])
+
+
+def test_structures_that_overlap_are_decoded_each_alone() -> None:
+    """Each structure as the only one of a network with two outputs, whose softmax of (0, x) is the sigmoid of x."""
+    rng = np.random.default_rng(0)
+    for size, spatial in (((9, 7), (6, 5)), ((6, 5), (6, 5)), ((5, 9, 4), (6, 5, 7))):
+        logits = rng.normal(size=(3, *spatial)).astype(np.float32)
+        mask = decode_at(logits, size, exclusive=False)
+        assert (mask.dtype, mask.shape) == (np.uint32, size)
+        for index, plane in enumerate(logits):
+            alone = decode_at(np.stack([np.zeros_like(plane), plane]), size)
+            np.testing.assert_array_equal(mask >> index & 1, alone)
