@@ -9,7 +9,7 @@ from lorkit.decompose.config.schema import Config
 from lorkit.decompose.errors import UsageError
 
 REGION_OF_IMAGES = (
-    "structures", "groups", "augment", "window", "spacing", "window_overlap", "intensity", "pos_weight",
+    "structures", "overlap", "groups", "augment", "window", "spacing", "window_overlap", "intensity", "pos_weight",
     "nsd_tolerance_mm", "unlabelled",
 )  # fmt: skip
 REGION_OF_GRAPHS = ("relations", "time", "id", "features", "simulated", "recall_at", "nodes")

@@ -46,6 +46,8 @@ def _are_places(value: Any) -> Any:
     return tuple(stated)
 
 
+MaskNumber = Annotated[int, Field(ge=0)]
+MaskNumbers = Annotated[tuple[Annotated[int, Field(ge=1)], ...], Field(min_length=1)]
 RecallAt = Annotated[tuple[int | float, ...] | None, BeforeValidator(_are_places)]
 
 
@@ -125,8 +127,9 @@ class RegionConfig(GraphSource):
     positive. `spacing` resamples volumes to these mm along the axes right, anterior and superior:
     `image.size` is then the window that the network takes, and neighbouring windows share `window_overlap` of a side,
     by default a quarter; without it volumes are resized to `image.size`. `unlabelled` names images without labels for
-    the terms of a teacher. `label` is the column of labels of a table. `nodes` is filled in by
-    training from the data of a graph.
+    the terms of a teacher. `label` is the column of labels of a table. `nodes` is filled in by training from the data
+    of a graph. `overlap` says that structures may overlap: each then has an output of its own, several numbers of a
+    mask may be one structure, and a number several structures.
     """
 
     data: Paths | None = None
@@ -136,7 +139,8 @@ class RegionConfig(GraphSource):
     unlabelled: Paths | None = None
     task: str | None = None
     modality: str | None = None
-    structures: tuple[str, ...] | dict[str, Annotated[int, Field(ge=0)]] | None = None
+    structures: tuple[str, ...] | dict[str, MaskNumber | MaskNumbers] | None = None
+    overlap: bool = False
     groups: str | None = None
     parts: Literal["stated", "anew"] = "stated"
     augment: RegionAugment | Literal[False] | None = None
@@ -174,6 +178,21 @@ class RegionConfig(GraphSource):
         if self.spacing is None and self.window_overlap is not None:
             raise ValueError("window_overlap only beside spacing, which makes windows of volumes")
         return self
+
+    @model_validator(mode="after")
+    def _overlap_is_of_masks(self) -> RegionConfig:
+        if self.overlap and self.task not in (None, "segmentation", "structures"):
+            raise ValueError(f"overlap only with masks (the task is {self.task})")
+        numbers = self.structures if isinstance(self.structures, dict) else {}
+        several = next((name for name, number in numbers.items() if isinstance(number, tuple)), None)
+        if several is not None and not self.may_overlap:
+            raise ValueError(f"overlap: true, because the structure '{several}' has several numbers")
+        return self
+
+    @property
+    def may_overlap(self) -> bool:
+        """Whether structures may overlap."""
+        return self.overlap or self.task == "structures"
 
     @model_validator(mode="after")
     def _one_way_of_splitting(self) -> RegionConfig:

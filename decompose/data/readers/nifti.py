@@ -2,7 +2,8 @@
 
 Files are paired by name; an image may end in nnU-Net's `_0000`. Both are turned into RAS axes by their affines, so
 what a network sees does not depend on how a scanner wrote its files. `dataset.json`, where there is one, names the
-structures as the Medical Segmentation Decathlon or nnU-Net does. Each case is its own group: files state no patient.
+structures as the Medical Segmentation Decathlon or nnU-Net does; masks may have a folder per structure instead. Each
+case is its own group: files state no patient.
 """
 
 from __future__ import annotations
@@ -18,9 +19,15 @@ from lorkit.decompose.data.formats import nifti
 from lorkit.decompose.data.formats.grids import check_same_grid
 from lorkit.decompose.data.preprocessing.recipe import intensity_step
 from lorkit.decompose.data.readers.image_files import FileImages
-from lorkit.decompose.data.samples.mask_labels import MaskLabels, labels_of
+from lorkit.decompose.data.readers.structure_files import (
+    StructureMasks,
+    chosen_folders,
+    files_by_case,
+    structure_folders,
+)
+from lorkit.decompose.data.samples.mask_labels import AnyLabels, MaskLabels, OverlappingLabels, labels_of
 from lorkit.decompose.data.samples.open_files import OpenFiles
-from lorkit.decompose.data.samples.source import Source
+from lorkit.decompose.data.samples.source import Images, Source
 from lorkit.decompose.errors import DataError
 
 if TYPE_CHECKING:
@@ -45,7 +52,10 @@ def read(entries: list[str], config: RegionConfig, files: OpenFiles | None = Non
     root = Path(entries[0])
     layout = _layout(root)
     assert layout is not None
-    images, masks = (_cases(root / name) for name in layout)
+    images = _cases(root / layout[0])
+    folders = chosen_folders(root / layout[1], config) if structure_folders(root / layout[1]) else []
+    several = files_by_case(folders, _cases) if folders else {}
+    masks = {case: paths[0] for case, paths in several.items()} if folders else _cases(root / layout[1])
     for one, other, what in ((images, masks, "mask"), (masks, images, "image")):
         missing = sorted(one.keys() - other.keys())
         if missing:
@@ -56,14 +66,16 @@ def read(entries: list[str], config: RegionConfig, files: OpenFiles | None = Non
                 fix="add the file, or remove its counterpart",
             )
     ids = tuple(sorted(images))
-    spacings = tuple(check_same_grid(images[case], masks[case]) for case in ids)
-    labels = _labels(root / DATASET, config)
-    found_masks = MaskFiles([masks[case] for case in ids], intensity_step(config))
-    found_masks.labels = labels
+    spacings = tuple(_check_grids(images[case], several.get(case, [masks[case]])) for case in ids)
+    found_masks: Images
+    if folders:
+        names, found_masks = tuple(folder.name for folder in folders), StructureMasks([several[case] for case in ids])
+    else:
+        names, found_masks = _mask_files(root, [masks[case] for case in ids], config)
     return Source(
         images=FileImages([images[case] for case in ids], intensity_step(config), files),
         labels=np.zeros(len(ids), dtype=np.int64),
-        classes=labels.names,
+        classes=names,
         ids=ids,
         groups=ids,
         parts=(None,) * len(ids),
@@ -73,13 +85,20 @@ def read(entries: list[str], config: RegionConfig, files: OpenFiles | None = Non
     )
 
 
+def _mask_files(root: Path, paths: list[Path], config: RegionConfig) -> tuple[tuple[str, ...], MaskFiles]:
+    labels = _labels(root / DATASET, config)
+    masks = MaskFiles(paths, intensity_step(config))
+    masks.labels = labels
+    return labels.names, masks
+
+
 class MaskFiles(FileImages):
     """Masks in NIfTI files, in RAS axes."""
 
-    labels = MaskLabels()
+    labels: AnyLabels = MaskLabels()
 
     def decode(self, path: Path) -> NDArray[Any]:
-        """Read a file to (D, H, W) uint8."""
+        """Read a file to (D, H, W) uint8, or uint32 if structures may overlap."""
         mask = nifti.read(path)
         return self.labels(mask.orient(mask.values), str(path))
 
@@ -118,51 +137,75 @@ def _cases(folder: Path) -> dict[str, Path]:
     return cases
 
 
+def _check_grids(image: Path, masks: list[Path]) -> tuple[float, ...]:
+    spacings = [check_same_grid(image, mask) for mask in masks]
+    return spacings[0]
+
+
 def mask_files(root: Path) -> list[Path]:
     """Return the masks of a folder in this layout, one per case."""
     layout = _layout(root)
     return [] if layout is None else list(_cases(root / layout[1]).values())
 
 
-def _labels(path: Path, config: RegionConfig) -> MaskLabels:
+def _labels(path: Path, config: RegionConfig) -> AnyLabels:
     """Return what the numbers in masks mean: as the region states it, else as `dataset.json` does.
 
     Raises:
-        DataError: `dataset.json` names no labels, or structures that overlap.
+        DataError: `dataset.json` names no labels, or structures that overlap although the region does not say so.
     """
     if isinstance(config.structures, dict):
-        return labels_of(config.structures)
-    return stated_labels(path) if path.is_file() else MaskLabels()
+        return labels_of(config.structures, overlap=config.may_overlap)
+    return stated_labels(path, overlap=config.may_overlap) if path.is_file() else MaskLabels()
 
 
-def stated_labels(path: Path) -> MaskLabels:
+def states_overlap(root: Path) -> bool:
+    """Return whether a folder in this layout says that structures may overlap: by lists of labels, or by folders."""
+    layout, path = _layout(root), root / DATASET
+    if layout is not None and structure_folders(root / layout[1]):
+        return True
+    try:
+        labels = json.loads(path.read_text(encoding="utf-8-sig"))["labels"]
+        return any(isinstance(number, list) for number in labels.values())
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return False
+
+
+def stated_labels(path: Path, *, overlap: bool = False) -> AnyLabels:
     """Return what the numbers in masks mean as `dataset.json` says it.
 
+    Args:
+        path: The file.
+        overlap: Whether structures may overlap, which lists of labels say, as nnU-Net's regions are.
+
     Raises:
-        DataError: It names no labels, or structures that overlap.
+        DataError: It names no labels, or structures that overlap although `overlap` is false.
     """
     try:
         labels = json.loads(path.read_text(encoding="utf-8-sig"))["labels"]
         several = next((name for name, number in labels.items() if isinstance(number, list)), None)
         # MSD maps numbers to names, nnU-Net names to numbers
-        numbers = {} if several else _numbers(labels)
-        found = MaskLabels.of(numbers)
+        numbers = {} if several and not overlap else _numbers(labels)
+        found = OverlappingLabels.of(numbers) if overlap else MaskLabels.of(numbers)
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise DataError(
             f"{path} names no labels ({type(error).__name__}: {error})",
             required="labels: numbers to names, or names to numbers from 1, each once",
             fix="correct it, or remove it and state structures",
         ) from None
-    if several is not None:
+    if several is not None and not overlap:
         raise DataError(
             f"{path}: '{several}' is a list of labels, so structures overlap",
-            required="one number per structure",
-            fix="state structures: {name: number} in the region, for the labels that are in the files",
+            required="overlap: true in the region, or one number per structure",
+            fix="state overlap: true, or structures: {name: number} for the labels that are in the files",
         )
     return found
 
 
-def _numbers(labels: dict[str, Any]) -> dict[str, int]:
+def _numbers(labels: dict[str, Any]) -> dict[str, Any]:
     if all(str(key).isdigit() for key in labels):
         return {str(text): int(number) for number, text in labels.items()}
-    return {str(name): int(number) for name, number in labels.items()}
+    return {
+        str(name): tuple(int(one) for one in number) if isinstance(number, list) else int(number)
+        for name, number in labels.items()
+    }

@@ -14,15 +14,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from lorkit.decompose.artifacts.arrays import MOST_OVERLAPPING, Bits, Mask
+from lorkit.decompose.artifacts.masks import join_structures
 from lorkit.decompose.config import RegionConfig
 from lorkit.decompose.data.formats.npz import keys_of, load_arrays, texts
 from lorkit.decompose.data.samples.annotations import without_background
 from lorkit.decompose.data.samples.columns import Columns
 from lorkit.decompose.data.samples.label_table import MULTILABEL, is_table, to_table
-from lorkit.decompose.data.samples.mask_labels import MaskLabels, labels_of
+from lorkit.decompose.data.samples.mask_labels import MaskLabels, labels_of, whole_numbers
 from lorkit.decompose.data.samples.open_files import OpenFiles
 from lorkit.decompose.data.samples.patients import names_patients, stated_groups
-from lorkit.decompose.data.samples.samples import encode, order_classes, part_name
+from lorkit.decompose.data.samples.samples import SEGMENTATION, STRUCTURES, encode, order_classes, part_name
 from lorkit.decompose.data.samples.source import Source
 from lorkit.decompose.errors import DataError, UsageError
 
@@ -45,11 +47,10 @@ def read(entries: list[str], config: RegionConfig, files: OpenFiles | None = Non
     arrays = (files or OpenFiles()).arrays(path, load_arrays)
     images = check_images(path, _required(path, arrays, "images"))
     masks = None
-    if task_of(path, arrays, config.task) == "segmentation":
-        named = labels_of(config.structures) if isinstance(config.structures, dict) else MaskLabels()
-        masks = named(_required(path, arrays, "masks"), str(path))
+    if task_of(path, arrays, config.task) in (SEGMENTATION, STRUCTURES):
+        masks, named = _masks(path, images, _required(path, arrays, "masks"), config)
         labels = np.zeros(len(images), dtype=np.int64)
-        classes = named.names or without_background(texts(arrays.get("mask_names")) or ())
+        classes = named or without_background(texts(arrays.get("mask_names")) or ())
     else:
         names = texts(arrays.get("label_names"))
         labels, classes = read_labels(path, _required(path, arrays, "labels"), names, config)
@@ -76,6 +77,39 @@ def read(entries: list[str], config: RegionConfig, files: OpenFiles | None = Non
     )
 
 
+def _masks(
+    path: Path, images: NDArray[Any], masks: NDArray[Any], config: RegionConfig
+) -> tuple[Mask | Bits, tuple[str, ...]]:
+    """Return the masks of a file, and the names of structures that the region states with their numbers.
+
+    Where structures may overlap, masks may also be (N, S, *spatial) with 1 where a structure is.
+
+    Raises:
+        DataError: Masks of several structures per pixel have other values than 0 and 1, or the region does not say that
+            structures may overlap.
+    """
+    sides = masks.ndim - 2
+    stacked = sides >= 2 and masks.shape[2:] == images.shape[1 : 1 + sides] != masks.shape[1 : 1 + sides]
+    if not stacked:
+        stated = config.structures
+        named = labels_of(stated, overlap=config.may_overlap) if isinstance(stated, dict) else MaskLabels()
+        return named(masks, str(path)), named.names
+    whole = whole_numbers(masks, str(path))
+    if not config.may_overlap or isinstance(config.structures, dict) or masks.shape[1] > MOST_OVERLAPPING:
+        raise DataError(
+            f"{path}: masks of shape {masks.shape}, one for each of {masks.shape[1]} structures",
+            required=f"overlap: true in the region, structures without numbers, and at most {MOST_OVERLAPPING} of them",
+            fix="state it, or save masks with one number per pixel",
+        )
+    if whole.size and (whole.min() < 0 or whole.max() > 1):
+        raise DataError(
+            f"{path}: values {whole.min()} to {whole.max()} in masks with one plane per structure",
+            required="1 where a structure is, else 0",
+            fix="correct the masks",
+        )
+    return join_structures(np.moveaxis(whole != 0, 1, 0)), ()
+
+
 def task_of(path: Path, arrays: Mapping[str, Any], stated: str | None) -> str:
     """Return the task of a file's targets; with labels and masks it must be stated, else raise UsageError."""
     if stated is not None:
@@ -86,7 +120,7 @@ def task_of(path: Path, arrays: Mapping[str, Any], stated: str | None) -> str:
             required="the region's task: classification, multilabel or segmentation",
             fix="state it as task in the region",
         )
-    return "segmentation" if "masks" in arrays else "classification"
+    return SEGMENTATION if "masks" in arrays else "classification"
 
 
 def check_images(path: Path, images: NDArray[Any]) -> NDArray[Any]:

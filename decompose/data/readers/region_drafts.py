@@ -20,6 +20,7 @@ from lorkit.decompose.data.formats.checks import check_image, unit_range
 from lorkit.decompose.data.formats.dicom_series import is_series
 from lorkit.decompose.data.readers.discovery import FoundSource
 from lorkit.decompose.data.readers.image_files import FileImages
+from lorkit.decompose.data.readers.nifti import states_overlap
 from lorkit.decompose.data.readers.registry import read_entries, read_region
 from lorkit.decompose.data.readers.structure_discovery import find_structures
 from lorkit.decompose.data.samples.patients import propose
@@ -74,9 +75,12 @@ def draft_region(entry: FoundSource, *, most_bytes: int = MOST_BYTES) -> RegionD
     settings = located(entry)
     notes: list[str] = []
     if entry.masks:
-        structures, said = find_structures(entry.path)
-        settings |= {"task": "segmentation", "structures": structures}
-        notes += said
+        if entry.path.is_dir() and states_overlap(entry.path):
+            settings |= {"task": "structures", "overlap": True}  # the names are in the data
+        else:
+            structures, said = find_structures(entry.path)
+            settings |= {"task": "segmentation", "structures": structures}
+            notes += said
     source = _read(settings)
     images = _sample(source)
     dims = _dims(source, images)

@@ -127,7 +127,7 @@ def expected_task(config: Config) -> str:
     if any(graph_files.accepts(region, config.base) for region in config.regions.values()):
         return NODE
     for region in config.regions.values():
-        if region.structures is not None or region.task == SEGMENTATION:
+        if region.structures is not None or region.task == SEGMENTATION or region.may_overlap:
             return SEGMENTATION
         if region.task in KNOWN_TASKS:
             continue

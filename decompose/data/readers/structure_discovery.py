@@ -13,7 +13,7 @@ from lorkit.decompose.data.formats.npz import load_arrays, texts
 from lorkit.decompose.data.readers import nifti
 from lorkit.decompose.data.readers.csv_table import read_table
 from lorkit.decompose.data.samples.annotations import without_background
-from lorkit.decompose.data.samples.mask_labels import IGNORE, whole_numbers
+from lorkit.decompose.data.samples.mask_labels import IGNORE, MaskLabels, whole_numbers
 from lorkit.decompose.errors import DataError
 
 _IDS, _NAMES = ("id", "label", "value", "index", "number"), ("name", "structure", "label_name", "organ")
@@ -59,6 +59,7 @@ def _stated(path: Path) -> tuple[dict[int, str], list[str]]:
         labels = nifti.stated_labels(path / nifti.DATASET)
     except DataError as error:  # structures that overlap, or a damaged file: their numbers are in the masks
         return {}, [error.given]
+    assert isinstance(labels, MaskLabels)
     ignored = {} if labels.ignored is None else {labels.ignored: IGNORE}
     return dict(zip(labels.ids, labels.names, strict=True)) | ignored, []
 

@@ -1,24 +1,28 @@
 """Segmentation masks: check their values, name and count their structures.
 
-Shapes: N samples, S structures; a mask is (H, W) or (D, H, W) uint8, 0 for background and 1..S for structures.
+Shapes: N samples, S structures; a mask is (H, W) or (D, H, W) uint8, 0 for background and 1..S for structures, or of
+structures that may overlap uint32 with a bit for each; see `artifacts.masks`.
 """
 
 from __future__ import annotations
 
 import hashlib
-from typing import TYPE_CHECKING, NamedTuple
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from lorkit.decompose.artifacts.arrays import IGNORED
+from lorkit.decompose.artifacts.arrays import IGNORED, MOST_OVERLAPPING, Bits
+from lorkit.decompose.artifacts.masks import as_overlapping, largest_structure, may_overlap, pixel_counts
 from lorkit.decompose.data.samples.label_table import MULTILABEL, check_both_answers, choose_columns
 from lorkit.decompose.data.samples.mask_labels import BACKGROUND
 from lorkit.decompose.errors import DataError, UsageError
 
 if TYPE_CHECKING:
     from lorkit.decompose.config import RegionConfig
-    from lorkit.decompose.data.samples.source import Source
+    from lorkit.decompose.data.samples.source import Images, Source
 
 
 class Masks(NamedTuple):
@@ -40,6 +44,48 @@ def without_background(names: tuple[str, ...]) -> tuple[str, ...]:
     return names[1:] if names and names[0].strip().lower() == BACKGROUND else names
 
 
+class OverlappingMasks:
+    """Masks with a bit for each structure, whatever kind their source has."""
+
+    def __init__(self, masks: Images, ids: Sequence[str]) -> None:
+        self._masks, self._ids = masks, ids
+
+    def __len__(self) -> int:
+        """Return the number of masks."""
+        return len(self._masks)
+
+    def __getitem__(self, index: int, /) -> Bits:
+        """Return one mask, (*spatial) uint32; raise DataError for a number without a bit."""
+        mask: NDArray[Any] = self._masks[index]
+        if may_overlap(mask):
+            return mask
+        largest = largest_structure(mask)
+        if largest > MOST_OVERLAPPING:
+            raise DataError(
+                f"value {largest} in the mask of sample '{self._ids[index]}', whose structures may overlap",
+                required=f"0 (background) to {MOST_OVERLAPPING}",
+                fix="name the numbers: structures: {name: [number, ...]}",
+            )
+        return as_overlapping(mask.astype(np.uint8, copy=False))
+
+
+def with_overlap(name: str, config: RegionConfig, source: Source) -> Source:
+    """Return a source whose structures may overlap, if its region says so.
+
+    Raises:
+        UsageError: It has no masks.
+    """
+    if not config.may_overlap:
+        return source
+    if source.masks is None:
+        raise UsageError(
+            f"region '{name}' states overlap",
+            required=f"masks: {source.origin} has labels",
+            fix="leave overlap out, or correct the data",
+        )
+    return replace(source, masks=OverlappingMasks(source.masks, source.ids), overlap=True)
+
+
 def read_masks(name: str, config: RegionConfig, source: Source, *, complete: bool) -> Masks:
     """Check every mask of a source.
 
@@ -55,12 +101,13 @@ def read_masks(name: str, config: RegionConfig, source: Source, *, complete: boo
     """
     assert source.masks is not None
     stated = _stated(name, config, source)
+    _check_number(name, stated, overlap=source.overlap)
     digests, values = [], []
     for index in range(len(source.images)):
         mask = source.masks[index]
         _check_shape(name, source, index, mask)
         digests.append(hashlib.sha256(f"{mask.shape}".encode() + np.ascontiguousarray(mask).tobytes()).hexdigest())
-        values.append(np.bincount(mask.reshape(-1), minlength=IGNORED + 1)[1:IGNORED] > 0)
+        values.append(pixel_counts(mask, MOST_OVERLAPPING if source.overlap else IGNORED - 1) > 0)
     present_NV = np.stack(values)
     largest = int(np.flatnonzero(present_NV.any(0)).max(initial=-1)) + 1
     structures = stated or tuple(str(value) for value in range(1, largest + 1))
@@ -75,6 +122,15 @@ def read_masks(name: str, config: RegionConfig, source: Source, *, complete: boo
     if complete:
         _check_every_structure(name, structures, present, source.origin)
     return Masks(structures, tuple(digests), present)
+
+
+def _check_number(name: str, structures: tuple[str, ...], *, overlap: bool) -> None:
+    if overlap and len(structures) > MOST_OVERLAPPING:
+        raise DataError(
+            f"region '{name}' with {len(structures)} structures that may overlap",
+            required=f"at most {MOST_OVERLAPPING}",
+            fix="make several regions of them, or leave overlap out",
+        )
 
 
 def _stated(name: str, config: RegionConfig, source: Source) -> tuple[str, ...]:

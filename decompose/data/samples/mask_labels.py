@@ -1,18 +1,19 @@
 """What the numbers in masks mean: names, ids with gaps, and a label that is ignored.
 
-Whatever numbers a file holds, a mask as lorkit keeps it has 0 for background, 1..S for structures, and `IGNORED`.
+Whatever numbers a file holds, a mask as lorkit keeps it has 0 for background, 1..S for structures, and `IGNORED`, or,
+if structures may overlap, a bit for each of them; see `artifacts.masks`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from lorkit.decompose.artifacts.arrays import IGNORED, Mask
+from lorkit.decompose.artifacts.arrays import IGNORED, IGNORED_BIT, MOST_OVERLAPPING, Bits, Mask
 from lorkit.decompose.errors import DataError, UsageError
 
 BACKGROUND, IGNORE = "background", "ignore"
@@ -62,34 +63,113 @@ class MaskLabels:
         whole = whole_numbers(values, where)
         if not self.ids:
             return _as_bytes(whole, where)
-        found = np.unique(whole)
-        known = {0: 0, **{number: index for index, number in enumerate(self.ids, start=1)}}
+        known = {number: index for index, number in enumerate(self.ids, start=1)}
         if self.ignored is not None:
             known[self.ignored] = IGNORED
-        unknown = [int(number) for number in found if int(number) not in known]
-        if unknown and not self.subset:
-            raise DataError(
-                f"{where}: value {unknown[0]} in a mask",
-                required="0 (background), "
-                + ", ".join(f"{number} ({name})" for number, name in zip(self.ids, self.names, strict=True)),
-                fix="correct the masks, or name all structures",
-            )
-        targets = np.array([known.get(int(number), 0) for number in found], dtype=np.uint8)
-        mask: Mask = targets[np.searchsorted(found, whole)]
+        numbers = zip(self.ids, self.names, strict=True)
+        mask: Mask = _mapped(whole, known, None if self.subset else numbers, where).astype(np.uint8)
         return mask
 
 
-def labels_of(structures: Mapping[str, int]) -> MaskLabels:
+@dataclass(frozen=True, kw_only=True)
+class OverlappingLabels:
+    """Names of the numbers in masks whose structures may overlap.
+
+    Attributes:
+        names: Structures 1..S, in the order in which they are stated.
+        ids: The numbers of each structure in the files; a number may be of several structures.
+        ignored: Number of pixels that nobody has labelled; None where there is none.
+        subset: Whether further numbers may occur; they are background.
+    """
+
+    names: tuple[str, ...]
+    ids: tuple[tuple[int, ...], ...]
+    ignored: int | None = None
+    subset: bool = False
+
+    @classmethod
+    def of(cls, numbers: Mapping[str, Numbers], *, subset: bool = False) -> OverlappingLabels:
+        """Return the labels of a mapping of names to one number or several; 0 is the background.
+
+        Raises:
+            ValueError: A number is below 1, the ignored one is also a structure, or there are too many structures.
+        """
+        several = {name: one if isinstance(one, tuple) else (one,) for name, one in numbers.items() if one != 0}
+        named = {name: own for name, own in several.items() if name.strip().lower() not in (IGNORE, BACKGROUND)}
+        unlabelled = next((own for name, own in several.items() if name.strip().lower() == IGNORE), ())
+        used = {number for own in named.values() for number in own}
+        if min(used, default=1) < 1 or len(unlabelled) > 1 or used & set(unlabelled):
+            raise ValueError("numbers from 1; 0 is the background, and the ignored number is of no structure")
+        if len(named) > MOST_OVERLAPPING:
+            raise ValueError(f"at most {MOST_OVERLAPPING} structures that may overlap")
+        ignored = unlabelled[0] if unlabelled else None
+        return cls(names=tuple(named), ids=tuple(named.values()), ignored=ignored, subset=subset)
+
+    def __call__(self, values: NDArray[Any], where: str) -> Bits:
+        """Return masks of any shape with a bit for each structure; see `artifacts.masks`.
+
+        Raises:
+            DataError: A value is not a whole number, or has no name.
+        """
+        known: dict[int, int] = {}
+        for index, own in enumerate(self.ids):
+            for number in own:
+                known[number] = known.get(number, 0) | 1 << index
+        if self.ignored is not None:
+            known[self.ignored] = IGNORED_BIT
+        numbers = [(number, name) for name, own in zip(self.names, self.ids, strict=True) for number in own]
+        return _mapped(whole_numbers(values, where), known, None if self.subset else numbers, where)
+
+
+Numbers = int | tuple[int, ...]
+"""The number of a structure, or its numbers where structures may overlap."""
+AnyLabels = MaskLabels | OverlappingLabels
+
+
+def labels_of(structures: Mapping[str, Numbers], *, overlap: bool = False) -> AnyLabels:
     """Return the labels that a region states as names and numbers; numbers without a name are background.
 
+    Args:
+        structures: Names and numbers.
+        overlap: Whether structures may overlap.
+
     Raises:
-        UsageError: The numbers are not distinct, or below 1.
+        UsageError: The numbers are not distinct although structures do not overlap, or below 1.
     """
     try:
-        return MaskLabels.of(structures, subset=True)
+        if overlap:
+            return OverlappingLabels.of(structures, subset=True)
+        return MaskLabels.of({name: _single(one) for name, one in structures.items()}, subset=True)
     except ValueError as error:
-        text = ", ".join(f"{name}: {number}" for name, number in structures.items())
-        raise UsageError(f"structures {{{text}}}", required=str(error), fix="correct structures") from None
+        text = ", ".join(f"{name}: {list(one) if isinstance(one, tuple) else one}" for name, one in structures.items())
+        raise UsageError(
+            f"structures {{{text}}}",
+            required=str(error),
+            fix="correct structures" if overlap else "correct structures, or state overlap: true if they may overlap",
+        ) from None
+
+
+def _single(numbers: Numbers) -> int:
+    if isinstance(numbers, tuple):
+        raise ValueError("one number per structure")
+    return numbers
+
+
+def _mapped(
+    whole: NDArray[Any], known: Mapping[int, int], numbers: Iterable[tuple[int, str]] | None, where: str
+) -> NDArray[np.uint32]:
+    """Return what each number becomes, 0 for others; `numbers` names the only ones that may occur."""
+    found = np.unique(whole)
+    unknown = [int(number) for number in found if number and int(number) not in known]
+    if unknown and numbers is not None:
+        raise DataError(
+            f"{where}: value {unknown[0]} in a mask",
+            required="0 (background), " + ", ".join(f"{number} ({name})" for number, name in numbers),
+            fix="correct the masks, or name all structures",
+        )
+    targets = np.array([known.get(int(number), 0) for number in found], dtype=np.uint32)
+    mask: NDArray[np.uint32] = targets[np.searchsorted(found, whole)]
+    return mask
 
 
 def whole_numbers(values: NDArray[Any], where: str) -> NDArray[Any]:

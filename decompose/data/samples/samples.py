@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lorkit.decompose.config import RegionAugment, RegionConfig
-from lorkit.decompose.data.samples.annotations import labels_in_order, read_masks
+from lorkit.decompose.data.samples.annotations import labels_in_order, read_masks, with_overlap
 from lorkit.decompose.data.samples.class_names import about_names, about_patients, without_flips
 from lorkit.decompose.data.samples.digests import digested
 from lorkit.decompose.data.samples.label_table import MULTILABEL, POSITIVE, UNCERTAIN, describe_row, exclusive_notice
@@ -30,7 +30,7 @@ from lorkit.decompose.regions import Region
 from lorkit.decompose.tasks import TASKS, get_task
 
 PARTS = ("train", "val", "test")
-SEGMENTATION = "segmentation"
+SEGMENTATION, STRUCTURES = "segmentation", "structures"
 KNOWN_TASKS = tuple(TASKS)
 _PART_NAMES = {"training": "train", "valid": "val", "validation": "val", "dev": "val", "testing": "test"}
 _PART_OF = re.compile(r"[\s_-]*(set|data|images)?$")  # of `training_set`
@@ -140,6 +140,7 @@ def check_samples(
         UsageError: The stated task is not supported, or the source has no targets for it.
         DataError: No samples, unequal lengths, labels out of range, or a class without samples.
     """
+    source = with_overlap(name, config, source)
     _check_task(name, config, source)
     _check_lengths(name, source)
     if config.parts == "anew":
@@ -249,8 +250,9 @@ def _check_task(name: str, config: RegionConfig, source: Source) -> None:
             fix="change the task or leave the region out",
         )
     found = source.task
-    if config.task not in (None, found):
-        has = {"segmentation": "masks", MULTILABEL: "several labels per sample"}.get(found, "one label per sample")
+    same = found == STRUCTURES and config.task == SEGMENTATION  # with `overlap: true`
+    if config.task not in (None, found) and not same:
+        has = {SEGMENTATION: "masks", MULTILABEL: "several labels per sample"}.get(found, "one label per sample")
         raise UsageError(
             f"region '{name}' states the task '{config.task}'",
             required=f"{found}: {source.origin} has {has}",
@@ -259,7 +261,7 @@ def _check_task(name: str, config: RegionConfig, source: Source) -> None:
     if found != MULTILABEL and config.pos_weight is not None:
         given = f"region '{name}' of task {found} states pos_weight"
         raise UsageError(given, required="a multilabel region", fix="leave pos_weight out")
-    if found != "segmentation" and config.structures is not None:
+    if source.masks is None and config.structures is not None:
         raise UsageError(
             f"region '{name}' states structures",
             required=f"masks: {source.origin} has labels",

@@ -36,7 +36,8 @@ class Source:
         origin: Location of the samples.
         modality: Imaging modality, if the source states it.
         synthetic: Whether the images were drawn by a program.
-        masks: Segmentation mask of each image: (H, W) or (D, H, W) uint8.
+        masks: Mask of each image: (H, W) or (D, H, W) uint8, or uint32 if structures may overlap (`artifacts.masks`).
+        overlap: Whether structures may overlap.
         spacings: Distance of neighbours along each axis of each mask, in mm; None where a file states none; empty: of
             no mask.
         columns: Further columns of the source.
@@ -55,6 +56,7 @@ class Source:
     modality: str | None = None
     synthetic: bool = False
     masks: Images | None = None
+    overlap: bool = False
     spacings: tuple[tuple[float, ...] | None, ...] = ()
     names: tuple[str, ...] = ()
     columns: Columns = field(default_factory=dict)
@@ -66,5 +68,5 @@ class Source:
     def task(self) -> str:
         """The task of the targets."""
         if self.masks is not None:
-            return "segmentation"
+            return "structures" if self.overlap else "segmentation"
         return "classification" if self.labels.ndim == 1 else MULTILABEL

@@ -42,7 +42,7 @@ IN_SECTIONS: dict[str, tuple[type[BaseModel], set[str]]] = {
 """Sections of which some keys are of one kind, with those of both."""
 OTHER_VALUES: dict[str, Any] = {
     "structures": ("a",), "groups": "^(a)", "augment": False, "window": (0, 1), "intensity": "percentile",
-    "pos_weight": "auto", "nsd_tolerance_mm": 2.0, "unlabelled": ("more",), "spacing": 2,
+    "overlap": True, "pos_weight": "auto", "nsd_tolerance_mm": 2.0, "unlabelled": ("more",), "spacing": 2,
     "relations": ("a",), "time": "t", "label": "y", "id": "i", "features": ("f",), "simulated": True, "recall_at": 0.05,
 }  # fmt: skip
 NODES = {

@@ -10,6 +10,7 @@ import nibabel
 import numpy as np
 import pytest
 
+from lorkit.decompose.artifacts.masks import join_structures, of_structure
 from lorkit.decompose.config import RegionConfig
 from lorkit.decompose.data.readers.registry import read_region
 from lorkit.decompose.data.samples.samples import RegionSamples
@@ -125,3 +126,50 @@ def test_bad_pairs_of_volumes_are_refused(tmp_path: Path) -> None:
     refused("NaN")
     (tmp_path / "images" / "two.nii.gz").write_bytes(b"nothing")
     refused("cannot be read")
+
+
+def test_overlap_reads_numbers_lists_and_planes_as_bits(tmp_path: Path) -> None:
+    """The same two structures, one inside the other, stated in three ways."""
+    there = np.stack([MASKS > 0, MASKS == 2], axis=1)
+    ways: tuple[tuple[Any, Any], ...] = (
+        ({"overlap": True, "structures": {"a": [1, 2], "b": 2}}, MASKS),
+        ({"overlap": True, "structures": ["a", "b"]}, there.astype(np.uint8)),
+        ({"task": "structures", "structures": ["a", "b"]}, there),
+    )
+    digests = set()
+    for settings, masks in ways:
+        samples = read(tmp_path, images=IMAGES, masks=masks, settings=settings)
+        assert (samples.region.task, samples.region.classes) == ("structures", ("a", "b"))
+        np.testing.assert_array_equal(samples.present, there.any((2, 3)))
+        for index in range(len(IMAGES)):
+            np.testing.assert_array_equal(samples.masks[index], join_structures(there[index]))
+        digests.add(samples.digest)
+    assert len(digests) == 1
+    apart = read(tmp_path, images=IMAGES, masks=MASKS, settings={"overlap": True, "task": "segmentation"})
+    np.testing.assert_array_equal(of_structure(apart.masks[0], 1), MASKS[0] == 1)
+
+
+@pytest.mark.parametrize(
+    ("settings", "masks", "match"),
+    [
+        ({}, np.stack([MASKS, MASKS], axis=1), "required: overlap: true in the region"),
+        ({"overlap": True}, np.stack([MASKS, MASKS], axis=1), "1 where a structure is, else 0"),
+        ({"overlap": True}, np.where(MASKS == 2, 40, MASKS), "value 40 in the mask of sample"),
+        ({"overlap": True, "structures": ["a"]}, MASKS, "value 2 in the mask"),
+        ({"overlap": True, "structures": [f"s{index}" for index in range(32)]}, MASKS, "at most 31"),
+    ],
+)
+def test_masks_that_cannot_overlap_are_refused(
+    tmp_path: Path, settings: dict[str, Any], masks: np.ndarray, match: str
+) -> None:
+    with pytest.raises(LorkitError, match=match):
+        read(tmp_path, images=IMAGES, masks=masks, settings=settings)
+
+
+def test_labels_of_images_cannot_overlap(tmp_path: Path) -> None:
+    with pytest.raises(LorkitError, match="states overlap; required: masks"):
+        read(tmp_path, images=IMAGES, labels=np.arange(6) % 2, settings={"overlap": True})
+    with pytest.raises(ValueError, match="overlap: true, because the structure 'a' has several numbers"):
+        RegionConfig(data=("a",), structures={"a": [1, 2]})
+    with pytest.raises(ValueError, match="overlap only with masks"):
+        RegionConfig(data=("a",), task="multilabel", overlap=True)

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lorkit.decompose.artifacts.arrays import IGNORED
-from lorkit.decompose.data.samples.mask_labels import MaskLabels, labels_of, whole_numbers
+from lorkit.decompose.artifacts.arrays import IGNORED, IGNORED_BIT
+from lorkit.decompose.data.samples.mask_labels import MaskLabels, OverlappingLabels, labels_of, whole_numbers
 from lorkit.decompose.errors import DataError, UsageError
 
 
@@ -59,3 +59,31 @@ def test_without_names_numbers_are_indices() -> None:
     for values in ([-1, 0], [0, 300], [0, IGNORED]):
         with pytest.raises(DataError, match="a mask with values"):
             MaskLabels()(np.array([values], np.int32), "a")
+
+
+def test_a_number_may_be_of_several_structures_and_a_structure_of_several_numbers() -> None:
+    """Numbers 1 to 4 of a file, of which 9 has no name and 4 is ignored; each structure against its own numbers."""
+    labels = OverlappingLabels.of({"background": 0, "liver": (1, 2), "vessel": (2, 3), "ignore": 4}, subset=True)
+    raw = np.array([[0, 1, 2], [3, 4, 9]])
+    mask = labels(raw, "a.nii")
+    assert labels.names == ("liver", "vessel")
+    np.testing.assert_array_equal(mask, [[0, 1, 3], [2, IGNORED_BIT, 0]])
+    assert mask.dtype == np.uint32
+    with pytest.raises(DataError, match=r"a\.nii: value 9 in a mask; required: 0 \(background\), 1 \(liver\), 2"):
+        OverlappingLabels.of({"liver": (1, 2), "vessel": (2, 3), "ignore": 4})(raw, "a.nii")
+
+
+@pytest.mark.parametrize(
+    "numbers", [{"a": (1, 0)}, {"a": (1, 2), "ignore": 2}, {f"s{index}": index for index in range(1, 33)}]
+)
+def test_numbers_of_overlapping_structures_that_cannot_be_are_refused(
+    numbers: dict[str, int | tuple[int, ...]],
+) -> None:
+    with pytest.raises(UsageError, match=r"structures \{"):
+        labels_of(numbers, overlap=True)
+
+
+def test_structures_that_share_a_number_name_the_key_that_allows_it() -> None:
+    with pytest.raises(UsageError, match="overlap: true"):
+        labels_of({"liver": 1, "vessel": 1})
+    assert labels_of({"liver": 1, "vessel": 1}, overlap=True)(np.array([1]), "a").tolist() == [3]
