@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 from lorkit.cli.output.tables import interval, line, table, warnings
 from lorkit.decompose.documents.evaluate import EvaluateDocument, NodeEvaluation, SegmentationEvaluation
+from lorkit.decompose.documents.mask_scores import MaskFigures
 from lorkit.decompose.documents.scores import RecallAt
 from lorkit.decompose.errors import plural
 from lorkit.decompose.regions import NODE, Case
@@ -35,7 +36,7 @@ def _evaluated(document: EvaluateDocument) -> None:
         for name, row in document.regions.items()
     ]
     for name, row in document.regions.items():
-        if row.task == "segmentation":
+        if isinstance(row, SegmentationEvaluation):
             rows += [
                 [f"{name}: {one.structure}", one.n, *(interval(getattr(one, m, None), one.ci.get(m)) for m in measures)]
                 for one in row.per_structure
@@ -53,8 +54,9 @@ def _evaluated(document: EvaluateDocument) -> None:
         rows.append(["mean", "", *(interval(document.means.get(m), document.mean_ci.get(m)) for m in measures)])
     table(f"{document.model} on {document.split}", ("region", "n", *measures), rows)
     for name, row in document.regions.items():
-        if row.task == "segmentation":
+        if isinstance(row, SegmentationEvaluation):
             line(_about_surfaces(name, row))
+            _volumes(name, row)
         elif row.task == "node":
             line(_about_recall(name, row))
 
@@ -71,6 +73,28 @@ def _about_surfaces(name: str, found: SegmentationEvaluation) -> str:
     lost = {one.structure: one.hd95_undefined for one in found.per_structure if one.hd95_undefined}
     undefined = "".join(f"; no HD95 of {structure} in {plural(count, 'case')}" for structure, count in lost.items())
     return f"{name}: hd95 and the tolerance of nsd ({stated}) are in {found.unit}{undefined}"
+
+
+def _volumes(name: str, found: SegmentationEvaluation) -> None:
+    """Print the volume bias of each structure, the cases without it, and the rule for them."""
+    overall: list[object] = ["all", found.n, "", "", ""]
+    rows: list[list[object]] = [
+        [one.structure, one.n, one.empty, one.false, one.missed, *_bias(one)] for one in found.per_structure
+    ]
+    columns = ("structure", "n", "empty", "false", "missed", f"bias, {found.volume_unit}", "relative")
+    table(f"{name}: predicted minus true volume", columns, [*rows, [*overall, *_bias(found)]])
+    kind = (
+        "structures may overlap, each decided by a sigmoid of its own"
+        if found.task == "structures"
+        else "a pixel has one structure at most, decided by a softmax"
+    )
+    line(f"{name}: {kind}")
+    if found.empty_cases is not None:
+        line(f"{name}: {found.empty_cases}")
+
+
+def _bias(found: MaskFigures) -> list[str]:
+    return [interval(getattr(found, one), found.ci.get(one)) for one in ("volume_bias", "volume_bias_relative")]
 
 
 def _about_recall(name: str, found: NodeEvaluation) -> str:

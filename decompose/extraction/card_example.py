@@ -5,6 +5,7 @@ from __future__ import annotations
 from lorkit.decompose.documents.expert import ExpertInfo
 from lorkit.decompose.documents.mixture import MixtureInfo
 from lorkit.decompose.documents.recipe import Intensity
+from lorkit.decompose.tasks import get_task
 
 _RESIZE = """def resize(plane, height, width):
     return np.asarray(Image.fromarray(plane).resize((width, height), Image.Resampling.BILINEAR))
@@ -14,7 +15,7 @@ _RESIZE = """def resize(plane, height, width):
 
 def segments(info: ExpertInfo) -> bool:
     """Return whether an expert is a segmentation network."""
-    return info.task == "segmentation"
+    return get_task(info.task).dense
 
 
 def example(info: ExpertInfo) -> str:
@@ -58,6 +59,9 @@ if confidence[0] < (about["abstain_below"] or 0):
 _ANSWERS = """if head["task"] == "segmentation":
     mask = logits.argmax(0)  # 0 is background
     print({name: int((mask == value).sum()) for value, name in enumerate(head["classes"], start=1)})
+elif head["task"] == "structures":
+    masks = logits > 0  # structures may overlap: a mask for each
+    print({name: int(mask.sum()) for name, mask in zip(head["classes"], masks)})
 elif head["task"] == "multilabel":
     for name, probability in zip(head["classes"], logits.sigmoid().tolist()):
         limit = head["decision"]["thresholds"][name]
@@ -124,6 +128,10 @@ image = volume.reshape(1, {deep}, {height}, {width}).repeat({info.recipe.channel
 
 def _answer(info: ExpertInfo) -> str:
     network = 'network = torch.export.load("model.pt2").module()\n'
+    if info.task == "structures":
+        return f"""{network}masks = network(torch.from_numpy(image)[None])[0] > 0  # structures may overlap
+print({{name: int(mask.sum()) for name, mask in zip(classes, masks)}})
+"""
     if segments(info):
         return f"""{network}mask = network(torch.from_numpy(image)[None]).argmax(1)[0]  # 0 is background
 print({{name: int((mask == value).sum()) for value, name in enumerate(classes, start=1)}})

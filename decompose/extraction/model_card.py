@@ -17,6 +17,8 @@ _NAMES = {
     "nsd": "Surface Dice (NSD)",
     "hd95": "HD95",
     "dice_network_grid": "Dice on the network's grid",
+    "volume_bias": "Predicted minus true volume",
+    "volume_bias_relative": "The same as a share of the true volume",
     "balanced_accuracy": "Balanced accuracy",
     "accuracy": "Accuracy",
     "auroc": "AUROC (mean, one against rest)",
@@ -29,7 +31,7 @@ _NAMES = {
 }
 
 
-_SEVERAL = ("multilabel", "segmentation")
+_SEVERAL = ("multilabel", "segmentation", "structures")
 """Tasks that give any number of their classes for an image."""
 
 
@@ -174,6 +176,7 @@ def _metrics(info: ExpertInfo) -> str:
     names = _names(info) | ({"auroc": "AUROC (mean over labels)"} if isinstance(found, MultilabelScores) else {})
     if isinstance(found, SegmentationScores):
         names |= {"hd95": f"{names['hd95']}, {found.unit}"}
+        names |= {"volume_bias": f"{names['volume_bias']}, {found.volume_unit}"}
     rows = [(label, found.value(name), found.ci[name]) for name, label in names.items() if name in found.ci]
     if isinstance(found, SegmentationScores):
         rows += [(f"Dice of {row.structure}", row.dice, row.ci["dice"]) for row in found.per_structure]

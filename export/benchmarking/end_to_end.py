@@ -96,7 +96,7 @@ def _answer(exported: Exported, outputs: Outputs, size: tuple[int, ...]) -> None
     region = head.as_region()
     assert logits is not None
     if get_task(region.task).dense:
-        decode_at(logits[0], size)
+        decode_at(logits[0], size, exclusive=get_task(region.task).exclusive)
     elif not get_task(region.task).exclusive:
         multilabel.answers(head, logits[0])
     else:

@@ -55,8 +55,12 @@ def _outputs(source: ExportableNetwork) -> list[str]:
 
 
 def output_names(region: Region) -> list[str]:
-    """Return the meaning of each output channel: the classes, or the background and the structures of a mask."""
-    return ["background", *region.classes] if get_task(region.task).dense else list(region.classes)
+    """Return the meaning of each output channel: the classes, or the structures of a mask.
+
+    Where a pixel has one structure at most, the first is the background.
+    """
+    task = get_task(region.task)
+    return ["background", *region.classes] if task.dense and task.exclusive else list(region.classes)
 
 
 def network_info(source: ExportableNetwork, decision: Decision | None = None) -> ExportedNetwork:

@@ -198,7 +198,7 @@ def _compare_masks(
 
 
 class _ScoredMasks(NamedTuple):
-    """Rows of numbers of each side (N, S, 8), the share of pixels that differ, and whether all outputs are equal."""
+    """Rows of numbers of each side (N, S, 9), the share of pixels that differ, and whether all outputs are equal."""
 
     rows: tuple[ScoreInputs, ScoreInputs]
     differing: float

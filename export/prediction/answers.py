@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from lorkit.decompose.artifacts.arrays import Float32Array, Mask
+from lorkit.decompose.artifacts.arrays import Bits, Float32Array, Mask
 from lorkit.decompose.data.preprocessing.mirroring import check_flips, with_mirrored
 from lorkit.decompose.documents.heads import IMAGE, LOGITS
 from lorkit.decompose.documents.mixture import MixtureInfo
@@ -39,7 +39,7 @@ class Answers:
 
     rows: list[PredictedImage]
     outputs: Mapping[str, Float32Array]
-    masks: list[Mask | None]
+    masks: list[Mask | Bits | None]
 
 
 def chunk_size(network: LoadedNetwork, options: MaskOptions = PLAIN) -> int:

@@ -62,7 +62,7 @@ class LoadedNetwork(StoredNetwork):
     @property
     def multilabel(self) -> bool:
         """Whether it answers several labels of an image."""
-        return self.router is None and not get_task(self.region.task).exclusive
+        return self.router is None and not (self.dense or get_task(self.region.task).exclusive)
 
     @property
     def dense(self) -> bool:

@@ -15,7 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lorkit.decompose.artifacts import read_manifest
-from lorkit.decompose.artifacts.arrays import Float32Array, Mask
+from lorkit.decompose.artifacts.arrays import Bits, Float32Array, Mask
+from lorkit.decompose.artifacts.masks import pixel_counts
 from lorkit.decompose.data.formats import nifti
 from lorkit.decompose.data.formats.nifti_grid import on_file_grid
 from lorkit.decompose.documents.export import ExportInfo
@@ -44,6 +45,7 @@ class Predictions:
         masks: Of a segmentation network, and of a router with a head that gives masks: one uint8 array per image, 0 for
             background, else 1 to S; on the grid of the image, for NIfTI in the shape in which nibabel reads the file.
             None where an image was refused, and where the head of its region gives none. None without such a head.
+            Of structures that may overlap uint32 with a bit for each: 1 for the first, 2 for the second.
         warnings: What the readers warn of.
     """
 
@@ -52,7 +54,7 @@ class Predictions:
     outputs: dict[str, Float32Array]
     probabilities: NDArray[np.float64] | None
     labels: list[str | None] | None
-    masks: list[Mask | None] | None
+    masks: list[Mask | Bits | None] | None
     warnings: tuple[str, ...]
 
     def __len__(self) -> int:
@@ -79,8 +81,8 @@ class Predictions:
             rows = [[*row, *self._sizes(mask)] for row, mask in zip(rows, self.masks, strict=True)]
         return table("predictions, not for diagnosis", columns, rows, notes=self.warnings)
 
-    def _sizes(self, mask: Mask | None) -> list[int | None]:
-        return [None if mask is None else int((mask == index + 1).sum()) for index in range(len(self.classes))]
+    def _sizes(self, mask: Mask | Bits | None) -> list[int | None]:
+        return [None] * len(self.classes) if mask is None else pixel_counts(mask, len(self.classes)).tolist()
 
 
 @dataclass(frozen=True, eq=False)
@@ -251,7 +253,7 @@ def _prepared(network: LoadedNetwork, image: Path | NDArray[Any], index: int) ->
     return prepare_values(network, image, Path(f"image {index}"))
 
 
-def _on_grid(mask: Mask | None, image: PreparedImage) -> Mask | None:
+def _on_grid(mask: Mask | Bits | None, image: PreparedImage) -> Mask | Bits | None:
     """Return a mask on the grid of its file, as its file would hold it."""
     if mask is None or not (image.path.is_file() and nifti.accepts(image.path)):
         return mask

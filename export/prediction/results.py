@@ -26,7 +26,8 @@ from lorkit.export.prediction.writers.target import MaskTarget
 
 DOCUMENT, TABLE = "predictions.json", "predictions.csv"
 _TABLES: dict[str, Callable[[PredictDocument], list[list[str]]]] = {
-    "segmentation": segmentation.table, "multilabel": multilabel.table, MIXTURE: routed.table,
+    "segmentation": segmentation.table, "structures": segmentation.table, "multilabel": multilabel.table,
+    MIXTURE: routed.table,
 }  # fmt: skip
 
 

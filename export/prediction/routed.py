@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from lorkit.decompose.artifacts.arrays import Float32Array, Mask
+from lorkit.decompose.artifacts.arrays import Bits, Float32Array, Mask
 from lorkit.decompose.documents.heads import REGION_PROBABILITIES, Head, Mixture
 from lorkit.decompose.documents.predict import (
     HeadAnswer,
@@ -16,6 +16,7 @@ from lorkit.decompose.documents.predict import (
     RoutedImage,
     SegmentedImage,
 )
+from lorkit.decompose.tasks import get_task
 from lorkit.decompose.tasks.routed_answers import RoutedAnswers, routed_answers
 from lorkit.export.prediction import classification, multilabel, segmentation
 from lorkit.export.prediction.network import PreparedImage
@@ -41,7 +42,7 @@ def rows(
     *,
     top: int = 1,
     allow_out_of_region: bool = False,
-) -> tuple[list[RoutedImage], list[Mask | None]]:
+) -> tuple[list[RoutedImage], list[Mask | Bits | None]]:
     """Return one row per image of a batch, and its mask as `segmentation.masked_row` does; None where it has none.
 
     Args:
@@ -55,7 +56,7 @@ def rows(
     found = answers_of(mixture, outputs, allow_out_of_region=allow_out_of_region)
     probability_NT = outputs[REGION_PROBABILITIES]
     heads = {head.region: head for head in mixture.heads}
-    result, masks = [], list[Mask | None]()
+    result, masks = [], list[Mask | Bits | None]()
     for index, (image, target) in enumerate(zip(images, targets, strict=True)):
         logits, region = found.answer(index), found.region(index)
         shares = {name: float(share) for name, share in zip(heads, probability_NT[index], strict=True)}
@@ -79,7 +80,7 @@ def rows(
 
 def needs_masks(mixture: Mixture) -> bool:
     """Return whether a head of a router gives masks."""
-    return any(head.task == "segmentation" for head in mixture.heads)
+    return any(get_task(head.task).dense for head in mixture.heads)
 
 
 def table(document: PredictDocument) -> list[list[str]]:
@@ -94,15 +95,15 @@ def table(document: PredictDocument) -> list[list[str]]:
             named = row.prediction.labels or {}
             labels = ";".join(f"{name}={one.answer}" for name, one in named.items())
         elif isinstance(row.prediction, SegmentedImage):
-            mask = row.prediction.mask or ""
+            mask = row.prediction.mask or ";".join((row.prediction.masks or {}).values())
         lines.append([row.input, row.region or "", f"{row.confidence:.6f}", label, share, labels, mask])
     return lines
 
 
 def _answer(
     head: Head, image: PreparedImage, logits: Float32Array, target: MaskTarget | None, top: int
-) -> tuple[HeadAnswer, Mask | None]:
-    if head.task == "segmentation":
+) -> tuple[HeadAnswer, Mask | Bits | None]:
+    if get_task(head.task).dense:
         return segmentation.masked_row(head.as_region(), image, logits, target)
     if head.task == "multilabel":
         return multilabel.row(head, image, logits), None

@@ -9,10 +9,11 @@ Shapes: S structures; a mask is (H, W), or a volume in the axes of the image as 
 from __future__ import annotations
 
 from lorkit.decompose.artifacts import write_bytes
-from lorkit.decompose.artifacts.arrays import Float32Array, Mask
+from lorkit.decompose.artifacts.arrays import Bits, Float32Array, Mask
 from lorkit.decompose.data.preprocessing.decoding import decode_at
 from lorkit.decompose.documents.predict import PredictDocument, SegmentedImage
 from lorkit.decompose.regions import Region
+from lorkit.decompose.tasks import get_task
 from lorkit.export.prediction.classification import cell
 from lorkit.export.prediction.network import PreparedImage
 from lorkit.export.prediction.preview import preview
@@ -40,14 +41,14 @@ def masked_row(
     target: MaskTarget | None,
     options: MaskOptions = PLAIN,
     *,
-    mask: Mask | None = None,
-) -> tuple[SegmentedImage, Mask | None]:
+    mask: Mask | Bits | None = None,
+) -> tuple[SegmentedImage, Mask | Bits | None]:
     """Return the sizes of the structures in an image, and its mask in the axes of the image as read; write the mask.
 
     Args:
         region: The region of the network.
         image: The image.
-        logits: Its (1 + S, *spatial); None refuses it, if it has no `mask` either.
+        logits: Its (K, *spatial); None refuses it, if it has no `mask` either.
         target: The files of the mask; None only measures it.
         options: Which structures are kept, and what else is made.
         mask: In place of logits, the mask that was decoded already.
@@ -55,7 +56,8 @@ def masked_row(
     Raises:
         DataError: The mask cannot be written in its format, or statistics are asked for of a picture.
     """
-    decoded = decode_at(logits, image.size) if logits is not None else mask
+    exclusive = get_task(region.task).exclusive
+    decoded = decode_at(logits, image.size, exclusive=exclusive) if logits is not None else mask
     if decoded is None:
         empty = SegmentedImage(
             input=str(image.path), mask=None, size=list(image.size), structures=None, **image.check._asdict()

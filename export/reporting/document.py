@@ -43,6 +43,7 @@ METRICS = {
     "classification": ("accuracy", "balanced_accuracy", "auroc", "ece"),
     "multilabel": ("auroc", "ap", "ece"),
     "segmentation": ("dice", "nsd", "hd95"),
+    "structures": ("dice", "nsd", "hd95"),
     "node": ("ap", "auroc", "recall_at_k", "f1_macro", "gmean"),
 }
 """Columns of the table by task; further ones are in the tables of regions."""
@@ -223,10 +224,11 @@ def _regions(run_splits: RunSplits) -> dict[str, ReportedRegion]:
 def _tables(document: EvaluateDocument | None) -> dict[str, RegionTables] | None:
     if document is None:
         return None
-    names = [name for name in RegionTables.model_fields if name != "ece_ci"]
+    names = [name for name in RegionTables.model_fields if name not in ("ece_ci", "volume_bias_ci")]
     return {
         region: RegionTables.model_validate(
-            {name: getattr(block, name, None) for name in names} | {"ece_ci": block.ci.get("ece")}
+            {name: getattr(block, name, None) for name in names}
+            | {"ece_ci": block.ci.get("ece"), "volume_bias_ci": block.ci.get("volume_bias")}
         )
         for region, block in document.regions.items()
     }

@@ -20,11 +20,14 @@ from numpy.typing import NDArray
 from PIL import Image
 from scipy.special import expit, softmax
 
-from lorkit.decompose.artifacts.arrays import Float32Array, Mask
+from lorkit.decompose.artifacts.arrays import Bits, Float32Array, Mask
+from lorkit.decompose.artifacts.masks import largest_structure, of_structure
 from lorkit.decompose.data.preprocessing.decoding import decode
 from lorkit.decompose.documents.heads import LOGITS
 from lorkit.decompose.documents.report import ClassProbability, Picture
 from lorkit.decompose.metrics.segmentation import mask_dice
+from lorkit.decompose.regions import Region
+from lorkit.decompose.tasks import get_task
 from lorkit.export.building.samples import read_samples
 from lorkit.export.prediction.masks import colour, outline
 from lorkit.export.runtime.exported import Exported
@@ -57,7 +60,7 @@ def _drawn(exported: Exported) -> list[Picture]:
     if logits.ndim > 2:
         masks = samples.masks
         return [
-            _outlined(samples.images[at], logits[at], None if masks is None else masks[at], classes)
+            _outlined(samples.images[at], logits[at], None if masks is None else masks[at], exported.region)
             for at in cases[:_MOST]
         ]
     labels = None if samples.labels is None else samples.labels.tolist()
@@ -114,8 +117,8 @@ def _named_labels(names: Sequence[str]) -> str:
     return ", ".join(names) or "none of the labels"
 
 
-def _outlined(image: Float32Array, logits: Float32Array, wanted: Mask | None, structures: Sequence[str]) -> Picture:
-    mask = decode(logits)
+def _outlined(image: Float32Array, logits: Float32Array, wanted: Mask | Bits | None, region: Region) -> Picture:
+    structures, mask = region.classes, decode(logits, exclusive=get_task(region.task).exclusive)
     dice: dict[str, float | None] = {}
     if wanted is not None:
         scores = mask_dice(mask, wanted, len(structures)).tolist()
@@ -126,7 +129,7 @@ def _outlined(image: Float32Array, logits: Float32Array, wanted: Mask | None, st
     return _picture(drawn, at, wanted is not None, dice_by_structure=dice)
 
 
-def overlay(image: Float32Array, mask: Mask, wanted: Mask | None) -> NDArray[np.uint8]:
+def overlay(image: Float32Array, mask: Mask | Bits, wanted: Mask | Bits | None) -> NDArray[np.uint8]:
     """Return an image with outlines: the true mask in white, the predicted one in colour above it.
 
     Args:
@@ -143,9 +146,9 @@ def overlay(image: Float32Array, mask: Mask, wanted: Mask | None) -> NDArray[np.
     for labels, tint in ((wanted, _WHITE), (mask, None)):
         if labels is None:
             continue
-        large = np.kron(labels, np.ones((factor, factor), dtype=np.uint8))
-        for structure in np.unique(large[large > 0]).tolist():
-            lined[outline(large == structure)] = tint or colour(structure)
+        large = labels.repeat(factor, axis=0).repeat(factor, axis=1)
+        for structure in range(1, largest_structure(labels) + 1):
+            lined[outline(of_structure(large, structure))] = tint or colour(structure)
     gap = np.full((plain.shape[0], 4, 3), 255, dtype=np.uint8)
     return np.concatenate([plain, gap, lined], axis=1)
 
@@ -169,7 +172,7 @@ def _picture(pixels: NDArray[np.uint8], at: int | None, annotated: bool, **answe
     )
 
 
-def _fullest(mask: Mask) -> int:
+def _fullest(mask: Mask | Bits) -> int:
     return int((mask > 0).sum(axis=(0, 1)).argmax())
 
 

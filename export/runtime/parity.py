@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from lorkit.decompose.artifacts.arrays import Float32Array
+from lorkit.decompose.artifacts.arrays import Float32Array, Floats, Ints
+from lorkit.decompose.artifacts.masks import join_structures
 from lorkit.decompose.documents.base import narrow
 from lorkit.decompose.documents.heads import IMAGE, LOGITS
 from lorkit.decompose.documents.verify import ImageKind, ParityFigures, ProvenParity
@@ -222,11 +223,11 @@ def _as_columns(values: Float32Array, rule: Rule) -> Float32Array:
 
 
 def _decisions(logits: Float32Array, rule: Rule) -> Float32Array:
-    """Return the outputs of one image, (C,) or (C, *spatial), as (C, P); two per label of a multilabel network."""
+    """Return the outputs of one image, (C,) or (C, *spatial), as (C, P); two for each output with a cut of its own."""
+    logits_CP = logits.reshape(len(logits), -1)
     if rule.cuts is None:
-        logits_CP = logits.reshape(len(logits), -1)
         return logits_CP if rule.offsets is None else logits_CP - np.asarray(rule.offsets, dtype=np.float32)[:, None]
-    above = logits - np.asarray(rule.cuts, dtype=np.float32)
+    above = (logits_CP - np.asarray(rule.cuts, dtype=np.float32)[:, None]).reshape(-1)
     return np.stack([np.zeros_like(above), above])
 
 
@@ -246,9 +247,17 @@ def _difference(
     best_P, wanted_P = found_CP.argmax(axis=0), reference_CP.argmax(axis=0)
     lost = 0.0
     if found.ndim > 1:
-        overlap_S = mask_dice(best_P, wanted_P, len(reference_CP) - 1)
+        overlap_S = _mask_dice(best_P, wanted_P, found, rule)
         lost = 1.0 - float(np.nanmean(overlap_S)) if np.isfinite(overlap_S).any() else 0.0
     return float(error_P.max()), share, float((best_P != wanted_P).sum()), lost
+
+
+def _mask_dice(best_P: Ints, wanted_P: Ints, outputs: Float32Array, rule: Rule) -> Floats:
+    """Return the Dice of each structure, (S,), from the decisions on one image's outputs (C, *spatial)."""
+    if rule.cuts is None:
+        return mask_dice(best_P, wanted_P, len(outputs) - 1)
+    one, two = (join_structures(side.reshape(len(outputs), -1) > 0) for side in (best_P, wanted_P))
+    return mask_dice(one, two, len(outputs))
 
 
 def require_parity(parity: ProvenParity, what: str) -> None:

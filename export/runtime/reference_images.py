@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from lorkit.decompose.artifacts.arrays import Float32Array, Ints, Mask
+from lorkit.decompose.artifacts.arrays import Bits, Float32Array, Ints, Mask
 from lorkit.decompose.documents.heads import REGION
 from lorkit.decompose.documents.verify import ImageKind
 from lorkit.export.targets.base import Inputs
@@ -25,14 +25,14 @@ class ReferenceImages:
     Attributes:
         images: (N, C, *spatial).
         kind: "real", "phantom" or "seeded".
-        masks: (N, *spatial) uint8 true masks; None without any.
+        masks: (N, *spatial) true masks of either kind; None without any.
         labels: (N,) index of each image's class, for a classifier; None if unknown.
         region_N: Index of each image's region, for networks of several; None for those of one.
     """
 
     images: Float32Array = field(repr=False)
     kind: ImageKind
-    masks: Mask | None = None
+    masks: Mask | Bits | None = None
     labels: Ints | None = None
     region_N: Ints | None = None
 

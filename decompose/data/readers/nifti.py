@@ -103,7 +103,7 @@ class MaskFiles(FileImages):
         return self.labels(mask.orient(mask.values), str(path))
 
 
-def labels_of_masks(folder: Path, config: RegionConfig) -> MaskLabels:
+def labels_of_masks(folder: Path, config: RegionConfig) -> AnyLabels:
     """Return what the numbers in masks mean: as the region states it, else as `dataset.json` of a folder does."""
     return _labels(folder / DATASET, config)
 

@@ -250,8 +250,7 @@ def _check_task(name: str, config: RegionConfig, source: Source) -> None:
             fix="change the task or leave the region out",
         )
     found = source.task
-    same = found == STRUCTURES and config.task == SEGMENTATION  # with `overlap: true`
-    if config.task not in (None, found) and not same:
+    if config.task not in (None, found) and (config.task, found) != (SEGMENTATION, STRUCTURES):
         has = {SEGMENTATION: "masks", MULTILABEL: "several labels per sample"}.get(found, "one label per sample")
         raise UsageError(
             f"region '{name}' states the task '{config.task}'",

@@ -93,6 +93,12 @@ def softmax(logits: NDArray[np.float32]) -> NDArray[np.float32]:
     return shares
 
 
+def sigmoid(logits: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Convert logits to probabilities, each on its own."""
+    shares: NDArray[np.float32] = 0.5 * (1.0 + np.tanh(0.5 * logits))  # without overflow
+    return shares
+
+
 def write(mask: NDArray[np.uint8], path: str, source: str) -> None:
     """Write a mask: of a NIfTI file as NIfTI on its grid, else as a gray image of 0 to S."""
     volume, suffix = reader("nifti").accepts(Path(source)), Path(path).suffix.lower()
@@ -104,6 +110,12 @@ def write(mask: NDArray[np.uint8], path: str, source: str) -> None:
         Path(path).write_bytes(reader("nifti_grid").nifti_bytes(mask, Path(source)))
     else:
         Image.fromarray(mask).save(path)
+
+
+def numbered(path: str, index: int) -> str:
+    """Return the file of one structure's mask: `liver.nii.gz` and 2 give `liver.2.nii.gz`."""
+    stem, *suffixes = Path(path).name.split(".")
+    return str(Path(path).with_name(".".join([stem, str(index), *suffixes])))
 
 
 def answer(
@@ -118,6 +130,13 @@ def answer(
         result["voxels" if mask.ndim == 3 else "pixels"] = dict(zip(result["classes"], counts.tolist(), strict=True))
         if target is not None:
             write(mask, target, source)
+    elif about["task"] == "structures":  # they may overlap: a mask for each
+        size = image.shape[: logits.ndim - 1]
+        masks = [resize(plane, size) > 0.5 for plane in sigmoid(logits)]
+        sizes = [int(one.sum()) for one in masks]
+        result["voxels" if logits.ndim == 4 else "pixels"] = dict(zip(result["classes"], sizes, strict=True))
+        for index, one in enumerate(masks if target is not None else [], start=1):
+            write(one.astype(np.uint8), numbered(str(target), index), source)
     elif about["task"] == "multilabel":  # each label has a probability of its own
         shares = 1.0 / (1.0 + np.exp(-logits.astype(float)))
         result |= {"logits": logits.astype(float).tolist(), "probabilities": shares.tolist()}

@@ -119,9 +119,14 @@ def _postprocessing(*, dense: bool, volumes: bool, exclusive: bool) -> list[Entr
         softmax,
         *([] if volumes else [_transposed("pred")]),
         _step("Invertd", "pred", transform="@preprocessing", orig_keys="grid", nearest_interp=False, to_tensor=True),
-        _step("AsDiscreted", "pred", argmax=True),
+        *_discrete(exclusive=exclusive),
         _step("SaveImaged", "pred", output_dir="@output_dir", output_postfix="mask", **saved, separate_folder=False),
     ]
+
+
+def _discrete(*, exclusive: bool) -> list[Entry]:
+    """Decide each pixel; structures that may overlap become one channel each, in the order of the outputs."""
+    return [_step("AsDiscreted", "pred", **({"argmax": True} if exclusive else {"threshold": 0.5}))]
 
 
 def _smooth(size: Sequence[int]) -> Entry:
