@@ -6,6 +6,7 @@ from typing import Literal
 
 from lorkit.decompose.documents.base import Document, Part, Tools
 from lorkit.decompose.documents.measured import Ratio, Subject
+from lorkit.decompose.documents.predict import VolumeCosts
 from lorkit.decompose.machine import Machine
 
 
@@ -19,6 +20,8 @@ class EndToEnd(Part):
     engine_ms: float
     answer_ms: float
     total_ms: float
+    volume: VolumeCosts | None = None
+    """Of a volume that the network takes window by window: every stage, and the memory of this process."""
 
 
 class TimingSummary(Part):

@@ -19,6 +19,7 @@ from lorkit.decompose.errors import DataError
 from lorkit.decompose.regions import Region
 from lorkit.export.benchmarking import end_to_end as module
 from lorkit.export.benchmarking.end_to_end import end_to_end
+from lorkit.export.runtime.engine import load_engine
 from lorkit.export.targets.base import Engine, Inputs, Outputs, SingleEngine
 
 
@@ -118,3 +119,18 @@ def test_a_network_of_several_regions_answers_with_one_of_its_heads(
     one = exported((16, 16), region=form, mixture=mixture_of(form, abstain_below=0.5))
     assert end_to_end(one, Heads(None, ""), seconds=0.01).n >= 5
     assert answered[0] == (("brain", [3, 4, 5]) if form == "router" else ("chest", [1, 2]))
+
+
+def test_a_volume_at_a_spacing_goes_window_by_window(windowed: Path) -> None:
+    """A drawn volume has twice the sides of a window at the spacing of the recipe: 27 windows overlap by a quarter."""
+    with load_engine(windowed, threads=1) as engine:
+        found = end_to_end(engine.exported, engine)
+    assert found.input == "drawn nii, 32 x 32 x 32"
+    assert found.n == 1
+    assert found.volume is not None
+    assert found.volume.windows == 27
+    assert found.volume.seconds["write"] == 0
+    parts = (found.read_ms, found.prepare_ms, found.engine_ms, found.answer_ms)
+    assert min(parts) > 0
+    assert found.total_ms == pytest.approx(sum(parts))
+    assert found.volume.predicted_peak_mib == pytest.approx(found.volume.peak_mib, rel=0.2)
