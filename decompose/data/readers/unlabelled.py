@@ -14,6 +14,8 @@ from typing import Any
 import numpy as np
 
 from lorkit.decompose.config import RegionConfig, resolve_path
+from lorkit.decompose.data.formats import nifti
+from lorkit.decompose.data.formats.grids import read_grid
 from lorkit.decompose.data.formats.listing import images_of
 from lorkit.decompose.data.formats.npz import keys_of, load_arrays, texts
 from lorkit.decompose.data.formats.registry import KNOWN, is_image
@@ -149,8 +151,14 @@ def _source(
         notices=found.notices if found else (),
         parts=(None,) * len(paths),
         origin=str(path),
+        spacings=tuple(map(_spacing, paths)) if config.spacing is not None else (),
     )
     return source, patients
+
+
+def _spacing(path: Path) -> tuple[float, ...] | None:
+    """Return the spacing of a volume in mm, None for a picture."""
+    return read_grid(path).spacing if path.is_dir() or nifti.accepts(path) else None
 
 
 def _read_npz(path: Path, files: OpenFiles) -> tuple[Source, list[Names]]:

@@ -6,11 +6,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import nibabel as nib
 import numpy as np
 import pytest
 from PIL import Image
 
 from lorkit.decompose.config import RegionConfig, SplitConfig
+from lorkit.decompose.data.readers.registry import read_region
 from lorkit.decompose.data.readers.unlabelled import read_unlabelled
 from lorkit.decompose.data.samples.samples import RegionSamples
 from lorkit.decompose.data.splits import split_regions
@@ -200,3 +202,18 @@ def test_repeated_images_are_stated(tmp_path: Path, labelled: RegionSamples) -> 
     assert check_unlabelled({"r": labelled}, splits, {"r": found}) == [
         "region 'r': 2 unlabelled images given more than once"
     ]
+
+
+def test_volumes_at_a_spacing_state_theirs(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    for name in ("images", "labels", "more"):
+        (tmp_path / name).mkdir()
+    affine = np.diag([-2.0, 1.0, 3.0, 1.0])[[1, 0, 2, 3]]  # the first axis runs to the back, the second to the right
+    for place in ("images/a", "images/b", "labels/a", "labels/b", "more/c"):
+        values = rng.integers(0, 2 if "labels" in place else 99, (7, 5, 6)).astype(np.uint8)
+        nib.save(nib.Nifti1Image(values, affine), tmp_path / f"{place}.nii.gz")  # type: ignore[attr-defined]
+    config = RegionConfig(data=(".",), unlabelled=("more",), spacing=2, structures=("one",))
+    labelled = read_region("r", config, base=tmp_path, dims=3)
+    found = read_unlabelled(labelled, config, base=tmp_path)
+    assert found.spacings == labelled.spacings[:1] == ((1.0, 2.0, 3.0),)
+    assert found.images[0].shape == (5, 7, 6)
