@@ -101,7 +101,7 @@ class VolumeCosts(Part):
     windows: int
     batch: int
     """Windows at once, planned from the memory."""
-    seconds: dict[str, float]
+    stage_seconds: dict[str, float]
     """By stage: read, resample, windows, network, blend, inverse_resample, argmax, write."""
     predicted_peak_mib: float
     """Of the whole process, before the volume was read."""
@@ -138,7 +138,7 @@ class SegmentedImage(Part):
     """With several regions: whether the image looks like each of them."""
     contested: int | None = None
     """With several regions: voxels that two or more of them claim; the region that is named first has them."""
-    costs: VolumeCosts | None = None
+    case_costs: VolumeCosts | None = None
     """Of a volume that the network takes window by window."""
 
     @property

@@ -77,8 +77,8 @@ class Resample(Part):
 
     op: Literal["resample"]
     spacing: Annotated[list[Millimetres], Field(min_length=3, max_length=3)]
-    filter: Literal["trilinear"] = "trilinear"
-    antialias: Literal[True] = True
+    filter: Literal["trilinear"]
+    antialias: Literal[True]
 
 
 class Window(Part):
@@ -90,9 +90,9 @@ class Window(Part):
 
     op: Literal["window"]
     size: Annotated[list[Annotated[int, Field(gt=0, strict=True)]], Field(min_length=3, max_length=3)]
-    overlap: Annotated[float, Field(ge=0, le=0.9)] = 0.25
-    blend: Literal["gaussian"] = "gaussian"
-    sigma: Annotated[float, Field(gt=0, le=1)] = 0.125
+    overlap: Annotated[float, Field(ge=0, le=0.9)]
+    blend: Literal["gaussian"]
+    sigma: Annotated[float, Field(gt=0, le=1)]
 
 
 class Channels(Part):

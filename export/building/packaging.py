@@ -19,7 +19,7 @@ from lorkit.export.building.samples import Samples, write_samples
 from lorkit.export.rendering.templates import environment
 from lorkit.export.runtime.exported import INFO
 from lorkit.export.targets import TARGETS, examples
-from lorkit.export.targets.base import NODE_EXAMPLE, ONNX_EXAMPLE, Example
+from lorkit.export.targets.base import NODE_EXAMPLE, ONNX_EXAMPLE, WINDOWS, Example
 
 if TYPE_CHECKING:
     from lorkit.export.building.sources import ExportableNetwork
@@ -87,6 +87,8 @@ def network_info(source: ExportableNetwork, decision: Decision | None = None) ->
 def write_package(info: ExportInfo, directory: Path, samples: Samples, example: Example) -> None:
     """Write `export.json`, `samples.npz`, `example.py`, the engine's own example and `README.md` beside the engine.
 
+    The example of a network that takes windows of volumes has `windows.py` beside it.
+
     Args:
         info: `export.json`.
         directory: Directory of the engine.
@@ -96,6 +98,8 @@ def write_package(info: ExportInfo, directory: Path, samples: Samples, example: 
     info.write(directory / INFO)
     write_samples(directory, samples, first=info.inputs[0])
     scripts = {ONNX_EXAMPLE, example} if info.recipe.nodes is None else {NODE_EXAMPLE}
+    if info.recipe.window is not None:
+        scripts.add(WINDOWS)
     for script in scripts:
         write_text(directory / script.name, (_EXAMPLES / script.source).read_text(encoding="utf-8"))
     left = [name for name in TARGETS[info.target].leaves if (directory / name).is_file()]

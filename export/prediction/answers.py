@@ -149,5 +149,5 @@ def _windowed(
             mask = volumes.mask(network.run, case, image.values, image.size, image.path.name)
         with case.stages.stage("write"):
             row, mask = segmentation.masked_row(network.region, image, None, target, options, mask=mask)
-        found.append((row.with_changes(costs=case.costs()), mask))
+        found.append((row.with_changes(case_costs=case.costs()), mask))
     return found

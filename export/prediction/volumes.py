@@ -48,7 +48,7 @@ class VolumeCase:
         return VolumeCosts(
             windows=self.windows,
             batch=self.plan.batch,
-            seconds={name: round(seconds, 4) for name, seconds in self.stages.seconds.items()},
+            stage_seconds={name: round(seconds, 4) for name, seconds in self.stages.seconds.items()},
             predicted_peak_mib=round(self.plan.peak / _MIB, 1),
             peak_mib=round(self.memory.stop() / _MIB, 1),
         )

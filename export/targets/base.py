@@ -119,6 +119,8 @@ ONNX_EXAMPLE = Example("example.py", "onnxruntime", "example.py")
 """Example for the canonical file, in every export; others import from it."""
 NODE_EXAMPLE = Example("node_example.py", "onnxruntime", "example.py")
 """Example for the canonical file of a network of nodes."""
+WINDOWS = Example("windows.py", "numpy", "windows.py")
+"""What all examples of a network that takes windows of volumes need."""
 
 
 class Engine(ABC):

@@ -431,8 +431,9 @@ def write_expert() -> Callable[..., Path]:
         ]
         if spacing is not None:
             version["version"] = 4
-            resample = {"op": "resample", "spacing": [spacing] * 3}
-            steps[1:2] = [resample, {"op": "window", "size": list(size), "overlap": 0.25}]
+            resample = {"op": "resample", "spacing": [spacing] * 3, "filter": "trilinear", "antialias": True}
+            window = {"op": "window", "size": list(size), "overlap": 0.25, "blend": "gaussian", "sigma": 0.125}
+            steps[1:2] = [resample, window]
         directory.mkdir(parents=True)
         info = {
             "schema_version": 1, "kind": "expert", "region": "organ", "task": task, "classes": list(classes),

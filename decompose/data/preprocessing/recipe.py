@@ -26,6 +26,7 @@ from lorkit.decompose.documents.recipe import AXES, FILTERS, NODES, VERSIONS, WI
 from lorkit.decompose.errors import DataError
 
 _PERCENTILES = (0.5, 99.5)
+_OVERLAP, _SIGMA = 0.25, 0.125  # as nnU-Net and MONAI have them, but for nnU-Net's overlap of a half
 _LUMA = np.array([0.299, 0.587, 0.114], dtype=np.float32)  # ITU-R BT.601, as in Pillow's convert("L")
 
 
@@ -43,10 +44,10 @@ def build_recipe(image: ImageConfig, region: RegionConfig) -> Recipe:
         sizes = [{"op": "resize", "size": list(image.size), "filter": FILTERS[sides], "antialias": True}]
     else:
         version = WINDOWED
-        window: dict[str, Any] = {"op": "window", "size": list(image.size)}
-        if region.window_overlap is not None:
-            window["overlap"] = region.window_overlap
-        sizes = [{"op": "resample", "spacing": list(region.spacing)}, window]
+        overlap = _OVERLAP if region.window_overlap is None else region.window_overlap
+        window = {"op": "window", "size": list(image.size), "overlap": overlap, "blend": "gaussian", "sigma": _SIGMA}
+        resample = {"op": "resample", "spacing": list(region.spacing), "filter": "trilinear", "antialias": True}
+        sizes = [resample, window]
     steps = [
         intensity_step(region),
         *sizes,

@@ -7,6 +7,7 @@ import importlib
 import json
 import sys
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -18,10 +19,13 @@ def main(source: str, target: str | None) -> None:
     network = torch._inductor.aoti_load_package(str(here / "model.pt2"))
     device = "cuda" if about["provider"].lower().find("cuda") >= 0 else "cpu"
     image = example.read(source, about["recipe"])
+
+    def run(given: dict[str, Any]) -> dict[str, Any]:
+        return {"logits": network(torch.from_numpy(given["image"]).to(device)).float().cpu().numpy()}
+
     with torch.inference_mode():
-        batch = torch.from_numpy(example.prepare(image, about["recipe"])[None]).to(device)
-        logits = network(batch)[0].float().cpu().numpy()
-    print(json.dumps(example.answer(logits, image, about, source, target)))
+        outputs = example.run_network(run, image, about, source)
+    print(json.dumps(example.answer(outputs["logits"], image, about, source, target)))
 
 
 if __name__ == "__main__":

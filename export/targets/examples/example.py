@@ -8,7 +8,7 @@ import importlib
 import json
 import os
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, NoReturn
@@ -24,7 +24,7 @@ def read(path: str, recipe: dict[str, Any]) -> NDArray[Any]:
     `image_reader` beside this script reads it. Returns (H, W), (H, W, 3), or (D, H, W) on RAS axes.
     """
     registry, stored, checks, errors = map(reader, ("registry", "stored", "checks", "errors"))
-    step, sides = recipe["steps"][0], len(recipe["steps"][1]["size"])
+    step, sides = recipe["steps"][0], 3 if recipe.get("axes") else 2
     intensity = SimpleNamespace(rule=step["rule"], bounds=(step.get("low"), step.get("high")))
     try:
         image: NDArray[Any] = stored.network_values(registry.open_image(Path(path)), intensity, path, sides)
@@ -64,9 +64,13 @@ def resize(values: NDArray[np.float32], size: Sequence[int]) -> NDArray[np.float
     return np.asarray(image.resize((size[1], size[0]), Image.Resampling.BILINEAR))
 
 
-def prepare(image: NDArray[Any], recipe: dict[str, Any]) -> NDArray[np.float32]:
-    """Apply the graph's recipe: intensity, size, channels. Returns (C, *spatial) float32 in [0, 1]."""
-    intensity, sides, channels, _ = recipe["steps"]  # the last step, normalise, is inside the graph
+def prepare(image: NDArray[Any], recipe: dict[str, Any], size: Sequence[int] = ()) -> NDArray[np.float32]:
+    """Apply the graph's recipe: intensity, size, channels. Returns (C, *spatial) float32 in [0, 1].
+
+    `size` is that of a volume at the recipe's spacing.
+    """
+    intensity, *sizes, channels, _ = recipe["steps"]  # the last step, normalise, is inside the graph
+    target = tuple(size or sizes[0]["size"])
     values = image.astype(np.float32)
     if intensity["rule"] == "window":
         low, high = intensity["low"], intensity["high"]
@@ -78,8 +82,8 @@ def prepare(image: NDArray[Any], recipe: dict[str, Any]) -> NDArray[np.float32]:
         values = np.zeros_like(values)
     else:
         values = np.clip((values - np.float32(low)) / np.float32(high - low), 0.0, 1.0, dtype=np.float32)
-    planes = [values] if values.ndim == len(sides["size"]) else list(np.moveaxis(values, -1, 0))
-    stacked = np.stack([resize(plane, sides["size"]) for plane in planes])
+    planes = [values] if values.ndim == len(target) else list(np.moveaxis(values, -1, 0))
+    stacked = np.stack([resize(plane, target) for plane in planes])
     if channels["count"] == 1 and len(stacked) == 3:
         luma = np.array([0.299, 0.587, 0.114], dtype=np.float32)
         stacked = np.clip(np.moveaxis(stacked, 0, -1) @ luma, 0.0, 1.0, dtype=np.float32)[None]
@@ -163,6 +167,26 @@ def inputs(image: NDArray[Any], about: dict[str, Any], region: str | None = None
     return batch
 
 
+def run_network(
+    run: Callable[[dict[str, NDArray[Any]]], Mapping[str, NDArray[np.float32]]],
+    image: NDArray[Any],
+    about: dict[str, Any],
+    source: str,
+    region: str | None = None,
+) -> dict[str, NDArray[np.float32]]:
+    """Return the outputs of one image by name; a volume at a spacing is taken window by window.
+
+    `run` maps the inputs of a batch by name to its outputs by name.
+    """
+    recipe = about["recipe"]
+    if not any(step["op"] == "window" for step in recipe["steps"]):
+        return {name: values[0] for name, values in run(inputs(image, about, region)).items()}
+    windows = importlib.import_module("windows")
+    spacing = reader("grids").read_grid(Path(source)).spacing
+    volume = prepare(image, recipe, windows.resampled_size(image.shape, spacing, recipe))
+    return {"logits": windows.blended_logits(lambda batch: run({"image": batch})["logits"], volume, recipe)}
+
+
 def answer_all(
     outputs: Mapping[str, NDArray[np.float32]],
     image: NDArray[Any],
@@ -222,8 +246,9 @@ def main(source: str, target: str | None, region: str | None) -> None:
     about = described(session.get_modelmeta().custom_metadata_map)
     image = read(source, about["recipe"])
     names = [value.name for value in session.get_outputs()]
-    found = session.run(names, inputs(image, about, region))
-    outputs = {name: values[0] for name, values in zip(names, found, strict=True)}
+    outputs = run_network(
+        lambda given: dict(zip(names, session.run(names, given), strict=True)), image, about, source, region
+    )
     print(json.dumps(answer_all(outputs, image, about, source, target, region)))
 
 

@@ -24,8 +24,12 @@ def main() -> None:
     settings = {"INFERENCE_PRECISION_HINT": hint, "PERFORMANCE_HINT": "LATENCY"}
     network = openvino.Core().compile_model(here / "model.xml", "CPU", settings)
     image = example.read(source, about["recipe"])
-    found = network(example.inputs(image, about, region))
-    outputs = {port.any_name: found[port][0] for port in network.outputs}
+
+    def run(given: dict[str, Any]) -> dict[str, Any]:
+        found = network(given)
+        return {port.any_name: found[port] for port in network.outputs}
+
+    outputs = example.run_network(run, image, about, source, region)
     print(json.dumps(example.answer_all(outputs, image, about, source, target, region)))
 
 

@@ -7,6 +7,7 @@ import argparse
 import importlib
 import json
 from pathlib import Path
+from typing import Any
 
 import tritonclient.grpc as triton
 
@@ -19,11 +20,15 @@ def main(source: str, target: str | None, url: str, model: str) -> None:
         notes = {key: value["string_value"] for key, value in config["parameters"].items()}
         about = example.described(notes)
         image = example.read(source, about["recipe"])
-        batch = example.prepare(image, about["recipe"])[None]
-        tensor = triton.InferInput("image", list(batch.shape), "FP32")
-        tensor.set_data_from_numpy(batch)
         wanted = [triton.InferRequestedOutput("logits")]
-        logits = client.infer(model, [tensor], outputs=wanted, client_timeout=60).as_numpy("logits")[0]
+
+        def run(given: dict[str, Any]) -> dict[str, Any]:
+            tensor = triton.InferInput("image", list(given["image"].shape), "FP32")
+            tensor.set_data_from_numpy(given["image"])
+            found = client.infer(model, [tensor], outputs=wanted, client_timeout=60)
+            return {"logits": found.as_numpy("logits")}
+
+        logits = example.run_network(run, image, about, source)["logits"]
     print(json.dumps(example.answer(logits, image, about, source, target) | {"model": model}))
 
 

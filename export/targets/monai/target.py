@@ -56,9 +56,11 @@ class MonaiTarget(Target):
         """Write the bundle; return its TorchScript.
 
         Raises:
-            UsageError: A class has a name that MONAI would execute, or the network cannot be traced.
+            UsageError: A class has a name that MONAI would execute, the network takes windows of volumes, or it cannot
+                be traced.
         """
         _check_names(request.info)
+        _refuse_windows(request.info)
         root = request.directory / BUNDLE
         for folder in ("configs", "models", "docs"):
             (root / folder).mkdir(parents=True, exist_ok=True)
@@ -111,6 +113,15 @@ class BundleEngine(SingleEngine):
                 fix="export it again with --force",
             ) from None
         return logits
+
+
+def _refuse_windows(info: ExportedNetwork) -> None:
+    if info.recipe.window is not None:
+        raise UsageError(
+            f"target monai for region '{info.region}', whose network takes windows of resampled volumes",
+            required="a network of whole images: MONAI's own resampling gives other voxels",
+            fix="use --target onnx or openvino, or train without spacing",
+        )
 
 
 def _check_names(info: ExportedNetwork) -> None:

@@ -30,8 +30,8 @@ def test_its_steps_are_typed_and_give_the_shape_of_an_input() -> None:
 def windowed(**changes: dict[str, Any]) -> dict[str, Any]:
     one = recipe()["steps"]
     steps = {
-        "resample": {"spacing": [1.5, 1.5, 3]},
-        "window": {"size": [32, 32, 16]},
+        "resample": {"spacing": [1.5, 1.5, 3], "filter": "trilinear", "antialias": True},
+        "window": {"size": [32, 32, 16], "overlap": 0.25, "blend": "gaussian", "sigma": 0.125},
     }
     found = [{"op": name, **step, **changes.get(name, {})} for name, step in steps.items()]
     return {"version": 4, "axes": "RAS", "steps": [one[0], *found, *one[2:]]}

@@ -54,11 +54,11 @@ def test_every_runtime_gives_the_mask_of_monai(
     wanted = decode_at(logits, (37, 21, 15))
     assert (found != wanted).mean() < 1e-3  # near ties: kernels of runtimes round differently
     assert len(np.unique(found)) > 1
-    assert row.costs is not None
-    assert row.costs.windows == 8
-    assert set(row.costs.seconds) == set(STAGES)
-    assert all(seconds > 0 for seconds in row.costs.seconds.values())
-    assert row.costs.predicted_peak_mib == pytest.approx(row.costs.peak_mib, rel=0.2)
+    assert row.case_costs is not None
+    assert row.case_costs.windows == 8
+    assert set(row.case_costs.stage_seconds) == set(STAGES)
+    assert all(seconds > 0 for seconds in row.case_costs.stage_seconds.values())
+    assert row.case_costs.predicted_peak_mib == pytest.approx(row.case_costs.peak_mib, rel=0.2)
 
 
 def test_the_order_of_the_axes_in_the_file_changes_nothing(
@@ -83,8 +83,8 @@ def test_the_batch_changes_no_mask(
     for batch in (1, 4):
         monkeypatch.setattr(volumes, "plan_windows", lambda *a, n=batch, **k: replace(plan(*a, **k), batch=n))
         mask, row = masks_of(windowed, image, tmp_path / str(batch))
-        assert row.costs is not None
-        assert row.costs.batch == batch
+        assert row.case_costs is not None
+        assert row.case_costs.batch == batch
         found.append(mask)
     assert (found[0] != found[1]).mean() < 1e-4
 

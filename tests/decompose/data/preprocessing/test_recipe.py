@@ -236,3 +236,10 @@ def test_a_spacing_is_needed_only_by_a_recipe_with_one() -> None:
     assert prepared_size(recipe((8, 9, 10)), (4, 4, 4), None) == (8, 9, 10)
     with pytest.raises(DataError, match=r"without a stated size of its voxels.*2 x 2 x 2 mm"):
         apply_recipe(recipe((8, 8, 8), spacing=2), np.zeros((4, 4, 4), np.uint8))
+
+
+def test_a_stored_recipe_states_all_that_decides_a_mask() -> None:
+    _, resample, window, *_ = recipe((8, 8, 8), spacing=2).to_json()["steps"]
+    assert resample == {"op": "resample", "spacing": [2, 2, 2], "filter": "trilinear", "antialias": True}
+    assert window == {"op": "window", "size": [8, 8, 8], "overlap": 0.25, "blend": "gaussian", "sigma": 0.125}
+    assert recipe((8, 8, 8), spacing=2, window_overlap=0.5).window.overlap == 0.5  # type: ignore[union-attr]

@@ -14,7 +14,7 @@ from lorkit.decompose.documents.recipe import Window
 from lorkit.decompose.errors import DataError
 from lorkit.decompose.machine import PeakMemory, resident_bytes
 
-WINDOW = Window(op="window", size=[32, 32, 32], overlap=0.25)
+WINDOW = Window(op="window", size=[32, 32, 32], overlap=0.25, blend="gaussian", sigma=0.125)
 
 
 def test_the_predicted_peak_is_near_the_measured_one() -> None:

@@ -26,7 +26,7 @@ Sides = tuple[int, int, int]
 
 
 def windows(size: Sides, overlap: float = 0.25, sigma: float = 0.125) -> Window:
-    return Window(op="window", size=list(size), overlap=overlap, sigma=sigma)
+    return Window(op="window", size=list(size), overlap=overlap, blend="gaussian", sigma=sigma)
 
 
 def network(batch: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
