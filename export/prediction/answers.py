@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from lorkit.decompose.artifacts.arrays import Bits, Float32Array, Mask
+from lorkit.decompose.data.preprocessing.decoding import decode_at
 from lorkit.decompose.data.preprocessing.mirroring import check_flips, with_mirrored
 from lorkit.decompose.documents.heads import IMAGE, LOGITS
 from lorkit.decompose.documents.mixture import MixtureInfo
@@ -19,7 +20,6 @@ from lorkit.decompose.errors import ArtifactError, UsageError
 from lorkit.export.prediction import classification, multilabel, routed, segmentation
 from lorkit.export.prediction.network import LoadedNetwork, PreparedImage
 from lorkit.export.prediction.structures import PLAIN, MaskOptions
-from lorkit.export.prediction.volumes import VolumeRunner
 from lorkit.export.prediction.writers.target import MaskTarget
 from lorkit.export.runtime.batch_size import fitting
 
@@ -86,6 +86,14 @@ def with_flips(network: LoadedNetwork) -> LoadedNetwork:
     return replace(network, run=with_mirrored(network.run))
 
 
+def mask_of(network: LoadedNetwork, image: PreparedImage) -> Mask:
+    """Run a network with masks on one image, and return its mask in the axes of the image as read."""
+    if network.volumes is not None:
+        assert image.case is not None  # prepared for this network
+        return network.volumes.mask(network.run, image.case, image.values, image.size, image.path.name)
+    return decode_at(network.run(image.values[None])[0], image.size)
+
+
 def answer(
     network: LoadedNetwork,
     chunk: Sequence[PreparedImage],
@@ -106,7 +114,7 @@ def answer(
         options: What is made of masks.
     """
     if network.volumes is not None:
-        rows = _windowed(network, network.volumes, chunk, targets, allow_out_of_region, options)
+        rows = _windowed(network, chunk, targets, allow_out_of_region, options)
         return Answers([row for row, _ in rows], {}, [mask for _, mask in rows])
     batch = np.stack([image.values for image in chunk])
     if network.router is not None:
@@ -133,7 +141,6 @@ def answer(
 
 def _windowed(
     network: LoadedNetwork,
-    volumes: VolumeRunner,
     chunk: Sequence[PreparedImage],
     targets: Sequence[MaskTarget | None],
     allow_out_of_region: bool,
@@ -146,7 +153,7 @@ def _windowed(
         assert case is not None
         mask: Mask | None = None
         if allow_out_of_region or image.check.out_of_region is not True:
-            mask = volumes.mask(network.run, case, image.values, image.size, image.path.name)
+            mask = mask_of(network, image)
         with case.stages.stage("write"):
             row, mask = segmentation.masked_row(network.region, image, None, target, options, mask=mask)
         found.append((row.with_changes(case_costs=case.costs()), mask))

@@ -23,6 +23,7 @@ from lorkit.decompose.documents.heads import IMAGE, LOGITS, REGION_PROBABILITIES
 from lorkit.decompose.documents.mixture import MixtureInfo
 from lorkit.decompose.documents.network import StoredNetwork
 from lorkit.decompose.errors import DataError, UsageError
+from lorkit.decompose.events import Listener
 from lorkit.decompose.runs import ExportSelection, Run, experts_of, exports_of, open_run
 from lorkit.decompose.tasks import get_task
 from lorkit.export.prediction.volumes import VolumeCase, VolumeRunner, network_spacing
@@ -187,6 +188,13 @@ def _open_mixture(path: Path, threads: int | None) -> LoadedNetwork:
     return _with_run(found, run, infer)
 
 
+def limit_memory(network: LoadedNetwork, memory_gib: float | None, on_event: Listener) -> None:
+    """Set how much memory a network may take for a volume window by window, and who receives its progress."""
+    if network.volumes is not None:
+        network.volumes.limit = None if memory_gib is None else round(memory_gib * 2**30)
+        network.volumes.on_event = on_event
+
+
 class RegionCheckResult(NamedTuple):
     """Result of the region check of an image; all None if the network has no check."""
 
@@ -254,6 +262,7 @@ def prepare_values(
     warnings: tuple[str, ...] = (),
     spacing_mm: tuple[float, ...] | None = None,
     case: VolumeCase | None = None,
+    known: Float32Array | None = None,
 ) -> PreparedImage:
     """Prepare the values of one image, and check whether it looks like the region of the network.
 
@@ -265,6 +274,7 @@ def prepare_values(
         warnings: What the reader warns of.
         spacing_mm: Distance of neighbours along the axes of a volume, if it is known.
         case: The plan of a volume that is taken window by window; made here where it is missing.
+        known: The prepared values, where a network with the same preprocessing has them already.
 
     Raises:
         DataError: It cannot be prepared; the message has its name.
@@ -273,7 +283,7 @@ def prepare_values(
         if network.volumes is not None and case is None:
             case = network.volumes.plan(network.run, image.shape, spacing_mm, image.itemsize, image.itemsize)
         with case.stages.stage("resample") if case is not None else nullcontext():
-            values = apply_recipe(network.recipe, image, spacing_mm)
+            values = apply_recipe(network.recipe, image, spacing_mm) if known is None else known
     except DataError as error:
         raise _named(error, path) from None
     found = RegionCheckResult()

@@ -12,17 +12,19 @@ from pathlib import Path
 
 from lorkit.decompose.artifacts.arrays import Float32Array
 from lorkit.decompose.documents.mixture import MixtureInfo
-from lorkit.decompose.documents.predict import MaskValue, PredictDocument, PredictedImage
+from lorkit.decompose.documents.predict import PredictDocument, PredictedImage
 from lorkit.decompose.errors import UsageError, plural
 from lorkit.decompose.events import Listener, Working, ignore
 from lorkit.decompose.runs import ExportSelection
 from lorkit.decompose.tasks import get_task
 from lorkit.export.prediction import inputs as files
+from lorkit.export.prediction import regions
 from lorkit.export.prediction.answers import answer, chunk_size, require_images, with_flips
-from lorkit.export.prediction.network import LoadedNetwork, open_network, prepare_image
+from lorkit.export.prediction.network import LoadedNetwork, limit_memory, open_network, prepare_image
 from lorkit.export.prediction.results import check_kept, distinct, mask_targets, write_results
+from lorkit.export.prediction.several import Settings, predict_regions
 from lorkit.export.prediction.sheet import prediction_sheet
-from lorkit.export.prediction.sources import about, source_of
+from lorkit.export.prediction.sources import about, mask_values, source_of
 from lorkit.export.prediction.structures import MaskOptions, kept_labels
 from lorkit.export.prediction.writers.base import MaskLabel
 from lorkit.export.prediction.writers.registry import check_format
@@ -59,7 +61,7 @@ def predict(
             judge (`export_preference`), else its expert.
         inputs: Image files, folders of DICOM series, or CSV files with a `path` column.
         run: A run by id or path; the newest by default.
-        region: Region of the run.
+        region: Region of the run; several with commas, or `all`, give one mask with the structures of all of them.
         target: Selects among the exports of the run.
         profile: Selects among the exports of the run.
         precision: Selects among the exports of the run.
@@ -93,12 +95,13 @@ def predict(
     options = MaskOptions(to, structures, statistics=statistics, preview=preview)
     check_format(to)
     _check_out(options, out)
+    if regions.several(region):
+        settings = Settings(options, allow_synthetic, allow_out_of_region, flips, out, threads, memory_gib)
+        return predict_regions(path, list(inputs), run, selection, settings, sheet=sheet, on_event=on_event)
     network = open_network(path, run, selection, threads)
     require_images(network, allow_synthetic=allow_synthetic)
     network = with_flips(network) if flips else network
-    if network.volumes is not None:
-        network.volumes.limit = None if memory_gib is None else round(memory_gib * 2**30)
-        network.volumes.on_event = on_event
+    limit_memory(network, memory_gib, on_event)
     inputs = list(inputs)
     call = _Call(network, files.expand(inputs), options, top=top, allow_out_of_region=allow_out_of_region)
     shown: list[Float32Array] | None = None if sheet is None else []
@@ -207,11 +210,6 @@ def _document(call: _Call, rows: list[PredictedImage], notes: list[str], *, flip
         predictions=rows,
     )
     return document.with_changes(mask_values=mask_values(labels)) if labels else document
-
-
-def mask_values(labels: Sequence[MaskLabel]) -> list[MaskValue]:
-    """Return what the values of masks mean, for a document."""
-    return [MaskValue(value=label.value, structure=label.name, region=label.region) for label in labels]
 
 
 def _check_out(options: MaskOptions, out: Path | None) -> None:

@@ -59,13 +59,17 @@ def masked_row(
     exclusive = get_task(region.task).exclusive
     decoded = decode_at(logits, image.size, exclusive=exclusive) if logits is not None else mask
     if decoded is None:
-        empty = SegmentedImage(
-            input=str(image.path), mask=None, size=list(image.size), structures=None, **image.check._asdict()
-        )
-        return empty, None
+        return refused_row(image), None
     labels = kept_labels(region, options.structures)
     found = labelled(image.path, region, decoded, labels)
     return described(image, found, target, options), found.values
+
+
+def refused_row(image: PreparedImage) -> SegmentedImage:
+    """Return the row of an image that gets no mask."""
+    return SegmentedImage(
+        input=str(image.path), mask=None, size=list(image.size), structures=None, **image.check._asdict()
+    )
 
 
 def described(

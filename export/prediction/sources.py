@@ -6,9 +6,9 @@ from collections.abc import Sequence
 
 import lorkit
 from lorkit.decompose.documents.export import ExportInfo
-from lorkit.decompose.documents.predict import PredictingNetwork
+from lorkit.decompose.documents.predict import MaskValue, PredictingNetwork
 from lorkit.export.prediction.network import LoadedNetwork
-from lorkit.export.prediction.writers.base import MaskSource
+from lorkit.export.prediction.writers.base import MaskLabel, MaskSource
 
 
 def about(network: LoadedNetwork) -> PredictingNetwork:
@@ -30,3 +30,8 @@ def source_of(networks: Sequence[LoadedNetwork]) -> MaskSource:
         version=lorkit.__version__,
         synthetic=any(network.info.synthetic for network in networks),
     )
+
+
+def mask_values(labels: Sequence[MaskLabel]) -> list[MaskValue]:
+    """Return what the values of masks mean, for a document."""
+    return [MaskValue(value=label.value, structure=label.name, region=label.region) for label in labels]

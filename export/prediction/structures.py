@@ -83,8 +83,13 @@ def select_labels(labels: Sequence[MaskLabel], structures: Collection[str] | Non
 
 def labelled(path: Path, region: Region, values: NDArray[Any], labels: Sequence[MaskLabel]) -> LabelledMask:
     """Return the mask of one image as its network draws it, with only the kept structures."""
-    overlapping = not get_task(region.task).exclusive
-    return LabelledMask(path, _only(values, labels, overlapping=overlapping), labels, overlapping)
+    return only(LabelledMask(path, values, labels, not get_task(region.task).exclusive), labels)
+
+
+def only(mask: LabelledMask, labels: Sequence[MaskLabel]) -> LabelledMask:
+    """Return a mask with some of its structures."""
+    values = _only(mask.values, labels, overlapping=mask.overlapping)
+    return LabelledMask(mask.path, values, labels, mask.overlapping)
 
 
 def sizes_of(mask: LabelledMask, voxel_ml: float | None) -> dict[str, StructureSize]:
