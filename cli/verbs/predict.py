@@ -25,7 +25,12 @@ def predict(
     run: options.RunName = None,
     region: Annotated[
         str | None,
-        typer.Option("--region", metavar="NAME", help="A region of the run; several, or all, into one mask.", autocompletion=completion.regions),
+        typer.Option(
+            "--region",
+            metavar="NAME",
+            help="A region of the run; several, or all, into one mask.",
+            autocompletion=completion.regions,
+        ),
     ] = None,
     target: options.TargetName = None,
     profile: options.ProfileName = None,

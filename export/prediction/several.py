@@ -77,7 +77,7 @@ def predict_regions(
             notes += [f"{one}: {text}" for text in warned]
         on_event(Working(str(selection.region), len(paths), len(paths)))
         document = _document(networks, rows, notes, flips=settings.flips).with_changes(
-            classes=[label.name for label in labels], labels=mask_values(labels)
+            classes=[label.name for label in labels], mask_values=mask_values(labels)
         )
         if settings.out is not None:
             names = distinct([files.stem(one) for one in paths])
@@ -105,7 +105,7 @@ def _document(
         classes=[],
         network=None,
         flips=flips,
-        regions=[
+        predicted_regions=[
             PredictedRegion(region=network.region.name, classes=list(network.region.classes), network=about(network))
             for network in networks
         ],

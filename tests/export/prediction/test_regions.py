@@ -64,8 +64,8 @@ def test_cases_are_read_and_resampled_once_and_networks_opened_once(tmp_path: Pa
     for path in paths:
         found = nib.as_closest_canonical(nib.load(tmp_path / "out" / path.name))
         np.testing.assert_array_equal(np.asarray(found.dataobj), wanted)
-    assert document.labels is not None
-    assert [(one.value, one.structure, one.region) for one in document.labels] == [
+    assert document.mask_values is not None
+    assert [(one.value, one.structure, one.region) for one in document.mask_values] == [
         (1, "liver organ", "liver"), (2, "tumour", "liver"), (3, "spleen organ", "spleen"),
     ]  # fmt: skip
     row = document.to_json()["predictions"][0]
