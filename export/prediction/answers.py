@@ -17,6 +17,7 @@ from lorkit.decompose.documents.heads import IMAGE, LOGITS
 from lorkit.decompose.documents.mixture import MixtureInfo
 from lorkit.decompose.documents.predict import PredictedImage, SegmentedImage
 from lorkit.decompose.errors import ArtifactError, UsageError
+from lorkit.decompose.tasks import get_task
 from lorkit.export.prediction import classification, multilabel, routed, segmentation
 from lorkit.export.prediction.network import LoadedNetwork, PreparedImage
 from lorkit.export.prediction.structures import PLAIN, MaskOptions
@@ -86,12 +87,13 @@ def with_flips(network: LoadedNetwork) -> LoadedNetwork:
     return replace(network, run=with_mirrored(network.run))
 
 
-def mask_of(network: LoadedNetwork, image: PreparedImage) -> Mask:
+def mask_of(network: LoadedNetwork, image: PreparedImage) -> Mask | Bits:
     """Run a network with masks on one image, and return its mask in the axes of the image as read."""
     if network.volumes is not None:
         assert image.case is not None  # prepared for this network
         return network.volumes.mask(network.run, image.case, image.values, image.size, image.path.name)
-    return decode_at(network.run(image.values[None])[0], image.size)
+    exclusive = get_task(network.region.task).exclusive
+    return decode_at(network.run(image.values[None])[0], image.size, exclusive=exclusive)
 
 
 def answer(
@@ -114,8 +116,8 @@ def answer(
         options: What is made of masks.
     """
     if network.volumes is not None:
-        rows = _windowed(network, chunk, targets, allow_out_of_region, options)
-        return Answers([row for row, _ in rows], {}, [mask for _, mask in rows])
+        volumes = _windowed(network, chunk, targets, allow_out_of_region, options)
+        return Answers([row for row, _ in volumes], {}, [mask for _, mask in volumes])
     batch = np.stack([image.values for image in chunk])
     if network.router is not None:
         outputs = network.infer({IMAGE: batch})
@@ -145,13 +147,13 @@ def _windowed(
     targets: Sequence[MaskTarget | None],
     allow_out_of_region: bool,
     options: MaskOptions,
-) -> list[tuple[SegmentedImage, Mask | None]]:
+) -> list[tuple[SegmentedImage, Mask | Bits | None]]:
     """Answer volumes that the network takes window by window, one after the other."""
     found = []
     for image, target in zip(chunk, targets, strict=True):
         case = image.case
         assert case is not None
-        mask: Mask | None = None
+        mask: Mask | Bits | None = None
         if allow_out_of_region or image.check.out_of_region is not True:
             mask = mask_of(network, image)
         with case.stages.stage("write"):

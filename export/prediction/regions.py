@@ -177,7 +177,7 @@ class _Merged:
             drawn = LabelledMask(Path(), values, own, layers)
             for number, label in enumerate(own, start=1):
                 layer = drawn.layer(MaskLabel(number, label.name, label.region))
-                self.values |= layer.astype(self.kind) << self.kind(label.value - 1)
+                self.values |= np.left_shift(layer, label.value - 1, dtype=np.uint64, casting="unsafe")
             return
         self.contested += int(np.count_nonzero((values > 0) & (self.values > 0)))
         table = np.zeros(int(np.iinfo(values.dtype).max) + 1, self.kind)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -101,3 +102,21 @@ def test_what_cannot_be_merged_is_refused(counts: Counter[str], tmp_path: Path) 
             predict(None, [path], region=region)
     with pytest.raises(UsageError, match="--sheet with several regions"):
         predict(None, [path], region="all", sheet=tmp_path / "a.png")
+
+
+def test_structures_that_overlap_keep_all_their_voxels(tmp_path: Path, counts: Counter[str], monkeypatch: Any) -> None:
+    organ = NETWORKS["liver"]
+
+    def run(batch: Any) -> Any:
+        return np.where(np.stack([batch[:, 0] > 0.5, batch[:, 0] > SMALL], axis=1), 9.0, -9.0).astype(np.float32)
+
+    task = Region(name="liver", task="structures", classes=("vessel", "organ"))
+    monkeypatch.setitem(NETWORKS, "liver", replace(organ, region=task, run=run))
+    path = write_stored(tmp_path / "a.nii.gz", VALUES, np.eye(4), "RAS")
+    document = predict(None, [path], region="liver,spleen", out=tmp_path / "out")
+    wanted = {"vessel": VALUES > 50, "liver_organ": VALUES > 30, "spleen_organ": (VALUES > 70) | (VALUES < 30)}
+    for value, (name, where) in enumerate(wanted.items(), start=1):
+        found = np.asarray(nib.load(tmp_path / "out" / f"a_{name}.nii.gz").dataobj)
+        np.testing.assert_array_equal(found, value * where)
+    (row,) = document.to_json()["predictions"]
+    assert (row["contested"], row["mask"], len(row["masks"])) == (0, None, 3)
