@@ -32,7 +32,7 @@ import yaml
 HEADS, HIPPOCAMPUS = "second/ixi_muse", "medical/brain_hippocampus/msd_hippocampus"
 RETINA = "medical/retina/chasedb1_vessels.npz"
 METHODS = {
-    "heads": ("stl", "mtl", "lorkd"),
+    "heads": ("mtl", "lorkd"),
     "hippocampus": ("stl", "kd", "rd", "lorkd"),
     "retina": ("stl", "kd", "rd", "lorkd"),
 }

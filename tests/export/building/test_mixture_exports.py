@@ -35,8 +35,8 @@ def test_every_output_is_proven_on_images_of_all_regions_together(
     assert mixture is not None
     assert parity.status == "passed"
     assert (parity.batches, parity.inputs) == ([1, 3, 8, 17], "real")
-    assert set(parity.outputs) == set(exported.info.output_names)
-    assert all(figures.label_flips == 0 for figures in parity.outputs.values())
+    assert set(parity.by_output) == set(exported.info.output_names)
+    assert all(figures.label_flips == 0 for figures in parity.by_output.values())
     assert [head.region for head in mixture.heads] == ["chest", "knee"]
     assert mixture.abstain_below == 0.3
     assert exported.key == (form, target, "cpu-generic", "fp32")
@@ -92,8 +92,8 @@ def test_lower_precisions_are_measured_by_head(
     parity = exported.info.parity
     assert parity.status == "passed"
     assert exported.info.lowering is not None
-    assert set(parity.outputs) == set(exported.info.output_names)
-    assert parity.outputs["logits_chest"].max_abs != 0
+    assert set(parity.by_output) == set(exported.info.output_names)
+    assert parity.by_output["logits_chest"].max_abs != 0
     if precision == "int8":
         assert exported.info.lowering.calibration is not None
         assert exported.info.lowering.calibration.inputs == "real"
