@@ -163,3 +163,18 @@ def test_the_error_is_also_given_as_a_share_of_the_margin() -> None:
             images[: len(rows)], reference[rows], precision="fp16", inputs="real",
         )  # fmt: skip
         assert found.of_margin == pytest.approx(share)
+
+
+def test_structures_that_overlap_are_decided_each_by_its_sign() -> None:
+    """One flipped sign among 2 x 3 x 4 x 4 decisions; the Dice is the mean of those of the structures."""
+    reference = np.where(np.random.default_rng(0).random((2, 3, 4, 4)) < 0.5, 1.0, -1.0).astype(np.float32)
+    changed = reference.copy()
+    changed[1, 2, 0, 0] *= -1
+    images = np.zeros((2, 1, 4, 4), np.float32)
+    found = measure_parity(
+        lambda _: changed, images, reference, precision="int8", inputs="real", batches=[2], cuts=[0.0] * 3
+    )
+    assert found.label_flips == 1
+    assert found.flip_rate == pytest.approx(1 / (2 * 3 * 4 * 4))
+    one, two = changed[1] > 0, reference[1] > 0
+    assert found.dice == pytest.approx((2 * (one & two).sum((1, 2)) / (one.sum((1, 2)) + two.sum((1, 2)))).mean())
