@@ -49,6 +49,9 @@ Json: TypeAlias = Annotated[bool, typer.Option("--json", help="Print one JSON do
 Flips: TypeAlias = Annotated[
     bool, typer.Option("--flips", help="Average each image and its mirror image, where sides do not matter.")
 ]
+Fast: TypeAlias = Annotated[
+    bool, typer.Option("--fast", help="Take volumes at twice the spacing: quicker, and not judged.")
+]
 AllowSynthetic: TypeAlias = Annotated[
     bool, typer.Option("--allow-synthetic", help="Accept an expert that was trained on phantoms only.")
 ]

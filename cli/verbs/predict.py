@@ -44,6 +44,7 @@ def predict(
     allow_synthetic: options.AllowSynthetic = False,
     allow_out_of_region: options.AllowOutOfRegion = False,
     flips: options.Flips = False,
+    fast: options.Fast = False,
     to: options.MaskFormat = None,
     structures: options.Structures = None,
     statistics: options.Statistics = False,
@@ -67,7 +68,7 @@ def predict(
         _refuse(
             {"--out": out, "--sheet": sheet, "--json": as_json, "a second path": inputs[1:], "--flips": flips}
             | {"--to": to, "--structures": structures, "--statistics": statistics, "--preview": preview}
-            | {"--memory": memory},
+            | {"--memory": memory, "--fast": fast},
             "with --stream",
         )
         _stream(inputs[0] if inputs else None, stream, store, fill, network)
@@ -77,7 +78,7 @@ def predict(
         raise UsageError(
             "missing argument", required="images, or --stream FILE|-", fix="see `decompose predict --help`"
         )
-    answers: dict[str, Any] = {"flips": flips, "top": top, "out": out, "sheet": sheet, "to": to}
+    answers: dict[str, Any] = {"flips": flips, "fast": fast, "top": top, "out": out, "sheet": sheet, "to": to}
     answers |= {"structures": None if structures is None else options.comma_separated(structures)}
     answers |= {"statistics": statistics, "preview": preview, "allow_out_of_region": allow_out_of_region}
     _label(inputs, {**network, **answers, "memory_gib": memory}, as_json)

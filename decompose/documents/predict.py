@@ -203,6 +203,8 @@ class PredictDocument(Document):
     network: PredictingNetwork | None
     flips: bool = False
     """Whether logits are means over an image and its mirror image."""
+    fast: bool = False
+    """Whether volumes were taken at twice the spacing of the network, which nothing has judged."""
     predicted_regions: list[PredictedRegion] | None = None
     """With several regions: each with its network, in order of precedence."""
     mask_values: list[MaskValue] | None = None

@@ -90,7 +90,7 @@ def _windowed(exported: Exported, engine: Engine, path: Path, clock: Callable[[]
         volume = apply_recipe(exported.recipe, values, spacing)
     runner.mask(engine.run, case, volume, values.shape, path.name)
     costs, shape = case.costs(), " x ".join(map(str, values.shape))
-    ms = {name: seconds * 1e3 for name, seconds in costs.seconds.items()}
+    ms = {name: seconds * 1e3 for name, seconds in costs.stage_seconds.items()}
     return EndToEnd(
         input=f"{path.name}, {shape}" if given else f"drawn nii, {shape}",
         n=1,

@@ -20,6 +20,7 @@ from lorkit.decompose.tasks import get_task
 from lorkit.export.prediction import inputs as files
 from lorkit.export.prediction import regions
 from lorkit.export.prediction.answers import answer, chunk_size, require_images, with_flips
+from lorkit.export.prediction.fast import NOTE, with_fast
 from lorkit.export.prediction.network import LoadedNetwork, limit_memory, open_network, prepare_image
 from lorkit.export.prediction.results import check_kept, distinct, mask_targets, write_results
 from lorkit.export.prediction.several import Settings, predict_regions
@@ -43,6 +44,7 @@ def predict(
     allow_synthetic: bool = False,
     allow_out_of_region: bool = False,
     flips: bool = False,
+    fast: bool = False,
     top: int = 1,
     out: Path | None = None,
     sheet: Path | None = None,
@@ -68,6 +70,7 @@ def predict(
         allow_synthetic: Allow an expert that was trained on phantoms only.
         allow_out_of_region: Also predict for images that do not look like the region.
         flips: Average the logits of each image and its mirror image.
+        fast: Take volumes at twice the spacing of the network, which nothing has judged.
         top: Number of classes per image.
         out: Directory for `predictions.csv`, `predictions.json` and, named by the stem of each image, one JSON file and
             the mask: of a NIfTI file or DICOM series a volume on its grid, else PNG of the input's size.
@@ -96,11 +99,12 @@ def predict(
     check_format(to)
     _check_out(options, out)
     if regions.several(region):
-        settings = Settings(options, allow_synthetic, allow_out_of_region, flips, out, threads, memory_gib)
+        settings = Settings(options, allow_synthetic, allow_out_of_region, flips, fast, out, threads, memory_gib)
         return predict_regions(path, list(inputs), run, selection, settings, sheet=sheet, on_event=on_event)
     network = open_network(path, run, selection, threads)
     require_images(network, allow_synthetic=allow_synthetic)
     network = with_flips(network) if flips else network
+    network = with_fast(network) if fast else network
     limit_memory(network, memory_gib, on_event)
     inputs = list(inputs)
     call = _Call(network, files.expand(inputs), options, top=top, allow_out_of_region=allow_out_of_region)
@@ -111,7 +115,7 @@ def predict(
         if out is not None:
             check_kept(inputs, call.paths, [one for one in targets if one], Path(out), call.labels)
         rows, warnings = _rows(call, targets, shown, on_event)
-        document = _document(call, rows, warnings, flips=flips)
+        document = _document(call, rows, [*warnings, NOTE] if fast else warnings, flips=flips).with_changes(fast=fast)
         if out is not None:
             names = distinct([files.stem(one) for one in call.paths])
             write_results(document, names, Path(folder), Path(out), options, call.labels)

@@ -101,12 +101,13 @@ def table(document: PredictDocument) -> list[list[str]]:
     sizes = [size for row in rows for size in (row.structures or {}).values()]
     units = [unit for unit in ("pixels", "voxels", "ml") if any(getattr(size, unit) is not None for size in sizes)]
     columns = [(name, unit) for name in document.classes for unit in units]
-    lines = [["input", "mask", "out_of_region", *(f"{unit}_{name}" for name, unit in columns)]]
+    judged, not_judged = (["judged"], ["no"]) if document.fast else ([], [])
+    lines = [["input", "mask", "out_of_region", *judged, *(f"{unit}_{name}" for name, unit in columns)]]
     for row in rows:
         found = row.structures or {}
         values = [getattr(found[name], unit) if name in found else None for name, unit in columns]
         written = ["" if value is None else f"{value:.4f}" if unit == "ml" else str(value)
                    for value, (_, unit) in zip(values, columns, strict=True)]  # fmt: skip
         files = row.mask or ";".join((row.masks or {}).values())
-        lines.append([row.input, files, cell(row.out_of_region), *written])
+        lines.append([row.input, files, cell(row.out_of_region), *not_judged, *written])
     return lines

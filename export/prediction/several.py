@@ -13,6 +13,7 @@ from lorkit.decompose.events import Listener, Working
 from lorkit.decompose.runs import ExportSelection
 from lorkit.export.prediction import inputs as files
 from lorkit.export.prediction.answers import require_images, with_flips
+from lorkit.export.prediction.fast import NOTE, with_fast
 from lorkit.export.prediction.network import LoadedNetwork, limit_memory
 from lorkit.export.prediction.regions import merged_labels, merged_row, open_networks, overlapping
 from lorkit.export.prediction.results import check_kept, distinct, mask_targets, write_results
@@ -29,6 +30,7 @@ class Settings:
     allow_synthetic: bool
     allow_out_of_region: bool
     flips: bool
+    fast: bool
     out: Path | None
     threads: int | None
     memory_gib: float | None = None
@@ -56,6 +58,8 @@ def predict_regions(
         require_images(network, allow_synthetic=settings.allow_synthetic)
         limit_memory(network, settings.memory_gib, on_event)
     networks = [with_flips(network) for network in networks] if settings.flips else networks
+    networks = [with_fast(network) for network in networks] if settings.fast else networks
+    notes += [NOTE] if settings.fast else []
     every, paths = merged_labels(networks), files.expand(inputs)
     labels = select_labels(every, settings.options.structures)
     with tempfile.TemporaryDirectory(prefix="lorkit-") as folder:
@@ -77,7 +81,7 @@ def predict_regions(
             notes += [f"{one}: {text}" for text in warned]
         on_event(Working(str(selection.region), len(paths), len(paths)))
         document = _document(networks, rows, notes, flips=settings.flips).with_changes(
-            classes=[label.name for label in labels], mask_values=mask_values(labels)
+            fast=settings.fast, classes=[label.name for label in labels], mask_values=mask_values(labels)
         )
         if settings.out is not None:
             names = distinct([files.stem(one) for one in paths])

@@ -31,8 +31,8 @@ FROZEN = {
     "--strict-subgroups --max-seconds --on-inconclusive "
     "--update-baseline --because --junit --markdown --annotations --seed --json",
     "predict": "[PATH] INPUT... --run --region --target --profile "
-    "--precision --top --out --sheet --stream --store --fill --allow-synthetic --allow-out-of-region --flips --to "
-    "--structures --statistics --preview --memory --json",
+    "--precision --top --out --sheet --stream --store --fill --allow-synthetic --allow-out-of-region --flips --fast "
+    "--to --structures --statistics --preview --memory --json",
     "inspect": "PATH... --json",
     "pack": "RUN --out --force --json",
     "doctor": "--json",

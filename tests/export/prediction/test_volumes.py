@@ -16,11 +16,12 @@ from lorkit.decompose.data.preprocessing.decoding import decode_at
 from lorkit.decompose.data.preprocessing.recipe import apply_recipe
 from lorkit.decompose.data.preprocessing.stages import STAGES
 from lorkit.decompose.documents.predict import SegmentedImage
-from lorkit.decompose.errors import DataError
+from lorkit.decompose.errors import DataError, UsageError
 from lorkit.decompose.runs import ExportSelection
 from lorkit.decompose.runs.expert import load_expert
 from lorkit.export import export
 from lorkit.export.prediction import volumes
+from lorkit.export.prediction.fast import coarser
 from lorkit.export.prediction.network import open_network
 from lorkit.export.prediction.prediction import predict
 from lorkit.export.runtime.exported import read_exported
@@ -111,3 +112,38 @@ def test_the_axes_of_a_header_are_those_of_reading(
         assert case.windows == 8
         assert case.plan.peak > 0
     assert read_exported(windowed).recipe.window is not None
+
+
+def test_fast_is_the_same_network_at_twice_the_spacing_and_says_that_nothing_judged_it(
+    windowed: Path, write_volume: Callable[..., Path], tmp_path: Path
+) -> None:
+    image = write_volume(tmp_path / "case.nii.gz", (60, 34, 24))
+    document = predict(windowed, [image], out=tmp_path / "fast", fast=True, threads=1)
+    (row,) = document.predictions
+    assert isinstance(row, SegmentedImage)
+    assert row.case_costs is not None
+    assert (document.fast, document.predictions[0].input) == (True, str(image))
+    assert any("--fast" in text and "not judged" in text for text in document.warnings)
+    assert (
+        (tmp_path / "fast" / "predictions.csv")
+        .read_text()
+        .splitlines()[0]
+        .startswith("input,mask,out_of_region,judged")
+    )
+    # by hand: every second sample of the antialiased volume, through the same windows
+    network = open_network(windowed, None, ExportSelection(), 1)
+    stored = np.asarray(nib.load(image).dataobj)
+    volume = apply_recipe(coarser(network.recipe), stored, (1.0, 2.0, 3.0))
+    assert volume.shape == (1, 15, 17, 18)
+    with torch.inference_mode():
+        run = load_expert(windowed.parent.parent).network
+        logits = sliding_window_inference(
+            torch.from_numpy(volume)[None], (16, 16, 16), 1, run, 0.25, "gaussian", 0.125
+        )[0].numpy()
+    found = np.asarray(nib.load(tmp_path / "fast" / str(row.mask)).dataobj)
+    assert (found != decode_at(logits, stored.shape)).mean() < 1e-3
+
+
+def test_fast_is_refused_for_a_network_of_whole_images(deep: Path, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"--fast for .* takes whole images"):
+        predict(deep, [tmp_path], fast=True)
