@@ -148,7 +148,7 @@ def _stages(network: NetworkMemory, window: Window, case: CaseSize, batch: int, 
 def _sums(outputs: int, window: Window, case: CaseSize) -> int:
     """Return the bytes of what `windows` and `streamed_decoding` hold beside volume and mask."""
     grid = WindowGrid.of(case.prepared, window)
-    (depth, height, _), (_, full_height, full_width) = grid.window, grid.padded
+    height, depth, (_, full_height, full_width) = grid.window[1], grid.span, grid.padded
     bar = (outputs + 1) * depth * height * full_width
     carried = (outputs + 1) * grid.shared * full_height * full_width
     rows = 0

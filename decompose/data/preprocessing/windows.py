@@ -2,7 +2,8 @@
 
 Logits of neighbouring windows are averaged with Gaussian weights, as MONAI's `sliding_window_inference` averages them.
 The logits of the whole volume are never in memory: sums are kept for one bar of windows (along the last axis) and for
-the planes that the next row of bars still reaches. Planes without further windows are decoded at once
+the planes that the next bars below still reach. Rows of windows that share most of their planes, as the last two of an
+axis may, are in one bar. Planes without further windows are decoded at once
 (`streamed_decoding`).
 
 Positions, weights and the order of sums depend on the recipe only, not on the batch.
@@ -15,7 +16,8 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import product
+from functools import cached_property
+from itertools import pairwise, product
 from typing import Any
 
 import numpy as np
@@ -67,11 +69,32 @@ class WindowGrid:
         """Padding before the volume along each axis."""
         return tuple((full - side) // 2 for full, side in zip(self.padded, self.sides, strict=True))
 
+    @cached_property
+    def groups(self) -> tuple[tuple[int, ...], ...]:
+        """Starts along the first axis by bar: those that together take the least memory."""
+        depth, limits = self.window[0], range(self.window[0], 2 * self.window[0] + 1)
+        return min((_grouped(self.starts[0], depth, limit) for limit in limits), key=self._planes)
+
+    def _planes(self, groups: Sequence[Sequence[int]]) -> int:
+        """Return the memory of a bar and of the planes that bars share, in voxels of one row of the volume's width."""
+        span, shared = _extent(groups, self.window[0])
+        return span * self.window[1] + shared * self.padded[1]
+
+    @property
+    def span(self) -> int:
+        """Most planes of a bar."""
+        return _extent(self.groups, self.window[0])[0]
+
     @property
     def shared(self) -> int:
-        """Most planes that neighbouring rows of windows have in common."""
-        ends = [start + self.window[0] for start in self.starts[0]]
-        return max((end - start for end, start in zip(ends, self.starts[0][1:], strict=False)), default=0)
+        """Most planes that a bar shares with those below it."""
+        return _extent(self.groups, self.window[0])[1]
+
+    def places(self) -> Iterator[tuple[int, ...]]:
+        """Yield the start of each window, bar after bar."""
+        for group, row in product(self.groups, self.starts[1]):
+            for plane, column in product(group, self.starts[2]):
+                yield plane, row, column
 
     def __len__(self) -> int:
         """Return the number of windows."""
@@ -88,6 +111,23 @@ class WindowGrid:
         window[:, *(slice(max(0, -at), max(0, -at) + side)
                     for at, side in zip(begins, part.shape[1:], strict=True))] = part  # fmt: skip
         return window
+
+
+def _grouped(starts: Sequence[int], depth: int, limit: int) -> tuple[tuple[int, ...], ...]:
+    """Join neighbouring starts whose windows together reach over `limit` planes at most."""
+    groups: list[list[int]] = [[starts[0]]]
+    for start in starts[1:]:
+        if start + depth - groups[-1][0] <= limit:
+            groups[-1].append(start)
+        else:
+            groups.append([start])
+    return tuple(map(tuple, groups))
+
+
+def _extent(groups: Sequence[Sequence[int]], depth: int) -> tuple[int, int]:
+    """Return the most planes of a group, and the most that neighbouring groups share."""
+    shared = (one[-1] + depth - other[0] for one, other in pairwise(groups))
+    return max(group[-1] + depth - group[0] for group in groups), max(shared, default=0)
 
 
 def _starts(side: int, window: int, overlap: float) -> tuple[int, ...]:
@@ -148,13 +188,11 @@ def segment_windows(
         if blend is None or decoding is None:
             count = len(logits_Kdhw)
             blend = _Blend(grid, count, gaussian_weights(grid.window, window.sigma))
-            decoding = StreamedDecoding(
-                count, grid.sides, size, planes=grid.window[0], exclusive=exclusive, stages=stages
-            )
+            decoding = StreamedDecoding(count, grid.sides, size, planes=grid.span, exclusive=exclusive, stages=stages)
         with stages.stage("blend"):
             blend.add(place, logits_Kdhw)
         del logits_Kdhw  # else it is in memory while the next windows run
-        if place[2] == grid.starts[2][-1]:
+        if blend.ends_bar(place):
             for plane, row, mean_KRW in _timed(blend.finished(place), stages):
                 decoding.take(plane, row, mean_KRW)
                 if on_grid is not None:
@@ -174,7 +212,7 @@ def _logits(
 ) -> Iterator[tuple[tuple[int, ...], Float32Array]]:
     """Yield the place and the logits of each window."""
     total = len(grid)
-    every = list(product(*grid.starts))
+    every = list(grid.places())
     for done in range(0, total, batch):
         places = every[done : done + batch]
         on_event(Working(text, done, total))
@@ -212,47 +250,55 @@ class _Blend:
     """
 
     def __init__(self, grid: WindowGrid, outputs: int, weights: Float32Array) -> None:
-        depth, height, _ = grid.window
         _, full_height, full_width = grid.padded
         self._grid, self._weights = grid, weights
-        self._bar = np.zeros((outputs + 1, depth, height, full_width), dtype=np.float32)
+        self._bar = np.zeros((outputs + 1, grid.span, grid.window[1], full_width), dtype=np.float32)
         self._carried = np.zeros((outputs + 1, grid.shared, full_height, full_width), dtype=np.float32)
         self._product = np.empty_like(weights)
+        self._group = {start: index for index, group in enumerate(grid.groups) for start in group}
 
     def add(self, place: Sequence[int], logits_Kdhw: Float32Array) -> None:
-        """Add a window to the sums; windows come in the order of the axes."""
-        if place[2] == 0:
+        """Add a window to the sums; windows come in the order of `WindowGrid.places`."""
+        group = self._grid.groups[self._group[place[0]]]
+        if place[2] == 0 and place[0] == group[0]:
             self._begin_bar(place)
+        planes = slice(place[0] - group[0], place[0] - group[0] + self._grid.window[0])
         columns = slice(place[2], place[2] + self._grid.window[2])
         for total, logits in zip(self._bar, logits_Kdhw, strict=False):
-            total[:, :, columns] += np.multiply(logits, self._weights, out=self._product)
-        self._bar[-1][:, :, columns] += self._weights
+            total[planes, :, columns] += np.multiply(logits, self._weights, out=self._product)
+        self._bar[-1][planes, :, columns] += self._weights
+
+    def ends_bar(self, place: Sequence[int]) -> bool:
+        """Tell whether a window is the last of its bar."""
+        group = self._grid.groups[self._group[place[0]]]
+        return place[2] == self._grid.starts[2][-1] and place[0] == group[-1]
 
     def _begin_bar(self, place: Sequence[int]) -> None:
-        """Move the rows that the new bar shares with the last one, and add the planes of the last row of bars."""
-        (depth, height, _), (planes, rows, _) = self._grid.window, self._grid.starts
-        row, plane = rows.index(place[1]), planes.index(place[0])
+        """Move the rows that the new bar shares with the last one, and add the planes of the bars above."""
+        depth, height, _ = self._grid.window
+        index, rows = self._group[place[0]], self._grid.starts[1]
+        row = rows.index(place[1])
         kept = rows[row - 1] + height - place[1] if row else 0
-        above = planes[plane - 1] + depth - place[0] if plane else 0
+        above = self._grid.groups[index - 1][-1] + depth - place[0] if index else 0
         for total, carried in zip(self._bar, self._carried, strict=True):
             total[:, :kept] = total[:, height - kept :].copy()
             total[:above, kept:] = carried[:above, place[1] + kept : place[1] + height]
             total[above:, kept:] = 0
 
     def finished(self, place: Sequence[int]) -> Iterator[tuple[int, int, Float32Array]]:
-        """Yield (plane, row, logits) of what no later window reaches, and keep what the next row of bars shares."""
-        grid = self._grid
-        depth, rows = (_next(starts, at) for starts, at in zip(grid.starts[:2], place[:2], strict=True))
-        depth, rows = depth or grid.window[0], rows or grid.window[1]
+        """Yield (plane, row, logits) of what no window after this bar reaches, and keep what the bars below share."""
+        grid, index = self._grid, self._group[place[0]]
+        first, end = grid.groups[index][0], grid.groups[index][-1] + grid.window[0]
+        below = grid.groups[index + 1][0] if index + 1 < len(grid.groups) else end
+        rows = _next(grid.starts[1], place[1]) or grid.window[1]
         top, side = place[1] - grid.before[1], slice(grid.before[2], grid.before[2] + grid.sides[2])
         inside = slice(max(0, -top), min(rows, grid.sides[1] - top))
-        for plane in range(depth):
-            at = place[0] + plane - grid.before[0]
+        for plane in range(first, below):
+            at = plane - grid.before[0]
             if 0 <= at < grid.sides[0]:
-                part = self._bar[:, plane, inside, side]
+                part = self._bar[:, plane - first, inside, side]
                 yield at, top + inside.start, part[:-1] / part[-1]
-        shared = grid.window[0] - depth
-        self._carried[:, :shared, place[1] : place[1] + rows] = self._bar[:, depth:, :rows]
+        self._carried[:, : end - below, place[1] : place[1] + rows] = self._bar[:, below - first : end - first, :rows]
 
 
 def _next(starts: Sequence[int], start: int) -> int:

@@ -99,6 +99,7 @@ def test_positions_and_weights_are_those_of_monai(sides: Sides, window: Sides, o
     interval = _get_scan_interval(grid.padded, window, 3, [overlap] * 3)
     slices = dense_patch_slices(grid.padded, window, interval)
     assert list(product(*grid.starts)) == [tuple(axis.start for axis in one) for one in slices]
+    assert sorted(grid.places()) == list(product(*grid.starts))
     assert len(grid) == len(slices)
     weights = compute_importance_map(window, mode="gaussian", sigma_scale=sigma)
     np.testing.assert_allclose(gaussian_weights(window, sigma), weights.numpy(), rtol=2e-6, atol=1e-7)
@@ -143,3 +144,10 @@ def test_outputs_of_another_size_are_refused() -> None:
         segment_windows(
             lambda batch: batch[..., ::2], np.zeros((1, 4, 4, 4), np.float32), windows((4, 4, 4)), (4, 4, 4)
         )
+
+
+def test_the_last_rows_are_in_one_bar_where_they_share_most_planes() -> None:
+    """Of 320 planes the windows at 216 and 224 share 88, which would be carried over the whole volume."""
+    grid = WindowGrid.of((320, 320, 320), windows((96, 96, 96)))
+    assert grid.groups == ((0,), (72,), (144,), (216, 224))
+    assert (grid.span, grid.shared) == (104, 24)
