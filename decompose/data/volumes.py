@@ -27,7 +27,7 @@ from lorkit.decompose.artifacts import digest_json, is_current, staged_directory
 from lorkit.decompose.artifacts.arrays import IGNORED, IGNORED_BIT, Bits, Float32Array, Ints, Mask
 from lorkit.decompose.artifacts.masks import may_overlap, of_structure
 from lorkit.decompose.data.preprocessing.recipe import apply_recipe, prepared_size, resize_mask
-from lorkit.decompose.data.preprocessing.windows import WindowGrid
+from lorkit.decompose.data.preprocessing.window_grid import WindowGrid
 from lorkit.decompose.data.random_numbers import Keys, uniform
 from lorkit.decompose.data.samples.samples import RegionSamples
 from lorkit.decompose.documents.recipe import Recipe, Window

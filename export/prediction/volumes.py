@@ -17,6 +17,7 @@ from lorkit.decompose.data.formats import nifti
 from lorkit.decompose.data.formats.stored import StoredImage
 from lorkit.decompose.data.preprocessing.recipe import prepared_size
 from lorkit.decompose.data.preprocessing.stages import StageTimes
+from lorkit.decompose.data.preprocessing.window_grid import WindowGrid
 from lorkit.decompose.data.preprocessing.window_memory import (
     CaseSize,
     MemoryPlan,
@@ -24,7 +25,7 @@ from lorkit.decompose.data.preprocessing.window_memory import (
     measure_network,
     plan_windows,
 )
-from lorkit.decompose.data.preprocessing.windows import WindowGrid, segment_windows
+from lorkit.decompose.data.preprocessing.windows import segment_windows
 from lorkit.decompose.documents.predict import VolumeCosts
 from lorkit.decompose.documents.recipe import Recipe
 from lorkit.decompose.errors import DataError

@@ -15,7 +15,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from lorkit.decompose.data.preprocessing.streamed_decoding import bilinear_taps
-from lorkit.decompose.data.preprocessing.windows import Run, WindowGrid
+from lorkit.decompose.data.preprocessing.window_grid import WindowGrid
+from lorkit.decompose.data.preprocessing.windows import Run
 from lorkit.decompose.documents.recipe import Window
 from lorkit.decompose.errors import DataError
 from lorkit.decompose.machine import PeakMemory, available_bytes, resident_bytes
@@ -29,11 +30,15 @@ _MIB, _GIB = 2**20, 2**30
 
 @dataclass(frozen=True)
 class NetworkMemory:
-    """Memory of a network above what the process holds after it ran once: of one window, and of each further one."""
+    """Memory of a network above what the process holds after it ran once: of one window, and of each further one.
+
+    `most` is the largest number of windows at once that was measured, and that is planned.
+    """
 
     outputs: int
     first: int
     further: int
+    most: int = 1
 
     def bytes_of(self, batch: int) -> int:
         """Return the memory of some windows at once, their values and logits included."""
@@ -85,12 +90,14 @@ def measure_network(run: Run, shape: Sequence[int]) -> NetworkMemory:
     """
     before = resident_bytes()
     outputs, first = _peak(run, shape, 1)
+    one = max(first - before, _FLOAT * math.prod(shape))
+    most = max(1, min(_MOST_WINDOWS, _WINDOW_BYTES // one))
+    further = 0
+    if most > 1:  # as many as will run: allocators keep and round differently for each number
+        _, many = _peak(run, shape, most)
+        further = max(0, many - first) // (most - 1)
     kept = resident_bytes() - before
-    further = first - before
-    if further <= _WINDOW_BYTES / 2:  # only then more than one window is taken at once
-        _, two = _peak(run, shape, 2)
-        further, kept = max(0, two - first), resident_bytes() - before
-    return NetworkMemory(outputs, max(0, first - before - kept), max(further, _FLOAT * math.prod(shape)))
+    return NetworkMemory(outputs, max(0, first - before - kept), further, most)
 
 
 def _peak(run: Run, shape: Sequence[int], batch: int) -> tuple[int, int]:
@@ -122,9 +129,9 @@ def plan_windows(network: NetworkMemory, window: Window, case: CaseSize, *, limi
             required=f"at most {most / _GIB:.2f} GiB, " + ("which are free" if limit is None else "as --memory says"),
             fix="free memory or allow more, cut the volume to the region, or use a network with a coarser spacing",
         )
-    for batch in range(2, min(_MOST_WINDOWS, len(WindowGrid.of(case.prepared, window))) + 1):
+    for batch in range(2, min(network.most, len(WindowGrid.of(case.prepared, window))) + 1):
         larger = MemoryPlan(batch, _stages(network, window, case, batch, base))
-        if larger.peak > most or network.bytes_of(batch) > _WINDOW_BYTES:
+        if larger.peak > most:
             break
         best = larger
     return best

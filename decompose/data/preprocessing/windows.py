@@ -13,19 +13,14 @@ Shapes: N windows, C channels, K outputs, D H W the volume, d h w a window.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
-from functools import cached_property
-from itertools import pairwise, product
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from lorkit.decompose.artifacts.arrays import Bits, Float32Array, Mask
 from lorkit.decompose.data.preprocessing.stages import StageTimes
 from lorkit.decompose.data.preprocessing.streamed_decoding import StreamedDecoding, decided
+from lorkit.decompose.data.preprocessing.window_grid import WindowGrid
 from lorkit.decompose.documents.recipe import Window
 from lorkit.decompose.errors import ArtifactError
 from lorkit.decompose.events import Listener, Working, ignore
@@ -33,107 +28,6 @@ from lorkit.decompose.events import Listener, Working, ignore
 _LEAST_WEIGHT = 1e-3
 Run = Callable[[Float32Array], Float32Array]
 """Windows (N, C, d, h, w) to logits (N, K, d, h, w)."""
-
-
-@dataclass(frozen=True)
-class WindowGrid:
-    """The windows of a volume, by MONAI's rules: the last one of an axis ends with the volume.
-
-    A volume that is smaller than a window is padded at both ends.
-
-    Attributes:
-        sides: Of the volume.
-        window: Sides of a window.
-        starts: Of the windows along each axis, of the padded volume.
-    """
-
-    sides: tuple[int, ...]
-    window: tuple[int, ...]
-    starts: tuple[tuple[int, ...], ...]
-
-    @classmethod
-    def of(cls, sides: Sequence[int], window: Window) -> WindowGrid:
-        """Return the windows of a volume with these sides."""
-        starts = tuple(
-            _starts(max(side, own), own, window.overlap) for side, own in zip(sides, window.size, strict=True)
-        )
-        return cls(tuple(sides), tuple(window.size), starts)
-
-    @property
-    def padded(self) -> tuple[int, ...]:
-        """Sides of the padded volume."""
-        return tuple(max(pair) for pair in zip(self.sides, self.window, strict=True))
-
-    @property
-    def before(self) -> tuple[int, ...]:
-        """Padding before the volume along each axis."""
-        return tuple((full - side) // 2 for full, side in zip(self.padded, self.sides, strict=True))
-
-    @cached_property
-    def groups(self) -> tuple[tuple[int, ...], ...]:
-        """Starts along the first axis by bar: those that together take the least memory."""
-        depth, limits = self.window[0], range(self.window[0], 2 * self.window[0] + 1)
-        return min((_grouped(self.starts[0], depth, limit) for limit in limits), key=self._planes)
-
-    def _planes(self, groups: Sequence[Sequence[int]]) -> int:
-        """Return the memory of a bar and of the planes that bars share, in voxels of one row of the volume's width."""
-        span, shared = _extent(groups, self.window[0])
-        return span * self.window[1] + shared * self.padded[1]
-
-    @property
-    def span(self) -> int:
-        """Most planes of a bar."""
-        return _extent(self.groups, self.window[0])[0]
-
-    @property
-    def shared(self) -> int:
-        """Most planes that a bar shares with those below it."""
-        return _extent(self.groups, self.window[0])[1]
-
-    def places(self) -> Iterator[tuple[int, ...]]:
-        """Yield the start of each window, bar after bar."""
-        for group, row in product(self.groups, self.starts[1]):
-            for plane, column in product(group, self.starts[2]):
-                yield plane, row, column
-
-    def __len__(self) -> int:
-        """Return the number of windows."""
-        return math.prod(map(len, self.starts))
-
-    def cut(self, volume_CDHW: NDArray[Any], place: Sequence[int], fill: int = 0) -> NDArray[Any]:
-        """Return the window that starts at `place` of the padded volume, `fill` outside the volume."""
-        begins = [start - before for start, before in zip(place, self.before, strict=True)]
-        inside = [slice(max(0, begin), begin + own) for begin, own in zip(begins, self.window, strict=True)]
-        part = volume_CDHW[:, *inside]
-        if part.shape[1:] == self.window:
-            return part
-        window = np.full((len(volume_CDHW), *self.window), fill, dtype=volume_CDHW.dtype)
-        window[:, *(slice(max(0, -at), max(0, -at) + side)
-                    for at, side in zip(begins, part.shape[1:], strict=True))] = part  # fmt: skip
-        return window
-
-
-def _grouped(starts: Sequence[int], depth: int, limit: int) -> tuple[tuple[int, ...], ...]:
-    """Join neighbouring starts whose windows together reach over `limit` planes at most."""
-    groups: list[list[int]] = [[starts[0]]]
-    for start in starts[1:]:
-        if start + depth - groups[-1][0] <= limit:
-            groups[-1].append(start)
-        else:
-            groups.append([start])
-    return tuple(map(tuple, groups))
-
-
-def _extent(groups: Sequence[Sequence[int]], depth: int) -> tuple[int, int]:
-    """Return the most planes of a group, and the most that neighbouring groups share."""
-    shared = (one[-1] + depth - other[0] for one, other in pairwise(groups))
-    return max(group[-1] + depth - group[0] for group in groups), max(shared, default=0)
-
-
-def _starts(side: int, window: int, overlap: float) -> tuple[int, ...]:
-    step = window if side == window else max(1, int(window * (1 - overlap)))
-    count = 1 + math.ceil((side - window) / step)
-    return tuple(min(index * step, side - window) for index in range(count))
 
 
 def gaussian_weights(window: Sequence[int], sigma: float) -> Float32Array:
@@ -290,7 +184,7 @@ class _Blend:
         grid, index = self._grid, self._group[place[0]]
         first, end = grid.groups[index][0], grid.groups[index][-1] + grid.window[0]
         below = grid.groups[index + 1][0] if index + 1 < len(grid.groups) else end
-        rows = _next(grid.starts[1], place[1]) or grid.window[1]
+        rows = grid.rows_to_next(place[1])
         top, side = place[1] - grid.before[1], slice(grid.before[2], grid.before[2] + grid.sides[2])
         inside = slice(max(0, -top), min(rows, grid.sides[1] - top))
         for plane in range(first, below):
@@ -299,9 +193,3 @@ class _Blend:
                 part = self._bar[:, plane - first, inside, side]
                 yield at, top + inside.start, part[:-1] / part[-1]
         self._carried[:, : end - below, place[1] : place[1] + rows] = self._bar[:, below - first : end - first, :rows]
-
-
-def _next(starts: Sequence[int], start: int) -> int:
-    """Return the distance to the next start; 0 for the last."""
-    index = starts.index(start)
-    return starts[index + 1] - start if index + 1 < len(starts) else 0

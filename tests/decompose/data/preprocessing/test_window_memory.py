@@ -50,11 +50,11 @@ def test_a_case_that_does_not_fit_is_refused_with_the_number() -> None:
 
 def test_the_batch_is_the_largest_that_fits() -> None:
     case = CaseSize((64, 64, 64), (64, 64, 64))
-    small, large = NetworkMemory(2, 2**20, 2**20), NetworkMemory(2, 200 * 2**20, 200 * 2**20)
+    small, large = NetworkMemory(2, 2**20, 2**20, 8), NetworkMemory(2, 200 * 2**20, 0)
     assert plan_windows(small, WINDOW, case).batch == 8
     assert plan_windows(large, WINDOW, case).batch == 1
     one = plan_windows(large, WINDOW, case)
-    few = NetworkMemory(2, 40 * 2**20, 40 * 2**20)
+    few = NetworkMemory(2, 40 * 2**20, 40 * 2**20, 6)
     limit = plan_windows(few, WINDOW, case, limit=2**40).stages["windows"] - 2 * 40 * 2**20
     assert plan_windows(few, WINDOW, case, limit=limit).batch <= 4 < 6
     assert one.peak >= resident_bytes() / 2
