@@ -35,7 +35,7 @@ REDUCTION = {
     "factor_parameters": {"before": 4000, "after": 1000},
     "energy_kept": 0.875,
     "layers_cut": 1,
-    "layers": [{"layer": "conv1", "rank": [8, 2], "energy_kept": 0.875}],
+    "layers": [{"layer": "conv1", "rank_before": 8, "rank": 2, "energy_kept": 0.875}],
     "validation": {
         "metric": "balanced_accuracy",
         "split": "val",

@@ -9,7 +9,7 @@ def test_it_names_the_run_by_its_digest_and_no_directory(small_run: Run) -> None
     source = source_of(small_run, small_run.regions.names)
     assert source.run == "small"
     assert source.run_manifest == small_run.manifest.digest
-    assert (source.method, source.foundation, source.lorkit) == ("lorkd", "tiny", __version__)
+    assert (source.method, source.foundation_backbone, source.lorkit) == ("lorkd", "tiny", __version__)
     assert str(small_run.path.parent) not in str(source.to_json())
 
 

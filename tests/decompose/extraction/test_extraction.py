@@ -138,7 +138,7 @@ def test_the_card_states_use_metrics_and_limits(chest: LoadedExpert) -> None:
 def test_the_in_region_check_travels_and_was_measured(chest: LoadedExpert) -> None:
     found = chest.info.in_region
     assert found.false_refusal.n == chest.info.cases["test"]
-    assert found.other_regions.regions == 1
+    assert found.other_regions.region_count == 1
     black = np.zeros((1, 16, 16), np.float32)
     assert not check(found, black)[2]
 
@@ -211,7 +211,7 @@ def test_a_site_without_the_other_regions_data_is_warned(small_run: Run, monkeyp
         locked_data, "read_region", lambda name, *a, **k: (_gone if name == "knee" else real)(name, *a, **k)
     )
     info = load_expert(extract(small_run, region="chest")[0].path).info.to_json()
-    assert info["in_region"]["other_regions"] == {"rate": None, "lowest": None, "regions": 0, "n": 0}
+    assert info["in_region"]["other_regions"] == {"rate": None, "lowest": None, "region_count": 0, "n": 0}
     assert "not measured on 1 other region" in info["warnings"][0]
     with pytest.raises(DataError, match="no data"):
         extract(small_run, region="knee")

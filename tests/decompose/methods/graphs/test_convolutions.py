@@ -106,7 +106,7 @@ def test_validation_chooses_and_the_test_part_has_no_say(
     assert torch.equal(torch.get_rng_state(), state)
     assert len(scores) == 6
     assert score_of(found["val"], fitted.logits(found["val"])) == max(scores)
-    assert (fitted.exposure.steps, fitted.exposure.images) == (30, 30 * len(found["train"]))
+    assert (fitted.exposure.optimiser_steps, fitted.exposure.images) == (30, 30 * len(found["train"]))
     test, train = found["test"], found["train"]
     logits = fitted.logits(test)
     assert logits.shape == (len(test), 2)
@@ -129,7 +129,7 @@ def test_a_fit_ends_when_validation_gains_nothing(
     config, found = parts
     monkeypatch.setattr(convolutions, "PATIENCE", 15)
     monkeypatch.setattr(convolutions, "score_of", lambda val, logits: 0.5)
-    assert get_method(name).fit(config, found["train"], found["val"], ignore).exposure.steps == 5 + 15
+    assert get_method(name).fit(config, found["train"], found["val"], ignore).exposure.optimiser_steps == 5 + 15
 
 
 @geometric_only
