@@ -24,7 +24,7 @@ def nodes_of(
         "op": "nodes",
         "relations": ["r"],
         "features": [f"f{index}" for index in range(features)],
-        "classes": classes,
+        "class_count": classes,
         "hops": 1,
         "group_sizes": True,
         "keys": False,

@@ -27,7 +27,8 @@ def shown(tmp_path: Path, workshop: Any) -> Any:
         if labelled:
             arrays["labels"] = np.array(LABELS)
         np.savez(place / "samples.npz", **arrays)
-        write_json(place / "export.json", {**read_json(place / "export.json"), "kept_samples": {"inputs": kind, "n": 8}})
+        kept = {"inputs": kind, "n": 8}
+        write_json(place / "export.json", {**read_json(place / "export.json"), "kept_samples": kept})
         write_manifest(place, "export", synthetic=True)
         return pictures_of([read_exported(place)])["chest"]
 
