@@ -163,7 +163,7 @@ def resize_image(image: Float32Array, target: Sequence[int]) -> Float32Array:
         return image
     planes = [image] if image.ndim == 2 else [image[..., plane] for plane in range(image.shape[2])]
     resized = [
-        np.asarray(Image.fromarray(np.ascontiguousarray(plane)).resize((width, height), Image.Resampling.BILINEAR))
+        np.array(Image.fromarray(np.ascontiguousarray(plane)).resize((width, height), Image.Resampling.BILINEAR))
         for plane in planes
     ]
     return resized[0] if image.ndim == 2 else np.stack(resized, axis=-1)
