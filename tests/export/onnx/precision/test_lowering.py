@@ -188,7 +188,7 @@ def test_the_layer_that_int8_hurts_most_stays_in_fp32(tmp_path: Path, monkeypatc
     monkeypatch.setitem(parity.TOLERANCES, "int8", 0.9 * error / np.abs(reference).max())
     found = lowered(module, tmp_path / "m.onnx", "int8")
     assert np.abs(run(found.model, IMAGES) - reference).max() <= 0.9 * error
-    (worst, *_) = found.notes.sensitivity
+    (worst, *_) = found.notes.sensitive_layers
     assert found.notes.kept_fp32[0] == worst.layer
     errors = [row.layer_error for row in found.notes.sensitive_layers]
     assert errors == sorted(errors, reverse=True)
