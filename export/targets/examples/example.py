@@ -210,7 +210,7 @@ def answer_all(
         found["abstained"] = limit is not None and confidence < limit
         if mixture["policy"] == "all-heads":
             others = {name: answer(outputs[one["output"]], image, one, source, None) for name, one in heads.items()}
-            found["heads"] = others
+            found["head_answers"] = others
         if found["abstained"]:
             return {"region": None, **found, **shared, "not_for_diagnosis": True}
     head = heads[str(region)]

@@ -112,8 +112,8 @@ def test_a_router_answers_without_lorkit_or_abstains(tmp_path: Path, export_mixt
     assert "- answer: of the head of the most probable region; none below a confidence of 0.900" in readme
     every = export_mixture("router", policy="all-heads")
     found = alone(every.path / "example.py", str(tmp_path / "between.png"), without=without)
-    assert list(found["heads"]) == ["chest", "knee"]
-    assert found["heads"][found["region"]]["logits"] == found["logits"]
+    assert list(found["head_answers"]) == ["chest", "knee"]
+    assert found["head_answers"][found["region"]]["logits"] == found["logits"]
 
 
 def test_the_mean_over_heads_answers_where_classes_agree(
