@@ -46,8 +46,8 @@ OTHER_VALUES: dict[str, Any] = {
     "relations": ("a",), "time": "t", "label": "y", "id": "i", "features": ("f",), "simulated": True, "recall_at": 0.05,
 }  # fmt: skip
 NODES = {
-    "relations": ["r"], "features": ["a"], "class_count": 2, "hops": 1, "group_sizes": True, "keys": False, "timed": False,
-    "label_delay": 0, "scaling": "none", "mean": [0], "std": [1],
+    "relations": ["r"], "features": ["a"], "class_count": 2, "hops": 1, "group_sizes": True, "keys": False,
+    "timed": False, "label_delay": 0, "scaling": "none", "mean": [0], "std": [1],
 }  # fmt: skip
 
 
