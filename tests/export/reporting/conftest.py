@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import os
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,22 @@ from lorkit.decompose.runs import Run, export_directory, exports_of, open_run
 from lorkit.export.gating.gating import gate
 from lorkit.export.reporting.reporting import report
 from lorkit.export.runtime.exported import read_exported
+
+CHROMIUM = next(
+    (found for name in ("chromium", "chromium-browser", "google-chrome") if (found := shutil.which(name))), None
+)
+
+
+@pytest.fixture(scope="package")
+def browser() -> Iterator[Any]:
+    """A headless Chromium for all tests of pages: a start takes seconds."""
+    sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed: no browser is driven")
+    if CHROMIUM is None:
+        pytest.skip("no Chromium here: the page is not opened in a browser")
+    with sync_api.sync_playwright() as driver:
+        opened = driver.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        yield opened
+        opened.close()
 
 
 def lend_latencies(run: Run, other: Run) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import shlex
-import shutil
 from pathlib import Path
 from typing import Any
 
@@ -113,29 +112,24 @@ def test_names_from_data_are_escaped_and_a_single_method_has_a_page() -> None:
     assert "One method has nothing to be compared with" in html
 
 
-def test_nothing_is_cut_and_every_text_can_be_read(tmp_path: Path) -> None:
-    sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed: no browser is driven")
-    chromium = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-    if chromium is None:
-        pytest.skip("no Chromium here: the page is not opened in a browser")
+@pytest.mark.filterwarnings("ignore::ResourceWarning")
+def test_nothing_is_cut_and_every_text_can_be_read(browser: Any, tmp_path: Path) -> None:
     path = tmp_path / "comparison.html"
     path.write_text(comparison_files(document())[".html"], encoding="utf-8")
-    with sync_api.sync_playwright() as driver:
-        browser = driver.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
-        page, said = browser.new_page(), list[str]()
-        page.on("console", lambda message: said.append(message.text))
-        page.goto(path.resolve().as_uri())
-        page.evaluate("for (const one of document.querySelectorAll('details')) one.open = true")
-        for width in (390, 700, 1000, 1300):
-            page.set_viewport_size({"width": width, "height": 900})
-            assert page.evaluate(CUT) == [], width
-        for scheme in ("light", "dark"):
-            page.emulate_media(color_scheme=scheme)
-            found = page.evaluate(CONTRASTS)
-            assert len(found) > 100
-            assert [text for contrast, text in found if contrast < LEAST_CONTRAST] == []
-        page.set_viewport_size({"width": 720, "height": 1000})
-        page.emulate_media(media="print")
-        assert page.evaluate(CUT) == [], "on paper"
-        assert said == []
-        browser.close()
+    page, said = browser.new_page(), list[str]()
+    page.on("console", lambda message: said.append(message.text))
+    page.goto(path.resolve().as_uri())
+    page.evaluate("for (const one of document.querySelectorAll('details')) one.open = true")
+    for width in (390, 700, 1000, 1300):
+        page.set_viewport_size({"width": width, "height": 900})
+        assert page.evaluate(CUT) == [], width
+    for scheme in ("light", "dark"):
+        page.emulate_media(color_scheme=scheme)
+        found = page.evaluate(CONTRASTS)
+        assert len(found) > 100
+        assert [text for contrast, text in found if contrast < LEAST_CONTRAST] == []
+    page.set_viewport_size({"width": 720, "height": 1000})
+    page.emulate_media(media="print")
+    assert page.evaluate(CUT) == [], "on paper"
+    assert said == []
+    page.close()

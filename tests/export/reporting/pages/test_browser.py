@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,23 +11,8 @@ import pytest
 from lorkit.decompose.documents.report import ReportDocument
 from lorkit.export.reporting.pages import render_html
 
-CHROMIUM = next(
-    (found for name in ("chromium", "chromium-browser", "google-chrome") if (found := shutil.which(name))), None
-)
-sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed: no browser is driven")
-pytestmark = [
-    pytest.mark.skipif(CHROMIUM is None, reason="no Chromium here: the page is not opened in a browser"),
-    pytest.mark.filterwarnings("ignore::ResourceWarning"),
-]
+pytestmark = pytest.mark.filterwarnings("ignore::ResourceWarning")
 MOST_BYTES = 6_000_000
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    with sync_api.sync_playwright() as driver:
-        opened = driver.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        yield opened
-        opened.close()
 
 
 class Reader:
