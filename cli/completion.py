@@ -1,14 +1,27 @@
-"""Names that a shell completes: runs, regions and profiles, from small files only."""
+"""Names that a shell completes: runs, regions, profiles, methods and targets, from small files and lists only."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import typer
 
 RUNS = Path("runs")
+METHODS = (
+    "lorkd", "mola-grad", "mola-router", "hard-router", "rd", "drd", "mtl", "stl", "mtl-kd", "stl-kd", "mtl-pcgrad",
+    "mtl-cagrad", "mtl-aligned", "mtl-upgrad", "mtl-nash", "mmoe", "kd", "lora-kd", "finetune-kd", "fitnet", "rkd",
+    "sp", "dist", "cka", "finetune", "linear-probe", "lora", "ragformer", "gaga", "mlp-own",
+)  # fmt: skip
+"""As in `decompose.methods`, which imports torch: a shell does not wait for that."""
+COMPARED = (
+    *METHODS, "trees-own", "trees-tokens", "gcn", "rgcn", "ragformer-no-mixing", "ragformer-no-topology",
+    "ragformer-no-fusion", "ragformer-no-group-sizes", "ragformer-no-label-dropout",
+)  # fmt: skip
+"""Methods of `compare`, with those that only it takes."""
+TARGETS = ("aoti", "monai", "onnx", "onnx-adapters", "openvino", "torch-trt", "triton", "trt", "trt-rtx")
+"""As in `export.targets`."""
 
 
 def runs(incomplete: str) -> list[str]:
@@ -21,10 +34,7 @@ def regions(context: typer.Context, incomplete: str) -> list[str]:
     name = context.params.get("run")
     places = [Path(name), RUNS / name] if isinstance(name, str) else _runs()[:1]
     known = next((found for place in places if (found := _regions_of(place))), [])
-    head, comma, last = incomplete.rpartition(",")
-    named = head.split(",") if comma else []
-    options = [one for one in known if one not in named] + ([] if comma else ["all"] * bool(known))
-    return [f"{head}{comma}{one}" for one in _beginning(last, options)]
+    return _listed(incomplete, known, alone=["all"] * bool(known))
 
 
 def profiles(incomplete: str) -> list[str]:
@@ -32,6 +42,29 @@ def profiles(incomplete: str) -> list[str]:
     from lorkit.profiles import available
 
     return _beginning(incomplete, available())
+
+
+def method(incomplete: str) -> list[str]:
+    """Return the methods that train a run."""
+    return _beginning(incomplete, METHODS)
+
+
+def methods(incomplete: str) -> list[str]:
+    """Return the methods that can be compared; after a comma the further ones."""
+    return _listed(incomplete, COMPARED)
+
+
+def targets(incomplete: str) -> list[str]:
+    """Return the deployment formats."""
+    return _beginning(incomplete, TARGETS)
+
+
+def _listed(incomplete: str, names: Sequence[str], *, alone: Sequence[str] = ()) -> list[str]:
+    """Complete the last of names that commas separate; `alone` is for a list of one."""
+    head, comma, last = incomplete.rpartition(",")
+    named = head.split(",") if comma else []
+    options = [one for one in names if one not in named] + ([] if comma else list(alone))
+    return [f"{head}{comma}{one}" for one in _beginning(last, options)]
 
 
 def _runs() -> list[Path]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, TypeAlias
 
@@ -12,6 +13,7 @@ from lorkit.decompose.errors import UsageError
 
 if TYPE_CHECKING:
     from lorkit.decompose.config import Config
+    from lorkit.decompose.events import Event
     from lorkit.decompose.models.foundation.teacher import Teacher
 
 ConfigPath: TypeAlias = Annotated[
@@ -30,7 +32,8 @@ RegionName: TypeAlias = Annotated[
     typer.Option(metavar="NAME|all", help="Regions, separated by commas.", autocompletion=completion.regions),
 ]
 TargetName: TypeAlias = Annotated[
-    str | None, typer.Option(metavar="NAME", help="Deployment format, such as onnx or trt.")
+    str | None,
+    typer.Option(metavar="NAME", help="Deployment format, such as onnx or trt.", autocompletion=completion.targets),
 ]
 ProfileName: TypeAlias = Annotated[
     str | None,
@@ -41,7 +44,8 @@ Settings: TypeAlias = Annotated[
     list[str] | None, typer.Option("--set", metavar="A.B=C", help="Override a setting. Can be repeated.")
 ]
 MethodName: TypeAlias = Annotated[
-    str | None, typer.Option(metavar="NAME", help="Method of decomposition, such as lorkd.")
+    str | None,
+    typer.Option(metavar="NAME", help="Method of decomposition, such as lorkd.", autocompletion=completion.method),
 ]
 DataFile: TypeAlias = Annotated[Path | None, typer.Option(metavar="FILE", help="Use all rows of this file instead.")]
 Force: TypeAlias = Annotated[bool, typer.Option("--force", help="Build again what already exists.")]
@@ -159,10 +163,33 @@ def onnx_teacher(config: Config) -> Teacher | None:
     return open_teacher(config)
 
 
-def say_built_in(config: Path | None) -> None:
-    """Say so in the first line where no configuration is at hand, so that nobody takes phantoms for their own data."""
-    from lorkit.cli.output.streams import print_status
-    from lorkit.decompose.config.loading import FILE_NAME
+class BuiltInSaid:
+    """Events for a training, the first of them after a line that phantoms are used where no configuration is.
 
-    if config is None and not Path(FILE_NAME).exists():
-        print_status(f"no {FILE_NAME} here: built-in phantoms are used (your data: `decompose init --from-data DIR`)")
+    Nothing is said of a command that was refused: its error is the only line.
+
+    Args:
+        config: The configuration that was named.
+        on_event: Takes the events.
+    """
+
+    def __init__(self, config: Path | None, on_event: Callable[[Event], None]) -> None:
+        from lorkit.decompose.config.loading import FILE_NAME
+
+        self._file, self._on_event = FILE_NAME, on_event
+        self._said = config is not None or Path(FILE_NAME).exists()
+
+    def __call__(self, event: Event) -> None:
+        """Pass an event on."""
+        self.say()
+        self._on_event(event)
+
+    def say(self) -> None:
+        """Say it, if it was not said: a result that was there already has no events."""
+        from lorkit.cli.output.streams import print_status
+
+        if not self._said:
+            self._said = True
+            print_status(
+                f"no {self._file} here: built-in phantoms are used (your data: `decompose init --from-data DIR`)"
+            )

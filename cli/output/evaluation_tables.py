@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
-from lorkit.cli.output.tables import interval, line, table, warnings
+from lorkit.cli.output.tables import fits, interval, line, number, table, warnings
 from lorkit.decompose.documents.evaluate import EvaluateDocument, NodeEvaluation, SegmentationEvaluation
 from lorkit.decompose.documents.mask_scores import MaskFigures
 from lorkit.decompose.documents.scores import RecallAt
@@ -52,13 +52,27 @@ def _evaluated(document: EvaluateDocument) -> None:
             ]
     if len(document.regions) > 1 and any(value is not None for value in document.means.values()):
         rows.append(["mean", "", *(interval(document.means.get(m), document.mean_ci.get(m)) for m in measures)])
-    table(f"{document.model} on {document.split}", ("region", "n", *measures), rows)
+    _scores(f"{document.model} on {document.split}", measures, rows)
     for name, row in document.regions.items():
         if isinstance(row, SegmentationEvaluation):
             line(_about_surfaces(name, row))
             _volumes(name, row)
         elif row.task == "node":
             line(_about_recall(name, row))
+
+
+def _scores(title: str, measures: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
+    """Print a row per region and a column per measure; where a terminal is too narrow for that, a row per measure."""
+    columns = ("region", "n", *measures)
+    if fits(columns, rows):
+        table(title, columns, rows)
+        return
+    tall = [
+        [*((name, count if isinstance(count, str) else number(count)) if not index else ("", "")), measure, str(value)]
+        for name, count, *values in rows
+        for index, (measure, value) in enumerate(zip(measures, values, strict=True))
+    ]
+    table(title, ("region", "n", "measure", "value"), tall)
 
 
 def _measures(document: EvaluateDocument) -> tuple[str, ...]:
@@ -116,11 +130,11 @@ def _predicted(document: EvaluateDocument) -> None:
     if document.predicted is None or found is None:
         return
     measures = [name for name in _MEASURES if name in document.means]
-    rows = [
+    rows: list[list[object]] = [
         [name, row.n, *(interval(row.value(one), row.ci.get(one)) for one in measures)]
         for name, row in document.predicted.items()
     ]
-    table(f"{document.model} on {document.split}, region unknown", ("region", "n", *measures), rows)
+    _scores(f"{document.model} on {document.split}, region unknown", measures, rows)
     _confusion("region", found.confusion_by_region)
     line(
         f"region predicted right {interval(found.right, found.ci)}, no answer {found.abstained:.1%} "

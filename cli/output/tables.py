@@ -47,6 +47,14 @@ def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[Any]], *, 
     print_sheet("".join(f"{one if console.is_terminal else one.rstrip()}\n" for one in lines), stream)
 
 
+def fits(columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> bool:
+    """Return whether a result of these columns fits the terminal; off a terminal it always does."""
+    stream = sheet_stream()
+    cells = [columns, *([cell if isinstance(cell, str) else number(cell) for cell in row] for row in rows)]
+    width = sum(max(map(len, column)) for column in zip(*cells, strict=True)) + len(columns) - 1
+    return not stream.isatty() or width <= _console(stream).width
+
+
 def _console(stream: TextIO) -> Console:
     """Return a console for tables; off a terminal it is wide enough that no cell is cut."""
     if stream.isatty():

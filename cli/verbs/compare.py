@@ -7,7 +7,7 @@ from typing import Annotated, TypeAlias
 
 import typer
 
-from lorkit.cli import options
+from lorkit.cli import completion, options
 
 Variants: TypeAlias = Annotated[
     list[str] | None,
@@ -37,6 +37,7 @@ def compare(
         str | None,
         typer.Option(
             metavar="NAME,NAME",
+            autocompletion=completion.methods,
             help="Methods to compare. Default: stl, mtl, lorkd; of graphs RAGFormer and its baselines.",
         ),
     ] = None,
@@ -74,8 +75,8 @@ def compare(
     rest = ["unlabelled.rest=true"] if unlabelled_rest else []
     loaded = load_config(config, overrides=[*(settings or ()), *rest])
     numbers, shares = options.whole_numbers("--seeds", seeds), options.fractions("--fractions", fractions)
-    options.say_built_in(config)
     with ProgressLine() as progress:
+        events = options.BuiltInSaid(config, progress)
         document = run_all(
             loaded,
             methods=None if methods is None else options.comma_separated(methods),
@@ -88,8 +89,9 @@ def compare(
             out=out,
             pages=comparison_files,
             teacher=options.onnx_teacher(loaded),
-            on_event=progress,
+            on_event=events,
         )
+        events.say()
     comparison_tables.comparison(document)
     page = "comparison.html" if document.split == "test" else f"comparison-{document.split}.html"
     tables.line(f"{out / document.id / page}: the page, with intervals, protocol and the command that repeats it")

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperCommand
 
-from lorkit.cli import options
+from lorkit.cli import completion, options
 
 
 def export(
@@ -15,7 +15,13 @@ def export(
     run: options.RunName = None,
     region: options.RegionName = "all",
     target: Annotated[
-        str, typer.Option("--target", metavar="NAME", help="Deployment format, such as onnx or trt.")
+        str,
+        typer.Option(
+            "--target",
+            metavar="NAME",
+            help="Deployment format, such as onnx or trt.",
+            autocompletion=completion.targets,
+        ),
     ] = "onnx",
     profile: options.ProfileName = None,
     precision: Annotated[

@@ -30,10 +30,11 @@ def pretrain(
     from lorkit.decompose.documents.training import PretrainDocument
 
     loaded = load_config(config, overrides=settings or ())
-    options.say_built_in(config)
     with ProgressLine() as progress:
+        events = options.BuiltInSaid(config, progress)
         teacher = options.onnx_teacher(loaded)
-        path = prepare(loaded, out=out, resume=resume, force=force, teacher=teacher, on_event=progress)
+        path = prepare(loaded, out=out, resume=resume, force=force, teacher=teacher, on_event=events)
+        events.say()
     if as_json:
         print_json(PretrainDocument(path=path))
     elif path is None:

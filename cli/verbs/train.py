@@ -76,8 +76,9 @@ def train(
             )
         else:
             loaded = load_config(config, overrides=overrides, method=method)
-            options.say_built_in(config)
-            result = decompose(loaded, teacher=options.onnx_teacher(loaded), **how)
+            events = options.BuiltInSaid(config, progress)
+            result = decompose(loaded, teacher=options.onnx_teacher(loaded), **{**how, "on_event": events})
+            events.say()
     if tensorboard and result.up_to_date and not (result.run / "tensorboard").is_dir():
         print_status(f"note: {result.run} was trained without --tensorboard; --force trains it again")
     if as_json:

@@ -9,8 +9,14 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import typer.main
+from click.testing import CliRunner
 
 from lorkit.cli import completion
+from lorkit.cli.main import app
+from lorkit.decompose.methods import METHODS
+from lorkit.decompose.methods.ragformer import ABLATIONS
+from lorkit.export.targets import TARGETS
 
 
 def make_run(name: str, regions: list[str], *, age: int) -> None:
@@ -61,3 +67,34 @@ def test_a_damaged_run_offers_nothing() -> None:
 
 def test_profiles_are_the_built_in_ones() -> None:
     assert "rtx-ada" in completion.profiles("rtx")
+
+
+def test_methods_and_targets_are_those_of_the_program() -> None:
+    """Their names are listed again for completion, which does not wait for torch."""
+    assert set(completion.COMPARED) == {*METHODS, *ABLATIONS}
+    assert list(completion.TARGETS) == list(TARGETS)
+    alone = {name for name in METHODS if name.startswith(("trees", "gcn", "rgcn"))}
+    assert set(completion.METHODS) == {*METHODS} - alone
+
+
+def test_methods_of_a_comparison_are_completed_after_each_comma() -> None:
+    assert completion.methods("rd,mtl-k") == ["rd,mtl-kd"]
+    assert "lorkd,lorkd" not in completion.methods("lorkd,l")
+    assert completion.method("mola") == ["mola-grad", "mola-router"]
+    assert completion.targets("trt") == ["trt", "trt-rtx"]
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        ("compare --methods stl,mtl-n", "stl,mtl-nash"),
+        ("export --target open", "openvino"),
+        ("train --method dr", "drd"),
+    ],
+)
+def test_a_shell_gets_them(words: str, expected: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COMP_WORDS", f"decompose {words}")
+    monkeypatch.setenv("COMP_CWORD", "3")
+    found = CliRunner().invoke(typer.main.get_command(app), [], prog_name="decompose",
+                               env={"_DECOMPOSE_COMPLETE": "complete_bash"})  # fmt: skip
+    assert found.output.split() == [expected]

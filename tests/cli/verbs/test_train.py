@@ -191,3 +191,13 @@ def test_built_in_phantoms_are_named_in_the_first_line(
     assert decompose("train").stderr.startswith("no decompose.yaml here: built-in phantoms are used")
     assert decompose("init").code == 0
     assert "phantom" not in decompose("train").stderr
+
+
+@pytest.mark.parametrize(
+    "words",
+    ["train --method lorkdd", "compare --methods nix", "compare --split x", "pretrain --set train.epochs=x"],
+)
+def test_a_command_that_is_refused_does_not_speak_of_phantoms(decompose: Callable[..., Any], words: str) -> None:
+    outcome = decompose(*words.split())
+    assert outcome.code == 2
+    assert outcome.stderr.startswith("error:"), outcome.stderr
