@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from lorkit.decompose.config import Config, ImageConfig, TrainConfig
-from lorkit.decompose.data import Splits
+from lorkit.decompose.data import RegionSamples, Splits
 from lorkit.decompose.documents.base import combine
 from lorkit.decompose.documents.data import UnlabelledFacts
 from lorkit.decompose.documents.training import (
@@ -46,6 +46,7 @@ from lorkit.decompose.training.foundation.resolving import foundation_from_teach
 from lorkit.decompose.training.gradient_check import check_batches, check_gradient_paths, phase_sampler
 from lorkit.decompose.training.loop.fine_tuning import check_fine_tuning
 from lorkit.decompose.training.predistillation import PREDISTIL, predistillation_settings
+from lorkit.decompose.training.training_data import check_images
 
 
 def plan_training(
@@ -57,12 +58,15 @@ def plan_training(
     teacher: Teacher | None = None,
     *,
     unlabelled: Mapping[str, UnlabelledFacts] | None = None,
+    samples: Mapping[str, RegionSamples] | None = None,
 ) -> Plan:
     """Describe a training: parts, steps, networks with their cost, layers with and without experts.
 
     Raises:
+        DataError: An image of `samples` cannot be used; some of each region are prepared.
         UsageError: The teacher's features would be larger than `cache.budget`.
     """
+    check_images(config, samples or {}, splits)
     image = config.deployed_image
     sizes = {name: {part: len(rows) for part, rows in splits.parts(name).items()} for name in regions.names}
     counts = {name: parts["train"] for name, parts in sizes.items()}

@@ -97,7 +97,7 @@ class _Decomposition(TrainableRun):
     def plan(self, foundations: Path) -> Plan:
         """Describe the training."""
         shared = (self.config, self.method, self.regions, self.splits, foundations, self.teacher)
-        return plan_training(*shared, unlabelled=counts_of(self.unlabelled))
+        return plan_training(*shared, unlabelled=counts_of(self.unlabelled), samples=self.samples)
 
     def open_foundation(self, root: Path, *, force: bool = False) -> OpenedFoundation:
         """Load the foundation, or build the network to pre-train below `root`."""

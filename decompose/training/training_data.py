@@ -20,6 +20,7 @@ from lorkit.decompose.regions import RegionSet
 
 PreparedParts = Mapping[str, Mapping[str, PreparedRegion]]
 """Prepared data by part ("train", "val", "test"), then by region."""
+_CHECKED = 64
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -114,6 +115,22 @@ def prepare_parts(
         }
         for part in parts
     }
+
+
+def check_images(config: Config, samples: Mapping[str, RegionSamples], splits: Splits) -> None:
+    """Prepare some images of each region as a training would.
+
+    These are up to 64 of the training and of the validation part, evenly chosen: a whole part may take minutes.
+
+    Raises:
+        DataError: An image cannot be used, such as values outside [0, 1] where the region states no window.
+    """
+    for name, one in samples.items() if not config.image.nodes else ():
+        recipe = build_recipe(config.deployed_image, config.regions[name])
+        for part in ("train", "val"):
+            rows = splits.parts(name)[part]
+            chosen = sorted({rows[place * len(rows) // _CHECKED] for place in range(_CHECKED)}) if len(rows) else []
+            prepare(one, recipe, indices=chosen)
 
 
 def prepare_for_teacher(

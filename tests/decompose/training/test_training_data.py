@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,13 @@ from lorkit.decompose.data.batches.loader import BatchLoader
 from lorkit.decompose.errors import DataError
 from lorkit.decompose.events import ignore
 from lorkit.decompose.regions import RegionSet
-from lorkit.decompose.training.training_data import prepare_for_teacher, prepare_parts, prepare_training_data
+from lorkit.decompose.training.training import train
+from lorkit.decompose.training.training_data import (
+    check_images,
+    prepare_for_teacher,
+    prepare_parts,
+    prepare_training_data,
+)
 
 
 def test_teacher_images_come_from_the_originals(configured: Callable[..., Config], tmp_path: Path) -> None:
@@ -57,3 +64,35 @@ def test_samples_of_both_must_agree(configured: Callable[..., Config], tmp_path:
     regions = RegionSet(one.region for one in samples.values())
     with pytest.raises(DataError, match="other samples"):
         BatchLoader(parts["train"], regions, batch_size=8, sampling="sqrt", seed=0, augment=None, teacher=seen["val"])
+
+
+def test_a_plan_refuses_values_that_a_training_would_refuse(configured: Callable[..., Config], tmp_path: Path) -> None:
+    config = configured(tmp_path)
+    known = dict(np.load(tmp_path / "chest.npz"))
+    np.savez(tmp_path / "chest.npz", **{**known, "images": known["images"].astype(np.float32) - 1000})
+    with pytest.raises(DataError, match=r"outside \[0, 1\]|window") as dry:
+        train(config, out=tmp_path / "runs", dry_run=True)
+    with pytest.raises(DataError) as real:
+        train(config, out=tmp_path / "runs")
+    assert str(dry.value) == str(real.value)
+
+
+def test_few_images_of_a_large_part_are_prepared(configured: Callable[..., Config], tmp_path: Path) -> None:
+    config = configured(tmp_path)
+    samples = read_regions(config)
+    splits = split_regions(samples, config.split, seed=0)
+    asked: list[int] = []
+
+    class Images(Sequence[np.ndarray]):
+        def __getitem__(self, row: int) -> np.ndarray:  # type: ignore[override]
+            asked.append(row)
+            return samples["chest"].images[row]
+
+        def __len__(self) -> int:
+            return len(samples["chest"].images)
+
+    check_images(config, {"chest": replace(samples["chest"], images=Images())}, splits)
+    parts = splits.parts("chest")
+    assert {*parts["val"].tolist()} <= {*asked}
+    assert not {*parts["test"].tolist()} & {*asked}
+    assert len(asked) <= 128
