@@ -210,7 +210,9 @@ def _check_shape(path: Path, image: Any) -> None:
     shape = tuple(image.shape)
     if len(shape) < 2 or 0 in shape or any(side != 1 for side in shape[3:]):
         raise DataError(
-            f"{path} has shape {shape}", required="one volume of three axes per file", fix="split it into such files"
+            f"{path} has shape {shape}",
+            required="one volume of three axes per file",
+            fix="split it, as nibabel.four_to_three does",
         )
 
 
