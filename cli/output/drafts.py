@@ -142,7 +142,7 @@ def _sides(sides: Sequence[int]) -> str:
 
 
 def _about(region: RegionDraft) -> list[str]:
-    what = [f"{region.size.images} images of {' x '.join(f'{side:g}' for side in region.shape)}"]
+    what = [f"{region.size.images} images of {' x '.join(f'{side:.0f}' for side in region.shape)}"]
     what.append(f"{region.size.labels} {'structures' if region.size.masks else 'classes or labels'}")
     return [", ".join(what), *region.notes]
 

@@ -10,7 +10,7 @@ from sample_documents import flip, subset
 from lorkit.decompose.documents.report import ReportDocument
 from lorkit.export.reporting.pages import render_html, render_markdown
 
-VOID = {"meta", "link", "br", "img", "hr", "input"}
+VOID = {"meta", "link", "br", "wbr", "img", "hr", "input"}
 EVIL = "<script>alert(1)</script>|`\"'*_["
 
 
@@ -115,6 +115,13 @@ def test_every_export_has_a_card_that_its_mark_leads_to(html: str, document: dic
         assert row["digest"] in html
         assert row["path"] in html
         assert all(command in html for command in row["commands"])
+
+
+def test_a_long_provider_may_wrap_within_its_name_only_once(document: dict[str, Any]) -> None:
+    for row in document["table"]:
+        row["latency"] = {**(row["latency"] or {}), "provider": "<CPU>ExecutionProvider"} if row["latency"] else None
+    html = render_html(ReportDocument.model_validate(document))
+    assert "<dd>&lt;CPU&gt;<wbr>ExecutionProvider</dd>" in html
 
 
 def test_dark_is_the_same_whether_chosen_or_of_the_system(html: str) -> None:
@@ -247,6 +254,10 @@ def test_a_run_of_which_nothing_is_known_has_a_page(document: dict[str, Any]) ->
     for text in ("The gate has not run yet", "Nothing is exported yet", "Export the networks first", "not judged"):
         assert text in html, text
     assert markdown_of(document).startswith("## Not gated")
+    assert "--baseline EXPORT" not in html
+    document["run"]["has_foundation"] = False
+    for text in (html_of(document), markdown_of(document)):
+        assert f"decompose gate --run {document['run']['id']} --baseline EXPORT" in text
 
 
 def test_an_evaluation_from_before_curves_were_kept_says_how_to_get_them(document: dict[str, Any]) -> None:
