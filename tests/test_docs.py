@@ -3,27 +3,22 @@
 from __future__ import annotations
 
 import importlib
-import itertools
 import json
 import re
 import runpy
 import shlex
-import stat
 from collections.abc import Iterator
 from pathlib import Path
 
-import numpy as np
 import pytest
 import typer.main
 import yaml
-from dicom_files import write_dicom
 
 from lorkit.cli import errors as failures
 from lorkit.cli.commands import list_commands
 from lorkit.cli.main import app, run_command_line
 from lorkit.cli.reference import reference
 from lorkit.decompose import errors, load_config
-from lorkit.decompose.data.phantoms.payments import payments
 from lorkit.decompose.regions import RegionSet
 
 ROOT = Path(__file__).parent.parent
@@ -182,34 +177,6 @@ def test_the_example_configuration_loads(monkeypatch: pytest.MonkeyPatch) -> Non
     assert config.regions["knee"].data == ("/data/medical/knee/knee_oa_xray.npz",)
 
 
-def test_training_on_dicom_files_runs_as_written(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    section = (
-        (ROOT / "docs" / "data.md").read_text(encoding="utf-8").split("## Training on DICOM files")[1].split("\n## ")[0]
-    )
-    (settings,) = re.findall(r"```yaml\n(.*?)```", section, re.S)
-    (block,) = re.findall(r"```console\n(.*?)```", section, re.S)
-    (tmp_path / "decompose.yaml").write_text(settings, encoding="utf-8")
-    rng = np.random.default_rng(0)
-    for label, name in enumerate(("normal", "tumour")):
-        (tmp_path / "scans" / name).mkdir(parents=True)
-        for index in range(6):
-            pixels = rng.integers(0, 400, (16, 20), dtype=np.uint16) + np.uint16(1000 * label)
-            tags = {"PatientID": f"{name}{index // 2}", "RescaleSlope": "1", "RescaleIntercept": "-1024"}
-            write_dicom(tmp_path / "scans" / name / f"IM{index}", pixels, **tags)
-    monkeypatch.chdir(tmp_path)
-    short = ["--set", "train.epochs=1", "--set", "foundation.epochs=1", "--set", "image.size=[32,32]"]
-    for line in block.splitlines():
-        words = shlex.split(line)[1:]
-        assert run_command_line([*words, *(short if words == ["train"] else [])]) in (0, 3), capsys.readouterr().err
-    shown = capsys.readouterr().out
-    assert "-1024" in shown or "patient" in shown
-    assert stat.S_IMODE((tmp_path / "runs" / ".patient-key").stat().st_mode) == 0o600
-    kept = [path for path in (tmp_path / "runs").rglob("*") if path.is_file() and path.name != ".patient-key"]
-    assert not any(b"normal1" in path.read_bytes() for path in kept), "no id of a patient in any file"
-
-
 def test_the_example_data_are_at_hand(data_root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LORKIT_DATA", str(data_root))
     config = load_config(ROOT / "examples" / "five-regions" / "decompose.yaml")
@@ -242,31 +209,3 @@ def test_the_five_commands_twice(
     assert run_command_line(FIVE[4]) == 0
     kept = {path: path.stat().st_mtime_ns for path in run.rglob("manifest.json") if "report" not in path.parts}
     assert kept.items() <= stamps.items()
-
-
-def test_graphs_run_as_written(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    """The six commands, with the table of the page in place of the built-in graph."""
-    pl = pytest.importorskip("polars")
-    page = ROOT / "docs" / "graphs.md"
-    monkeypatch.chdir(tmp_path)
-    graph, rows = payments(), slice(0, 800)
-    columns = {name: np.array(keys.names)[keys.keys_N[rows]] for name, keys in graph.relations.items()}
-    labels = [str(label) if label >= 0 else "" for label in graph.labels_N[rows].tolist()]
-    pl.DataFrame(
-        {**columns, "time": graph.times_N[rows], "amount": graph.features_NF[rows, 0], "label": labels}
-    ).write_csv("payments.csv")
-    small = ["--set", "train.epochs=1", "--set", "student.backbone='ragformer:width=8,layers=1,heads=2'"]
-    (rows_of_page,) = blocks(page, "json")
-    Path("new.jsonl").write_text(rows_of_page, encoding="utf-8")
-    for words in itertools.islice(commands(page), 6):
-        if words[1] == "init":
-            assert run_command_line(words[1:]) == 0
-            (settings,) = blocks(page, "yaml")
-            Path("decompose.yaml").write_text(settings, encoding="utf-8")
-            continue
-        assert run_command_line([*words[1:], *(small if words[1] == "train" else ())]) == 0, capsys.readouterr().err
-        told = capsys.readouterr().out
-    scored, labelled = (json.loads(line) for line in told.splitlines() if line.startswith("{"))
-    assert (scored["id"], set(scored["probabilities"]), labelled["recorded"]) == ("p-1", {"0", "1"}, True)
