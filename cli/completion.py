@@ -12,7 +12,7 @@ RUNS = Path("runs")
 METHODS = (
     "lorkd", "mola-grad", "mola-router", "hard-router", "rd", "drd", "mtl", "stl", "mtl-kd", "stl-kd", "mtl-pcgrad",
     "mtl-cagrad", "mtl-aligned", "mtl-upgrad", "mtl-nash", "mmoe", "kd", "lora-kd", "finetune-kd", "fitnet", "rkd",
-    "sp", "dist", "cka", "finetune", "linear-probe", "lora", "ragformer", "gaga", "mlp-own",
+    "sp", "dist", "cka", "skd", "cwd", "finetune", "linear-probe", "lora", "ragformer", "gaga", "mlp-own",
 )  # fmt: skip
 """As in `decompose.methods`, which imports torch: a shell does not wait for that."""
 COMPARED = (

@@ -255,9 +255,9 @@ def test_a_run_of_which_nothing_is_known_has_a_page(document: dict[str, Any]) ->
         assert text in html, text
     assert markdown_of(document).startswith("## Not gated")
     assert "--baseline EXPORT" not in html
-    document["run"]["has_foundation"] = False
+    document["run_info"]["has_foundation"] = False
     for text in (html_of(document), markdown_of(document)):
-        assert f"decompose gate --run {document['run']['id']} --baseline EXPORT" in text
+        assert f"decompose gate --run {document['run_info']['id']} --baseline EXPORT" in text
 
 
 def test_an_evaluation_from_before_curves_were_kept_says_how_to_get_them(document: dict[str, Any]) -> None:
