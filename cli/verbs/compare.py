@@ -9,6 +9,14 @@ import typer
 
 from lorkit.cli import completion, options
 
+Methods: TypeAlias = Annotated[
+    str | None,
+    typer.Option(
+        metavar="NAME,NAME",
+        autocompletion=completion.methods,
+        help="Methods to compare. Default: stl, mtl, lorkd; of graphs RAGFormer and its baselines.",
+    ),
+]
 Variants: TypeAlias = Annotated[
     list[str] | None,
     typer.Option(
@@ -33,14 +41,7 @@ Controls: TypeAlias = Annotated[
 
 def compare(
     config: options.ConfigPath = None,
-    methods: Annotated[
-        str | None,
-        typer.Option(
-            metavar="NAME,NAME",
-            autocompletion=completion.methods,
-            help="Methods to compare. Default: stl, mtl, lorkd; of graphs RAGFormer and its baselines.",
-        ),
-    ] = None,
+    methods: Methods = None,
     variant: Variants = None,
     seeds: Annotated[str, typer.Option(metavar="N,N", help="Seeds.")] = "0",
     fractions: Annotated[str, typer.Option(metavar="F,F", help="Fractions of the training groups.")] = "1",
