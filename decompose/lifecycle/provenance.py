@@ -33,7 +33,7 @@ def teaching_of(run: Run, regions: Sequence[str]) -> dict[str, Any]:
     found = {"student": extra["student"]} if "student" in extra else {}
     others = {name: extra["unlabelled"][name] for name in regions if name in extra.get("unlabelled", {})}
     rows = zip(extra.get("teachers", []), run.teachers(regions), strict=True)
-    teachers = [{**stated, **row.to_json()} for stated, row in rows]
+    teachers = [{**stated, "val": row.val_scores, "share": row.share} for stated, row in rows]
     return found | ({"unlabelled": others} if others else {}) | ({"teachers": teachers} if teachers else {})
 
 

@@ -22,7 +22,7 @@ def settings(*more: str) -> Config:
 def test_a_joint_training_holds_each_region_in_the_steps_that_have_it() -> None:
     found = exposure_of(get_method("lorkd"), settings(), REGIONS, COUNTS)
     # 340 samples in batches of 20, three epochs; shares follow the square root of the counts: 4 to 1
-    assert found["large"].steps == found["small"].steps == 3 * 17
+    assert found["large"].optimiser_steps == found["small"].optimiser_steps == 3 * 17
     assert found["large"].images + found["small"].images == 3 * 17 * 20
     assert found["large"].images == pytest.approx(4 * found["small"].images, rel=0.05)
 
@@ -30,10 +30,10 @@ def test_a_joint_training_holds_each_region_in_the_steps_that_have_it() -> None:
 def test_separate_networks_have_few_steps_unless_they_get_those_of_the_joint_training() -> None:
     config, method = settings(), get_method("stl")
     own = exposure_of(method, config, REGIONS, COUNTS)
-    assert (own["large"].steps, own["small"].steps) == (3 * 16, 3 * 1)
+    assert (own["large"].optimiser_steps, own["small"].optimiser_steps) == (3 * 16, 3 * 1)
     equal = with_joint_steps(config, method, REGIONS, COUNTS)
     found = exposure_of(method, equal, REGIONS, COUNTS)
-    assert {name: one.steps for name, one in found.items()} == {"large": 51, "small": 51}
+    assert {name: one.optimiser_steps for name, one in found.items()} == {"large": 51, "small": 51}
     assert found["small"].images == 51 * 20
     assert equal.train.epochs == config.train.epochs
 
@@ -47,8 +47,9 @@ def test_joint_methods_and_more_stated_steps_are_left_as_they_are() -> None:
 def test_two_trainings_count_twice_and_fitting_without_steps_is_none() -> None:
     config = settings()
     twice = exposure_of(get_method("lora-kd"), config, REGIONS, COUNTS)
-    assert twice["small"].steps == 2 * exposure_of(get_method("kd"), config, REGIONS, COUNTS)["small"].steps
-    assert exposure_of(get_method("linear-probe"), config, REGIONS, COUNTS)["small"].steps == 0
+    once = exposure_of(get_method("kd"), config, REGIONS, COUNTS)
+    assert twice["small"].optimiser_steps == 2 * once["small"].optimiser_steps
+    assert exposure_of(get_method("linear-probe"), config, REGIONS, COUNTS)["small"].optimiser_steps == 0
 
 
 @pytest.mark.parametrize("least", [1, 17, 40])

@@ -79,5 +79,5 @@ def test_settings_and_regions_that_differ_are_named(tmp_path: Path, workshop: An
     assert {row.key: row.then for row in found.settings} == {"seed": 7, "train.epochs": 3}
     assert found.only_now == ["knee"]
     assert found.only_then == []
-    assert found.verdict == ThenNow(then=None, now=None)
+    assert found.verdicts == ThenNow(then=None, now=None)
     assert found.rows[0].unpaired == "not exported in both runs"

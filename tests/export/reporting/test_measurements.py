@@ -46,7 +46,7 @@ def test_a_measurement_of_another_run_is_not_shown(measured: Run, monkeypatch: p
 
     monkeypatch.setattr(locked_data, "read_region", refuse)
     document = report_document(RunSplits(measured), on_event=ignore)
-    assert document.evaluations.student is None
+    assert document.evaluations.root["student"] is None
     assert "student: the data is gone" in document.warnings[0]
     assert [row.accuracy for row in document.table if row.owner == "student"] == [None, None]
 

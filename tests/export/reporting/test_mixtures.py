@@ -28,7 +28,7 @@ def test_they_have_a_section_with_costs_latency_and_the_verdict_of_each_head(
     ]  # fmt: skip
     assert {row.region for row in document.table} == {"chest", "knee"}
     first = document.mixtures[0]
-    assert (first.policy, first.abstain_below, first.regions) == ("routed", 0.25, ["chest", "knee"])
+    assert (first.policy, first.abstain_below, first.region_names) == ("routed", 0.25, ["chest", "knee"])
     assert first.latency is not None
     assert first.latency.median_ms > 0
     assert first.path == "exports/router/onnx-cpu-generic-fp32"

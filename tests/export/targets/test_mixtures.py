@@ -76,7 +76,7 @@ def test_tensorrt_rtx_builds_with_a_range_of_batches_for_each_input(
     pytest.importorskip("tensorrt_rtx", reason="needs the extra tensorrt-rtx")
     target, ada = get_target("trt-rtx"), "rtx-ada"
     assert target.build(request_for(tmp_path, form, ada)).read_bytes()[:4] == b"vtrt"
-    batch = profiles.load(ada).batch
+    batch = profiles.load(ada).batch_sizes
     wanted = [[count, 1, 16, 16] for count in (batch.min, batch.opt, batch.max)]
     assert read_json(tmp_path / "engine.json")["batch_shapes"] == wanted
 

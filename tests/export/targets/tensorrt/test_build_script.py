@@ -38,7 +38,7 @@ def test_the_script_runs_trtexec_beside_the_file_with_the_ranges_of_the_profile(
     done = subprocess.run([path], env=fake_trtexec(tmp_path), capture_output=True, text=True, timeout=60, check=True)
     where, *arguments = done.stdout.splitlines()
     assert Path(where) == place
-    batch = profiles.load("l4").batch
+    batch = profiles.load("l4").batch_sizes
     assert arguments == [
         "--onnx=model.onnx",
         "--saveEngine=model.engine",

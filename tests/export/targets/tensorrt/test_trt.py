@@ -181,7 +181,7 @@ def test_it_builds_a_strongly_typed_engine_for_the_profile(tensorrt: ModuleType,
     network, config = Builder.built
     assert config.flags == set(), "TF32 is coarser than fp32 is allowed to be"
     assert network.flags == (2 if tensorrt.__version__.startswith("10") else 0)
-    batch = profiles.load("h200").batch
+    batch = profiles.load("h200").batch_sizes
     assert config.profiles[0].shapes == ("image", *((n, 3, 64, 64) for n in (batch.min, batch.opt, batch.max)))
 
 
