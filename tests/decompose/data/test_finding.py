@@ -35,7 +35,7 @@ def test_every_case_of_the_test_part_is_found(config: Config) -> None:
     samples = read_regions(config)
     test = split_regions(samples, config.split, seed=config.seed).parts("chest")["test"].tolist()
     for index in test:
-        (case,) = find(config, samples["chest"].digests[index][:12]).cases
+        (case,) = find(config, samples["chest"].digests[index][:12]).found
         assert (case.part, case.digest) == ("test", samples["chest"].digests[index])
         assert Path(case.name).name.startswith(f"{case.group}_")
         assert case.target == ("clear" if Path(case.name).name[1] == "c" else "nodule")
@@ -48,7 +48,7 @@ def test_an_image_without_a_label_is_found(config: Config) -> None:
 
     samples = read_regions(config)
     others = read_unlabelled(samples["chest"], config.regions["chest"], base=config.base)
-    (case,) = find(config, others.digests[0]).cases
+    (case,) = find(config, others.digests[0]).found
     assert (case.part, case.target, Path(case.name).name) == ("unlabelled", "", "Pu_a.png")
 
 
