@@ -71,7 +71,7 @@ def test_a_router_gives_what_the_live_model_computes(backbone: str, settings: tu
     predictor = predictor_of(model)
     network = router_network(model, predictor, "routed")
     layers = describe_gated(network.gated.backbone, network.gated.gates, network.gated.gating)
-    assert {one.group for one in layers.layers} <= set(range(4 if "mola.gates=stage" in settings else 1))
+    assert {one.gate_group for one in layers.layers} <= set(range(4 if "mola.gates=stage" in settings else 1))
     with torch.no_grad():
         expected, outputs = model.every_head(data.image), network(data.image)
         probabilities, confidence = predictor(expected.gating.hidden)
