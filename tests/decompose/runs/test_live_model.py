@@ -91,7 +91,7 @@ def test_narrow_layers_can_be_left_shared() -> None:
 
 def test_an_unknown_method_lists_the_known() -> None:
     config, regions = config_of("lorkd")
-    with pytest.raises(UsageError, match=r"one of cka, dist, .*linear-probe, lora, lora-kd, lorkd, .*mtl, .*stl-kd"):
+    with pytest.raises(UsageError, match=r"one of cka, cwd, .*linear-probe, lora, lora-kd, lorkd, .*mtl, .*stl-kd"):
         build_model(config.model_copy(update={"method": "lorka"}), regions)
 
 

@@ -52,7 +52,7 @@ def test_a_routed_backbone(router: str) -> None:
 
 def test_layers_of_another_network_are_refused() -> None:
     layers = GatedLayers.model_validate(
-        {"layers": [{"name": "missing", "form": "full", "ranks": [0], "group": 0}], "gating": None}
+        {"layers": [{"name": "missing", "form": "full", "ranks": [0], "gate_group": 0}], "gating": None}
     )
     with pytest.raises(UsageError, match="gated layers of another network"):
         rebuild_gated(build_backbone("resnet18", channels=1, image_size=(32, 32)), layers)
