@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from lorkit.decompose.errors import DataError
 from lorkit.export.prediction.masks import png
 from lorkit.export.prediction.writers.base import LabelledMask, MaskLabel, MaskSource, file_part
 
@@ -24,7 +25,17 @@ class PngWriter:
         return [f"_{file_part(label.name)}.png" for label in labels] if overlapping else [".png"]
 
     def encode(self, mask: LabelledMask, source: MaskSource) -> Iterator[bytes]:
-        """Yield the picture, or one per structure with its number."""
+        """Yield the picture, or one per structure with its number.
+
+        Raises:
+            DataError: The image is a volume, such as several frames in one DICOM file.
+        """
+        if mask.values.ndim == 3:
+            raise DataError(
+                f"{mask.path} is a volume in one DICOM file",
+                required="a NIfTI file, or the folder of a DICOM series, where masks of volumes are written",
+                fix="convert it with dcm2niix, or leave out --out",
+            )
         if not mask.overlapping:
             yield png(mask.values.astype(np.uint8))
             return

@@ -10,13 +10,17 @@ from lorkit.decompose.errors import ArtifactError
 from lorkit.decompose.runs import ExportSelection
 from lorkit.export.prediction.answers import answer, chunk_size, require_images, with_flips
 from lorkit.export.prediction.network import open_network, prepare_values
+from lorkit.export.prediction.sources import source_of
+from lorkit.export.prediction.writers.png import PngWriter
+from lorkit.export.prediction.writers.target import MaskTarget
 
 
 def test_a_mask_is_returned_and_written_from_the_same_logits(flat: Path, tmp_path: Path) -> None:
     network = open_network(flat, None, ExportSelection(), None)
     picture = np.random.default_rng(0).integers(0, 255, (40, 30), dtype=np.uint8)
     chunk = [prepare_values(network, picture, Path(name)) for name in ("a.png", "b.png")]
-    found = answer(network, chunk, [tmp_path / "a.png", None])
+    target = MaskTarget(tmp_path, "a", PngWriter(), source_of([network]))
+    found = answer(network, chunk, [target, None])
     assert [row.mask for row in found.rows] == ["a.png", None]
     np.testing.assert_array_equal(np.asarray(Image.open(tmp_path / "a.png")), found.masks[0])
     np.testing.assert_array_equal(found.masks[0], found.masks[1])

@@ -145,9 +145,10 @@ def test_a_dicom_volume_is_measured_like_its_nifti_twin(deep: Path, tmp_path: Pa
     one, two = found["predictions"]
     assert one["structures"] == two["structures"]
     assert one["structures"]["core"]["ml"] == pytest.approx(one["structures"]["core"]["voxels"] * 0.00025)
-    with pytest.raises(UsageError, match="is a DICOM volume; required: a NIfTI file where masks"):
-        predict(deep, [folder], allow_out_of_region=True, out=tmp_path / "out")
-    assert not (tmp_path / "out").exists()
+    predict(deep, [folder, tmp_path / "scan.nii"], allow_out_of_region=True, out=tmp_path / "out")
+    masks = [np.asarray(nib.load(path).dataobj) for path in sorted((tmp_path / "out").glob("*.nii.gz"))]
+    assert len(masks) == 2
+    assert np.bincount(masks[0].ravel()).tolist() == np.bincount(masks[1].ravel()).tolist()
 
 
 def test_a_volume_without_orientation_is_said(deep: Path, tmp_path: Path) -> None:
