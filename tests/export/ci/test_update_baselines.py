@@ -78,7 +78,7 @@ def test_an_update_stores_first_and_commits_who_replaced_what(a_run: Run, job: A
     assert done.returncode in (0, 3), done.stderr
     (entry,) = read_record(job.path / "baselines").history
     assert (entry.replaced, entry.because, entry.who) == (None, "the first", "ward")
-    assert entry.cases
+    assert entry.case_digest
     assert (job.remembered / "assets" / f"{entry.by}.tar.gz").is_file()
     remote = job.path / "remote.git"
     assert git("show", "--name-only", "--format=%s", "main", at=remote).splitlines()[2:] == ["baselines/baselines.json"]
