@@ -163,6 +163,13 @@ FIGURES = (
         line=1.0,
     ),
     Figure(
+        name="volumes",
+        page="volumes",
+        title="Memory of a whole head at 0.8 mm with 12 outputs, window by window",
+        axis="MiB above the interpreter",
+        series=(Series(heading="A whole head at 0.8 mm, window by window", column="MiB above the interpreter"),),
+    ),
+    Figure(
         name="gate",
         page="gate",
         title="False alarms: equal networks that a protocol calls slower, idle machine",
