@@ -30,7 +30,7 @@ def test_the_forecast_counts_the_network_and_touches_nothing() -> None:
     assert sum(layer.macs for layer in layers) == macs
     assert [layer.name for layer in layers] == ["0", "2", "4"]
     wide = layers[1]
-    assert wide.weight == (512, 64, 3, 3)
+    assert list(wide.weight) == [512, 64, 3, 3]
     assert wide.rank == 4
     assert wide.parameters == 3 * 4 * (64 * 9 + 512)
     assert routing.active is None
