@@ -77,7 +77,8 @@ def train(
         else:
             loaded = load_config(config, overrides=overrides, method=method)
             events = options.BuiltInSaid(config, progress)
-            result = decompose(loaded, teacher=options.onnx_teacher(loaded), **{**how, "on_event": events})
+            how["on_event"] = events
+            result = decompose(loaded, teacher=options.onnx_teacher(loaded), **how)
             events.say()
     if tensorboard and result.up_to_date and not (result.run / "tensorboard").is_dir():
         print_status(f"note: {result.run} was trained without --tensorboard; --force trains it again")
