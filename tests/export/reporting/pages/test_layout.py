@@ -22,6 +22,9 @@ def page(request: pytest.FixtureRequest, browser: Any, document: dict[str, Any],
     """A report of one kind, with all folds open."""
     path = tmp_path / "report.html"
     kind = KINDS[request.param](copy.deepcopy(document))
+    kind["run_info"]["configuration"]["student"]["backbone"] = (
+        "ragformer:width=32,feedforward=128,layers=2"  # a long word
+    )
     path.write_text(render_html(ReportDocument.model_validate(kind)), encoding="utf-8")
     opened = browser.new_page(reduced_motion="reduce")
     opened.goto(path.resolve().as_uri())
@@ -34,6 +37,7 @@ def test_nothing_is_cut_at_any_width(page: Any) -> None:
     for width in (390, 700, 1000, 1300):
         page.set_viewport_size({"width": width, "height": 900})
         assert page.evaluate(CUT) == [], width
+        assert page.evaluate("document.documentElement.scrollWidth - innerWidth") <= 0, width
     page.set_viewport_size({"width": 720, "height": 1000})  # A4 less its margins
     page.emulate_media(media="print")
     assert page.evaluate(CUT) == [], "on paper"
