@@ -17,6 +17,7 @@ from lorkit.decompose.documents.heads import IMAGE, LOGITS
 from lorkit.decompose.documents.mixture import MixtureInfo
 from lorkit.decompose.documents.predict import PredictedImage, SegmentedImage
 from lorkit.decompose.errors import ArtifactError, UsageError
+from lorkit.decompose.events import Listener
 from lorkit.decompose.tasks import get_task
 from lorkit.export.prediction import classification, multilabel, routed, segmentation
 from lorkit.export.prediction.network import LoadedNetwork, PreparedImage
@@ -85,6 +86,13 @@ def with_flips(network: LoadedNetwork) -> LoadedNetwork:
         )
     check_flips(network.region.name, network.info.sided)
     return replace(network, run=with_mirrored(network.run))
+
+
+def limit_memory(network: LoadedNetwork, memory_gib: float | None, on_event: Listener) -> None:
+    """Set how much memory a network may take for a volume window by window, and who receives its progress."""
+    if network.volumes is not None:
+        network.volumes.limit = None if memory_gib is None else round(memory_gib * 2**30)
+        network.volumes.on_event = on_event
 
 
 def mask_of(network: LoadedNetwork, image: PreparedImage) -> Mask | Bits:

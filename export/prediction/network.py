@@ -23,7 +23,6 @@ from lorkit.decompose.documents.heads import IMAGE, LOGITS, REGION_PROBABILITIES
 from lorkit.decompose.documents.mixture import MixtureInfo
 from lorkit.decompose.documents.network import StoredNetwork
 from lorkit.decompose.errors import DataError, UsageError
-from lorkit.decompose.events import Listener
 from lorkit.decompose.runs import ExportSelection, Run, experts_of, exports_of, open_run
 from lorkit.decompose.tasks import get_task
 from lorkit.export.prediction.volumes import VolumeCase, VolumeRunner, network_spacing
@@ -186,13 +185,6 @@ def _open_mixture(path: Path, threads: int | None) -> LoadedNetwork:
     if threads is not None:
         torch.set_num_threads(threads)
     return _with_run(found, run, infer)
-
-
-def limit_memory(network: LoadedNetwork, memory_gib: float | None, on_event: Listener) -> None:
-    """Set how much memory a network may take for a volume window by window, and who receives its progress."""
-    if network.volumes is not None:
-        network.volumes.limit = None if memory_gib is None else round(memory_gib * 2**30)
-        network.volumes.on_event = on_event
 
 
 class RegionCheckResult(NamedTuple):

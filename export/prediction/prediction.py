@@ -19,9 +19,9 @@ from lorkit.decompose.runs import ExportSelection
 from lorkit.decompose.tasks import get_task
 from lorkit.export.prediction import inputs as files
 from lorkit.export.prediction import regions
-from lorkit.export.prediction.answers import answer, chunk_size, require_images, with_flips
+from lorkit.export.prediction.answers import answer, chunk_size, limit_memory, require_images, with_flips
 from lorkit.export.prediction.fast import NOTE, with_fast
-from lorkit.export.prediction.network import LoadedNetwork, limit_memory, open_network, prepare_image
+from lorkit.export.prediction.network import LoadedNetwork, open_network, prepare_image
 from lorkit.export.prediction.results import check_kept, distinct, mask_targets, write_results
 from lorkit.export.prediction.several import Settings, predict_regions
 from lorkit.export.prediction.sheet import prediction_sheet

@@ -12,9 +12,9 @@ from lorkit.decompose.errors import UsageError, plural
 from lorkit.decompose.events import Listener, Working
 from lorkit.decompose.runs import ExportSelection
 from lorkit.export.prediction import inputs as files
-from lorkit.export.prediction.answers import require_images, with_flips
+from lorkit.export.prediction.answers import limit_memory, require_images, with_flips
 from lorkit.export.prediction.fast import NOTE, with_fast
-from lorkit.export.prediction.network import LoadedNetwork, limit_memory
+from lorkit.export.prediction.network import LoadedNetwork
 from lorkit.export.prediction.regions import merged_labels, merged_row, open_networks, overlapping
 from lorkit.export.prediction.results import check_kept, distinct, mask_targets, write_results
 from lorkit.export.prediction.sources import about, mask_values, source_of

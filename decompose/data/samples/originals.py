@@ -14,6 +14,8 @@ from lorkit.decompose.artifacts.arrays import Bits, Mask
 from lorkit.decompose.data.samples.source import Images
 from lorkit.decompose.documents.mask_scores import Unit, VolumeUnit
 from lorkit.decompose.errors import UsageError
+from lorkit.decompose.regions import Region
+from lorkit.decompose.tasks import get_task
 
 Spacings = tuple[tuple[float, ...] | None, ...]
 """Distance of neighbours along each axis of each mask, in mm; None where a file states none."""
@@ -92,3 +94,13 @@ def tolerances_of(region: str, stated: float | dict[str, float], structures: Seq
             fix="correct the name",
         )
     return tuple(stated.get(name, DEFAULT_TOLERANCE) for name in structures)
+
+
+def check_spacing(region: Region, spacing: Sequence[float] | None) -> None:
+    """Raise UsageError for a spacing of a region without masks."""
+    if spacing is not None and not get_task(region.task).dense:
+        raise UsageError(
+            f"region '{region.name}' of task {region.task} states spacing",
+            required="a region with masks: a window of a volume has no label of its own",
+            fix="leave spacing out, and whole volumes are resized to image.size",
+        )

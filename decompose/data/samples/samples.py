@@ -21,7 +21,7 @@ from lorkit.decompose.data.samples.annotations import labels_in_order, read_mask
 from lorkit.decompose.data.samples.class_names import about_names, about_patients, without_flips
 from lorkit.decompose.data.samples.digests import digested
 from lorkit.decompose.data.samples.label_table import MULTILABEL, POSITIVE, UNCERTAIN, describe_row, exclusive_notice
-from lorkit.decompose.data.samples.originals import tolerances_of
+from lorkit.decompose.data.samples.originals import check_spacing, tolerances_of
 from lorkit.decompose.data.samples.patients import BY_IMAGE, group_by_pattern, proposal_notice, propose
 from lorkit.decompose.data.samples.pseudonyms import Pseudonyms
 from lorkit.decompose.data.samples.source import Source
@@ -164,7 +164,7 @@ def check_samples(
         grouped=source.grouped,
     )
     get_task(region.task).check_policy(region, config.threshold)
-    _check_spacing(region, config)
+    check_spacing(region, config.spacing)
     _check_parts(name, source)
     notices = (*source.notices, *_about_patients(source), *about_names(classes), *sided)
     if source.task == MULTILABEL:
@@ -181,15 +181,6 @@ def check_samples(
         store=volumes_of((pseudonyms or Pseudonyms()).runs),
         augment=augment,
     )
-
-
-def _check_spacing(region: Region, config: RegionConfig) -> None:
-    if config.spacing is not None and not get_task(region.task).dense:
-        raise UsageError(
-            f"region '{region.name}' of task {region.task} states spacing",
-            required="a region with masks: a window of a volume has no label of its own",
-            fix="leave spacing out, and whole volumes are resized to image.size",
-        )
 
 
 def volumes_of(runs: Path) -> Path:

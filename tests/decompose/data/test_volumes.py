@@ -18,9 +18,10 @@ from lorkit.decompose.data.batches.loader import BatchLoader
 from lorkit.decompose.data.prepared import PreparedRegion, prepare
 from lorkit.decompose.data.preprocessing.recipe import Recipe, apply_recipe, build_recipe, resize_mask
 from lorkit.decompose.data.random_numbers import keys
+from lorkit.decompose.data.samples.originals import check_spacing
 from lorkit.decompose.data.samples.samples import RegionSamples, check_samples, volumes_of
 from lorkit.decompose.data.samples.source import Source
-from lorkit.decompose.errors import DataError
+from lorkit.decompose.errors import DataError, UsageError
 from lorkit.decompose.regions import RegionSet
 
 SIDES = ((12, 10, 9), (6, 20, 12), (16, 16, 16))
@@ -203,3 +204,9 @@ class _Traced:
     def images(self, rows: Any, starts: Any) -> Any:
         masks = self._volumes.masks(rows, starts)
         return np.where(masks == IGNORED, 0, masks)[:, None].astype(np.float32)
+
+
+def test_a_spacing_without_masks_is_refused(samples: RegionSamples) -> None:
+    check_spacing(samples.region, (1, 1, 1))
+    with pytest.raises(UsageError, match="'r' of task classification states spacing"):
+        check_spacing(replace(samples.region, task="classification"), (1, 1, 1))
