@@ -192,7 +192,7 @@ def by_windows(network: torch.nn.Module, volume: Float32Array) -> Any:
     """Segment with lorkit."""
     from lorkit.decompose.documents.recipe import Window
 
-    window = Window(op="window", size=[WINDOW] * 3, overlap=0.25)
+    window = Window(op="window", size=[WINDOW] * 3, overlap=0.25, blend="gaussian", sigma=0.125)
     return segment_windows(lambda batch: network(torch.from_numpy(batch)).numpy(), volume, window, volume.shape[1:])
 
 
