@@ -8,12 +8,12 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import tempfile
 import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from lorkit.decompose.artifacts.drafts import open_draft
 from lorkit.decompose.errors import ArtifactError
 
 if TYPE_CHECKING:
@@ -66,18 +66,9 @@ def digest_tensors(tensors: Mapping[str, Tensor], start: str = "") -> str:
 
 
 def write_bytes(path: Path, data: bytes) -> None:
-    """Write a file atomically."""
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "wb") as stream:
-            stream.write(data)
-            stream.flush()
-            os.fsync(stream.fileno())
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
+    """Write a file atomically; an OSError names it."""
+    with open_draft(path) as stream:
+        stream.write(data)
 
 
 def write_text(path: Path, text: str) -> None:

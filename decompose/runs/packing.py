@@ -9,11 +9,12 @@ from __future__ import annotations
 import datetime
 import os
 import tarfile
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import BinaryIO
 
 from lorkit.decompose.artifacts import digest_file
+from lorkit.decompose.artifacts.drafts import open_draft
 from lorkit.decompose.documents.pack import LeftOut, PackDocument
 from lorkit.decompose.errors import ArtifactError, UsageError
 from lorkit.decompose.events import Listener, ignore, with_progress
@@ -49,15 +50,8 @@ def pack(
     names = list(_names(opened))
     left_out = {part: found for part in LEFT_OUT if (found := _size_of(opened.path / part)).file_count}
     archive.parent.mkdir(parents=True, exist_ok=True)
-    handle, draft = tempfile.mkstemp(dir=archive.parent, prefix=f".{archive.name}.")
-    try:
-        with os.fdopen(handle, "wb") as stream:
-            _write(opened, names, stream, on_event)
-        os.chmod(draft, 0o644)
-        os.replace(draft, archive)
-    except BaseException:
-        Path(draft).unlink(missing_ok=True)
-        raise
+    with open_draft(archive) as stream:
+        _write(opened, names, stream, on_event)
     return PackDocument(
         warnings=[],
         run=opened.id,
@@ -87,9 +81,9 @@ def _names(run: Run) -> Iterator[str]:
             yield (inside / name).as_posix()
 
 
-def _write(run: Run, names: list[str], stream: object, on_event: Listener) -> None:
+def _write(run: Run, names: list[str], stream: BinaryIO, on_event: Listener) -> None:
     made = int(datetime.datetime.fromisoformat(run.manifest.created).timestamp())
-    with tarfile.open(fileobj=stream, mode="w", format=tarfile.PAX_FORMAT) as archive:  # type: ignore[call-overload]
+    with tarfile.open(fileobj=stream, mode="w", format=tarfile.PAX_FORMAT) as archive:
         for name in with_progress(names, "packing", on_event):
             with (run.path / name).open("rb") as content:
                 entry = tarfile.TarInfo(f"{run.id}/{name}")

@@ -1,0 +1,79 @@
+"""Write a file atomically: as a hidden draft beside it, which is renamed when it is complete.
+
+A draft's name states the host and the process that writes it, so that what a killed process left can be told from what
+a living one writes.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import re
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import BinaryIO
+
+import psutil
+
+_DRAFT = re.compile(r"\..+\.draft-(?P<host>[A-Za-z0-9-]*)-(?P<process>\d+)-\w+")
+_DAY_S = 24 * 3600.0
+
+
+@contextmanager
+def open_draft(path: Path) -> Iterator[BinaryIO]:
+    """Yield a stream whose content becomes `path` when the block succeeds; on any exception, nothing of it is kept.
+
+    Raises:
+        OSError: It cannot be written; the error names `path`.
+    """
+    temporary = None
+    try:
+        with naming(path):
+            handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.draft-{host()}-{os.getpid()}-")
+            with os.fdopen(handle, "wb") as stream:
+                yield stream
+                stream.flush()
+                os.fsync(stream.fileno())
+            os.chmod(temporary, 0o644)
+            os.replace(temporary, path)
+    except BaseException:
+        if temporary is not None:
+            Path(temporary).unlink(missing_ok=True)
+        raise
+
+
+@contextmanager
+def naming(path: Path) -> Iterator[None]:
+    """Name a file in errors of the block that name none, as those of a failed write, or only a draft."""
+    try:
+        yield
+    except OSError as error:
+        draft = isinstance(error.filename, str) and _DRAFT.fullmatch(Path(error.filename).name)
+        if error.errno is None or not (error.filename is None or draft):
+            raise
+        raise OSError(error.errno, error.strerror or "failed", str(path)) from error
+
+
+def host() -> str:
+    """Return the name of this host, as part of a file name."""
+    return re.sub(r"[^A-Za-z0-9-]", "-", platform.node())
+
+
+def is_abandoned(path: Path) -> bool:
+    """Tell whether a file is a draft that no process writes any more.
+
+    The process of this host that wrote it has ended; of one from another host, or of a number that is used again, the
+    file has not changed for a day.
+    """
+    found = _DRAFT.fullmatch(path.name)
+    if found is None:
+        return False
+    if found["host"] == host() and not psutil.pid_exists(int(found["process"])):
+        return True
+    try:
+        return time.time() - path.lstat().st_mtime > _DAY_S
+    except FileNotFoundError:  # renamed meanwhile
+        return False
