@@ -11,7 +11,8 @@ from dicom_files import PIXELS, write_dicom
 from PIL import Image
 
 from lorkit.decompose import inspect, open_image
-from lorkit.decompose.data.samples.pseudonyms import Pseudonyms, _passing_key
+from lorkit.decompose.artifacts.keys import _passing_key
+from lorkit.decompose.data.samples.pseudonyms import Pseudonyms
 from lorkit.decompose.errors import UsageError
 from lorkit.decompose.runs import Run
 

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from lorkit.decompose.artifacts import digest_file, write_manifest
+from lorkit.decompose.artifacts.keys import KEY_FILE
 from lorkit.decompose.artifacts.manifest import verify_chain
-from lorkit.decompose.data.samples.pseudonyms import KEY_FILE
 from lorkit.decompose.errors import ArtifactError, UsageError
 from lorkit.decompose.evaluation.evaluation import evaluate
 from lorkit.decompose.extraction.extraction import extract

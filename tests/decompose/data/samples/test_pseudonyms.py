@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from lorkit.decompose.data.samples.pseudonyms import KEY_FILE, Pseudonyms
+from lorkit.decompose.artifacts.keys import KEY_FILE
+from lorkit.decompose.data.samples.pseudonyms import Pseudonyms
 from lorkit.decompose.errors import ArtifactError
 
 

@@ -1,0 +1,51 @@
+import hashlib
+import hmac
+import os
+import stat
+from pathlib import Path
+
+import pytest
+from file_operations import every_attempt
+
+from lorkit.decompose.artifacts.drafts import is_abandoned
+from lorkit.decompose.artifacts.keys import KEY_FILE, DirectoryKey
+
+
+def test_digests_are_hmacs_of_the_purpose_and_the_data(tmp_path: Path) -> None:
+    key = DirectoryKey(tmp_path, create=True)
+    found = key.digest("case", b"data")
+    secret = bytes.fromhex((tmp_path / KEY_FILE).read_text())
+    assert found == hmac.new(secret, b"case\0data", hashlib.sha256).hexdigest()
+    assert found == DirectoryKey(tmp_path).digest("case", b"data") != key.digest("native", b"data")
+    assert stat.S_IMODE((tmp_path / KEY_FILE).stat().st_mode) == 0o600 or os.name == "nt"
+
+
+def test_without_a_file_there_is_no_lasting_key(tmp_path: Path) -> None:
+    assert not DirectoryKey(tmp_path).exists
+    assert DirectoryKey(tmp_path).digest("case", b"data") != DirectoryKey(tmp_path / "b").digest("case", b"data")
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_kill_leaves_a_whole_key_or_none(tmp_path: Path) -> None:
+    def make() -> None:
+        DirectoryKey(tmp_path, create=True).digest("case", b"data")
+
+    def prepare() -> Path:
+        for left in tmp_path.iterdir():
+            left.unlink()
+        return tmp_path
+
+    for _, stopped in every_attempt(make, prepare):
+        assert stopped.killed
+        assert all(is_abandoned(left) for left in tmp_path.iterdir() if left.name != KEY_FILE)
+        make()
+
+
+def test_a_file_system_without_links_gets_a_key(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> None:
+        raise PermissionError
+
+    monkeypatch.setattr(os, "link", refuse)
+    found = DirectoryKey(tmp_path, create=True).digest("case", b"data")
+    assert found == DirectoryKey(tmp_path).digest("case", b"data")
+    assert [path.name for path in tmp_path.iterdir()] == [KEY_FILE]
