@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 
 from lorkit.cli.output.tables import interval, line, table, warnings
+from lorkit.decompose.data.preprocessing.stages import STAGES
 from lorkit.decompose.documents.bench import BenchDocument
 from lorkit.decompose.documents.export import PrecisionChoice
 from lorkit.decompose.documents.gate import Accuracy, GateDocument, Subset
@@ -41,10 +42,27 @@ def benchmark(document: BenchDocument) -> None:
         for row in document.exports
     ]
     table("latency", columns, rows)
+    _volumes(document)
     ratios = [[row.path, interval(row.ratio, row.ci)] for row in document.comparisons]
     if ratios:
         table("ratio of latencies, against --against", ("export", "ratio"), ratios)
     warnings(document.warnings)
+
+
+def _volumes(document: BenchDocument) -> None:
+    """Print the seconds by stage of volumes that networks take window by window."""
+    rows = []
+    for row in document.exports:
+        whole = row.end_to_end
+        if whole is not None and whole.volume is not None:
+            seconds = [whole.volume.stage_seconds.get(name) for name in STAGES]
+            memory = (whole.volume.peak_mib, whole.volume.predicted_peak_mib)
+            network = f"{row.owner} {row.target} {row.precision}"
+            rows.append([row.region, network, whole.input, *seconds, whole.total_ms / 1e3, *memory])
+    if rows:
+        stages = [name.replace("_", " ") for name in STAGES]
+        columns = ("region", "network", "volume", *stages, "all", "peak MiB", "predicted MiB")
+        table("seconds from the file to the mask", columns, rows)
 
 
 def verdicts(document: GateDocument) -> None:

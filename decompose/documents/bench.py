@@ -21,7 +21,8 @@ class EndToEnd(Part):
     answer_ms: float
     total_ms: float
     volume: VolumeCosts | None = None
-    """Of a volume that the network takes window by window: every stage, and the memory of this process."""
+    """Of a volume that the network takes window by window: every stage until its mask is written, and the memory of
+    this process."""
 
 
 class TimingSummary(Part):

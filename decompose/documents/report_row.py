@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Literal
 
 from lorkit.decompose.documents.base import Digest, Interval, Owner, Part, Share
+from lorkit.decompose.documents.bench import EndToEnd
 from lorkit.decompose.documents.heads import HeadPolicy, MixtureForm
 from lorkit.decompose.documents.mask_scores import Unit
 from lorkit.decompose.documents.verify import ParityBlock
@@ -22,6 +23,8 @@ class ReportedLatency(Part):
     batch: int
     threads: int | None
     provider: str | None
+    end_to_end: EndToEnd | None = None
+    """From a file to the answer; null where that was not measured."""
 
 
 class MixtureRow(Part):

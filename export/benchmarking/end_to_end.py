@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from lorkit import __version__
 from lorkit.decompose.data.formats.registry import open_image
 from lorkit.decompose.data.formats.stored import network_values
 from lorkit.decompose.data.preprocessing.decoding import decode_at
@@ -26,7 +27,11 @@ from lorkit.decompose.tasks import get_task
 from lorkit.decompose.tasks.classification import most_probable
 from lorkit.export.prediction import inputs, multilabel
 from lorkit.export.prediction.routed import answers_of
+from lorkit.export.prediction.structures import kept_labels, labelled
 from lorkit.export.prediction.volumes import VolumeRunner, network_spacing
+from lorkit.export.prediction.writers.base import MaskSource
+from lorkit.export.prediction.writers.registry import writer_of
+from lorkit.export.prediction.writers.target import MaskTarget
 from lorkit.export.runtime.exported import Exported
 from lorkit.export.runtime.reference_images import seeded_inputs
 from lorkit.export.targets.base import Engine, Outputs
@@ -61,7 +66,7 @@ def end_to_end(
     with tempfile.TemporaryDirectory(prefix="lorkit-") as folder:
         path = image or _drawn(exported, Path(folder))
         if exported.recipe.window is not None:
-            return _windowed(exported, engine, path, clock, given=image is not None)
+            return _windowed(exported, engine, path, clock, Path(folder), given=image is not None)
         stop, rounds = clock() + seconds, list[list[float]]()
         _round(exported, engine, path, clock)
         while len(rounds) < _FEWEST or (len(rounds) < _MOST and clock() < stop):
@@ -76,8 +81,10 @@ def end_to_end(
     )
 
 
-def _windowed(exported: Exported, engine: Engine, path: Path, clock: Callable[[], float], *, given: bool) -> EndToEnd:
-    """Time one volume window by window, once: it takes as long as many rounds of a picture."""
+def _windowed(
+    exported: Exported, engine: Engine, path: Path, clock: Callable[[], float], folder: Path, *, given: bool
+) -> EndToEnd:
+    """Time one volume window by window until its mask is written, once: that takes as long as many pictures."""
     (head,) = exported.info.heads
     runner = VolumeRunner(exported.recipe, get_task(head.task).exclusive)
     case, begin = runner.begin(engine.run, path), clock()
@@ -88,7 +95,11 @@ def _windowed(exported: Exported, engine: Engine, path: Path, clock: Callable[[]
     case.stages.seconds["read"] = seconds
     with case.stages.stage("resample"):
         volume = apply_recipe(exported.recipe, values, spacing)
-    runner.mask(engine.run, case, volume, values.shape, path.name)
+    mask = runner.mask(engine.run, case, volume, values.shape, path.name)
+    region, about = head.as_region(), MaskSource(head.region, exported.owner, {}, __version__)
+    with case.stages.stage("write"):
+        target = MaskTarget(folder, "mask", writer_of(path), about)
+        target.write(labelled(path, region, mask, kept_labels(region, None)))
     costs, shape = case.costs(), " x ".join(map(str, values.shape))
     ms = {name: seconds * 1e3 for name, seconds in costs.stage_seconds.items()}
     return EndToEnd(
@@ -97,7 +108,7 @@ def _windowed(exported: Exported, engine: Engine, path: Path, clock: Callable[[]
         read_ms=ms["read"],
         prepare_ms=ms["resample"],
         engine_ms=ms["network"],
-        answer_ms=ms["windows"] + ms["blend"] + ms["inverse_resample"] + ms["argmax"],
+        answer_ms=ms["windows"] + ms["blend"] + ms["inverse_resample"] + ms["argmax"] + ms["write"],
         total_ms=sum(ms.values()),
         volume=costs,
     )

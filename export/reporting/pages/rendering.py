@@ -8,6 +8,7 @@ from typing import Any
 
 import jinja2
 
+from lorkit.decompose.data.preprocessing.stages import STAGES
 from lorkit.decompose.documents.base import Owner
 from lorkit.decompose.documents.gate import GateRegion
 from lorkit.decompose.documents.measured import Subject
@@ -59,7 +60,7 @@ def _environment(*, autoescape: bool) -> jinja2.Environment:
     found.globals.update(
         label_of=label_of, swatch=swatch, shown_classes=shown_classes, shade=shade, chip=chip,
         judged_sides=_judged_sides, shown_metrics=_shown_metrics, headline_of=_headline_of,
-        counted=_counted, grouped=_grouped,
+        counted=_counted, grouped=_grouped, stages=STAGES,
     )  # fmt: skip
     return found
 

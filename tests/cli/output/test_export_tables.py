@@ -8,6 +8,8 @@ import pytest
 from sample_documents import SUBJECT, accuracy, flip, gate, latency, region, subset
 
 from lorkit.cli.output import export_tables
+from lorkit.decompose.data.preprocessing.stages import STAGES
+from lorkit.decompose.documents.bench import BenchDocument
 from lorkit.decompose.documents.export import PrecisionCandidate, PrecisionChoice
 from lorkit.decompose.documents.gate import GateDocument
 from lorkit.decompose.documents.verify import VerifyDocument
@@ -43,6 +45,23 @@ def test_five_changed_answers_are_shown_and_the_others_counted(capsys: pytest.Ca
     text = capsys.readouterr().out
     assert [f"case{n}" in text for n in range(7)] == [True] * 5 + [False] * 2
     assert "2 more cases" in text
+
+
+def test_a_volume_gets_the_seconds_of_its_stages(capsys: pytest.CaptureFixture[str]) -> None:
+    seconds = dict(zip(STAGES, (0.5, 1.5, 2.5, 3.5, 4.5, 5.5, 6.5, 7.5), strict=True))
+    costs = {"windows": 27, "batch": 2, "stage_seconds": seconds, "predicted_peak_mib": 811.0, "peak_mib": 907.0}
+    whole = {"input": "drawn nii, 32 x 32 x 32", "n": 1, "read_ms": 500, "prepare_ms": 1500, "engine_ms": 3500,
+             "answer_ms": 26500, "total_ms": 32000, "volume": costs}  # fmt: skip
+    timed = dict.fromkeys(("batch", "threads", "median_ms", "throughput", "peak_mib", "size_bytes"), 1)
+    row = {**SUBJECT, **timed, "p90_ms": None, "p99_ms": None, "samples_ms": []}
+    facts = {"created": "", "machine": fingerprint(), "tools": tool_versions(), "comparisons": []}
+    for given in (None, whole):
+        document = BenchDocument.model_validate({**facts, "warnings": [], "exports": [row | {"end_to_end": given}]})
+        export_tables.benchmark(document)
+        text = capsys.readouterr().out
+        assert ("seconds from the file to the mask" in text) == (given is not None)
+    parts = ("inverse resample", "32 x 32 x 32", "5.500", "32.000", "907.000", "811.000")
+    assert all(part in text for part in parts), text
 
 
 def test_replaced_baselines_are_named_by_the_start_of_their_digests() -> None:

@@ -129,7 +129,7 @@ def test_a_volume_at_a_spacing_goes_window_by_window(windowed: Path) -> None:
     assert found.n == 1
     assert found.volume is not None
     assert found.volume.windows == 27
-    assert found.volume.stage_seconds["write"] == 0
+    assert found.volume.stage_seconds["write"] > 0
     parts = (found.read_ms, found.prepare_ms, found.engine_ms, found.answer_ms)
     assert min(parts) > 0
     assert found.total_ms == pytest.approx(sum(parts))

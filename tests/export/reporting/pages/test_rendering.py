@@ -4,7 +4,7 @@ import re
 from html.parser import HTMLParser
 from typing import Any
 
-from report_kinds import of_masks
+from report_kinds import of_masks, of_volumes
 from sample_documents import flip, subset
 
 from lorkit.decompose.documents.report import ReportDocument
@@ -242,6 +242,12 @@ def test_masks_have_structures_and_outlines_in_place_of_classes(document: dict[s
     assert "| dark | 7 | expert | 0.812 [0.700, 0.900] | 0.723 [0.600, 0.800] | 3.25 [2.00, 4.00] (2 undefined) |" in (
         markdown
     )
+
+
+def test_volumes_have_seconds_by_stage_memory_and_bias(document: dict[str, Any]) -> None:
+    for text in (html_of(of_volumes(document)), markdown_of(document)):
+        assert all(part in text for part in ("1935.25", "12.50", "6.11", "1990.32", "1509", "1501", "125 windows"))
+        assert all(part in text for part in ("\N{MINUS SIGN}1.25", "\N{MINUS SIGN}12.5 %", "bias, ml"))
 
 
 def test_a_run_of_which_nothing_is_known_has_a_page(document: dict[str, Any]) -> None:
