@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from lorkit.decompose.artifacts.directories import exclusive, staged_directory
+from lorkit.decompose.artifacts.directories import staged_directory
 from lorkit.decompose.artifacts.files import (
     SCHEMA_VERSION,
     digest_bytes,
@@ -16,6 +16,8 @@ from lorkit.decompose.artifacts.files import (
     write_json,
     write_text,
 )
+from lorkit.decompose.artifacts.leftovers import DERIVED, sweep
+from lorkit.decompose.artifacts.locks import exclusive
 from lorkit.decompose.artifacts.manifest import (
     MANIFEST,
     Manifest,
@@ -27,6 +29,7 @@ from lorkit.decompose.artifacts.manifest import (
 )
 
 __all__ = [
+    "DERIVED",
     "MANIFEST",
     "SCHEMA_VERSION",
     "Manifest",
@@ -42,6 +45,7 @@ __all__ = [
     "read_manifest",
     "save_tensors",
     "staged_directory",
+    "sweep",
     "verify_chain",
     "write_bytes",
     "write_json",

@@ -1,45 +1,24 @@
-"""Replace directories atomically: a crash or Ctrl-C leaves the old directory or none."""
+"""Replace directories atomically: a crash or Ctrl-C leaves the old directory or the new one."""
 
 from __future__ import annotations
 
+import ctypes
 import os
-import platform
-import re
 import shutil
-from collections.abc import Iterator, Sequence
+import sys
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from functools import cache
 from pathlib import Path
+from typing import Any
 
-from filelock import FileLock, Timeout
-
-from lorkit.decompose.errors import BusyError, UsageError
+from lorkit.decompose.artifacts.drafts import naming
+from lorkit.decompose.artifacts.leftovers import adopt, discard, partial_of, recover_interrupted, sweep
+from lorkit.decompose.artifacts.locks import exclusive
+from lorkit.decompose.errors import UsageError
 
 _MANIFEST = "manifest.json"
-
-
-@contextmanager
-def exclusive(path: Path, *, wait_s: float = 0.0) -> Iterator[None]:
-    """Lock a directory or file against writing by other processes.
-
-    Raises:
-        BusyError: Another process holds the lock for longer than `wait_s` seconds.
-    """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    lock_path = path.parent / f".{path.name}.lock"
-    lock = FileLock(lock_path)
-    try:
-        lock.acquire(timeout=wait_s)
-    except Timeout:
-        raise BusyError(
-            f"another process is writing {path}", required="one writer at a time", fix="wait for it, then retry"
-        ) from None
-    try:
-        yield
-    finally:
-        # filelock leaves the file; processes that opened it before its removal check it after locking
-        with suppress(PermissionError):  # Windows cannot remove open files
-            lock_path.unlink(missing_ok=True)
-        lock.release()
+_AT_CWD, _EXCHANGE = -100, 2  # of fcntl.h and stdio.h of Linux
 
 
 @contextmanager
@@ -52,13 +31,23 @@ def staged_directory(directory: Path) -> Iterator[Path]:
     Raises:
         UsageError: `directory` holds something that is not an artifact, which is never overwritten.
         StorageError: Another process is writing it.
+        OSError: A file cannot be written; the error names it, or the directory.
     """
     directory = Path(os.path.abspath(directory))
     with exclusive(directory):
         recover_interrupted(directory)
         check_replaceable(directory)
-        remove_stale(directory.parent)
-        staging = directory.parent / f".{directory.name}.{_mark()}{os.getpid()}"
+        sweep(directory.parent)
+        with building(directory) as staging:
+            yield staging
+
+
+@contextmanager
+def building(directory: Path) -> Iterator[Path]:
+    """Yield a staging directory as `staged_directory` does; the caller holds the lock and has checked `directory`."""
+    staging = partial_of(directory)
+    shutil.rmtree(staging, ignore_errors=True)
+    with naming(directory):
         staging.mkdir()
         try:
             yield staging
@@ -68,52 +57,41 @@ def staged_directory(directory: Path) -> Iterator[Path]:
             raise
 
 
-def replace_directory(staging: Path, directory: Path, keep: Sequence[str] = ()) -> None:
-    """Rename `staging` to `directory` and remove what it replaces, except the names in `keep`."""
+def replace_directory(staging: Path, directory: Path) -> None:
+    """Put `staging` in the place of `directory`; what later commands wrote into that one is kept (`adopt`).
+
+    On Linux the two change places at once, so that one of them is always there; elsewhere `sweep` restores the old one
+    after a kill.
+    """
     aside = directory.parent / f".{directory.name}.old-{os.getpid()}"
     if directory.exists():
-        os.replace(directory, aside)
-    os.replace(staging, directory)
-    for name in keep:
-        if (aside / name).exists() and not (directory / name).exists():
-            os.replace(aside / name, directory / name)
-    shutil.rmtree(aside, ignore_errors=True)
+        os.replace(staging, aside)  # by this name it is never taken for an unfinished directory
+        if not exchange(aside, directory):
+            os.replace(aside, staging)
+            os.replace(directory, aside)
+            os.replace(staging, directory)
+        adopt(aside, directory)
+        discard(aside, directory)
+    else:
+        os.replace(staging, directory)
 
 
-def recover_interrupted(directory: Path) -> None:
-    """Repair what a killed process left: restore a renamed artifact, remove staging directories.
-
-    The caller must hold the lock, since only then are leftovers unused.
-    """
-    for aside in sorted(directory.parent.glob(f".{directory.name}.old-*")):
-        if directory.exists():
-            shutil.rmtree(aside, ignore_errors=True)
-        else:
-            os.replace(aside, directory)
-    for partial in directory.parent.glob(f".{directory.name}.partial-*"):
-        shutil.rmtree(partial, ignore_errors=True)
+def exchange(one: Path, other: Path) -> bool:
+    """Let two paths change places at once; return False where the system or the file system cannot."""
+    sys.audit("os.rename", str(one), str(other), -1, -1)
+    call = _renameat2()
+    return call is not None and call(_AT_CWD, os.fsencode(one), _AT_CWD, os.fsencode(other), _EXCHANGE) == 0
 
 
-def remove_stale(parent: Path) -> None:
-    """Remove the staging directories that killed processes of this host left in `parent`, under any name.
-
-    A process is alive if its lock is held; process ids are reused. Directories of other hosts are kept, because some
-    shared file systems do not share locks.
-    """
-    for partial in parent.glob(f".*.{_mark()}*"):
-        name = partial.name[1:].partition(f".{_mark()}")[0]
-        aside = partial.with_name(f"{partial.name}-stale")
-        try:
-            with exclusive(parent / name):  # only for the rename, so that its next builder need not wait
-                os.replace(partial, aside)
-        except (BusyError, FileNotFoundError):
-            continue
-        shutil.rmtree(aside, ignore_errors=True)
-
-
-def _mark() -> str:
-    host = re.sub(r"[^A-Za-z0-9-]", "-", platform.node())
-    return f"partial-{host}-"
+@cache
+def _renameat2() -> Any:
+    if sys.platform != "linux":
+        return None
+    with suppress(AttributeError, OSError):  # an old C library
+        call = ctypes.CDLL(None).renameat2
+        call.argtypes = (ctypes.c_int, ctypes.c_char_p, ctypes.c_int, ctypes.c_char_p, ctypes.c_uint)
+        return call
+    return None
 
 
 def check_replaceable(directory: Path) -> None:

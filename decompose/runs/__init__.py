@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from lorkit.decompose.runs.store import (
-    DERIVED,
     MODELS,
     OUTSIDE,
     OWNERS,
@@ -18,7 +17,6 @@ from lorkit.decompose.runs.store import (
 )
 
 __all__ = [
-    "DERIVED",
     "MODELS",
     "OUTSIDE",
     "OWNERS",

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import yaml
 
-from lorkit.decompose.artifacts import MANIFEST, Manifest, read_manifest
+from lorkit.decompose.artifacts import DERIVED, MANIFEST, Manifest, read_manifest, sweep
 from lorkit.decompose.config import Config, load_config
 from lorkit.decompose.documents.base import Owner, TeacherRow
 from lorkit.decompose.documents.evaluate import ModelName
@@ -18,6 +18,7 @@ from lorkit.decompose.documents.heads import MIXTURES
 from lorkit.decompose.errors import ArtifactError, UsageError, unknown
 from lorkit.decompose.events import EpochRow
 from lorkit.decompose.regions import RegionSet
+from lorkit.decompose.runs.leftovers import sweep_run
 
 RUNS = Path("runs")
 EXPERT_INFO = "expert.json"
@@ -26,8 +27,6 @@ OWNERS: tuple[Owner, ...] = ("expert", "foundation", "student")
 MODELS: tuple[ModelName, ...] = ("experts", "student", "foundation")
 """Names of the owners' networks in `evaluate` and the report."""
 # Written into a run directory by later commands; not part of the run's manifest.
-# Kept when a run is trained again; digests show that they are of the earlier run.
-DERIVED = ("experts", "exports", "measurements", "report")
 OUTSIDE = (*DERIVED, "checkpoints", "tensorboard")
 
 
@@ -81,12 +80,11 @@ class Run:
 
     @property
     def metrics(self) -> list[EpochRow]:
-        """The rows of `metrics.jsonl`, one per phase and epoch."""
+        """The rows of `metrics.jsonl`, one per phase and epoch; none without the file."""
         path = self.path / "metrics.jsonl"
         try:
-            return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
-        except FileNotFoundError:
-            return []
+            lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
+            return [json.loads(line) for line in lines if line.strip()]
         except ValueError:
             raise ArtifactError(
                 f"{path} is not JSON lines", required="an intact run", fix="train again with --force"
@@ -168,6 +166,7 @@ ALL_EXPORTS = ExportSelection()
 
 def list_runs(root: Path = RUNS) -> list[Path]:
     """Return the finished runs below `root`, newest first by the time in their manifests."""
+    sweep(root)
     found = [path.parent for path in root.glob(f"*/{MANIFEST}") if not path.parent.name.startswith(".")]
     runs = [manifest for path in found if (manifest := _readable(path)) is not None and manifest.kind == "run"]
     return [manifest.path for manifest in sorted(runs, key=lambda manifest: manifest.created, reverse=True)]
@@ -198,14 +197,14 @@ def open_run(selector: str | Path | None = None, root: Path = RUNS) -> Run:
                 required="a run",
                 fix="start one with `decompose train`, or name --run PATH",
             )
-        path = runs[0]
-    else:
-        path = _locate(str(selector), root)
+    path = runs[0] if selector is None else _locate(str(selector), root)
+    sweep_run(path)
     return Run(path, read_manifest(path, kind="run"))
 
 
 def _locate(selector: str, root: Path) -> Path:
     for path in (Path(selector), root / selector):
+        sweep(path.parent)
         if (path / MANIFEST).is_file():
             return path
         if (path.parent / f".{path.name}.training" / "checkpoints").is_dir():  # see `work_directory`

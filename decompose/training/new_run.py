@@ -13,7 +13,7 @@ from lorkit.decompose.config import Config
 from lorkit.decompose.documents.training import Plan, TrainDocument
 from lorkit.decompose.events import CacheStatistics, Finished, Listener, Notice, ignore
 from lorkit.decompose.regions import RegionSet
-from lorkit.decompose.runs import DERIVED, RUNS
+from lorkit.decompose.runs import RUNS
 from lorkit.decompose.runs.writing import RunContent, write_run
 from lorkit.decompose.training.feature_cache import cache_statistics
 from lorkit.decompose.training.loop.devices import launch
@@ -163,7 +163,7 @@ def make_run(new: TrainableRun, **options: Unpack[RunOptions]) -> TrainResult:
             curves = work.curves if options.get("tensorboard") and work.first else None
             with recording(curves, listener) as told:
                 content, ends = training(fabric, work, told)
-            work.finish(lambda staging: write_run(staging, content), keep=DERIVED)
+            work.finish(lambda staging: write_run(staging, content))
     except KeyboardInterrupt:
         text = "interrupted: finished epochs are kept, the same command with --resume continues after them"
         listener(Notice(text=text))

@@ -6,14 +6,16 @@ An earlier artifact stays readable until the new one is complete.
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lorkit.decompose.artifacts import is_current
-from lorkit.decompose.artifacts.directories import check_replaceable, exclusive, recover_interrupted, replace_directory
+from lorkit.decompose.artifacts.directories import building, check_replaceable
+from lorkit.decompose.artifacts.leftovers import recover_interrupted, sweep
+from lorkit.decompose.artifacts.locks import exclusive
 from lorkit.decompose.errors import UsageError
 
 if TYPE_CHECKING:
@@ -50,23 +52,16 @@ class WorkDirectory:
             shutil.rmtree(self.path, ignore_errors=True)
         return done
 
-    def finish(self, write: Callable[[Path], object], *, keep: Sequence[str] = ()) -> None:
+    def finish(self, write: Callable[[Path], object]) -> None:
         """Write the artifact into a clean staging directory, move it to its goal and delete the working directory.
 
-        The first process does so, after all have read what they need. `write` fills the staging directory; names in
-        `keep` are moved from a replaced artifact if the new one has none.
+        The first process does so, after all have read what they need. `write` fills the staging directory; what later
+        commands wrote into a replaced artifact is kept.
         """
         self.fabric.barrier()
         if self.first:
-            staging = self.goal.parent / f".{self.goal.name}.partial-new"
-            shutil.rmtree(staging, ignore_errors=True)
-            staging.mkdir()
-            try:
+            with building(self.goal) as staging:
                 write(staging)
-                replace_directory(staging, self.goal, keep)
-            except BaseException:
-                shutil.rmtree(staging, ignore_errors=True)
-                raise
             shutil.rmtree(self.path, ignore_errors=True)
         self.fabric.barrier()
 
@@ -100,6 +95,7 @@ def open_work_directory(
         return
     with exclusive(directory):
         recover_interrupted(directory)
+        sweep(directory.parent)
         check_replaceable(directory)
         saved = sorted(work.checkpoints.glob("*/state.json"))
         if saved and hint and not resume and not force:

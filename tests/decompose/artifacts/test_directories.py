@@ -1,14 +1,15 @@
 import contextlib
 import os
+import shutil
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from file_operations import every_attempt
 
-from lorkit.decompose.artifacts import write_manifest
+from lorkit.decompose.artifacts import directories, read_manifest, sweep, write_manifest
 from lorkit.decompose.artifacts.directories import replace_directory, staged_directory
 from lorkit.decompose.errors import BusyError, UsageError
 
@@ -109,20 +110,64 @@ def test_what_a_living_process_builds_stays(tmp_path: Path) -> None:
         assert half.is_file()
 
 
-def test_an_artifact_renamed_aside_by_a_killed_process_comes_back(tmp_path: Path) -> None:
-    build(tmp_path / "x", "old")
-    os.replace(tmp_path / "x", tmp_path / f".x.old-{int(time.time())}")
-    with pytest.raises(RuntimeError), staged_directory(tmp_path / "x"):
-        raise RuntimeError
-    assert (tmp_path / "x" / "a.txt").read_text() == "old"
+def run_with_derived(parent: Path) -> Path:
+    """An old artifact into which later commands wrote; nothing else is beside it."""
+    shutil.rmtree(parent, ignore_errors=True)
+    build(parent / "x", "old")
+    (parent / "x" / "exports" / "chest").mkdir(parents=True)
+    (parent / "x" / "exports" / "chest" / "model").write_text("exported")
+    (parent / "x" / "report").mkdir()
+    return parent
 
 
-def test_what_is_to_be_kept_goes_over_unless_it_is_there(tmp_path: Path) -> None:
+@pytest.mark.parametrize("exchanging", [True, False])
+def test_a_kill_at_any_operation_loses_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, exchanging: bool
+) -> None:
+    """Where a system cannot exchange two directories, the old one may be gone until the next command."""
+    if not exchanging:
+        monkeypatch.setattr(directories, "exchange", lambda *_: False)
+    parent, found = tmp_path / "runs", list[str]()
+    for _, stopped in every_attempt(lambda: build(parent / "x", "new"), lambda: run_with_derived(parent)):
+        assert stopped.killed
+        if exchanging:
+            assert read_manifest(parent / "x").kind == "expert"
+        sweep(parent)
+        assert names(parent) == ["x"]
+        assert read_manifest(parent / "x").kind == "expert"
+        assert (parent / "x" / "exports" / "chest" / "model").read_text() == "exported"
+        assert names(parent / "x") == ["a.txt", "exports", "manifest.json", "report"]
+        found.append((parent / "x" / "a.txt").read_text())
+    assert found == sorted(found, reverse=True)  # all with the old one come first
+    assert set(found) == {"old", "new"}
+
+
+@pytest.mark.parametrize("exchanging", [True, False])
+def test_a_full_disk_loses_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, exchanging: bool) -> None:
+    if not exchanging:
+        monkeypatch.setattr(directories, "exchange", lambda *_: False)
+    parent = tmp_path / "runs"
+    attempts = list(every_attempt(lambda: build(parent / "x", "new"), lambda: run_with_derived(parent), how="full"))
+    for _, stopped in attempts:
+        assert "No space left on device: '" in stopped.error
+    assert names(parent) == ["x"]
+    assert (parent / "x" / "a.txt").read_text() == "old"
+    assert len(attempts) >= 6
+
+
+def test_what_a_later_command_wrote_goes_over_unless_it_is_there(tmp_path: Path) -> None:
     old, new = tmp_path / "run", tmp_path / "new"
-    for place, names in ((old, ("experts", "report", "foundation")), (new, ("report",))):
-        for name in names:
+    for place, parts in ((old, ("experts", "exports/chest", "report", "foundation")), (new, ("report", "exports"))):
+        for name in parts:
             (place / name).mkdir(parents=True)
             (place / name / place.name).touch()
-    replace_directory(new, old, keep=("experts", "report", "exports"))
-    assert sorted(path.relative_to(old).as_posix() for path in old.rglob("*/*")) == ["experts/run", "report/new"]
+    (new / "report" / "manifest.json").touch()
+    replace_directory(new, old)
+    assert sorted(path.relative_to(old).as_posix() for path in old.rglob("*") if path.is_file()) == [
+        "experts/run",
+        "exports/chest/run",
+        "exports/new",
+        "report/manifest.json",
+        "report/new",
+    ]
     assert [path.name for path in tmp_path.iterdir()] == ["run"]

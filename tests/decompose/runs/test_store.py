@@ -44,7 +44,7 @@ def test_newest_run_is_the_default(tmp_path: Path) -> None:
 
 def test_other_artifacts_and_hidden_directories_are_no_runs(tmp_path: Path) -> None:
     make_child(tmp_path / "f", "foundation")
-    make_run(tmp_path / ".a.old-1")
+    make_run(tmp_path / ".a.partial-another-1")
     with pytest.raises(UsageError, match="decompose train"):
         open_run(None, tmp_path)
 
