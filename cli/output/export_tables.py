@@ -1,4 +1,4 @@
-"""Tables of the commands on exports: bench, gate, export --precision auto, verify."""
+"""Tables of the commands on exports: bench, gate, export with auto, verify."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from lorkit.cli.output.tables import interval, line, table, warnings
 from lorkit.decompose.data.preprocessing.stages import STAGES
 from lorkit.decompose.documents.bench import BenchDocument
-from lorkit.decompose.documents.export import PrecisionChoice
+from lorkit.decompose.documents.export import ExportChoice
 from lorkit.decompose.documents.gate import Accuracy, GateDocument, Subset
 from lorkit.decompose.documents.measured import Subject
 from lorkit.decompose.documents.verify import Bisection, VerifyDocument
@@ -183,12 +183,12 @@ def replacements(document: GateDocument) -> list[str]:
     return said
 
 
-def precisions(choices: Mapping[str, PrecisionChoice]) -> None:
-    """Print the trials of `export --precision auto`: one row per candidate, with the reason."""
+def candidates(choices: Mapping[str, ExportChoice]) -> None:
+    """Print the trials of `auto`: one row per candidate, with the reason."""
     rows = [
         [
             region,
-            row.precision,
+            f"{row.target} {row.precision}",
             row.verdict,
             interval(None, None) if row.latency_test is None else interval(row.latency_test.ratio, row.latency_test.ci),
             interval(None, None)
@@ -200,8 +200,10 @@ def precisions(choices: Mapping[str, PrecisionChoice]) -> None:
         for row in choice.candidates
     ]
     if rows:
-        columns = ("region", "precision", "", "time", "drop", "because")
-        table("lower precisions against fp32", columns, rows, result=False)  # the result is the path of the export
+        columns = ("region", "candidate", "", "time", "drop", "because")
+        (first, *_) = choices.values()
+        # the result is the path of the export
+        table(f"candidates against {first.baseline} fp32", columns, rows, result=False)
 
 
 def parity(document: VerifyDocument) -> None:

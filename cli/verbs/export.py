@@ -9,6 +9,15 @@ from typer.core import TyperCommand
 
 from lorkit.cli import completion, options
 
+_Batches = Annotated[
+    str | None,
+    typer.Option(
+        metavar="N,N",
+        help="With auto: batch sizes. Faster at the first, not slower at the others. Default: the profile's.",
+    ),
+]
+_Threads = Annotated[int | None, typer.Option(min=0, help="With auto: threads. 0: chosen by the runtime. Default: 1.")]
+
 
 def export(
     path: options.ArtifactPath = None,
@@ -19,19 +28,23 @@ def export(
         typer.Option(
             "--target",
             metavar="NAME",
-            help="Deployment format, such as onnx or trt.",
+            help="Deployment format, such as onnx or trt. auto: the fastest here whose accuracy is not worse.",
             autocompletion=completion.targets,
         ),
     ] = "onnx",
     profile: options.ProfileName = None,
     precision: Annotated[
-        str,
+        str | None,
         typer.Option(
-            "--precision", metavar="NAME", help="Number format. auto: the fastest whose accuracy is not worse."
+            "--precision",
+            metavar="NAME",
+            help="Number format. auto: the fastest whose accuracy is not worse. Default: fp32, of target auto all.",
         ),
-    ] = "fp32",
+    ] = None,
     max_accuracy_drop: Annotated[float, typer.Option(help="With auto: the allowed drop of accuracy.")] = 0.02,
-    max_seconds: Annotated[float, typer.Option(help="With auto: seconds for the latency of one candidate.")] = 20.0,
+    max_seconds: Annotated[float, typer.Option(help="With auto: seconds for one candidate and batch size.")] = 20.0,
+    batch: _Batches = None,
+    threads: _Threads = None,
     force: options.Force = False,
     allow_synthetic: options.AllowSynthetic = False,
     as_json: options.Json = False,
@@ -46,6 +59,7 @@ def export(
     from lorkit.export import export as write
 
     options.one_of(path=path, run=run)
+    batches = None if batch is None else options.whole_numbers("--batch", batch)
     with ProgressLine("export") as progress:
         document = write(
             path or run,
@@ -55,6 +69,8 @@ def export(
             precision=precision,
             max_accuracy_drop=max_accuracy_drop,
             max_seconds=max_seconds,
+            batch=batches,
+            threads=threads,
             force=force,
             allow_synthetic=allow_synthetic,
             on_event=progress,
@@ -62,7 +78,7 @@ def export(
     if as_json:
         print_json(document)
         return
-    export_tables.precisions({row.region: row.choice for row in document.exports if row.choice is not None})
+    export_tables.candidates({row.region: row.choice for row in document.exports if row.choice is not None})
     for result in document.exports:
         state = "up to date" if result.up_to_date else f"parity {result.parity.status}"
         print_status(f"{result.owner} {result.region}: {state}")

@@ -125,12 +125,16 @@ class ExportInfo(ExportedNetwork, Graph, Document):
     made_from: ExportSource | None = None
 
 
-class PrecisionCandidate(Part):
-    """A lower precision that `export --precision auto` tried."""
+class ExportCandidate(Part):
+    """A target and precision that `auto` tried."""
 
+    target: str
     precision: str
     verdict: Literal["kept", "lost"]
     latency_test: Latency | None
+    """At the tuned batch size."""
+    other_latency_tests: list[Latency] = []
+    """At the other batch sizes."""
     accuracy_test: JudgedAccuracy | Accuracy | None
     size_bytes: int | None = None
     kept_fp32: list[str] | None = None
@@ -141,28 +145,38 @@ class ChoiceConditions(Part):
     """Conditions of a choice: networks, limits, machine and libraries."""
 
     input_digests: dict[str, Digest]
+    """By the name of the export's directory."""
     max_accuracy_drop: float
+    batches: list[int]
+    """The tuned batch size first."""
+    threads: int
     seconds: float
     seed: int
     machine: Machine
     tools: Tools
 
 
-class PrecisionChoice(Part):
+class ExportChoice(Part):
     """The choice of `auto` for one region."""
 
     target: str
     profile: str
     precision: str
-    candidates: list[PrecisionCandidate]
+    target_option: str
+    """What `--target` was: a target, or `auto`."""
+    precision_option: str
+    """What `--precision` was."""
+    baseline: str
+    """Target of the fp32 export that all candidates were compared with."""
+    candidates: list[ExportCandidate]
     conditions: ChoiceConditions
     reasons: list[str]
 
 
-class PrecisionRecord(Document):
-    """Measurements of `auto` on a run, for one target and profile."""
+class ChoiceRecord(Document):
+    """Measurements of `auto` on a run, for one `--target` and profile."""
 
-    kind: Literal["precision"] = "precision"
+    kind: Literal["choice"] = "choice"
     created: str
     run: str
     synthetic: bool
@@ -170,7 +184,7 @@ class PrecisionRecord(Document):
     profile: str
     machine: Machine
     tools: Tools
-    regions: dict[str, PrecisionChoice]
+    regions: dict[str, ExportChoice]
 
 
 class ExportResult(Part):
@@ -187,8 +201,8 @@ class ExportResult(Part):
     size_bytes: int
     up_to_date: bool
     """Whether it existed already, from the same inputs."""
-    choice: PrecisionChoice | None
-    """Measurements of the choice of precision under `auto`."""
+    choice: ExportChoice | None
+    """Measurements of the choice under `auto`."""
 
 
 class ExportDocument(Document):

@@ -118,8 +118,8 @@ class Picture(Part):
     dice_by_structure: dict[str, Share | None] = {}
 
 
-class TriedPrecision(Part):
-    """A lower precision that `export --precision auto` tried."""
+class TriedExport(Part):
+    """A target and precision that `auto` tried."""
 
     region: str
     target: str
@@ -178,7 +178,7 @@ class ReportDocument(Document):
     pictures: dict[str, list[Picture]]
     training: list[EpochRow]
     gate: ReportedGate | None
-    precisions: list[TriedPrecision]
+    precisions: list[TriedExport]
     chain: list[ChainLink]
     commands: list[str]
     """Commands to repeat all of this."""

@@ -6,22 +6,21 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from lorkit import profiles
 from lorkit.decompose.artifacts import is_current, staged_directory, write_manifest
-from lorkit.decompose.documents.export import ExportDocument, ExportResult, PrecisionChoice
+from lorkit.decompose.documents.export import ExportChoice, ExportDocument, ExportResult
 from lorkit.decompose.documents.heads import MIXTURES
-from lorkit.decompose.errors import UsageError, unknown
+from lorkit.decompose.errors import UsageError
 from lorkit.decompose.events import Listener, Working, ignore
-from lorkit.decompose.machine import fingerprint
 from lorkit.decompose.runs import OWNERS, open_run
 from lorkit.decompose.runs.store import missing_baseline
-from lorkit.export.building.auto_precision import AUTO, BASELINE, BUILD_ERRORS, AutoPrecisionLimits, choose_precision
 from lorkit.export.building.builder import ExportSession, build_export, inputs_digest
+from lorkit.export.building.choice import BUILD_ERRORS, AutoExport, ChoiceLimits, choose_export
 from lorkit.export.building.elsewhere import missing_here
-from lorkit.export.building.job import ExportJob
+from lorkit.export.building.job import ExportJob, export_jobs
 from lorkit.export.building.sources import ExportableNetwork, networks_at, networks_of_run
 from lorkit.export.runtime.exported import read_exported
-from lorkit.export.targets import TARGETS, Target, get_target
+from lorkit.export.runtime.preference import AUTO
+from lorkit.export.targets import TARGETS, Target
 from lorkit.export.targets.base import NODES, SINGLE, NetworkForm
 
 
@@ -32,13 +31,15 @@ def export(
     region: str | None = "all",
     target: str = "onnx",
     profile: str | None = None,
-    precision: str = "fp32",
+    precision: str | None = None,
     force: bool = False,
     allow_synthetic: bool = False,
     owners: Sequence[str] = OWNERS,
     out: Path | None = None,
     max_accuracy_drop: float = 0.02,
     max_seconds: float = 20.0,
+    batch: Sequence[int] | None = None,
+    threads: int | None = None,
     on_event: Listener = ignore,
 ) -> ExportDocument:
     """Export extracted experts, and the foundation model and student without experts for comparison.
@@ -47,17 +48,20 @@ def export(
         path: A run or an expert directory; an expert outside of its run is exported into itself.
         run: A run by id or path without `path`; the newest by default.
         region: Names separated by commas, or "all".
-        target: Name of a target.
+        target: Name of a target; `auto` measures all that run here, in all precisions, and keeps the fastest that is
+            not worse than the target `onnx` in fp32.
         profile: Hardware profile; the detected one by default, or the target's default if that is a CPU.
         precision: Precision of the graph; `auto` measures all precisions of target and profile on the experts, and uses
-            a lower one if it is faster and not worse. Foundation and student are exported at the precision of their
-            region's expert, and at fp32.
+            a lower one if it is faster and not worse. Foundation and student are exported as their region's expert, and
+            at fp32. Default: fp32, of target `auto` all.
         force: Rebuild exports that are up to date.
         allow_synthetic: Allow networks trained on drawn images for a serving target.
         owners: Which networks of a run.
         out: Directory instead of the run's or expert's `exports/`.
         max_accuracy_drop: Allowed drop of a lower precision under `auto`, a fraction.
-        max_seconds: Time under `auto` for the latency of one candidate.
+        max_seconds: Time under `auto` for the latency of one candidate at one batch size.
+        batch: Batch sizes under `auto`, the tuned one first; default: those of the profile.
+        threads: Threads under `auto`, by default 1; 0: chosen by the runtimes.
         on_event: Receives progress.
 
     Returns:
@@ -70,8 +74,16 @@ def export(
         MissingRuntimeError: The target cannot be built here. The ONNX files for it, and of `trt` a `build.sh`, are
             exported, and the message names them. For `trt` or `torch-trt` and the profile of a CPU nothing is exported.
     """
-    limits = _limits(max_accuracy_drop, max_seconds)
-    jobs = [replace(job, allow_synthetic=allow_synthetic) for job in _export_jobs(target, profile, precision)]
+    jobs = [replace(job, allow_synthetic=allow_synthetic) for job in export_jobs(target, profile, precision)]
+    automatic = AUTO in (target, precision)
+    if not automatic and (batch, threads) != (None, None):
+        raise UsageError(
+            "--batch or --threads without auto",
+            required=f"--target {AUTO} or --precision {AUTO}, which measure",
+            fix="leave the option out; decompose bench measures other exports",
+        )
+    batches = jobs[0].batches if batch is None else batch
+    limits = _limits(max_accuracy_drop, max_seconds, batches, 1 if threads is None else threads)
     if path is None:
         sources = networks_of_run(open_run(run), region, owners, out)
     else:
@@ -82,21 +94,24 @@ def export(
         if reason is not None and "foundation" in owners:
             on_event(Working(reason, 0, len(sources)))
     exporter, results = _Exporter(on_event, force=force), list[ExportResult]()
-    chosen: dict[str, PrecisionChoice] = {}
+    chosen: dict[str, ExportChoice] = {}
     for done, source in enumerate(sources):
         name = f"{source.region.name} ({source.owner})"
         on_event(Working(name, done, len(sources)))
-        for stale in filter(None, (job.outdated(source.home / job.name) for job in jobs)):
+        taken = [job for job in jobs if _form(source) in job.target.forms]
+        for stale in filter(None, (job.outdated(source.home / job.name) for job in taken)):
             on_event(Working(f"{name} is built again: {stale}", done, len(sources)))
-        if precision != AUTO:
+        if not automatic:
             results.append(exporter.export(source, jobs[0]))
         elif source.owner == "expert":
-            choice = choose_precision(source, jobs, limits, exporter.build, exporter.session.splits, force=force)
+            asked = AutoExport(target=target, precision=precision or AUTO, jobs=taken, limits=limits)
+            choice = choose_export(source, asked, exporter.build, exporter.session.splits, force=force)
             chosen[source.region.name] = choice
-            results += [exporter.export(source, job).with_changes(choice=choice) for job in _jobs_to_keep(jobs, choice)]
+            results += [exporter.export(source, job).with_changes(choice=choice) for job in asked.kept(choice)]
         else:
-            names = (source.region.name, *MIXTURES)
-            results += exporter.counterparts(source, _jobs_to_keep(jobs, *(chosen.get(name) for name in names)))
+            choices = [chosen[name] for name in (source.region.name, *MIXTURES) if name in chosen]
+            kept = {job.name for job in taken if any(job.chosen_by(one) for one in choices)}
+            results += exporter.counterparts(source, [job for job in taken if job is taken[0] or job.name in kept])
     on_event(Working("exported", len(sources), len(sources)))
     if not jobs[0].target.available(jobs[0].profile).ok:
         raise missing_here(sources, results, jobs[0], region)
@@ -128,26 +143,29 @@ class _Exporter:
             try:
                 results.append(self.export(source, job))
             except BUILD_ERRORS as error:
-                if job.precision == BASELINE:
+                if job is jobs[0]:
                     raise
-                text = f"{source.owner} of {source.region.name} is not exported at {job.precision}: {error}"
+                at = f"at {job.precision}" if job.target is jobs[0].target else f"to {job.target.name} {job.precision}"
+                text = f"{source.owner} of {source.region.name} is not exported {at}: {error}"
                 self.session.on_event(Working(text, 0, 1))
         return results
 
 
-def _limits(max_accuracy_drop: float, max_seconds: float) -> AutoPrecisionLimits:
+def _limits(max_accuracy_drop: float, max_seconds: float, batches: Sequence[int], threads: int) -> ChoiceLimits:
     if not (0 <= max_accuracy_drop < 1 and 0 < max_seconds < float("inf")):
         raise UsageError(
             f"an accuracy drop of {max_accuracy_drop} and {max_seconds} s",
             required="a fraction (0.02 is two points) and a time above 0",
             fix="correct --max-accuracy-drop or --max-seconds",
         )
-    return AutoPrecisionLimits(max_accuracy_drop=max_accuracy_drop, seconds=max_seconds)
-
-
-def _jobs_to_keep(jobs: Sequence[ExportJob], *choices: PrecisionChoice | None) -> list[ExportJob]:
-    kept = {BASELINE, *(choice.precision for choice in choices if choice is not None)}
-    return [job for job in jobs if job.precision in kept]
+    if not batches or min(batches) < 1 or threads < 0:
+        raise UsageError(
+            f"batch sizes {', '.join(map(str, batches))} and {threads} threads",
+            required="batch sizes from 1 and no negative number of threads",
+            fix="correct --batch or --threads",
+        )
+    batches = tuple(dict.fromkeys(batches))
+    return ChoiceLimits(max_accuracy_drop=max_accuracy_drop, seconds=max_seconds, batches=batches, threads=threads)
 
 
 def _supported(
@@ -178,45 +196,6 @@ def _form(source: ExportableNetwork) -> NetworkForm:
     if source.mixture is not None:
         return source.mixture.form
     return SINGLE if source.recipe.nodes is None else NODES
-
-
-def detected_profile(name: str | None) -> profiles.Profile:
-    """Return a profile by name, or that of this machine; raise UsageError for an unknown name."""
-    try:
-        return profiles.load(name) if name else profiles.detect(fingerprint())
-    except profiles.ProfileError as error:
-        raise UsageError(str(error)) from None
-
-
-def _profile_for(target: Target, name: str | None) -> profiles.Profile:
-    found = detected_profile(name)
-    if name is None and found.device.kind == "cpu" and target.default_profile is not None:
-        found = detected_profile(target.default_profile)
-    target.require(found)
-    return found
-
-
-def _export_jobs(target: str, profile: str | None, precision: str) -> list[ExportJob]:
-    """Return the exports of each source: one, or under `auto` fp32 and then every lower precision.
-
-    Raises:
-        UsageError: An unknown target, profile or precision, or one that the hardware does not support.
-    """
-    found = get_target(target)
-    if precision not in (*found.precisions, AUTO):
-        raise unknown("precision", precision, (*found.precisions, AUTO))
-    hardware = _profile_for(found, profile)
-    if precision == AUTO:
-        lower = [name for name in found.precisions if name in hardware.precisions and name != BASELINE]
-        return [ExportJob(found, hardware, name) for name in (BASELINE, *lower)]
-    if precision not in hardware.precisions:
-        able = [name for name in hardware.precisions if name in found.precisions]
-        raise UsageError(
-            f"precision {precision} on profile {hardware.name}, which does not support it",
-            required=f"one of {', '.join(able)}",
-            fix="name another with --precision, or another --profile",
-        )
-    return [ExportJob(found, hardware, precision)]
 
 
 def _export_one(

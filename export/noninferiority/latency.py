@@ -64,9 +64,17 @@ def undecided_latency(margin: float) -> Latency:
 
 
 def compare_engines(
-    pair: ExportPair, engines: Sequence[Engine], *, margin: float, seconds: float, seed: int, threads: int
+    pair: ExportPair,
+    engines: Sequence[Engine],
+    *,
+    margin: float,
+    seconds: float,
+    seed: int,
+    threads: int,
+    batch: int = 1,
+    comparisons: int = 1,
 ) -> tuple[Latency, str]:
-    """Time the engines of two exports for single images.
+    """Time the engines of two exports.
 
     Args:
         pair: Baseline and candidate.
@@ -75,17 +83,19 @@ def compare_engines(
         seconds: Time for warm-up and pairs together.
         seed: Seed of inputs, orders and intervals.
         threads: Threads that the engines were loaded with.
+        batch: Images in a run.
+        comparisons: Candidates of which one is chosen: by Bonferroni, the error is divided by their number.
 
     Returns:
         The gate's `latency_test`, and its verdict in a sentence.
     """
     subjects = (pair.baseline, pair.candidate, pair.baseline)
     timed = [
-        timed_engine(name, engine, one, batch=1, seed=seed)
+        timed_engine(name, engine, one, batch=batch, seed=seed)
         for name, one, engine in zip(_NAMES, subjects, engines, strict=True)
     ]
-    found, reason = run_latency_test(timed, margin=margin, seconds=seconds, seed=seed)
-    return found.with_changes(batch=1, threads=threads, provider=engines[CANDIDATE].provider), reason
+    found, reason = run_latency_test(timed, margin=margin, seconds=seconds, seed=seed, comparisons=comparisons)
+    return found.with_changes(batch=batch, threads=threads, provider=engines[CANDIDATE].provider), reason
 
 
 def run_latency_test(
@@ -94,6 +104,7 @@ def run_latency_test(
     margin: float,
     seconds: float,
     seed: int,
+    comparisons: int = 1,
     clock: Callable[[], float] = time.perf_counter,
 ) -> tuple[Latency, str]:
     """Time two engines until it is decided whether the candidate is slower by more than the margin, or time is up.
@@ -103,6 +114,7 @@ def run_latency_test(
         margin: Allowed slow-down as a fraction.
         seconds: Time for warm-up and pairs together.
         seed: Seed of orders and intervals.
+        comparisons: Candidates of which one is chosen.
         clock: Seconds, monotonic.
 
     Returns:
@@ -122,7 +134,7 @@ def run_latency_test(
         )
         return np.concatenate([times_PA, more])
 
-    looks, times_PA = decide(extend, affordable, margin=margin, seed=seed)
+    looks, times_PA = decide(extend, affordable, margin=margin, seed=seed, comparisons=comparisons)
     cycles = cycles_per_pair(affordable)
     block = _to_document(looks, times_PA, cycles, margin).with_changes(
         runs_per_sample=runs, seconds=round(clock() - begin, 3)
@@ -163,7 +175,9 @@ def cycles_per_pair(affordable: int) -> int:
     return int(np.clip(affordable // _AMPLE, 1, MAX_CYCLES_PER_PAIR))
 
 
-def decide(extend: Extend, affordable: int, *, margin: float, seed: int) -> tuple[tuple[InterimLook, ...], Floats]:
+def decide(
+    extend: Extend, affordable: int, *, margin: float, seed: int, comparisons: int = 1
+) -> tuple[tuple[InterimLook, ...], Floats]:
     """Look at growing times until they decide: the gate's rule, for measured or recorded times.
 
     Args:
@@ -171,6 +185,7 @@ def decide(extend: Extend, affordable: int, *, margin: float, seed: int) -> tupl
         affordable: Cycles that the time allows.
         margin: Allowed slow-down as a fraction.
         seed: Seed of the intervals.
+        comparisons: Candidates of which one is chosen.
 
     Returns:
         The looks, the last with the verdict (none if there are too few pairs), and all times (P, 3).
@@ -185,11 +200,8 @@ def decide(extend: Extend, affordable: int, *, margin: float, seed: int) -> tupl
         last = short or index == len(plan.pairs) - 1
         if len(times_PA) // cycles < _FEWEST:
             break
-        looks.append(
-            judge_look(
-                fastest_of_neighbours(times_PA, cycles), margin=margin, level=plan.level(index, last=last), seed=seed
-            )
-        )
+        level = 1.0 - (1.0 - plan.level(index, last=last)) / comparisons
+        looks.append(judge_look(fastest_of_neighbours(times_PA, cycles), margin=margin, level=level, seed=seed))
         if looks[-1].verdict != "inconclusive" or short:
             break
     return tuple(looks), times_PA

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from lorkit.decompose.documents.bench import BenchDocument
 from lorkit.decompose.documents.evaluate import EvaluateDocument
 from lorkit.decompose.documents.expert import ExpertInfo
-from lorkit.decompose.documents.export import PrecisionChoice
+from lorkit.decompose.documents.export import ExportChoice
 from lorkit.decompose.documents.gate import GateDocument
 from lorkit.decompose.documents.heads import MIXTURES
 from lorkit.decompose.runs import Run
@@ -64,9 +64,7 @@ def evaluate_commands(run: Run, documents: Iterable[EvaluateDocument]) -> list[s
     ]
 
 
-def export_commands(
-    run: Run, exports: Sequence[Exported], choices: Mapping[str, Sequence[PrecisionChoice]]
-) -> list[str]:
+def export_commands(run: Run, exports: Sequence[Exported], choices: Mapping[str, Sequence[ExportChoice]]) -> list[str]:
     """Return the commands that measured the choices of `auto`, by region, and then those that made the exports."""
     everything = [*run.regions.names, *(name for name in MIXTURES if name in {one.key[0] for one in exports})]
     tried: dict[tuple[str, ...], list[str]] = {}
@@ -74,7 +72,10 @@ def export_commands(
         for one in some:
             limits = ("--max-accuracy-drop", f"{one.conditions.max_accuracy_drop:.15g}")
             time = ("--max-seconds", f"{one.conditions.seconds:.15g}")
-            tried.setdefault((*_build(one.target, one.profile, "auto"), *limits, *time), []).append(region)
+            # sizes that did not fit are not repeated
+            load = ("--batch", ",".join(map(str, one.conditions.batches)), "--threads", str(one.conditions.threads))
+            built = _build(one.target_option, one.profile, one.precision_option)
+            tried.setdefault((*built, *limits, *time, *load), []).append(region)
     made: dict[tuple[str, ...], list[str]] = {}
     for export in exports:
         region, target, profile, precision = export.key

@@ -36,7 +36,7 @@ from lorkit.export.reporting.measurements import answers_as_network, evaluations
 from lorkit.export.reporting.pictures import pictures_of
 from lorkit.export.reporting.provenance import chain_of, commands_for, commands_of, orphans
 from lorkit.export.runtime.exported import Exported, read_exported
-from lorkit.export.runtime.preference import precision_trials
+from lorkit.export.runtime.preference import tried_exports
 
 MODEL_OF: dict[Owner, ModelName] = {"foundation": "foundation", "student": "student", "expert": "experts"}
 METRICS = {
@@ -96,7 +96,7 @@ def report_document(run_splits: RunSplits, *, on_event: Listener) -> ReportDocum
         pictures=pictures_of(exports),
         training=run.metrics,
         gate=gate,
-        precisions=precision_trials(run),
+        precisions=tried_exports(run),
         chain=chain,
         commands=commands_of(run, found, gate),
     )

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from lorkit.decompose.artifacts import MANIFEST, read_manifest
 from lorkit.decompose.documents.evaluate import EvaluateDocument
 from lorkit.decompose.documents.expert import ExpertInfo
-from lorkit.decompose.documents.export import PrecisionChoice
+from lorkit.decompose.documents.export import ExportChoice
 from lorkit.decompose.documents.gate import GateDocument
 from lorkit.decompose.documents.heads import MIXTURES, REGION
 from lorkit.decompose.documents.report import ChainLink
@@ -97,9 +97,9 @@ def _evaluations(run: Run) -> list[EvaluateDocument]:
     return [document for document in documents if document.run_digest == run.manifest.digest]
 
 
-def _choices(run: Run) -> dict[str, list[PrecisionChoice]]:
-    found: dict[str, list[PrecisionChoice]] = {}
-    for path in sorted(run.measurements_dir.glob("precision-*.json")):
+def _choices(run: Run) -> dict[str, list[ExportChoice]]:
+    found: dict[str, list[ExportChoice]] = {}
+    for path in sorted(run.measurements_dir.glob("choice-*.json")):
         for region, choice in recorded_regions(path).items():
             found.setdefault(region, []).append(choice)
     return found

@@ -1,37 +1,43 @@
-"""The stored choice of `export --precision auto`, read without torch by report, gate and predict."""
+"""The stored choice of `auto` in `export`, read without torch by report, gate and predict."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 from lorkit import profiles
-from lorkit.decompose.documents.export import PrecisionChoice, PrecisionRecord
-from lorkit.decompose.documents.report import TriedPrecision
+from lorkit.decompose.documents.export import ChoiceRecord, ExportChoice
+from lorkit.decompose.documents.report import TriedExport
 from lorkit.decompose.errors import ArtifactError
 from lorkit.decompose.runs import Run
 from lorkit.export.runtime.exported import Exported
 
+AUTO = "auto"
+"""As target or precision: the fastest that is measured to be not worse."""
 CANONICAL_TARGET = "onnx"
 """The target whose engine is the canonical ONNX file, from which the others are built."""
 
 
 def record_path(run: Run, target: str, profile: str) -> Path:
-    """Return the file with a run's choices of precision."""
-    return run.measurements_dir / f"precision-{target}-{profile}.json"
+    """Return the file with a run's choices under a `--target`, which may be `auto`."""
+    return run.measurements_dir / f"choice-{target}-{profile}.json"
 
 
-def chosen_precision(run: Run, target: str, profile: str, region: str) -> str | None:
-    """Return the choice of `auto` for a region; None if there is none."""
-    block = recorded_regions(record_path(run, target, profile)).get(region)
-    return None if block is None else block.precision
+def is_chosen(run: Run, option: str, exported: Exported) -> bool:
+    """Return whether an export is the choice of `auto` for its region under a `--target`."""
+    region, target, profile, precision = exported.key
+    block = recorded_regions(record_path(run, option, profile)).get(region)
+    return block is not None and (block.target, block.precision) == (target, precision)
 
 
-def precision_trials(run: Run) -> list[TriedPrecision]:
-    """Return the trials of `auto` on a run, one row per region, target and precision, without raw samples."""
+def tried_exports(run: Run) -> list[TriedExport]:
+    """Return the trials of `auto` on a run, one row per region, target and precision, without raw samples.
+
+    A pair that was tried under two options, such as `onnx` and `auto`, has a row for each.
+    """
     return [
-        TriedPrecision(
+        TriedExport(
             region=region,
-            target=block.target,
+            target=row.target,
             profile=block.profile,
             precision=row.precision,
             verdict=row.verdict,
@@ -41,31 +47,31 @@ def precision_trials(run: Run) -> list[TriedPrecision]:
             drop=None if row.accuracy_test is None else row.accuracy_test.drop,
             drop_ci=None if row.accuracy_test is None else row.accuracy_test.ci,
         )
-        for path in sorted(run.measurements_dir.glob("precision-*.json"))
+        for path in sorted(run.measurements_dir.glob("choice-*.json"))
         for region, block in recorded_regions(path).items()
         for row in block.candidates
     ]
 
 
-def recorded_regions(path: Path) -> dict[str, PrecisionChoice]:
+def recorded_regions(path: Path) -> dict[str, ExportChoice]:
     """Return the regions of a record; empty if it is missing or damaged, since it can be measured again."""
     try:
-        return PrecisionRecord.read(path).regions if path.is_file() else {}
+        return ChoiceRecord.read(path).regions if path.is_file() else {}
     except ArtifactError:
         return {}
 
 
-def export_preference(exported: Exported, run: Run | None) -> tuple[bool, bool, int, bool, str, str]:
+def export_preference(exported: Exported, run: Run | None) -> tuple[bool, bool, bool, int, bool, str, str]:
     """Return the sort key of a region's exports, the best last; `predict` and `gate` both use the best.
 
-    Exports with checked parity are preferred, then in this order: the choice of `auto` for its target and profile; the
-    target (`onnx`, the canonical file, then in the order of the profile); fp32; the newest. Names break ties.
+    Exports with checked parity are preferred, then in this order: the choice of `--target auto` for its profile; that
+    of `--precision auto` for its target and profile; the target (`onnx`, the canonical file, then in the order of the
+    profile); fp32; the newest. Names break ties.
     """
-    region, target, profile, precision = exported.key
-    chosen = None if run is None else chosen_precision(run, target, profile, region)
+    _, target, profile, precision = exported.key
+    best, lower = (run is not None and is_chosen(run, option, exported) for option in (AUTO, target))
     created = exported.manifest.created
-    rank = _rank(target, profile)
-    return exported.proven, precision == chosen, -rank, precision == "fp32", created, exported.path.name
+    return exported.proven, best, lower, -_rank(target, profile), precision == "fp32", created, exported.path.name
 
 
 def _rank(target: str, profile: str) -> int:

@@ -201,6 +201,7 @@ class Target(ABC):
         forms: Networks that it takes: those of one region, of nodes, routers, networks by region id.
         default_profile: Default profile if this machine's is a CPU; None for the machine's.
         leaves: Files that `leave` writes.
+        packages: It wraps an engine of another target for a server or another tool, so it is no faster than that.
     """
 
     name: ClassVar[str]
@@ -212,6 +213,7 @@ class Target(ABC):
     example: ClassVar[Example] = ONNX_EXAMPLE
     default_profile: ClassVar[str | None] = None
     leaves: ClassVar[tuple[str, ...]] = ()
+    packages: ClassVar[bool] = False
 
     @abstractmethod
     def available(self, profile: Profile | None = None) -> Availability:

@@ -35,6 +35,7 @@ class TritonTarget(OnnxTarget):
     name: ClassVar[str] = "triton"
     runtime: ClassVar[str] = "onnxruntime, as Triton's backend"
     forms: ClassVar[tuple[NetworkForm, ...]] = (SINGLE,)
+    packages: ClassVar[bool] = True
     example: ClassVar[Example] = Example("triton_client.py", "tritonclient[grpc]", "client.py")
 
     def build(self, request: BuildRequest) -> Path:

@@ -20,7 +20,7 @@ FROZEN = {
     "compare": "CONFIG --methods --variant --seeds --fractions --unlabelled-rest --split --budget --controls "
     "--set --out --json",
     "extract": "--run --region --router --region-id --recalibrate --rank --out --force --json",
-    "export": "PATH --run --region --target --profile --precision --max-accuracy-drop --max-seconds "
+    "export": "PATH --run --region --target --profile --precision --max-accuracy-drop --max-seconds --batch --threads "
     "--force --allow-synthetic --json",
     "verify": "PATH --run --region --target --profile --precision --data --bisect --json",
     "bench": "PATH... --run --region --target --profile --precision "

@@ -42,6 +42,7 @@ class MonaiTarget(Target):
     runtime: ClassVar[str] = "torch"
     precisions: ClassVar[Mapping[str, str]] = {"fp32": "fp32"}
     built_from: ClassVar[str] = "torch"
+    packages: ClassVar[bool] = True
     example: ClassVar[Example] = Example("bundle_example.py", "torch", "bundle_example.py")
 
     def available(self, profile: Profile | None = None) -> Availability:

@@ -10,7 +10,7 @@ from sample_documents import SUBJECT, accuracy, flip, gate, latency, region, sub
 from lorkit.cli.output import export_tables
 from lorkit.decompose.data.preprocessing.stages import STAGES
 from lorkit.decompose.documents.bench import BenchDocument
-from lorkit.decompose.documents.export import PrecisionCandidate, PrecisionChoice
+from lorkit.decompose.documents.export import ExportCandidate, ExportChoice
 from lorkit.decompose.documents.gate import GateDocument
 from lorkit.decompose.documents.verify import VerifyDocument
 from lorkit.decompose.machine import fingerprint, tool_versions
@@ -78,16 +78,31 @@ def test_replaced_baselines_are_named_by_the_start_of_their_digests() -> None:
 
 
 def test_precisions_that_lost_say_why(capsys: pytest.CaptureFixture[str]) -> None:
-    row = PrecisionCandidate(
-        precision="int8", verdict="lost", latency_test=latency(), accuracy_test=None, reason="too inaccurate"
+    row = ExportCandidate(
+        target="openvino",
+        precision="int8",
+        verdict="lost",
+        latency_test=latency(),
+        accuracy_test=None,
+        reason="too inaccurate",
     )
-    conditions = {"input_digests": {}, "max_accuracy_drop": 0.02, "seconds": 1.0, "seed": 0}
+    conditions = {
+        "input_digests": {},
+        "max_accuracy_drop": 0.02,
+        "seconds": 1.0,
+        "seed": 0,
+        "batches": [1],
+        "threads": 1,
+    }
     conditions |= {"machine": fingerprint(), "tools": tool_versions()}
     about = {"target": "onnx", "profile": "any", "precision": "fp32", "reasons": [], "conditions": conditions}
-    export_tables.precisions({"chest": PrecisionChoice.model_validate({**about, "candidates": [row]})})
+    about |= {"target_option": "auto", "precision_option": "auto", "baseline": "onnx"}
+    export_tables.candidates({"chest": ExportChoice.model_validate({**about, "candidates": [row]})})
     assert "0.500 [0.400, 0.600]" in (text := capsys.readouterr().err), "stdout is for paths"
     assert "too inaccurate" in text
-    export_tables.precisions({})
+    assert "openvino int8" in text
+    assert "against onnx fp32" in text
+    export_tables.candidates({})
     assert "".join(capsys.readouterr()) == ""
 
 

@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from lorkit.decompose.artifacts import read_json, write_json
-from lorkit.decompose.documents.export import PrecisionRecord
+from lorkit.decompose.documents.export import ChoiceRecord
 from lorkit.decompose.errors import MissingRuntimeError
 from lorkit.decompose.machine import fingerprint
 from lorkit.decompose.runs import ExportSelection, open_run
@@ -26,15 +26,32 @@ from lorkit.export.runtime.preference import export_preference, record_path, rec
 OPTIONS: dict[str, Any] = {"region": "chest", "profile": "cpu-generic", "owners": ("expert", "foundation")}
 
 
-def record(run: Path, chosen: str, target: str = "onnx") -> None:
-    conditions = {"input_digests": {}, "max_accuracy_drop": 0.02, "seconds": 1.0, "seed": 0}
+def record(run: Path, chosen: str, target: str = "onnx", option: str | None = None) -> None:
+    option = option or target
+    conditions = {
+        "input_digests": {},
+        "max_accuracy_drop": 0.02,
+        "seconds": 1.0,
+        "seed": 0,
+        "batches": [1],
+        "threads": 1,
+    }
     conditions |= {"machine": fingerprint(), "tools": {}}
     about = {"target": target, "profile": "cpu-generic"}
     block = {**about, "precision": chosen, "candidates": [], "reasons": [], "conditions": conditions}
-    document = {**about, "created": "", "run": "run", "synthetic": False, "machine": fingerprint(), "tools": {}}
-    path = record_path(open_run(run), target, "cpu-generic")
+    block |= {"target_option": option, "precision_option": "auto", "baseline": "onnx"}
+    document = {
+        **about,
+        "target": option,
+        "created": "",
+        "run": "run",
+        "synthetic": False,
+        "machine": fingerprint(),
+        "tools": {},
+    }
+    path = record_path(open_run(run), option, "cpu-generic")
     path.parent.mkdir(exist_ok=True)
-    PrecisionRecord.model_validate({**document, "regions": {"chest": block}}).write(path)
+    ChoiceRecord.model_validate({**document, "regions": {"chest": block}}).write(path)
 
 
 def one(
@@ -81,6 +98,8 @@ def test_what_auto_chose_for_another_target_is_what_predict_and_gate_take(extrac
     assert taken() == ("onnx", "onnx")  # although the other is newer
     record(run, "fp32", target="monai")
     assert taken() == ("monai", "monai")
+    record(run, "fp32", target="onnx", option="auto")
+    assert taken() == ("onnx", "onnx"), "the choice among all targets precedes that of one"
 
 
 def test_predict_and_gate_take_what_auto_chose(extracted: Path, tmp_path: Path) -> None:
