@@ -9,6 +9,23 @@ from typer.core import TyperCommand
 
 from lorkit.cli import completion, options
 
+_Target = Annotated[
+    str,
+    typer.Option(
+        "--target",
+        metavar="NAME",
+        help="Deployment format, such as onnx or trt. auto: the fastest here whose accuracy is not worse.",
+        autocompletion=completion.targets,
+    ),
+]
+_Precision = Annotated[
+    str | None,
+    typer.Option(
+        "--precision",
+        metavar="NAME",
+        help="Number format. auto: the fastest whose accuracy is not worse. Default: fp32, of target auto all.",
+    ),
+]
 _Batches = Annotated[
     str | None,
     typer.Option(
@@ -23,24 +40,9 @@ def export(
     path: options.ArtifactPath = None,
     run: options.RunName = None,
     region: options.RegionName = "all",
-    target: Annotated[
-        str,
-        typer.Option(
-            "--target",
-            metavar="NAME",
-            help="Deployment format, such as onnx or trt. auto: the fastest here whose accuracy is not worse.",
-            autocompletion=completion.targets,
-        ),
-    ] = "onnx",
+    target: _Target = "onnx",
     profile: options.ProfileName = None,
-    precision: Annotated[
-        str | None,
-        typer.Option(
-            "--precision",
-            metavar="NAME",
-            help="Number format. auto: the fastest whose accuracy is not worse. Default: fp32, of target auto all.",
-        ),
-    ] = None,
+    precision: _Precision = None,
     max_accuracy_drop: Annotated[float, typer.Option(help="With auto: the allowed drop of accuracy.")] = 0.02,
     max_seconds: Annotated[float, typer.Option(help="With auto: seconds for one candidate and batch size.")] = 20.0,
     batch: _Batches = None,
