@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from lorkit.decompose.data.formats.listing import images_of, is_left_over
 from lorkit.decompose.data.formats.npz import keys_of
-from lorkit.decompose.data.readers import nifti
+from lorkit.decompose.data.readers import case_folders, nifti
 from lorkit.decompose.data.readers.class_folder import is_unlabelled
 from lorkit.decompose.data.readers.folder_layouts import (
     are_classes,
@@ -208,7 +208,7 @@ class _Walk:
         """Yield the sources in a directory and below."""
         children = sorted(child for child in directory.iterdir() if not is_left_over(child))
         folders = folders_of(directory)
-        if nifti.accepts([str(directory)]):
+        if nifti.accepts([str(directory)]) or case_folders.accepts([str(directory)]):
             yield _Source(directory, masks=True)
             return
         yield from self.files([child for child in children if child.is_file()], folders)

@@ -18,6 +18,7 @@ from lorkit.decompose.config.recommendation import RegionSize
 from lorkit.decompose.data.formats import nifti
 from lorkit.decompose.data.formats.checks import check_image, unit_range
 from lorkit.decompose.data.formats.dicom_series import is_series
+from lorkit.decompose.data.readers import case_folders
 from lorkit.decompose.data.readers.discovery import FoundSource
 from lorkit.decompose.data.readers.image_files import FileImages
 from lorkit.decompose.data.readers.nifti import states_overlap
@@ -75,7 +76,11 @@ def draft_region(entry: FoundSource, *, most_bytes: int = MOST_BYTES) -> RegionD
     settings = located(entry)
     notes: list[str] = []
     if entry.masks:
-        if entry.path.is_dir() and states_overlap(entry.path):
+        if case_folders.accepts([str(entry.path)]):
+            keys, said = case_folders.draft(entry.path)
+            settings |= keys
+            notes += said
+        elif entry.path.is_dir() and states_overlap(entry.path):
             settings |= {"task": "structures", "overlap": True}  # the names are in the data
         else:
             structures, said = find_structures(entry.path)

@@ -14,7 +14,16 @@ from lorkit.decompose.config import Config, RegionConfig, resolve_path
 from lorkit.decompose.config.kinds import check_views, refuse_region_keys, refuse_sections
 from lorkit.decompose.data.formats.npz import keys_of
 from lorkit.decompose.data.phantoms import reader as phantom
-from lorkit.decompose.data.readers import class_folder, csv_manifest, csv_pairs, graph_files, medmnist, nifti, npz
+from lorkit.decompose.data.readers import (
+    case_folders,
+    class_folder,
+    csv_manifest,
+    csv_pairs,
+    graph_files,
+    medmnist,
+    nifti,
+    npz,
+)
 from lorkit.decompose.data.samples.columns import join_columns
 from lorkit.decompose.data.samples.label_table import MULTILABEL, UNCERTAIN
 from lorkit.decompose.data.samples.open_files import OpenFiles
@@ -42,6 +51,7 @@ READERS = (
     Reader("CSV of NIfTI or DICOM volumes and masks", csv_pairs.accepts, csv_pairs.read),
     Reader("CSV manifest [with image root]", csv_manifest.accepts, csv_manifest.read),
     Reader("folder of NIfTI images and labels", nifti.accepts, nifti.read),
+    Reader("folder of cases with segmentations", case_folders.accepts, case_folders.read),
     Reader("folder of classes", class_folder.accepts, class_folder.read),
 )
 
@@ -132,7 +142,11 @@ def expected_task(config: Config) -> str:
         if region.task in KNOWN_TASKS:
             continue
         entries = [resolve_path(entry, config.base) for entry in region.data or region.train or ()]
-        if entries and (nifti.accepts(entries) or (npz.accepts(entries) and "labels" not in keys_of(Path(entries[0])))):
+        if entries and (
+            nifti.accepts(entries)
+            or case_folders.accepts(entries)
+            or (npz.accepts(entries) and "labels" not in keys_of(Path(entries[0])))
+        ):
             return SEGMENTATION
     return "classification"
 

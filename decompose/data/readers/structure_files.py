@@ -8,6 +8,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
+import numpy as np
+from numpy.typing import NDArray
+
 from lorkit.decompose.artifacts.arrays import Bits
 from lorkit.decompose.artifacts.masks import join_structures
 from lorkit.decompose.config import RegionConfig
@@ -79,5 +82,10 @@ class StructureMasks:
 
     def __getitem__(self, index: int, /) -> Bits:
         """Return the mask of one case, (D, H, W) uint32."""
-        volumes = ((nifti.read(path), path) for path in self._files[index])
-        return join_structures(volume.orient(whole_numbers(volume.values, str(path))) != 0 for volume, path in volumes)
+        return join_structures(map(read_structure, self._files[index]))
+
+
+def read_structure(path: Path) -> NDArray[np.bool_]:
+    """Return where the structure of a file is, (D, H, W) in RAS axes."""
+    volume = nifti.read(path)
+    return np.asarray(volume.orient(whole_numbers(volume.values, str(path))) != 0)
