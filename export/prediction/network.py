@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+import numpy as np
 from numpy.typing import NDArray
 
 from lorkit.decompose.artifacts import MANIFEST, read_manifest, verify_chain
@@ -213,13 +214,16 @@ class PreparedImage(NamedTuple):
     case: VolumeCase | None = None
 
 
-def prepare_image(network: LoadedNetwork, path: Path, *, keep: bool = False) -> PreparedImage:
+def prepare_image(
+    network: LoadedNetwork, path: Path, *, keep: bool = False, check_region: bool = True
+) -> PreparedImage:
     """Read and prepare an image file, and check whether it looks like the region of the network.
 
     Args:
         network: The network.
         path: The file, or the folder of a series.
         keep: Keep the file's own values beside those that the network takes.
+        check_region: Whether to check the region; `checked` does it for many images at once.
 
     Raises:
         DataError: It cannot be read or prepared; the message names the file.
@@ -242,6 +246,7 @@ def prepare_image(network: LoadedNetwork, path: Path, *, keep: bool = False) -> 
     prepared = prepare_values(
         network, image, path, voxel_ml=given[0], warnings=given[1], spacing_mm=given[2], case=case
     )
+    prepared = checked(network, [prepared])[0] if check_region else prepared
     return prepared._replace(stored=kept)
 
 
@@ -256,7 +261,7 @@ def prepare_values(
     case: VolumeCase | None = None,
     known: Float32Array | None = None,
 ) -> PreparedImage:
-    """Prepare the values of one image, and check whether it looks like the region of the network.
+    """Prepare the values of one image; `checked` says whether it looks like the region of the network.
 
     Args:
         network: The network.
@@ -278,12 +283,20 @@ def prepare_values(
             values = apply_recipe(network.recipe, image, spacing_mm) if known is None else known
     except DataError as error:
         raise _named(error, path) from None
-    found = RegionCheckResult()
-    if not isinstance(network.info, MixtureInfo) and network.info.in_region is not None:
-        checked = values if case is None else region_check.overview(values)
-        distance, limit, inside = region_check.check(network.info.in_region, checked)
-        found = RegionCheckResult(out_of_region=not inside, distance=distance, limit=limit)
-    return PreparedImage(path, values, image.shape[: values.ndim - 1], found, voxel_ml, warnings, case=case)
+    size = image.shape[: values.ndim - 1]
+    return PreparedImage(path, values, size, RegionCheckResult(), voxel_ml, warnings, case=case)
+
+
+def checked(network: LoadedNetwork, images: Sequence[PreparedImage]) -> list[PreparedImage]:
+    """Check whether prepared images look like the region of the network, where it has such a check."""
+    if isinstance(network.info, MixtureInfo) or network.info.in_region is None:
+        return list(images)
+    views = np.stack([one.values if one.case is None else region_check.overview(one.values) for one in images])
+    found = region_check.check_all(network.info.in_region, views)
+    return [
+        image._replace(check=RegionCheckResult(out_of_region=not inside, distance=distance, limit=limit))
+        for image, (distance, limit, inside) in zip(images, found, strict=True)
+    ]
 
 
 def _named(error: DataError, path: Path) -> DataError:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from lorkit.decompose.artifacts.arrays import Float32Array
@@ -19,9 +20,10 @@ from lorkit.decompose.runs import ExportSelection
 from lorkit.decompose.tasks import get_task
 from lorkit.export.prediction import inputs as files
 from lorkit.export.prediction import regions
+from lorkit.export.prediction.ahead import prepared_ahead
 from lorkit.export.prediction.answers import answer, chunk_size, limit_memory, require_images, with_flips
 from lorkit.export.prediction.fast import NOTE, with_fast
-from lorkit.export.prediction.network import LoadedNetwork, open_network, prepare_image
+from lorkit.export.prediction.network import LoadedNetwork, checked, open_network, prepare_image
 from lorkit.export.prediction.results import check_kept, distinct, mask_targets, write_results
 from lorkit.export.prediction.several import Settings, predict_regions
 from lorkit.export.prediction.sheet import prediction_sheet
@@ -172,10 +174,11 @@ def _rows(
     network, paths, options = call.network, call.paths, call.options
     rows: list[PredictedImage] = []
     warnings: list[str] = []
-    step = chunk_size(network, options)
-    for start in range(0, len(paths), step):
+    prepare = partial(prepare_image, network, keep=options.need_image, check_region=False)
+    for chunk in prepared_ahead(prepare, paths, chunk_size(network, options)):
+        start = len(rows)
         on_event(Working(network.region.name, start, len(paths)))
-        chunk = [prepare_image(network, path, keep=options.need_image) for path in paths[start : start + step]]
+        chunk = checked(network, chunk)
         warnings += [f"{image.path}: {text}" for image in chunk for text in image.warnings]
         if shown is not None:
             shown += [image.values for image in chunk]

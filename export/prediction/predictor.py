@@ -26,7 +26,14 @@ from lorkit.decompose.errors import DataError, UsageError
 from lorkit.decompose.runs import ExportSelection
 from lorkit.export.prediction import inputs as files
 from lorkit.export.prediction.answers import Answers, answer, chunk_size, require_images, with_flips
-from lorkit.export.prediction.network import LoadedNetwork, PreparedImage, open_network, prepare_image, prepare_values
+from lorkit.export.prediction.network import (
+    LoadedNetwork,
+    PreparedImage,
+    checked,
+    open_network,
+    prepare_image,
+    prepare_values,
+)
 
 Images = NDArray[Any] | Path | str | Iterable[NDArray[Any] | Path | str]
 """One array of images, files or folders, or several arrays or paths; see `Predictor.predict`."""
@@ -250,7 +257,7 @@ def _rows_of(array: NDArray[Any], dims: int) -> list[Path | NDArray[Any]]:
 def _prepared(network: LoadedNetwork, image: Path | NDArray[Any], index: int) -> PreparedImage:
     if isinstance(image, Path):
         return prepare_image(network, image)
-    return prepare_values(network, image, Path(f"image {index}"))
+    return checked(network, [prepare_values(network, image, Path(f"image {index}"))])[0]
 
 
 def _on_grid(mask: Mask | Bits | None, image: PreparedImage) -> Mask | Bits | None:

@@ -30,6 +30,7 @@ from lorkit.export.prediction.network import (
     LoadedNetwork,
     PreparedImage,
     RegionCheckResult,
+    checked,
     open_network,
     prepare_values,
 )
@@ -156,7 +157,7 @@ def _prepared(network: LoadedNetwork, stored: StoredImage, path: Path, known: di
         known=known.get(key),
     )
     known[key] = prepared.values
-    return prepared
+    return checked(network, [prepared])[0]
 
 
 class _Merged:

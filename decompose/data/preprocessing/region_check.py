@@ -95,7 +95,8 @@ def distances(model: RegionModel, images_NCHW: Float32Array) -> Floats:
             fix="prepare it with the expert's own recipe",
         )
     centred_NF = (raw_NF - mean_F) / scale_F
-    along_NK = centred_NF @ basis_KF.T
+    # not by `@`, whose last bit depends on the number of images: an image has one distance, whatever is beside it
+    along_NK = np.einsum("nf,kf->nk", centred_NF, basis_KF)
     outside_N = np.maximum((centred_NF**2).sum(1) - (along_NK**2).sum(1), 0.0)
     squared_N = (along_NK**2 / variance_K).sum(1) + outside_N / model.rest
     distance_N: Floats = np.sqrt(squared_N / len(mean_F))
@@ -104,8 +105,12 @@ def distances(model: RegionModel, images_NCHW: Float32Array) -> Floats:
 
 def check(model: RegionCheck, image: Float32Array) -> tuple[float, float, bool]:
     """Check one prepared image (C, H, W): its distance, the limit, and whether it is inside."""
-    distance = float(distances(model, image[None])[0])
-    return distance, model.limit, distance <= model.limit
+    return check_all(model, image[None])[0]
+
+
+def check_all(model: RegionCheck, images_NCHW: Float32Array) -> list[tuple[float, float, bool]]:
+    """Check prepared images: of each its distance, the limit, and whether it is inside."""
+    return [(one, model.limit, one <= model.limit) for one in distances(model, images_NCHW).tolist()]
 
 
 def refusal_rate(model: RegionCheck, images_NCHW: Float32Array) -> float | None:

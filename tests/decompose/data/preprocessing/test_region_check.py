@@ -162,3 +162,12 @@ def test_other_channels_and_versions_are_refused(model: RegionCheck) -> None:
     with pytest.raises(ArtifactError, match="states version as 9; required: 1; use the lorkit version"):
         parse(RegionCheck, {**model.to_json(), "version": 9}, "expert.json")
     assert region_check.refusal_rate(model, discs(3)[:0]) is None
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("n", [2, 7, 32, 300])
+def test_the_distance_of_an_image_does_not_depend_on_those_beside_it(n: int, channels: int) -> None:
+    images = discs(n, channels=channels, seed=4)
+    model = region_check.calibrate(region_check.fit(images), images)
+    alone = [region_check.check(model, image) for image in images]
+    assert region_check.check_all(model, images) == alone, "bit for bit"
