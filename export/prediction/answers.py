@@ -20,7 +20,8 @@ from lorkit.decompose.errors import ArtifactError, UsageError
 from lorkit.decompose.events import Listener
 from lorkit.decompose.tasks import get_task
 from lorkit.export.prediction import classification, multilabel, routed, segmentation
-from lorkit.export.prediction.network import LoadedNetwork, PreparedImage
+from lorkit.export.prediction.network import LoadedNetwork
+from lorkit.export.prediction.preparation import PreparedImage
 from lorkit.export.prediction.structures import PLAIN, MaskOptions
 from lorkit.export.prediction.writers.target import MaskTarget
 from lorkit.export.runtime.batch_size import fitting

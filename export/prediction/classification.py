@@ -6,7 +6,7 @@ from lorkit.decompose.artifacts.arrays import Float32Array
 from lorkit.decompose.documents.predict import LabelledImage, PredictDocument
 from lorkit.decompose.regions import Region
 from lorkit.decompose.tasks.classification import most_probable
-from lorkit.export.prediction.network import PreparedImage
+from lorkit.export.prediction.preparation import PreparedImage
 
 
 def row(region: Region, image: PreparedImage, logits: Float32Array | None, top: int) -> LabelledImage:

@@ -10,7 +10,7 @@ from lorkit.decompose.artifacts.arrays import Float32Array
 from lorkit.decompose.documents.network import RegionInfo
 from lorkit.decompose.documents.predict import LabelAnswer, MultilabelImage, PredictDocument
 from lorkit.export.prediction.classification import cell
-from lorkit.export.prediction.network import PreparedImage
+from lorkit.export.prediction.preparation import PreparedImage
 
 
 def row(info: RegionInfo, image: PreparedImage, logits: Float32Array | None) -> MultilabelImage:

@@ -23,7 +23,8 @@ from lorkit.export.prediction import regions
 from lorkit.export.prediction.ahead import prepared_ahead
 from lorkit.export.prediction.answers import answer, chunk_size, limit_memory, require_images, with_flips
 from lorkit.export.prediction.fast import NOTE, with_fast
-from lorkit.export.prediction.network import LoadedNetwork, checked, open_network, prepare_image
+from lorkit.export.prediction.network import LoadedNetwork, open_network
+from lorkit.export.prediction.preparation import checked, prepare_image
 from lorkit.export.prediction.results import check_kept, distinct, mask_targets, write_results
 from lorkit.export.prediction.several import Settings, predict_regions
 from lorkit.export.prediction.sheet import prediction_sheet

@@ -26,14 +26,8 @@ from lorkit.decompose.errors import DataError, UsageError
 from lorkit.decompose.runs import ExportSelection
 from lorkit.export.prediction import inputs as files
 from lorkit.export.prediction.answers import Answers, answer, chunk_size, require_images, with_flips
-from lorkit.export.prediction.network import (
-    LoadedNetwork,
-    PreparedImage,
-    checked,
-    open_network,
-    prepare_image,
-    prepare_values,
-)
+from lorkit.export.prediction.network import LoadedNetwork, open_network
+from lorkit.export.prediction.preparation import PreparedImage, checked, prepare_image, prepare_values
 
 Images = NDArray[Any] | Path | str | Iterable[NDArray[Any] | Path | str]
 """One array of images, files or folders, or several arrays or paths; see `Predictor.predict`."""

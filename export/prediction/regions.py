@@ -26,14 +26,8 @@ from lorkit.decompose.runs import ExportSelection, open_run
 from lorkit.decompose.tasks import get_task
 from lorkit.export.prediction import segmentation
 from lorkit.export.prediction.answers import mask_of
-from lorkit.export.prediction.network import (
-    LoadedNetwork,
-    PreparedImage,
-    RegionCheckResult,
-    checked,
-    open_network,
-    prepare_values,
-)
+from lorkit.export.prediction.network import LoadedNetwork, open_network
+from lorkit.export.prediction.preparation import PreparedImage, RegionCheckResult, checked, prepare_values
 from lorkit.export.prediction.structures import MaskOptions, only, select_labels
 from lorkit.export.prediction.volumes import network_spacing
 from lorkit.export.prediction.writers.base import LabelledMask, MaskLabel

@@ -19,7 +19,7 @@ from lorkit.decompose.documents.predict import (
 from lorkit.decompose.tasks import get_task
 from lorkit.decompose.tasks.routed_answers import RoutedAnswers, routed_answers
 from lorkit.export.prediction import classification, multilabel, segmentation
-from lorkit.export.prediction.network import PreparedImage
+from lorkit.export.prediction.preparation import PreparedImage
 from lorkit.export.prediction.writers.target import MaskTarget
 
 _COLUMNS = ("input", "region", "confidence", "answer", "probability", "labels", "mask")

@@ -15,7 +15,7 @@ from lorkit.decompose.documents.predict import PredictDocument, SegmentedImage
 from lorkit.decompose.regions import Region
 from lorkit.decompose.tasks import get_task
 from lorkit.export.prediction.classification import cell
-from lorkit.export.prediction.network import PreparedImage
+from lorkit.export.prediction.preparation import PreparedImage
 from lorkit.export.prediction.preview import preview
 from lorkit.export.prediction.statistics import image_statistics
 from lorkit.export.prediction.structures import PLAIN, MaskOptions, kept_labels, labelled, sizes_of

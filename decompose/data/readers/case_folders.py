@@ -93,7 +93,7 @@ class ExclusiveMasks:
             taken = mask[there]
             if taken.any():
                 raise DataError(
-                    f"{path} and {paths[int(taken.max()) - 1].name} share {plural(np.count_nonzero(taken), 'voxel')}",
+                    f"{path} and {paths[int(taken.max()) - 1].name} share {plural(int(np.count_nonzero(taken)), 'voxel')}",
                     required="overlap: true in the region where structures may overlap",
                     fix="state it, or leave one of them out with structures",
                 )

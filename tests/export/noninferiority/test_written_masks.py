@@ -30,8 +30,9 @@ from lorkit.export.noninferiority.accuracy import AccuracyTest, judge_accuracy
 from lorkit.export.noninferiority.cases import EvaluationCases, cases_of_file
 from lorkit.export.prediction import segmentation
 from lorkit.export.prediction.inputs import stem
-from lorkit.export.prediction.network import open_network, prepare_image
+from lorkit.export.prediction.network import open_network
 from lorkit.export.prediction.prediction import predict
+from lorkit.export.prediction.preparation import prepare_image
 from lorkit.export.prediction.sources import source_of
 from lorkit.export.prediction.writers.registry import writer_of
 from lorkit.export.prediction.writers.target import MaskTarget

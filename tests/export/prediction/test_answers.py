@@ -9,7 +9,8 @@ from PIL import Image
 from lorkit.decompose.errors import ArtifactError
 from lorkit.decompose.runs import ExportSelection
 from lorkit.export.prediction.answers import answer, chunk_size, require_images, with_flips
-from lorkit.export.prediction.network import open_network, prepare_values
+from lorkit.export.prediction.network import open_network
+from lorkit.export.prediction.preparation import prepare_values
 from lorkit.export.prediction.sources import source_of
 from lorkit.export.prediction.writers.png import PngWriter
 from lorkit.export.prediction.writers.target import MaskTarget

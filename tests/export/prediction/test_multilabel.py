@@ -9,7 +9,7 @@ import pytest
 from lorkit.decompose.documents.network import Decision
 from lorkit.decompose.documents.predict import PredictDocument, PredictingNetwork
 from lorkit.export.prediction import multilabel
-from lorkit.export.prediction.network import PreparedImage, RegionCheckResult
+from lorkit.export.prediction.preparation import PreparedImage, RegionCheckResult
 
 NAMES = ["effusion", "nodule", "mass"]
 

@@ -12,7 +12,7 @@ from lorkit.decompose.documents.heads import Head, HeadPolicy, Mixture, head_out
 from lorkit.decompose.documents.network import Decision
 from lorkit.decompose.documents.predict import LabelledImage, MultilabelImage, RoutedImage, SegmentedImage
 from lorkit.export.prediction import routed
-from lorkit.export.prediction.network import PreparedImage, RegionCheckResult
+from lorkit.export.prediction.preparation import PreparedImage, RegionCheckResult
 from lorkit.export.prediction.sheet import answer_of, caption, prediction_sheet
 from lorkit.export.prediction.writers.base import MaskSource
 from lorkit.export.prediction.writers.png import PngWriter
