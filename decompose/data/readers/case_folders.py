@@ -92,8 +92,9 @@ class ExclusiveMasks:
             mask = np.zeros(there.shape, dtype=np.uint8) if mask is None else mask
             taken = mask[there]
             if taken.any():
+                shared = int(np.count_nonzero(taken))
                 raise DataError(
-                    f"{path} and {paths[int(taken.max()) - 1].name} share {plural(int(np.count_nonzero(taken)), 'voxel')}",
+                    f"{path} and {paths[int(taken.max()) - 1].name} share {plural(shared, 'voxel')}",
                     required="overlap: true in the region where structures may overlap",
                     fix="state it, or leave one of them out with structures",
                 )
