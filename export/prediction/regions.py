@@ -10,7 +10,7 @@ Shapes: D H W a volume, or H W a picture, in the axes of the image as read.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -133,7 +133,17 @@ def merged_row(
         row = segmentation.refused_row(image)
     else:
         row = segmentation.described(image, merged.mask(path, options), target, options)
+        row = _without([label.name for label in labels if answers[label.region].refused], row)
     return row.with_changes(regions=answers, contested=merged.contested), stored.warnings
+
+
+def _without(names: Collection[str], row: SegmentedImage) -> SegmentedImage:
+    """Return a row without the sizes of structures that no network has looked for: they are unknown, not 0."""
+    found = row.with_changes(structures={key: one for key, one in (row.structures or {}).items() if key not in names})
+    if row.statistics is None:
+        return found
+    kept = {key: one for key, one in row.statistics.structures.items() if key not in names}
+    return found.with_changes(statistics=row.statistics.with_changes(structures=kept))
 
 
 def _prepared(network: LoadedNetwork, stored: StoredImage, path: Path, known: dict[str, Float32Array]) -> PreparedImage:

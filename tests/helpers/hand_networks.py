@@ -26,6 +26,18 @@ def recipe_of(size: Sequence[int], *, high: float = 100.0, mean: float = 0.5) ->
     return Recipe.model_validate({"version": 2, "axes": "RAS", "steps": steps})
 
 
+def windowed_recipe(window: Sequence[int], spacing: float, *, high: float = 100.0) -> Recipe:
+    """Return the recipe of volumes that are resampled to a spacing in mm and taken window by window."""
+    steps = [
+        {"op": "intensity", "rule": "window", "low": 0.0, "high": high},
+        {"op": "resample", "spacing": [spacing] * 3, "filter": "trilinear", "antialias": True},
+        {"op": "window", "size": [*window], "overlap": 0.25, "blend": "gaussian", "sigma": 0.125},
+        {"op": "channels", "count": 1},
+        {"op": "normalise", "mean": [0.5], "std": [0.25]},
+    ]
+    return Recipe.model_validate({"version": 4, "axes": "RAS", "steps": steps})
+
+
 def hand_network(
     name: str, structures: Sequence[str], answer: Callable[[Float32Array], Any], recipe: Recipe
 ) -> LoadedNetwork:

@@ -12,13 +12,14 @@ import nibabel as nib
 import numpy as np
 import pytest
 from dicom_volumes import write_stored
-from hand_networks import hand_network, recipe_of
+from hand_networks import hand_network, recipe_of, windowed_recipe
 
 from lorkit.decompose.errors import UsageError
 from lorkit.decompose.regions import Region, RegionSet
 from lorkit.export.prediction import network as network_module
 from lorkit.export.prediction import regions
 from lorkit.export.prediction.prediction import predict
+from lorkit.export.prediction.volumes import VolumeRunner
 
 SIZE = (6, 7, 5)
 VALUES = np.random.default_rng(0).integers(0, 100, SIZE).astype(np.int16)
@@ -120,3 +121,52 @@ def test_structures_that_overlap_keep_all_their_voxels(tmp_path: Path, counts: C
         np.testing.assert_array_equal(found, value * where)
     (row,) = document.to_json()["predictions"]
     assert (row["contested"], row["mask"], len(row["masks"])) == (0, None, 3)
+
+
+@pytest.fixture
+def at_a_spacing(counts: Counter[str], monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
+    """Two regions at 2 mm, window by window: structures of the liver may overlap, those of the spleen do not."""
+    recipe = windowed_recipe((4, 4, 4), 2.0)
+
+    def run(batch: Any) -> Any:
+        return 40 * np.stack([batch[:, 0] - np.float32(0.5), batch[:, 0] - SMALL], axis=1)
+
+    spleen = hand_network("spleen", ("organ", "rim"), lambda v: np.where(v > 0.5, 1, 2 * (v > 0.4)), recipe)
+    task = Region(name="liver", task="structures", classes=("vessel", "organ"))
+    liver = replace(spleen, region=task, run=run, volumes=VolumeRunner(recipe, exclusive=False))
+    monkeypatch.setitem(NETWORKS, "liver", liver)
+    monkeypatch.setitem(NETWORKS, "spleen", replace(spleen, volumes=VolumeRunner(recipe, exclusive=True)))
+    return counts
+
+
+def test_regions_at_a_spacing_are_merged_as_each_is_drawn_alone(tmp_path: Path, at_a_spacing: Counter[str]) -> None:
+    path = write_stored(tmp_path / "a.nii.gz", np.kron(VALUES, np.ones((2, 2, 2), np.int16)), np.eye(4), "LIA")
+    predict(None, [path], region="liver,spleen", out=tmp_path / "both")
+    assert (at_a_spacing["read"], at_a_spacing["resample"]) == (1, 1)
+    alone = {"liver": ("vessel", "liver_organ", 1), "spleen": ("spleen_organ", "rim", 3)}
+    for region, (*names, first) in alone.items():
+        for index, name in enumerate(names):
+            both = np.asarray(nib.load(tmp_path / "both" / f"a_{name}.nii.gz").dataobj)
+            assert set(np.unique(both)) == {0, first + index}
+            own = NETWORKS[region]
+            row = network_module.prepare_image(own, path)
+            mask = regions.mask_of(own, row)
+            there = mask >> index & 1 == 1 if region == "liver" else mask == index + 1
+            found = np.asarray(nib.as_closest_canonical(nib.Nifti1Image(both, nib.load(path).affine)).dataobj)
+            np.testing.assert_array_equal(found > 0, there)
+
+
+def test_structures_of_a_region_that_an_image_does_not_look_like_have_no_size(
+    tmp_path: Path, at_a_spacing: Counter[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    info = SimpleNamespace(**{**vars(NETWORKS["spleen"].info), "in_region": "a check"})
+    monkeypatch.setitem(NETWORKS, "spleen", replace(NETWORKS["spleen"], info=info))
+    monkeypatch.setattr(network_module.region_check, "check", lambda model, image: (9.0, 1.0, False))
+    path = write_stored(tmp_path / "a.nii.gz", VALUES, np.eye(4), "RAS")
+    document = predict(None, [path], region="liver,spleen", statistics=True, out=tmp_path / "out")
+    (row,) = document.to_json()["predictions"]
+    assert row["regions"]["spleen"]["refused"]
+    assert set(row["structures"]) == set(row["statistics"]["structures"]) == {"vessel", "liver organ"}
+    cells = (tmp_path / "out" / "predictions.csv").read_text().splitlines()
+    assert cells[1].split(",")[-4:] == ["", "", "", ""]
+    assert "rim" not in (tmp_path / "out" / "statistics.csv").read_text()
