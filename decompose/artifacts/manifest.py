@@ -16,6 +16,7 @@ from pydantic import BaseModel, ConfigDict
 from typing_extensions import TypedDict  # pydantic asks for it below Python 3.12
 
 from lorkit.decompose.artifacts.files import SCHEMA_VERSION, digest_file, read_document, write_json
+from lorkit.decompose.artifacts.places import check_place
 from lorkit.decompose.errors import ArtifactError
 from lorkit.decompose.machine import fingerprint, tool_versions
 
@@ -96,10 +97,11 @@ def write_manifest(
 
 
 def read_manifest(directory: Path, *, kind: str | None = None, verify: bool = True) -> Manifest:
-    """Read a directory's manifest and check each file that it names.
+    """Read a directory's manifest and check each file that it names, and its place in a run.
 
     Raises:
-        ArtifactError: No manifest, another kind, or a file that is missing, changed or outside the directory.
+        ArtifactError: No manifest, another kind, a file that is missing, changed or outside the directory, or an
+            artifact in a run at the place of another region, owner or run.
     """
     if not (directory / MANIFEST).is_file():
         raise ArtifactError(
@@ -115,6 +117,7 @@ def read_manifest(directory: Path, *, kind: str | None = None, verify: bool = Tr
             f"{directory / MANIFEST} lacks its fields", required="an intact manifest", fix="rebuild the artifact"
         ) from None
     if verify:
+        check_place(directory, document)
         check_files(manifest)
     return manifest
 

@@ -40,6 +40,7 @@ from lorkit.decompose.runs.expert import LoadedExpert, is_expert, load_expert
 from lorkit.decompose.runs.lineage import find_parent, run_of_expert
 from lorkit.decompose.runs.locked_data import RunSplits, check_part, prepare_file
 from lorkit.decompose.runs.mixture import is_mixture
+from lorkit.decompose.runs.selection import require_region
 from lorkit.decompose.tasks import get_task
 
 _FEW_GROUPS = 5
@@ -91,7 +92,8 @@ def evaluate(
     check_part(split)
     if isinstance(path, str | Path) and is_mixture(Path(path)):
         path = _run_around(Path(path))
-    expert = load_expert(path) if isinstance(path, str | Path) and is_expert(Path(path)) else None
+    alone = isinstance(path, str | Path) and is_expert(Path(path))
+    expert = load_expert(require_region(Path(str(path)), region)) if alone else None
     if expert is not None:
         run, region = _find_run(expert, model, region, data, root), expert.region.name
     else:

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lorkit.decompose.artifacts import Manifest, read_manifest
-from lorkit.decompose.artifacts.manifest import check_files, is_artifact
+from lorkit.decompose.artifacts.manifest import is_artifact
 from lorkit.decompose.data.formats.listing import images_of, unreadable
 from lorkit.decompose.data.formats.registry import open_image
 from lorkit.decompose.data.samples.pseudonyms import Pseudonyms
@@ -137,7 +137,7 @@ def inspect_artifact(path: Path) -> InspectedArtifact:
 
 def _problem(manifest: Manifest) -> str | None:
     try:
-        check_files(manifest)
+        read_manifest(manifest.path)
     except LorkitError as error:
         return error.given
     return None

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+from lorkit.decompose.runs.selection import ExportSelection
 from lorkit.decompose.runs.store import (
     MODELS,
     OUTSIDE,
     OWNERS,
     RUNS,
-    ExportSelection,
     Run,
     experts_of,
     export_directory,

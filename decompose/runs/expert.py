@@ -10,7 +10,8 @@ from pathlib import Path
 
 from torch import nn
 
-from lorkit.decompose.artifacts import Manifest, load_tensors, read_manifest
+from lorkit.decompose.artifacts import MANIFEST, Manifest, load_tensors, read_manifest
+from lorkit.decompose.artifacts.places import place_of
 from lorkit.decompose.documents.expert import ExpertInfo
 from lorkit.decompose.documents.network import StoredNetwork
 from lorkit.decompose.errors import ArtifactError, UsageError
@@ -62,6 +63,7 @@ def load_expert(directory: Path | str) -> LoadedExpert:
     path = Path(directory)
     manifest = read_manifest(path, kind="expert")
     info = ExpertInfo.read(path / EXPERT_INFO, fix="extract it again with --force")
+    check_identity(manifest, info.region, info.made_from.run_manifest)
     try:
         network = _build(info)
     except (ValueError, UsageError) as error:
@@ -73,6 +75,33 @@ def load_expert(directory: Path | str) -> LoadedExpert:
         ) from None
     load_strict(network.network, load_tensors(path / WEIGHTS), path / WEIGHTS)
     return LoadedExpert(network.eval(), info, manifest, path, region=info.as_region(), recipe=info.recipe)
+
+
+def check_identity(manifest: Manifest, region: str, run_manifest: str) -> None:
+    """Check that manifest, `expert.json` and place of an extracted network name the same region and run.
+
+    Args:
+        manifest: Its manifest.
+        region: The region in `expert.json`, or the form of a network for all regions.
+        run_manifest: Digest of its run in `expert.json`.
+
+    Raises:
+        ArtifactError: They do not.
+    """
+    place = place_of(manifest.path)
+    parent = run_manifest if manifest.parent is None else manifest.parent["sha256"]
+    given = [
+        ("region", manifest.extra.get("region", region), region, MANIFEST),
+        ("run", parent, run_manifest, MANIFEST),
+    ]
+    given += [] if place is None else [("region", place.region, region, "its path")]
+    for name, other, own, where in given:
+        if other != own:
+            raise ArtifactError(
+                f"{manifest.path}: {name} is '{other}' in {where} and '{own}' in {EXPERT_INFO}",
+                required="an extracted network whose files agree",
+                fix="extract it again with --force",
+            )
 
 
 def plain_network(backbone: str, *, channels: int, size: tuple[int, ...], region: Region) -> nn.Module:

@@ -18,7 +18,7 @@ from lorkit.decompose.models.mixtures.networks import RegionIdNetwork, RouterNet
 from lorkit.decompose.models.mixtures.rebuilding import describe_gated, rebuild_gated, rebuild_routed
 from lorkit.decompose.models.region_predictor import RegionPredictor
 from lorkit.decompose.regions import RegionGroup
-from lorkit.decompose.runs.expert import WEIGHTS
+from lorkit.decompose.runs.expert import WEIGHTS, check_identity
 from lorkit.decompose.runs.store import EXPERT_INFO
 from lorkit.decompose.tasks import dense_outputs, get_task
 
@@ -56,6 +56,7 @@ def load_mixture(directory: Path | str) -> LoadedMixture:
     path = Path(directory)
     manifest = read_manifest(path, kind="mixture")
     info = MixtureInfo.read(path / EXPERT_INFO, fix="extract it again with --force")
+    check_identity(manifest, info.mixture.form, info.made_from.run_manifest)
     try:
         network = fresh_mixture(info)
     except (ValueError, UsageError) as error:

@@ -19,6 +19,7 @@ from lorkit.decompose.errors import ArtifactError, UsageError, unknown
 from lorkit.decompose.events import EpochRow
 from lorkit.decompose.regions import RegionSet
 from lorkit.decompose.runs.leftovers import sweep_run
+from lorkit.decompose.runs.selection import ExportSelection
 
 RUNS = Path("runs")
 EXPERT_INFO = "expert.json"
@@ -131,34 +132,6 @@ class ExportEntry:
     target: str
     profile: str
     precision: str
-
-
-@dataclass(frozen=True, kw_only=True)
-class ExportSelection:
-    """Selection of exports of a run; None matches any.
-
-    Attributes:
-        region: Names separated by commas, or "all".
-        target: Deployment format.
-        profile: Hardware.
-        precision: Number format.
-    """
-
-    region: str | None = None
-    target: str | None = None
-    profile: str | None = None
-    precision: str | None = None
-
-    @property
-    def any_build(self) -> bool:
-        """Whether target, profile and precision are all open."""
-        return self.target is self.profile is self.precision is None
-
-    def matches(self, region: str, target: str, profile: str, precision: str) -> bool:
-        """Return whether an export of this region, target, profile and precision matches."""
-        regions = None if self.region in (None, "", "all") else [name.strip() for name in str(self.region).split(",")]
-        build = zip((self.target, self.profile, self.precision), (target, profile, precision), strict=True)
-        return (regions is None or region in regions) and all(wanted in (None, given) for wanted, given in build)
 
 
 ALL_EXPORTS = ExportSelection()

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
-from lorkit.decompose.artifacts import write_text
+from lorkit.decompose.artifacts import MANIFEST, digest_file, write_text
 from lorkit.decompose.artifacts.arrays import Floats
 from lorkit.decompose.documents.base import combine
 from lorkit.decompose.documents.bench import BenchComparison, BenchDocument, BenchRow, TimingSummary
@@ -95,7 +95,7 @@ def bench(
     home = None if paths else open_run(run)
     selection = ExportSelection(region=region, target=target, profile=profile, precision=precision)
     named = [paths] if isinstance(paths, Path | str) else list(paths or ())
-    subjects = [read_exported(Path(path)) for path in named] if home is None else _found(home, selection)
+    subjects = [read_exported(Path(path), selection) for path in named] if home is None else _found(home, selection)
     reference = None if against is None else read_exported(Path(against))
     groups = _groups(subjects, reference)
     jobs = [(group, setting) for group in groups for setting in sweep]
@@ -138,7 +138,7 @@ def store(run: Run, document: BenchDocument) -> None:
     old = stored(run)
     if old is not None:
         new = {_identity(row) for row in document.exports}
-        current = {read_exported(entry.path).manifest.digest for entry in exports_of(run)}
+        current = {digest_file(entry.path / MANIFEST) for entry in exports_of(run)}
         kept = [row for row in old.exports if _identity(row) not in new and row.digest in current]
         document = document.with_changes(exports=[*document.exports, *kept])
     document.write(path)

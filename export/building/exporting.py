@@ -213,7 +213,7 @@ def _export_one(
                 synthetic=source.synthetic,
                 parent=source.parent.path,
                 inputs=key,
-                extra=extra | {"profile": job.profile.name, "precision": job.precision},
+                extra=extra | {"profile": job.profile.name, "precision": job.precision, "run": source.run_digest},
             )
     info = read_exported(directory).info
     return ExportResult(

@@ -25,6 +25,7 @@ from lorkit.decompose.runs.lineage import run_of_expert
 from lorkit.decompose.runs.locked_data import RunSplits, foundation_recipe, recipe_of_region
 from lorkit.decompose.runs.mixture import is_mixture, load_mixture
 from lorkit.decompose.runs.networks import RunNetworks
+from lorkit.decompose.runs.selection import require_region
 from lorkit.decompose.runs.store import missing_baseline
 from lorkit.decompose.tasks import get_task
 from lorkit.export.runtime.batch_size import HELD_BYTES, fitting
@@ -66,6 +67,13 @@ class ExportableNetwork(StoredNetwork):
     def weights_digest(self) -> str:
         """Digest of its weights."""
         return self.parent.files.get(WEIGHTS, self.parent.digest)
+
+    @property
+    def run_digest(self) -> str | None:
+        """Digest of the manifest of its run, also of a run that is not here."""
+        if self.run is not None:
+            return self.run.manifest.digest
+        return None if self.parent.parent is None else self.parent.parent["sha256"]
 
     @cached_property
     def network(self) -> nn.Module:
@@ -239,7 +247,7 @@ def networks_at(path: Path, region: str | None, owners: Sequence[str], out: Path
         return networks_of_run(open_run(path), region, owners, out)
     if kind not in ("expert", "mixture"):
         raise UsageError(f"{path} is of kind '{kind}'", required="a run or an expert", fix="name one of them")
-    run = run_of_expert(path)
+    run = run_of_expert(require_region(path, region))
     name = path.resolve().name
     home = out / name if out else run.exports_dir / name if run else None
     return [exportable_expert(path, home=home, run=run)]

@@ -142,7 +142,7 @@ def _require_parity(rows: Sequence[VerifiedExport]) -> None:
 
 def _select(path: Path | str | None, run: Path | str | None, selection: ExportSelection) -> list[Path]:
     if path is not None and (Path(path) / MANIFEST).is_file() and read_manifest(Path(path), verify=False).kind != "run":
-        return [Path(path)]
+        return [read_exported(Path(path), selection).path]
     opened = open_run(path if path is not None else run)
     entries = exports_of(opened, selection)
     if not entries:

@@ -39,14 +39,14 @@ class GateExports:
     @cached_property
     def candidates(self) -> list[Exported]:
         """The candidates: the named export, else the expert exports of the run."""
-        return [read_exported(self.candidate)] if self.candidate else self._selected("expert")
+        return [read_exported(self.candidate, self.selection)] if self.candidate else self._selected("expert")
 
     @cached_property
     def baselines(self) -> list[Exported]:
         """The named export, all of the named store, else the foundation exports of the run."""
         if self.store is not None:
             return current_baselines(self.store)
-        return [read_exported(self.baseline)] if self.baseline else self._selected("foundation")
+        return [read_exported(self.baseline, self.selection)] if self.baseline else self._selected("foundation")
 
     def _selected(self, owner: Owner) -> list[Exported]:
         if self.run is None:

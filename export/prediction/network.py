@@ -16,6 +16,7 @@ from lorkit.decompose.documents.mixture import MixtureInfo
 from lorkit.decompose.documents.network import StoredNetwork
 from lorkit.decompose.errors import UsageError
 from lorkit.decompose.runs import ExportSelection, Run, experts_of, exports_of, open_run
+from lorkit.decompose.runs.selection import require_region
 from lorkit.decompose.tasks import get_task
 from lorkit.export.prediction.volumes import VolumeRunner
 from lorkit.export.runtime.engine import load_engine
@@ -76,11 +77,11 @@ def open_network(
     if path is not None:
         kind = read_manifest(Path(path), verify=False).kind
         if kind == "export":
-            return _open_export(Path(path), threads)
+            return _open_export(read_exported(Path(path), selection).path, threads)
         if kind == "expert":
-            return _open_expert(Path(path), threads)
+            return _open_expert(require_region(Path(path), selection.region), threads)
         if kind == "mixture":
-            return _open_mixture(Path(path), threads)
+            return _open_mixture(require_region(Path(path), selection.region), threads)
         if kind != "run":
             raise UsageError(f"{path} is of kind '{kind}'", required="an export, an expert or a run", fix="name one")
         run = path

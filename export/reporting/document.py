@@ -64,8 +64,10 @@ def report_document(run_splits: RunSplits, *, on_event: Listener) -> ReportDocum
     tasks = list(dict.fromkeys(region.task for region in run.regions))
     metrics = tuple(dict.fromkeys(metric for name in tasks for metric in METRICS[name]))
     headline = headline_name(run.regions)
+    found = [
+        read_exported(entry.path, chained=True) for entry in exports_of(run)
+    ]  # refuses before anything is measured
     evaluations = evaluations_of(run_splits, warnings, on_event)
-    found = [read_exported(entry.path) for entry in exports_of(run)]
     exports = [one for one in found if one.info.mixture is None]
     latencies = latencies_of(run, found, warnings, on_event)
     scores = scores_of(run_splits, exports, warnings, on_event)

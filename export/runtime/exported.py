@@ -5,13 +5,16 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from lorkit.decompose.artifacts import Manifest, read_manifest, verify_chain
+from lorkit.decompose.artifacts import MANIFEST, Manifest, read_manifest, verify_chain
+from lorkit.decompose.artifacts.places import place_of
 from lorkit.decompose.documents.base import Owner
 from lorkit.decompose.documents.export import ExportInfo
 from lorkit.decompose.documents.gate import Side
 from lorkit.decompose.documents.heads import Head
 from lorkit.decompose.documents.measured import Subject
 from lorkit.decompose.documents.network import StoredNetwork
+from lorkit.decompose.errors import ArtifactError
+from lorkit.decompose.runs import ExportSelection
 
 INFO = "export.json"
 
@@ -82,24 +85,55 @@ class Exported(StoredNetwork):
         )
 
 
-def read_exported(path: Path, *, chained: bool = False) -> Exported:
+def read_exported(path: Path, selection: ExportSelection | None = None, *, chained: bool = False) -> Exported:
     """Open an export directory, also a copied one.
 
     Args:
         path: The directory.
+        selection: Region, target, profile and precision that were asked for beside its path.
         chained: Also check its source, if it is where the export states. For exports found in a run; a named export may
             intentionally be from an earlier state of it.
 
     Raises:
-        ArtifactError: It is not an export, is damaged, lacks a field of `export.json`, or its source has been replaced
-            or damaged.
+        ArtifactError: It is not an export, is damaged, lacks a field of `export.json`, its source has been replaced or
+            damaged, or it is of another region, owner, build or run than its manifest, its path or `selection` says.
     """
     if chained:
         verify_chain(path)
     manifest = read_manifest(path, kind="export")
     info = ExportInfo.read(path / INFO, fix="export it again with --force")
+    _check_identity(manifest, info)
+    if selection is not None and not selection.matches(info.region, info.target, info.profile, info.precision):
+        raise ArtifactError(
+            f"{path} is of region '{info.region}', {info.target}, {info.profile}, {info.precision}",
+            required=f"an export of {selection.describe()}",
+            fix="name another path, or leave the options out",
+        )
     region = replace(info.as_region(), synthetic=manifest.synthetic)
     return Exported(path, manifest, info, region=region, recipe=info.recipe)
+
+
+def _check_identity(manifest: Manifest, info: ExportInfo) -> None:
+    """Raise ArtifactError if a manifest, or the place of an export in a run, names another network than its document.
+
+    Networks are named by owner and region, builds by target, profile and precision, sources by kind and digest.
+    """
+    own = {name: getattr(info, name) for name in ("owner", "region", "target", "profile", "precision")}
+    given = {MANIFEST: {name: manifest.extra[name] for name in own if name in manifest.extra}}
+    if (place := place_of(manifest.path)) is not None:
+        given["its path"] = {"owner": place.owner, "region": place.region}
+    if info.made_from is not None:
+        own |= {"kind of its source": info.made_from.kind, "source": info.made_from.manifest}
+        if (parent := manifest.parent) is not None:
+            given[MANIFEST] |= {"kind of its source": parent["kind"], "source": parent["sha256"]}
+    for where, stated in given.items():
+        for name, value in stated.items():
+            if value != own[name]:
+                raise ArtifactError(
+                    f"{manifest.path}: {name} is '{value}' in {where} and '{own[name]}' in {INFO}",
+                    required="an export whose files agree",
+                    fix="export it again with --force",
+                )
 
 
 @dataclass(frozen=True)
