@@ -6,9 +6,18 @@ into text and an exit code.
 
 from __future__ import annotations
 
+import contextlib
 import difflib
+import errno
+import functools
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import Any, TypeVar, cast
+
+F = TypeVar("F", bound=Callable[..., Any])
+_FAILING = (errno.EIO, errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.ESTALE)  # of the disk, not of a file
+_LONGEST = 1000  # characters of a part of a message: names in damaged files can have any length
 
 
 class LorkitError(Exception):
@@ -25,7 +34,7 @@ class LorkitError(Exception):
     def __init__(self, given: str, *, required: str = "", fix: str = "") -> None:
         self.given, self.required, self.fix = given, required, fix
         parts = [given, f"required: {required}" if required else "", fix]
-        super().__init__("; ".join(" ".join(part.split()) for part in parts if part))
+        super().__init__("; ".join(_on_one_line(part) for part in parts if part))
 
 
 class UsageError(LorkitError):
@@ -66,6 +75,85 @@ class StorageError(LorkitError):
 
 class BusyError(StorageError):
     """Something that another process is writing."""
+
+
+@contextlib.contextmanager
+def refusing_damage(
+    path: Path | str,
+    *,
+    required: str,
+    fix: str = "replace it or leave it out",
+    said: str = "cannot be read",
+    kind: type[LorkitError] = DataError,
+) -> Iterator[None]:
+    """Turn whatever a library raises while it reads a foreign file into one error that names the file.
+
+    Every reader has this boundary, here or as `reads`: bytes of others lead libraries to any exception. The cause stays
+    in the traceback of `--debug`.
+
+    Args:
+        path: The file, for the message.
+        required: What is accepted.
+        fix: What the user can do.
+        said: What is wrong with the file.
+        kind: The error to raise.
+
+    Raises:
+        LorkitError: Of that kind, or as the block raised it.
+        OSError: The disk fails.
+    """
+    try:
+        yield
+    except LorkitError:
+        raise
+    except FileNotFoundError as error:
+        raise kind(f"no file at {path}", required=required, fix="check the path") from error
+    except OSError as error:
+        if error.errno in _FAILING:
+            raise
+        raise kind(f"{path} {said} ({error.strerror or first_line(error)})", required=required, fix=fix) from error
+    except BaseException as error:  # a damaged file raises whatever its bytes lead to; panics of Rust are no Exception
+        if not isinstance(error, Exception) and type(error).__name__ != "PanicException":
+            raise
+        name = type(error).__name__
+        text = f"{name}: {first_line(error)}" if str(error).strip() else name
+        raise kind(f"{path} {said} ({text})", required=required, fix=fix) from error
+
+
+def reads(
+    required: str,
+    *,
+    fix: str = "replace it or leave it out",
+    said: str = "cannot be read",
+    kind: type[LorkitError] = DataError,
+) -> Callable[[F], F]:
+    """Return a decorator of a function that reads the file of its first argument, with `refusing_damage` around it.
+
+    Args:
+        required: As `refusing_damage`, and the others too. Of a list of entries the first names the file.
+        fix: As there.
+        said: As there.
+        kind: As there.
+    """
+
+    def decorate(read: F) -> F:
+        @functools.wraps(read)
+        def guarded(source: Any, /, *args: Any, **others: Any) -> Any:
+            path = source[0] if isinstance(source, list) else source
+            with refusing_damage(path, required=required, fix=fix, said=said, kind=kind):
+                return read(source, *args, **others)
+
+        return cast(F, guarded)
+
+    return decorate
+
+
+def _on_one_line(text: str) -> str:
+    """Return a part of a message on one line, without signs that a terminal acts on, and not too long."""
+    line = " ".join(text.split())
+    if not line.isprintable():
+        line = "".join(sign if sign.isprintable() else "\N{REPLACEMENT CHARACTER}" for sign in line)
+    return line if len(line) <= _LONGEST else f"{line[: _LONGEST - 200]} ... {line[-180:]}"
 
 
 def first_line(error: BaseException) -> str:

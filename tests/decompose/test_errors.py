@@ -49,3 +49,50 @@ def test_the_first_line_of_another_librarys_message() -> None:
     assert errors.first_line(RuntimeError("\n  first \nsecond")) == "first"
     assert errors.first_line(RuntimeError("x" * 200)) == "x" * 160
     assert errors.first_line(KeyError()) == "KeyError"
+
+
+def test_a_message_is_printable_and_not_endless() -> None:
+    error = errors.DataError("a\x1b[31m\ud800b\u00e9", required="x" * 5000)
+    assert str(error).startswith("a\ufffd[31m\ufffdb\u00e9; required: xxx")
+    assert len(str(error)) < 1100
+
+
+class PanicException(BaseException):
+    """As libraries in Rust raise it."""
+
+
+@pytest.mark.parametrize(
+    ("raised", "message"),
+    [
+        (
+            ValueError("bad\nbytes"),
+            "a.x cannot be read (ValueError: bad); required: an intact x; replace it or leave it out",
+        ),
+        (KeyError(), "a.x cannot be read (KeyError); required"),
+        (MemoryError(), "a.x cannot be read (MemoryError); required"),
+        (RecursionError("deep"), "a.x cannot be read (RecursionError: deep)"),
+        (PanicException("rust"), "a.x cannot be read (PanicException: rust)"),
+        (IsADirectoryError(21, "Is a directory"), "a.x cannot be read (Is a directory)"),
+        (FileNotFoundError(2, "No such file"), "no file at a.x; required: an intact x; check the path"),
+    ],
+)
+def test_a_boundary_turns_any_exception_into_one_that_names_the_file(raised: BaseException, message: str) -> None:
+    @errors.reads("an intact x")
+    def read(path: str) -> None:
+        raise raised
+
+    with pytest.raises(errors.DataError) as caught:
+        read("a.x")
+    assert str(caught.value).startswith(message)
+    assert caught.value.__cause__ is raised
+    with pytest.raises(errors.DataError, match=r"a\.x"):
+        errors.reads("an intact x")(lambda entries: read(entries[0]))(["a.x", "b"])
+
+
+@pytest.mark.parametrize(
+    "raised", [errors.UsageError("mine"), KeyboardInterrupt(), SystemExit(3), OSError(5, "I/O error")]
+)
+def test_a_boundary_leaves_own_errors_interrupts_and_failing_disks_alone(raised: BaseException) -> None:
+    with pytest.raises(type(raised)) as caught, errors.refusing_damage("a.x", required="x"):
+        raise raised
+    assert caught.value is raised
