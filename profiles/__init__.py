@@ -15,6 +15,8 @@ from pydantic import ValidationError
 
 from lorkit.profiles.schema import BatchRange, Budget, Device, EngineSettings, Match, Precision, Profile, ProfileError
 
+_MOST_BYTES = 64 * 1024
+
 __all__ = [
     "BatchRange",
     "Budget",
@@ -91,16 +93,21 @@ def _builtin() -> dict[str, Profile]:
 
 def _read(path: Path) -> Profile:
     try:
+        if path.stat().st_size > _MOST_BYTES:
+            raise ProfileError(
+                f"{path} has {path.stat().st_size} bytes; required: a profile of at most {_MOST_BYTES}; check the path"
+            )
         return Profile.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")))
+    except ProfileError:
+        raise
     except FileNotFoundError:
         raise ProfileError(f"no profile file {path}; required: a YAML file of a profile; check the path") from None
-    except yaml.YAMLError as error:
-        raise ProfileError(
-            f"{path} is not YAML: {' '.join(str(error).split())}; required: a profile; correct it"
-        ) from None
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"]) or "profile"
         raise ProfileError(
             f"{path}: {where}: {first['msg']}; required: the schema of a profile; compare `decompose profiles show`"
         ) from None
+    except Exception as error:  # boundary: YAML that is none, bad dates and numbers, text that is no UTF-8, a directory
+        text = " ".join(str(error).split())[:200]
+        raise ProfileError(f"{path} is not YAML: {text}; required: a profile; correct it") from None

@@ -17,10 +17,12 @@ from lorkit.decompose.config.base import Section
 from lorkit.decompose.config.regions import RegionConfig
 from lorkit.decompose.config.schema import Config
 from lorkit.decompose.config.student import FROM_TIMM, student_weights_digest
-from lorkit.decompose.errors import UsageError
+from lorkit.decompose.config.yaml_files import DEEPEST, parse_yaml, read_yaml
+from lorkit.decompose.errors import UsageError, first_line
 
 FILE_NAME = "decompose.yaml"
 PHANTOM = "phantom:"
+_MOST_PROBLEMS = 500
 _DATA_KEYS = ("data", "train", "val", "test", "unlabelled")
 _VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
 
@@ -33,18 +35,6 @@ _DEFAULT: dict[str, Any] = {
     "student": {"backbone": "resnet18"},
     "train": {"epochs": 4, "batch_size": 128, "optimizer": "adamw", "lr": 0.002, "weight_decay": 0.01},
 }
-
-
-class _UniqueKeys(yaml.SafeLoader):
-    """Safe loader that refuses duplicate keys, of which plain YAML silently keeps the last."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        """Build a mapping after checking its keys."""
-        keys = [self.construct_object(key, deep=True) for key, _ in node.value]
-        for key in keys:
-            if keys.count(key) > 1:
-                raise yaml.constructor.ConstructorError(None, None, f"key '{key}' is repeated", node.start_mark)
-        return super().construct_mapping(node, deep=deep)
 
 
 def default_config(*, overrides: Sequence[str] = (), method: str | None = None) -> Config:
@@ -74,7 +64,7 @@ def load_config(
     path = Path(path)
     if path.is_dir():
         path = path / FILE_NAME
-    return _build(_read_yaml(path), base or path.resolve().parent, str(path), overrides, method)
+    return _build(read_yaml(path), base or path.resolve().parent, str(path), overrides, method)
 
 
 def with_overrides(config: Config, overrides: Sequence[str] = (), *, method: str | None = None) -> Config:
@@ -129,28 +119,10 @@ def resolve_path(text: str, base: Path) -> str:
 
     if text.startswith(PHANTOM):
         return text
-    return os.path.normpath(base / Path(_VARIABLE.sub(expand, text)).expanduser())
-
-
-def _read_yaml(path: Path) -> dict[str, Any]:
     try:
-        text = path.read_text(encoding="utf-8")
-    except FileNotFoundError:
-        raise UsageError(
-            f"no configuration at {path}", required="a YAML file", fix="write one with `decompose init`"
-        ) from None
-    except UnicodeDecodeError:
-        raise UsageError(f"{path} is not text", required="UTF-8 YAML", fix="name a configuration file") from None
-    try:
-        document = yaml.load(text, Loader=_UniqueKeys)  # a SafeLoader: plain data only
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        where = f"{path}:{mark.line + 1}" if mark else str(path)
-        problem = getattr(error, "problem", None) or "not readable"
-        raise UsageError(f"{where}: {problem}", required="valid YAML", fix="correct that line") from None
-    if not isinstance(document, dict):
-        raise UsageError(f"{path} holds {type(document).__name__}", required="a mapping of settings", fix="see `init`")
-    return document
+        return os.path.normpath(base / Path(_VARIABLE.sub(expand, text)).expanduser())
+    except RuntimeError:  # of expanduser
+        raise UsageError(f"no home directory for '{text}'", required="a known user after ~", fix="correct it") from None
 
 
 def _build(raw: dict[str, Any], base: Path, where: str, overrides: Sequence[str], method: str | None) -> Config:
@@ -162,6 +134,8 @@ def _build(raw: dict[str, Any], base: Path, where: str, overrides: Sequence[str]
         config = Config.model_validate(raw)
     except ValidationError as error:
         raise _explain(error, where) from None
+    except (RecursionError, OverflowError) as error:  # of a value that no check expects
+        raise UsageError(f"{where}: {first_line(error)}", required="usable settings", fix="correct them") from None
     config = config.model_copy(update=_resolved_paths(config, base))
     config._base = base
     return config
@@ -197,11 +171,10 @@ def _override(raw: dict[str, Any], override: str) -> dict[str, Any]:
         raise UsageError(
             f"--set {override}", required="KEY=VALUE with dots between sections", fix="for example train.epochs=5"
         )
-    try:
-        value = yaml.load(text, Loader=_UniqueKeys)
-    except yaml.YAMLError:
-        raise UsageError(f"--set {override}", required="a YAML value after '='", fix="quote it") from None
-    return _with(raw, key.strip().split("."), value, override)
+    path = key.strip().split(".")
+    if len(path) > DEEPEST:
+        raise UsageError(f"--set {key[:80]}...", required=f"at most {DEEPEST} sections", fix="shorten the key")
+    return _with(raw, path, parse_yaml(text, f"--set {key}"), override)
 
 
 def _with(raw: Any, path: list[str], value: Any, override: str) -> dict[str, Any]:
@@ -215,7 +188,9 @@ def _with(raw: Any, path: list[str], value: Any, override: str) -> dict[str, Any
 
 def _explain(error: ValidationError, where: str) -> UsageError:
     """Describe the first problem in one line; unknown keys come first, since a typo often explains a missing key."""
-    problems = sorted(_of_the_nearest(error.errors()), key=lambda problem: problem["type"] != "extra_forbidden")
+    problems = sorted(
+        _of_the_nearest(error.errors()[:_MOST_PROBLEMS]), key=lambda problem: problem["type"] != "extra_forbidden"
+    )
     problem = problems[0]
     key = _key(problem["loc"])
     others = {other for one in problems if not key.startswith(other := _key(one["loc"]))}

@@ -160,7 +160,7 @@ class RegionConfig(GraphSource):
         if groups is not None:
             try:
                 brackets = re.compile(groups).groups
-            except re.error as error:
+            except (re.error, RecursionError, OverflowError) as error:
                 raise ValueError(f"a regular expression ({error})") from None
             if brackets > 1:
                 raise ValueError("a regular expression with at most one bracket, around the patient")

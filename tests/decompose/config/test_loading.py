@@ -86,7 +86,7 @@ def test_variables_expand(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
         ("regions.chest.spacing=[1,1,1]", "image.size with three sides"),
         ("split.val=0.8", "below 0.9"),
         ("epochs", "KEY=VALUE"),
-        ("train.epochs=[", "YAML value"),
+        ("train.epochs=[", "valid YAML"),
         ("name.first=x", "inside a value"),
     ],
 )
