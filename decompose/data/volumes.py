@@ -31,7 +31,7 @@ from lorkit.decompose.data.preprocessing.window_grid import WindowGrid
 from lorkit.decompose.data.random_numbers import Keys, uniform
 from lorkit.decompose.data.samples.samples import RegionSamples
 from lorkit.decompose.documents.recipe import Recipe, Window
-from lorkit.decompose.errors import ArtifactError, BusyError, DataError, StorageError
+from lorkit.decompose.errors import ArtifactError, BusyError, DataError, StorageError, refusing_damage
 from lorkit.decompose.events import Listener, with_progress
 
 KIND = "volume"
@@ -244,10 +244,11 @@ def _places(mask: Mask | Bits, samples: RegionSamples) -> Ints:
 
 @lru_cache(maxsize=_OPEN)
 def _opened(folder: Path) -> WholeCase:
-    image = np.load(folder / _IMAGE, mmap_mode="r", allow_pickle=False)
-    if not (folder / _MASK).is_file():
-        return WholeCase(image, None, np.zeros((0, 4), dtype=np.int32), (0,))
-    mask = np.load(folder / _MASK, mmap_mode="r", allow_pickle=False)
-    places = np.load(folder / _PLACE, allow_pickle=False)
+    with refusing_damage(folder, required="an intact resampled volume", fix="remove it: it is made again"):
+        image = np.load(folder / _IMAGE, mmap_mode="r", allow_pickle=False)
+        if not (folder / _MASK).is_file():
+            return WholeCase(image, None, np.zeros((0, 4), dtype=np.int32), (0,))
+        mask = np.load(folder / _MASK, mmap_mode="r", allow_pickle=False)
+        places = np.load(folder / _PLACE, allow_pickle=False)
     firsts = np.flatnonzero(np.diff(places[:, 0], prepend=-1)).tolist()
     return WholeCase(image, mask, places, (*firsts, len(places)))

@@ -8,8 +8,6 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-import yaml
-
 from lorkit.decompose.artifacts import DERIVED, MANIFEST, Manifest, read_manifest, sweep
 from lorkit.decompose.config import Config, load_config
 from lorkit.decompose.documents.base import Owner, TeacherRow
@@ -52,10 +50,9 @@ class Run:
     def regions(self) -> RegionSet:
         """Its regions in routing order."""
         try:
-            # regions.json is JSON, which the YAML reader accepts too
-            rows = yaml.safe_load((self.path / "regions.json").read_text(encoding="utf-8"))
+            rows = json.loads((self.path / "regions.json").read_text(encoding="utf-8"))
             return RegionSet.from_json(rows["regions"])
-        except (OSError, yaml.YAMLError, KeyError, TypeError) as error:
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             raise ArtifactError(
                 f"{self.path / 'regions.json'} cannot be read ({type(error).__name__})",
                 required="an intact run",

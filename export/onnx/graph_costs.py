@@ -10,6 +10,8 @@ from typing import NamedTuple
 
 import onnx
 
+from lorkit.decompose.errors import ArtifactError, reads
+
 
 class GraphCosts(NamedTuple):
     """Costs read from an ONNX file; all None without one.
@@ -27,6 +29,7 @@ class GraphCosts(NamedTuple):
     dtypes: dict[str, int] | None = None
 
 
+@reads("an intact ONNX graph", kind=ArtifactError)
 def graph_costs(path: Path) -> GraphCosts:
     """Read nodes, number formats and planned peak memory from an ONNX file."""
     if not path.is_file():

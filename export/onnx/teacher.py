@@ -19,7 +19,6 @@ import numpy as np
 import onnx
 import onnxruntime
 import torch
-from google.protobuf.message import DecodeError
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -27,7 +26,7 @@ from lorkit.decompose.artifacts import digest_file
 from lorkit.decompose.artifacts.arrays import Float32Array
 from lorkit.decompose.config import Config, ImageConfig
 from lorkit.decompose.data.readers.registry import expected_task
-from lorkit.decompose.errors import ArtifactError, DataError, UsageError, first_line
+from lorkit.decompose.errors import ArtifactError, DataError, UsageError, first_line, refusing_damage
 from lorkit.decompose.models.backbones.stage_adapters import upsample_and_concatenate
 from lorkit.decompose.models.foundation.teacher import TeacherFeatures
 from lorkit.decompose.tasks import get_task
@@ -104,12 +103,10 @@ def _read(path: Path) -> tuple[onnx.ModelProto, list[Path]]:
     """Read a graph without its external data, and return the files of these."""
     if not path.is_file():
         raise DataError(f"foundation.weights: no file {path}", required="an ONNX file", fix="correct the path")
-    try:
+    with refusing_damage(
+        path, required="an ONNX model", fix="export it again", said="cannot be read as ONNX", kind=ArtifactError
+    ):
         model = onnx.load(str(path), load_external_data=False)
-    except (DecodeError, ValueError, OSError) as error:
-        raise ArtifactError(
-            f"{path} cannot be read as ONNX ({first_line(error)})", required="an ONNX model", fix="export it again"
-        ) from None
     folder, files = path.resolve().parent, []
     for tensor in _tensors(model.graph):
         if tensor.data_location != onnx.TensorProto.EXTERNAL:
@@ -190,14 +187,11 @@ def _session(model: onnx.ModelProto, path: Path) -> onnxruntime.InferenceSession
     options.intra_op_num_threads = torch.get_num_threads()
     options.log_severity_level = 4
     options.add_session_config_entry("session.model_external_initializers_file_folder_path", str(path.resolve().parent))
-    try:
+    with refusing_damage(
+        path, required="a graph of standard operators", fix="export it again", said="does not load in ONNX Runtime",
+        kind=ArtifactError,
+    ):  # fmt: skip
         return onnxruntime.InferenceSession(model.SerializeToString(), options, providers=[PROVIDER])
-    except runtime_errors() as error:
-        raise ArtifactError(
-            f"ONNX Runtime does not load {path} ({first_line(error)})",
-            required="a graph of standard operators",
-            fix="export it again",
-        ) from None
 
 
 def _grid(name: str, value: NDArray[Any]) -> Float32Array:

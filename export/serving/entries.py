@@ -75,7 +75,7 @@ def row_of(layout: Layout, where: str, keys: object, values: object, time: objec
 def _keys_of(text: object) -> tuple[str | None, ...] | None:
     try:
         found: Any = json.loads(text) if isinstance(text, str) else None
-    except (ValueError, RecursionError):
+    except Exception:  # boundary
         return None
     return tuple(found) if isinstance(found, list) and all(isinstance(key, str | None) for key in found) else None
 

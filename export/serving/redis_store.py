@@ -245,7 +245,7 @@ class _RedisLedger:
         try:
             head, _, score = cell[size:].decode().partition("\n")
             keys, time_, label = json.loads(head)
-        except (ValueError, TypeError, RecursionError):
+        except Exception:  # boundary
             raise damaged(where, "an entry that is no row") from None
         return row_of(self._layout, where, json.dumps(keys), cell[:size], time_, label, score or None)
 

@@ -63,7 +63,7 @@ def _read(line: bytes) -> Event | DataError:
         fault = f"a {type(found).__name__}"
     except RecursionError:
         found, fault = None, "nested too deeply"
-    except ValueError as error:  # of JSON, of its encoding and of its numbers
+    except Exception as error:  # boundary: of JSON, of its encoding and of its numbers
         found, fault = None, error
     if isinstance(found, dict):
         return found

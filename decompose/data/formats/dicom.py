@@ -8,7 +8,8 @@ Shapes: F frames or slices, H rows, W columns.
 from __future__ import annotations
 
 import contextlib
-import struct
+import math
+import os
 import warnings
 import zlib
 from collections.abc import Iterator
@@ -23,14 +24,19 @@ from numpy.typing import NDArray
 from lorkit.decompose.data.formats import dicom_values
 from lorkit.decompose.data.formats.dicom_geometry import frame_axes, pixel_spacing, plane, stack, tilt_notes, to_ras
 from lorkit.decompose.data.formats.dicom_values import functional_group
+from lorkit.decompose.data.formats.limits import check_fits
 from lorkit.decompose.data.formats.stored import StoredImage
 from lorkit.decompose.errors import DataError
+from lorkit.decompose.errors import refusing_damage as refuse
 
 if TYPE_CHECKING:
     from pydicom import Dataset
 
 SUFFIXES = (".dcm", ".dicom", ".ima")
 _MAGIC = slice(128, 132)
+_GROUP_LENGTH_AT = 8  # bytes after the magic: tag, type and length of the first element, whose value is the length
+_CHUNK = 1 << 24
+_MOST_DEFLATED = 1 << 30
 _NO_IMAGE = {
     "1.2.840.10008.5.1.4.1.1.66.4": "a segmentation object",
     "1.2.840.10008.5.1.4.1.1.66.7": "a label map object",
@@ -44,7 +50,11 @@ def accepts(path: Path) -> bool:
     """Tell by its name or its first bytes whether a file is DICOM."""
     if path.name.lower().endswith(SUFFIXES):
         return True
-    with path.open("rb") as stream:
+    return _has_preamble(path)
+
+
+def _has_preamble(path: Path) -> bool:
+    with refuse(path, required="a file that can be read"), path.open("rb") as stream:
         return stream.read(_MAGIC.stop)[_MAGIC] == b"DICM"
 
 
@@ -68,33 +78,21 @@ def read(path: Path) -> StoredImage:
 @contextlib.contextmanager
 def refusing_damage(path: Path) -> Iterator[None]:
     """Turn what pydicom and its decoders raise on damaged files into a `DataError` that names the file."""
-    from pydicom.errors import BytesLengthException, InvalidDicomError
-
-    damage = (
-        InvalidDicomError, BytesLengthException, AttributeError, ValueError, NotImplementedError, RuntimeError, OSError,
-        EOFError, KeyError, IndexError, TypeError, OverflowError, MemoryError, StopIteration, struct.error, zlib.error,
-    )  # fmt: skip
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # pydicom's remarks on values outside the standard
-            yield
-    except DataError:
-        raise
-    except FileNotFoundError:
-        raise DataError(f"no image at {path}", required="a DICOM file", fix="check the path") from None
-    except damage as error:
-        text = " ".join(str(error).split())[:160]
-        raise DataError(
-            f"{path} cannot be decoded ({type(error).__name__}: {text})",
-            required="an intact DICOM image",
-            fix="export it again, or leave it out",
-        ) from None
+    with (
+        refuse(
+            path, required="an intact DICOM image", fix="export it again, or leave it out", said="cannot be decoded"
+        ),
+        warnings.catch_warnings(),
+    ):
+        warnings.simplefilter("ignore")  # pydicom's remarks on values outside the standard
+        yield
 
 
 def read_dataset(path: Path, *, pixels: bool = True) -> Dataset:
     """Read a data set, also one without file meta information, as scanners send it."""
     import pydicom
 
+    _check_deflated(path)
     dataset = pydicom.dcmread(path, force=True, stop_before_pixels=not pixels)
     if "SOPClassUID" not in dataset and "Rows" not in dataset:
         raise ValueError("no DICOM data set")
@@ -105,6 +103,32 @@ def read_dataset(path: Path, *, pixels: bool = True) -> Dataset:
             pydicom.uid, names.get((bool(implicit), bool(little)), "ExplicitVRBigEndian")
         )
     return dataset
+
+
+def _check_deflated(path: Path) -> None:
+    """Refuse a data set of few bytes that unpacks to very many, before pydicom unpacks all of it."""
+    from pydicom import uid
+    from pydicom.filereader import read_file_meta_info
+
+    if (
+        not _has_preamble(path)
+        or read_file_meta_info(path).get("TransferSyntaxUID") != uid.DeflatedExplicitVRLittleEndian
+    ):
+        return
+    with path.open("rb") as stream:
+        stream.seek(_MAGIC.stop + _GROUP_LENGTH_AT)
+        stream.seek(int.from_bytes(stream.read(4), "little"), os.SEEK_CUR)
+        unpacker, size, packed = zlib.decompressobj(-zlib.MAX_WBITS), 0, b""
+        while packed := unpacker.unconsumed_tail or stream.read(_CHUNK):
+            size += len(unpacker.decompress(packed, _CHUNK))
+            if size > _MOST_DEFLATED:
+                raise DataError(
+                    f"{path} unpacks to more than {_MOST_DEFLATED >> 30} GiB",
+                    required="a deflated data set of at most that",
+                    fix="export it without compression",
+                )
+            if unpacker.eof:
+                return
 
 
 def _check(path: Path, dataset: Dataset) -> None:
@@ -127,6 +151,7 @@ def _check(path: Path, dataset: Dataset) -> None:
             required="1 for gray, 3 for colour",
             fix="repair it",
         )
+    check_fits(path, _pixel_bytes(dataset, samples), "its pixels")
     encapsulated = dataset.file_meta.TransferSyntaxUID.is_encapsulated
     stored, highest = dataset.get("BitsStored"), dataset.get("HighBit")
     if not encapsulated and None not in (stored, highest) and int(highest) != int(stored) - 1:
@@ -135,6 +160,12 @@ def _check(path: Path, dataset: Dataset) -> None:
             required="the lowest bits in use",
             fix="convert it",
         )
+
+
+def _pixel_bytes(dataset: Dataset, samples: int) -> int:
+    """Return the bytes of pixels, once as they are stored and once as float32."""
+    count = math.prod(int(dataset.get(name) or 1) for name in ("Rows", "Columns", "NumberOfFrames")) * samples
+    return count * (max(1, int(dataset.get("BitsAllocated") or 1) // 8) + 4)
 
 
 def decode(dataset: Dataset) -> NDArray[Any]:

@@ -27,15 +27,19 @@ from lorkit.decompose.data.formats.dicom_geometry import (
     to_ras,
 )
 from lorkit.decompose.data.formats.stored import StoredImage
-from lorkit.decompose.errors import DataError
+from lorkit.decompose.errors import DataError, reads
+
+_WANTED = "an image file, or a folder of the slices of one series"
 
 
+@reads(_WANTED)
 def slices_of(folder: Path) -> list[Path]:
     """Return the DICOM files directly in a folder, in order of their names; hidden files are left out."""
     files = sorted(path for path in folder.iterdir() if path.is_file() and not path.name.startswith("."))
     return [path for path in files if path.name.upper() != "DICOMDIR" and dicom.accepts(path)]
 
 
+@reads(_WANTED)
 def is_series(folder: Path) -> bool:
     """Tell whether a folder holds slices of one series, each with its place in the patient, and no other image."""
     files = slices_of(folder)
@@ -73,6 +77,7 @@ class SeriesGrid(NamedTuple):
     affine_44: NDArray[np.float64] | None
 
 
+@reads(_WANTED)
 def read_grid(folder: Path) -> SeriesGrid:
     """Read where the voxels of a series lie, from the headers of its files.
 
@@ -92,6 +97,7 @@ def read_grid(folder: Path) -> SeriesGrid:
     return SeriesGrid(ordered, found._replace(order=tuple(range(len(paths)))), size, affine_44)
 
 
+@reads(_WANTED)
 def read(folder: Path) -> StoredImage:
     """Read the slices of a folder to (F, H, W) float32 after the modality transform, sorted by position.
 

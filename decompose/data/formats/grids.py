@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lorkit.decompose.data.formats import dicom_series, nifti
-from lorkit.decompose.errors import DataError
+from lorkit.decompose.errors import DataError, reads
 
 _PAIRS = (("R", "L"), ("A", "P"), ("S", "I"))
 _APART = 0.05  # of a voxel: headers are rounded
@@ -39,6 +39,7 @@ class Grid(NamedTuple):
         return tuple(round(float(side), 6) for side in np.linalg.norm(self.affine_44[:3, :3], axis=0))
 
 
+@reads("a NIfTI file, or a folder of the slices of one DICOM series")
 def read_grid(path: Path) -> Grid:
     """Read where the voxels of a volume lie: of a NIfTI file, or of a folder of DICOM slices; headers only.
 
@@ -49,7 +50,7 @@ def read_grid(path: Path) -> Grid:
         found = dicom_series.read_grid(path)
         if found.affine_44 is None:
             raise DataError(f"{path} states no pixel spacing", required="PixelSpacing", fix="leave the series out")
-        return _turned(found.stack.axes[::-1], (*found.size[::-1], len(found.paths)), found.affine_44)
+        return _turned(found.stack.axes[::-1], (*found.size[::-1], len(found.paths)), found.affine_44, path)
     if not nifti.accepts(path):
         raise DataError(
             f"{path} is no volume",
@@ -60,7 +61,7 @@ def read_grid(path: Path) -> Grid:
     shape = (*image.shape[:3], *[1] * (3 - len(image.shape[:3])))
     if not nifti.oriented(image):
         return Grid(shape, image.affine, oriented=False)
-    return _turned(nifti.axes(image), shape, image.affine)
+    return _turned(nifti.axes(image), shape, image.affine, path)
 
 
 def check_same_grid(image: Path, mask: Path) -> tuple[float, ...]:
@@ -92,9 +93,15 @@ def _distance(one: Grid, two: Grid) -> float:
     return float(np.linalg.norm(corners_84 @ (one.affine_44 - two.affine_44).T, axis=1).max())
 
 
-def _turned(letters: str, shape: Sequence[int], affine_44: NDArray[Any]) -> Grid:
+def _turned(letters: str, shape: Sequence[int], affine_44: NDArray[Any], where: Path) -> Grid:
     """Turn a grid whose axes run as letters such as "LAS" say into right, anterior, superior axes."""
-    order = [next(axis for axis, letter in enumerate(letters) if letter in pair) for pair in _PAIRS]
+    order = [next((axis for axis, letter in enumerate(letters) if letter in pair), -1) for pair in _PAIRS]
+    if -1 in order:
+        raise DataError(
+            f"{where}: an axis has no direction ({letters})",
+            required="an affine in which each axis runs along another direction",
+            fix="correct the header",
+        )
     turned_44 = np.eye(4)
     turned_44[:3, 3] = affine_44[:3, 3]
     for target, axis in enumerate(order):

@@ -11,7 +11,7 @@ from __future__ import annotations
 import contextlib
 import gzip
 import logging
-import zlib
+import math
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -20,13 +20,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from lorkit.decompose.data.formats.limits import check_fits
 from lorkit.decompose.data.formats.stored import StoredImage
-from lorkit.decompose.errors import DataError
+from lorkit.decompose.errors import DataError, reads, refusing_damage
 
 SUFFIXES = (".nii", ".nii.gz")
 MAX_BYTES = 8 * 1024**3
 _TO_MM = {1: 1e3, 2: 1.0, 3: 1e-3}  # the standard's codes of metres, millimetres and micrometres
 _CHUNK = 1024 * 1024
+_HEAD = 1024  # bytes: the larger of the two headers has 540
+_MOST_BEYOND = 64 * 1024**2
+_WANTED = "an intact NIfTI file"
 _ZOOMS_TOLERANCE = 1e-2
 _MOST_CODE = 5  # of the standard's codes of coordinate systems
 _SIZES_OF_NIFTI2 = (np.array(540, "<i4").tobytes(), np.array(540, ">i4").tobytes())
@@ -49,6 +53,7 @@ def accepts(path: Path) -> bool:
     return path.name.lower().endswith(SUFFIXES)
 
 
+@reads(_WANTED)
 def read(path: Path) -> StoredImage:
     """Read one file: (X, Y, Z), or (X, Y) where all other axes have length 1.
 
@@ -56,11 +61,8 @@ def read(path: Path) -> StoredImage:
         DataError: The file is missing or damaged, a field of its header is not usable, or it holds several volumes.
     """
     image = load(path)
-    try:
-        with np.errstate(all="ignore"):  # what is not finite afterwards is refused where the image is used
-            values = np.asarray(image.dataobj)
-    except (OSError, ValueError, EOFError, MemoryError) as error:
-        raise _damaged(path, f"{type(error).__name__}: {error}") from None
+    with np.errstate(all="ignore"):  # what is not finite afterwards is refused where the image is used
+        values = np.asarray(image.dataobj)
     if values.dtype.kind not in "buif":
         raise DataError(f"{path} has voxels of type {values.dtype}", required="plain numbers", fix="convert the file")
     values = values.reshape([side for axis, side in enumerate(values.shape) if axis < 2 or side != 1])
@@ -79,6 +81,7 @@ def read(path: Path) -> StoredImage:
     )
 
 
+@reads(_WANTED)
 def load(path: Path, *, voxels: bool = True) -> Any:
     """Open a file and check its header.
 
@@ -93,24 +96,20 @@ def load(path: Path, *, voxels: bool = True) -> Any:
         DataError: As `read`.
     """
     import nibabel
-    from nibabel.filebasedimages import ImageFileError
-    from nibabel.spatialimages import HeaderDataError
-    from nibabel.wrapstruct import WrapStructError
 
-    damage = (OSError, ValueError, EOFError, KeyError, OverflowError, ImageFileError, HeaderDataError, WrapStructError)
-
-    data = _bytes(path, MAX_BYTES if voxels else _CHUNK)
-    kind: Any = nibabel.Nifti2Image if data[:4] in _SIZES_OF_NIFTI2 else nibabel.Nifti1Image
-    try:
-        header = kind.header_class(data[: kind.header_class.template_dtype.itemsize], check=False)
-        _check_header(path, header)
-        with quiet():
-            image = kind.from_bytes(data) if voxels else nibabel.load(path)
-        _check_shape(path, image)
-        if voxels:
-            _check_length(path, image, len(data))
-    except damage as error:
-        raise _damaged(path, f"{type(error).__name__}: {error}") from None
+    head = _bytes(path, _HEAD, whole=False)
+    kind: Any = nibabel.Nifti2Image if head[:4] in _SIZES_OF_NIFTI2 else nibabel.Nifti1Image
+    header = kind.header_class(head[: kind.header_class.template_dtype.itemsize], check=False)
+    _check_header(path, header)
+    needed = _needed_bytes(path, header)
+    if voxels:
+        check_fits(path, 2 * needed, "its voxels")
+    data = _bytes(path, needed) if voxels else b""
+    with quiet():
+        image = kind.from_bytes(data) if voxels else nibabel.load(path)
+    _check_shape(path, image)
+    if len(data) < needed and voxels:
+        raise _damaged(path, f"{len(data)} bytes, {needed} stated")
     if not abs(np.linalg.det(image.affine[:3, :3])) > 0:
         raise _bad_field(path, "sform" if int(header["sform_code"]) else "qform", "a singular affine")
     return image
@@ -164,22 +163,39 @@ def _unit_mm(image: Any) -> float:
     return _TO_MM.get(int(image.header["xyzt_units"]) % 8, 1.0)
 
 
-def _bytes(path: Path, most: int) -> bytes:
-    """Read a file, decompressed, to its end; where `most` is less than the largest size, only so much of it."""
+def _bytes(path: Path, most: int, *, whole: bool = True) -> bytes:
+    """Return the first bytes of a file, decompressed; the `whole` file is read to its end, which tests its checksum."""
     opener: Any = gzip.open if path.name.lower().endswith(".gz") else open
-    parts, total = [], 0
-    try:
-        with opener(path, "rb") as stream:
-            while total < most and (part := stream.read(_CHUNK)):
-                parts.append(part)
-                total += len(part)
-    except FileNotFoundError:
-        raise DataError(f"no volume at {path}", required="a NIfTI file", fix="check the path") from None
-    except (OSError, EOFError, zlib.error) as error:
-        raise _damaged(path, f"{type(error).__name__}: {error}") from None
-    if total >= MAX_BYTES:
-        raise DataError(f"{path} is larger than {MAX_BYTES >> 30} GiB", required="one volume", fix="split it")
+    with refusing_damage(path, required=_WANTED), opener(path, "rb") as stream:
+        data = _exactly(stream, most)
+        left = _MOST_BEYOND if whole else 0
+        while left > 0 and (part := stream.read(_CHUNK)):
+            left -= len(part)
+    if whole and left <= 0:
+        raise DataError(
+            f"{path} holds more than {_MOST_BEYOND >> 20} MiB after its voxels", required="one volume", fix="split it"
+        )
+    return data
+
+
+def _exactly(stream: Any, count: int) -> bytes:
+    """Read so many bytes of a stream that may give fewer at a time, or all that there are."""
+    parts: list[bytes] = []
+    while count > 0 and (part := stream.read(min(count, _CHUNK))):
+        parts.append(part)
+        count -= len(part)
     return b"".join(parts)
+
+
+def _needed_bytes(path: Path, header: Any) -> int:
+    """Return where the voxels end that a header states; raise DataError for more than a volume can have."""
+    count = math.prod(max(0, int(side)) for side in header["dim"][1 : 1 + max(0, min(7, int(header["dim"][0])))])
+    needed = max(int(header["vox_offset"]), header.single_vox_offset) + count * header.get_data_dtype().itemsize
+    if needed > MAX_BYTES:
+        raise DataError(
+            f"{path} states {needed / 2**30:.3g} GiB", required=f"at most {MAX_BYTES >> 30} GiB", fix="split it"
+        )
+    return int(needed)
 
 
 def _check_header(path: Path, header: Any) -> None:
@@ -214,13 +230,6 @@ def _check_shape(path: Path, image: Any) -> None:
             required="one volume of three axes per file",
             fix="split it, as nibabel.four_to_three does",
         )
-
-
-def _check_length(path: Path, image: Any, length: int) -> None:
-    """Refuse a file that ends before its voxels do, before memory is taken for them."""
-    needed = image.dataobj.offset + int(np.prod(image.shape, dtype=object)) * image.get_data_dtype().itemsize
-    if length < needed:
-        raise _damaged(path, f"{length} bytes, {needed} stated")
 
 
 def _limits(dtype: np.dtype[Any]) -> tuple[float, float] | None:

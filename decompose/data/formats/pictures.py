@@ -6,9 +6,7 @@ bits per channel, which is what Pillow decodes.
 
 from __future__ import annotations
 
-import struct
 import warnings
-import zlib
 from pathlib import Path
 from typing import Any, cast
 
@@ -17,23 +15,11 @@ from numpy.typing import NDArray
 from PIL import ExifTags, Image, TiffTags
 
 from lorkit.decompose.data.formats.stored import StoredImage
-from lorkit.decompose.errors import DataError
+from lorkit.decompose.errors import DataError, reads
 
 FORMATS = ("PNG", "JPEG", "BMP", "TIFF")
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff")
 MAX_PIXELS = 64 * 1024 * 1024
-_DAMAGE = (
-    OSError,
-    SyntaxError,
-    ValueError,
-    EOFError,
-    KeyError,
-    IndexError,
-    TypeError,
-    struct.error,
-    zlib.error,
-    OverflowError,
-)
 _ORIENTATION = ExifTags.Base.Orientation
 _TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -53,26 +39,18 @@ def accepts(path: Path) -> bool:
     return path.name.lower().endswith(SUFFIXES)
 
 
+@reads(f"an intact {', '.join(FORMATS)} file of at most {MAX_PIXELS} pixels", said="cannot be decoded")
 def read(path: Path) -> StoredImage:
     """Decode one file to (H, W) uint8, uint16 or float32, or to (H, W, 3) uint8.
 
     Raises:
         DataError: The file is missing, damaged, no still image of a known format, or larger than `MAX_PIXELS`.
     """
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # Pillow's remarks on odd metadata; the size is judged below
-            with Image.open(path, formats=FORMATS) as image:
-                _check_container(path, image)
-                return _decode(path, image)
-    except FileNotFoundError:
-        raise DataError(f"no image at {path}", required="an image file", fix="check the path") from None
-    except (*_DAMAGE, Image.DecompressionBombError) as error:
-        raise DataError(
-            f"{path} cannot be decoded ({type(error).__name__}: {error})",
-            required=f"an intact {', '.join(FORMATS)} file of at most {MAX_PIXELS} pixels",
-            fix="replace the file or leave it out",
-        ) from None
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # Pillow's remarks on odd metadata; the size is judged below
+        with Image.open(path, formats=FORMATS) as image:
+            _check_container(path, image)
+            return _decode(path, image)
 
 
 def _check_container(path: Path, image: Image.Image) -> None:

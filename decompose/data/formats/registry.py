@@ -7,9 +7,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from lorkit.decompose.data.formats import dicom, dicom_series, nifti, pictures
-from lorkit.decompose.data.formats.listing import unreadable
 from lorkit.decompose.data.formats.stored import StoredImage
-from lorkit.decompose.errors import DataError
+from lorkit.decompose.errors import DataError, reads
 
 
 class Format(NamedTuple):
@@ -28,27 +27,27 @@ FORMATS = (
 )
 
 KNOWN = ", ".join(entry.name for entry in FORMATS)
+_WANTED = "an image file"
 
 
+@reads(_WANTED)
 def is_image(path: Path) -> bool:
     """Tell whether a file is of a known format, by its name or its first bytes."""
     return any(entry.accepts(path) for entry in FORMATS)
 
 
+@reads(_WANTED, fix="check the path and rights")
 def open_image(path: Path) -> StoredImage:
     """Read one image: a file, or a folder of the DICOM slices of one series.
 
     Raises:
         DataError: It is missing, damaged, or of an unknown format.
     """
-    try:
-        if path.is_dir():
-            return dicom_series.read(path)
-        if not path.is_file():
-            raise DataError(f"no file at {path}", required="an image file", fix="check the path")
-        for entry in FORMATS:
-            if entry.accepts(path):
-                return entry.read(path)
-    except OSError as error:
-        raise unreadable(path, error) from None
+    if path.is_dir():
+        return dicom_series.read(path)
+    if not path.is_file():
+        raise DataError(f"no file at {path}", required="an image file", fix="check the path")
+    for entry in FORMATS:
+        if entry.accepts(path):
+            return entry.read(path)
     raise DataError(f"{path} has an unknown format", required=f"one of {KNOWN}", fix="convert it")

@@ -106,8 +106,9 @@ def network_values(image: StoredImage, intensity: Intensity, where: str, dims: i
     if image.lookup is None and not image.inverted and _is_own_range(values, image.limits):
         return _native(values)
     try:
-        unit = _to_unit(image, values)
-    except ValueError as error:
+        with np.errstate(all="ignore"):  # what is not finite is refused where the image is used
+            unit = _to_unit(image, values)
+    except (ValueError, ArithmeticError) as error:
         raise DataError(
             f"{where}: {error}", required="a usable window in the file", fix="correct it, or state the region's window"
         ) from None

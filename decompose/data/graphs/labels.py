@@ -12,10 +12,11 @@ from numpy.typing import NDArray
 from lorkit.decompose.artifacts.arrays import Ints
 from lorkit.decompose.data.graphs.graph import UNLABELLED
 from lorkit.decompose.data.samples.samples import order_classes
-from lorkit.decompose.errors import DataError, UsageError, plural
+from lorkit.decompose.errors import DataError, UsageError, plural, refusing_damage
 
 _WHOLE = re.compile(r"(-?\d+)\.0+")  # a column of whole numbers with empty cells can come as 1.0
 _TRUTH = {"false": "0", "true": "1"}
+_MOST_DIGITS = 18
 _NONE = ("", "-1", "None", "nan", "NaN", "NA", "N/A", "null", "NULL")
 
 
@@ -37,7 +38,11 @@ def encode_labels(
         DataError: No label is one of the stated classes.
         UsageError: Two stated classes are the same label.
     """
-    distinct, inverse = np.unique(values_N.astype(str), return_inverse=True)
+    if values_N.dtype.kind not in "buifcUS":
+        raise DataError(f"{where}: labels of type {values_N.dtype}", required="numbers or texts", fix="save them so")
+    with refusing_damage(where, required="labels as numbers or texts"):
+        texts_N = values_N.astype(str)
+    distinct, inverse = np.unique(texts_N, return_inverse=True)
     words = [plain_label(word) for word in distinct]
     named = () if stated is None else _named(stated, where)
     present = [word for word in words if word in named or word not in _NONE]
@@ -87,7 +92,8 @@ def _index(present: list[str], classes: tuple[str, ...], where: str) -> dict[str
     if found or not present:
         return found
     numbers = {word: _TRUTH.get(word.lower(), word) for word in present}
-    found = {word: int(text) for word, text in numbers.items() if text.isdecimal() and int(text) < len(classes)}
+    whole = {word: text for word, text in numbers.items() if text.isdecimal() and len(text) <= _MOST_DIGITS}
+    found = {word: int(text) for word, text in whole.items() if int(text) < len(classes)}
     if not found:
         raise DataError(
             f"{where}: the labels are {', '.join(present[:5])}{', ...' if len(present) > 5 else ''}",

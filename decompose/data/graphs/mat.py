@@ -13,19 +13,21 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.io import loadmat
+from scipy.io import loadmat, whosmat
 from scipy.sparse import csr_array, issparse
 
 from lorkit.decompose.artifacts.arrays import Ints
 from lorkit.decompose.config import GraphSource
+from lorkit.decompose.data.formats.limits import check_fits
 from lorkit.decompose.data.graphs.graph import UNLABELLED, Edges, Graph, Relation, build_edges
 from lorkit.decompose.data.graphs.labels import encode_labels
 from lorkit.decompose.data.graphs.npz import UNION, as_features, choose, numbered, refuse_columns
-from lorkit.decompose.errors import DataError, first_line, plural
+from lorkit.decompose.errors import DataError, first_line, plural, refusing_damage
 
 MOST_VALUES = 2**30
 """Values of a sparse variable that is read as a dense one."""
 _PREFIX = "net_"
+_WANTED = "an intact .mat file of MATLAB 5 to 7.2"
 # Of Amazon's 11,944 users the first 3,305 were not labelled; the file states 0 for them (CARE-GNN, DGL's FraudDataset).
 _AMAZON = ({"upu", "usu", "uvu"}, 11_944, 3_305)
 
@@ -110,20 +112,25 @@ def edges_of_matrix(matrix: Any, nodes: int, *, where: str) -> tuple[Edges, tupl
 
 
 def _load(path: Path) -> dict[str, Any]:
-    try:
-        variables = loadmat(path)
-    except Exception as error:  # a damaged file raises whatever its bytes lead to
-        new = isinstance(error, NotImplementedError)
-        raise DataError(
-            f"{path} cannot be read ({'it is of MATLAB 7.3' if new else first_line(error)})",
-            required="an intact .mat file of MATLAB 5 to 7.2",
-            fix="save it with the option -v7" if new else "copy or download it again",
-        ) from None
+    with refusing_damage(path, required=_WANTED, fix="copy or download it again"):
+        try:
+            _check_declared(path)
+            variables = loadmat(path)
+        except NotImplementedError:
+            raise DataError(
+                f"{path} cannot be read (it is of MATLAB 7.3)", required=_WANTED, fix="save it with the option -v7"
+            ) from None
     found = {key: value for key, value in variables.items() if not key.startswith("__")}
     for key, value in found.items():
         if issparse(value):
             _check_places(path, key, value)
     return found
+
+
+def _check_declared(path: Path) -> None:
+    """Refuse dense variables that declare more than fits in memory."""
+    sizes = [math.prod(shape) for _, shape, kind in whosmat(path) if kind not in ("sparse", "unknown")]
+    check_fits(path, 8 * sum(sizes), "its variables")
 
 
 def _check_places(path: Path, key: str, matrix: Any) -> None:

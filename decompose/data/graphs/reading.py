@@ -8,7 +8,7 @@ from pathlib import Path
 from lorkit.decompose.config import GraphSource
 from lorkit.decompose.data.graphs import mat, npz, table
 from lorkit.decompose.data.graphs.graph import Graph
-from lorkit.decompose.errors import DataError, UsageError
+from lorkit.decompose.errors import UsageError, reads
 
 _ZIP, _MAT = b"PK\x03\x04", b"MATLAB"
 
@@ -39,17 +39,11 @@ def read_graph(paths: Sequence[Path | str], source: GraphSource, *, parts: Seque
     return npz.read(files[0], source) if kinds == {"npz"} else mat.read(files[0], source)
 
 
+@reads("an .npz, .mat, CSV or Parquet file", fix="check the path")
 def kind_of(path: Path) -> str:
     """Return "npz", "mat" or "table" by the first bytes of a file; raise DataError if it cannot be read."""
-    try:
-        with path.open("rb") as stream:
-            head = stream.read(len(_MAT))
-    except OSError as error:
-        raise DataError(
-            f"{path} cannot be read ({error.strerror})",
-            required="an .npz, .mat, CSV or Parquet file",
-            fix="check the path",
-        ) from None
+    with path.open("rb") as stream:
+        head = stream.read(len(_MAT))
     if head.startswith(_ZIP):
         return "npz"
     if head.startswith(_MAT) or path.suffix.lower() == ".mat":  # files of MATLAB 4 begin with numbers

@@ -8,23 +8,27 @@ from __future__ import annotations
 import csv
 import math
 import re
-import sys
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from lorkit.decompose.errors import DataError, MissingRuntimeError, first_line
+from lorkit.decompose.data.formats.limits import check_fits
+from lorkit.decompose.errors import DataError, MissingRuntimeError, first_line, reads
 
 if TYPE_CHECKING:
     from polars import DataFrame, Series
 
-T = TypeVar("T")
 _PARQUET = b"PAR1"
 _DELIMITERS = ",;\t|"
+_MOST_COLUMNS = 10_000
 _WHOLE = re.compile(r"-?(?:0|[1-9][0-9]*)")
 _DECIMALS = re.compile(rf"({_WHOLE.pattern})\.0+")  # how pandas writes whole numbers of a column with an empty cell
+
+
+_table = reads("a CSV in UTF-8 with a header, or a Parquet file", fix="check the path, or save it again")
 
 
 def load_polars() -> Any:
@@ -40,13 +44,15 @@ def load_polars() -> Any:
     return polars
 
 
+@_table
 def columns_of(path: Path) -> tuple[str, ...]:
     """Return the column names of a CSV or Parquet table without reading its rows; raise DataError if it cannot."""
     if _is_parquet(path):
-        return tuple(_guarded(path, lambda: load_polars().read_parquet_schema(path)))
+        return tuple(load_polars().read_parquet_schema(path))
     return _header(path)[0]
 
 
+@_table
 def open_table(path: Path, texts: Sequence[str]) -> DataFrame:
     """Read a CSV or Parquet table.
 
@@ -61,13 +67,13 @@ def open_table(path: Path, texts: Sequence[str]) -> DataFrame:
     polars = load_polars()
     frame: DataFrame
     if _is_parquet(path):
-        frame = _guarded(path, lambda: polars.read_parquet(path))
+        rows = int(polars.scan_parquet(path).select(polars.len()).collect().item())  # few bytes can be many rows
+        check_fits(path, 8 * rows * len(polars.read_parquet_schema(path)), "its rows")
+        frame = polars.read_parquet(path)
         return frame
     delimiter = _header(path)[1]
     types = dict.fromkeys(texts, polars.String)
-    frame = _guarded(
-        path, lambda: polars.read_csv(path, separator=delimiter, infer_schema_length=None, schema_overrides=types)
-    )
+    frame = polars.read_csv(path, separator=delimiter, infer_schema_length=None, schema_overrides=types)
     return frame
 
 
@@ -139,35 +145,21 @@ def _number_text(value: float | np.float32) -> str:
 
 
 def _is_parquet(path: Path) -> bool:
-    with _guarded(path, lambda: path.open("rb")) as stream:
+    with path.open("rb") as stream:
         return stream.read(len(_PARQUET)) == _PARQUET
 
 
 def _header(path: Path) -> tuple[tuple[str, ...], str]:
     """Return the column names of a CSV, and what parts its cells: the most frequent candidate in the header."""
-    with _guarded(path, lambda: path.open(encoding="utf-8-sig", newline="")) as stream:
-        line = _guarded(path, stream.readline)
+    with path.open(encoding="utf-8-sig", newline="") as stream:
+        line = stream.readline()
         delimiter = max(_DELIMITERS, key=line.count)
         columns = tuple(next(csv.reader([line], delimiter=delimiter), []))
-    twice = next((name for name in columns if columns.count(name) > 1), None)
+    if len(columns) > _MOST_COLUMNS:
+        raise DataError(
+            f"{path} has {len(columns)} columns", required=f"at most {_MOST_COLUMNS}", fix="leave out others"
+        )
+    twice = next((name for name, count in Counter(columns).items() if count > 1), None)
     if twice is not None:
         raise DataError(f"{path} has two columns '{twice}'", required="each column once", fix="rename one")
     return columns, delimiter
-
-
-def _guarded(path: Path, step: Callable[[], T]) -> T:
-    """Run a step of reading a file; raise DataError if the file does not allow it."""
-    try:
-        return step()
-    except _damage() as error:
-        raise DataError(
-            f"{path} cannot be read ({first_line(error)})",
-            required="a CSV in UTF-8 with a header, or a Parquet file",
-            fix="check the path, or save it again",
-        ) from None
-
-
-def _damage() -> tuple[type[Exception], ...]:
-    """Return what a damaged file raises, by polars too if it is loaded."""
-    module = sys.modules.get("polars")
-    return (OSError, UnicodeError, csv.Error, *(() if module is None else (module.exceptions.PolarsError,)))

@@ -9,7 +9,7 @@ from lorkit.decompose.data.formats.listing import is_left_over
 from lorkit.decompose.data.formats.registry import is_image
 from lorkit.decompose.data.readers.csv_table import Table, local_path
 from lorkit.decompose.data.readers.image_files import within
-from lorkit.decompose.errors import DataError
+from lorkit.decompose.errors import DataError, refusing_damage
 
 NAME = "path"
 _ROWS = 50  # that are looked at to find a column; all rows are read later
@@ -50,9 +50,10 @@ def image_at(root: Path, text: str, where: str) -> Path | None:
         DataError: It lies outside the directory, or several files have this name without their suffix.
     """
     path = within(root, root / local_path(text), where)
-    if path.exists():
-        return path
-    found = [other for suffix in _SUFFIXES if (other := path.with_name(path.name + suffix)).is_file()]
+    with refusing_damage(f"{where}: {text[:80]}", required="the path of an image", fix="correct the row"):
+        if path.exists():
+            return path
+        found = [other for suffix in _SUFFIXES if (other := path.with_name(path.name + suffix)).is_file()]
     if len(found) > 1:
         names = " and ".join(sorted(other.name for other in found))
         raise DataError(f"{where}: '{text}' may be {names}", required="one file", fix="write the suffix in the table")

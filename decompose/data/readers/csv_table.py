@@ -5,12 +5,14 @@ from __future__ import annotations
 import codecs
 import csv
 import re
+from collections import Counter
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import NamedTuple
 
-from lorkit.decompose.errors import DataError
+from lorkit.decompose.errors import DataError, reads
 
 _DELIMITERS = ",;\t|"
+_MOST_COLUMNS = 10_000
 _STATED = re.compile(r"sep=([,;\t|])\s*$")
 
 
@@ -21,28 +23,28 @@ class Table(NamedTuple):
     rows: tuple[tuple[int, dict[str, str]], ...]
 
 
+@reads("CSV in UTF-8", fix="save it again")
 def read_table(path: Path) -> Table:
     """Read a table with a header; cells are stripped, a missing cell is empty, and empty lines are left out.
 
     Raises:
         DataError: The file is missing, not UTF-8 text, names a column twice, or a row has more cells than the header.
     """
-    try:
-        with path.open(encoding=_encoding(path), newline="") as stream:
-            header = stream.readline()
-            stated = _STATED.match(header)  # Excel's line `sep=;`
-            if stated is None:
-                stream.seek(0)
-            delimiter = stated.group(1) if stated else _delimiter(header)
-            reader = csv.reader(stream, strict=True, delimiter=delimiter)
-            columns = tuple(text.strip().lower() for text in next(reader, []))
-            skipped = 1 if stated else 0
-            rows = [(reader.line_num + skipped, [cell.strip() for cell in cells]) for cells in reader if cells]
-    except FileNotFoundError:
-        raise DataError(f"no manifest at {path}", required="a CSV file", fix="check the path") from None
-    except (OSError, UnicodeError, csv.Error) as error:
-        raise DataError(f"{path} cannot be read ({error})", required="UTF-8 CSV", fix="save it again") from None
-    twice = next((name for name in columns if name and columns.count(name) > 1), None)
+    with path.open(encoding=_encoding(path), newline="") as stream:
+        header = stream.readline()
+        stated = _STATED.match(header)  # Excel's line `sep=;`
+        if stated is None:
+            stream.seek(0)
+        delimiter = stated.group(1) if stated else _delimiter(header)
+        reader = csv.reader(stream, strict=True, delimiter=delimiter)
+        columns = tuple(text.strip().lower() for text in next(reader, []))
+        skipped = 1 if stated else 0
+        if len(columns) > _MOST_COLUMNS:
+            raise DataError(
+                f"{path} has {len(columns)} columns", required=f"at most {_MOST_COLUMNS}", fix="leave out others"
+            )
+        rows = [(reader.line_num + skipped, [cell.strip() for cell in cells]) for cells in reader if cells]
+    twice = next((name for name, count in Counter(columns).items() if name and count > 1), None)
     if twice is not None:
         raise DataError(f"{path} has two columns '{twice}'", required="each column once", fix="rename one")
     for line, cells in rows:
@@ -56,7 +58,7 @@ def read_table(path: Path) -> Table:
 
 def in_header(path: Path, word: str) -> bool:
     """Return whether a word is in the first two lines of a file, in any spelling; the first may be Excel's `sep=;`."""
-    try:
+    try:  # boundary: whoever reads the table says what is wrong with it
         with path.open(encoding=_encoding(path), errors="replace", newline="") as stream:
             return any(word in stream.readline(1 << 20).lower() for _ in range(2))
     except OSError:

@@ -12,7 +12,7 @@ from lorkit.decompose.data.formats.registry import open_image
 from lorkit.decompose.data.formats.stored import network_values
 from lorkit.decompose.data.samples.open_files import OpenFiles
 from lorkit.decompose.documents.recipe import Intensity
-from lorkit.decompose.errors import DataError
+from lorkit.decompose.errors import DataError, first_line
 
 _CACHE_BYTES = 512 * 1024 * 1024
 
@@ -76,9 +76,10 @@ def within(root: Path, path: Path, where: str) -> Path:
     try:
         resolved = path.resolve()
         resolved.exists()  # raises for names that are too long for the system
-    except (ValueError, OSError) as error:  # a NUL byte, a name that is too long, a loop of links
+    except (ValueError, OSError, RuntimeError) as error:  # a NUL byte, a name that is too long, a loop of links
+        reason = error.strerror if isinstance(error, OSError) and error.strerror else first_line(error)
         raise DataError(
-            f"{where}: {str(path)[:80]!r} is not a path ({error})", required="paths of images", fix="correct the row"
+            f"{where}: {str(path)[:80]!r} is not a path ({reason})", required="paths of images", fix="correct the row"
         ) from None
     if not resolved.is_relative_to(root.resolve()):
         raise DataError(

@@ -28,7 +28,7 @@ from lorkit.decompose.data.readers.structure_files import (
 from lorkit.decompose.data.samples.mask_labels import AnyLabels, MaskLabels, OverlappingLabels, labels_of
 from lorkit.decompose.data.samples.open_files import OpenFiles
 from lorkit.decompose.data.samples.source import Images, Source
-from lorkit.decompose.errors import DataError
+from lorkit.decompose.errors import DataError, refusing_damage
 
 if TYPE_CHECKING:
     from lorkit.decompose.config import RegionConfig
@@ -167,7 +167,7 @@ def states_overlap(root: Path) -> bool:
     try:
         labels = json.loads(path.read_text(encoding="utf-8-sig"))["labels"]
         return any(isinstance(number, list) for number in labels.values())
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+    except Exception:  # boundary: `stated_labels` says what is wrong with it
         return False
 
 
@@ -181,18 +181,17 @@ def stated_labels(path: Path, *, overlap: bool = False) -> AnyLabels:
     Raises:
         DataError: It names no labels, or structures that overlap although `overlap` is false.
     """
-    try:
+    with refusing_damage(
+        path,
+        said="names no labels",
+        required="labels: numbers to names, or names to numbers from 1, each once",
+        fix="correct it, or remove it and state structures",
+    ):
         labels = json.loads(path.read_text(encoding="utf-8-sig"))["labels"]
         several = next((name for name, number in labels.items() if isinstance(number, list)), None)
         # MSD maps numbers to names, nnU-Net names to numbers
         numbers = {} if several and not overlap else _numbers(labels)
         found = OverlappingLabels.of(numbers) if overlap else MaskLabels.of(numbers)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise DataError(
-            f"{path} names no labels ({type(error).__name__}: {error})",
-            required="labels: numbers to names, or names to numbers from 1, each once",
-            fix="correct it, or remove it and state structures",
-        ) from None
     if several is not None and not overlap:
         raise DataError(
             f"{path}: '{several}' is a list of labels, so structures overlap",

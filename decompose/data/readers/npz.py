@@ -142,7 +142,8 @@ def check_images(path: Path, images: NDArray[Any]) -> NDArray[Any]:
     if images.dtype.kind not in "uif":
         raise DataError(f"{path}: images of dtype {images.dtype}", required="integers or floats", fix="convert them")
     native = images.astype(images.dtype.newbyteorder("="), copy=False)
-    return native if native.dtype in (np.uint8, np.uint16, np.float32) else native.astype(np.float32)
+    with np.errstate(over="ignore"):  # what is infinite is refused where the image is used
+        return native if native.dtype in (np.uint8, np.uint16, np.float32) else native.astype(np.float32)
 
 
 def read_labels(

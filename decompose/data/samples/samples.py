@@ -200,7 +200,10 @@ def order_classes(names: Iterable[str]) -> tuple[str, ...]:
     """Sort class names: as numbers if all of them are, else as text."""
     distinct = set(names)
     numeric = all(name.isascii() and name.isdigit() for name in distinct)
-    return tuple(sorted(distinct, key=int)) if numeric else tuple(sorted(distinct))
+    if not numeric:
+        return tuple(sorted(distinct))
+    values = {name: name.lstrip("0") for name in distinct}  # compared as texts: int() refuses very long ones
+    return tuple(sorted(distinct, key=lambda name: (len(values[name]), values[name], len(name))))
 
 
 def encode(names: Sequence[str], origin: str, classes: tuple[str, ...]) -> NDArray[np.int64]:

@@ -6,23 +6,18 @@ A file is safetensors, or a torch file read with `weights_only=True`, so that no
 from __future__ import annotations
 
 import json
-import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 
-from lorkit.decompose.artifacts import load_tensors
-from lorkit.decompose.errors import ArtifactError, first_line, plural
+from lorkit.decompose.errors import ArtifactError, plural
 from lorkit.decompose.models.backbones.registry import Backbone
+from lorkit.decompose.models.foundation.weight_files import Section, read_tensors, shape_text
 
-_CONTAINERS = ("state_dict", "model_state_dict", "model", "module", "encoder", "backbone", "network", "net", "weights")
-_NESTING = 2
-
-Section = Literal["foundation", "student"]
 KeyMap = Mapping[str, str | None]
 """Prefix in the file to prefix in the backbone; None drops the keys."""
 
@@ -76,7 +71,7 @@ def load_user_weights(
         ArtifactError: The file cannot be read without running its code, or a key is missing, unexpected or of
             another shape, or holds NaN or infinity; the message names the first of them.
     """
-    values, container = _read(Path(path), section)
+    values, container = read_tensors(Path(path), section)
     own = backbone.state_dict()
     head = f"{cast(Backbone, backbone).head_name}."
     suggestion = _suggestion(values, own, head, section)
@@ -98,62 +93,6 @@ def load_user_weights(
     _check_finite({key: value for key, value in values.items() if key not in dropped}, Path(path), section)
     backbone.load_state_dict({**own, **mapped}, strict=True)
     return report
-
-
-def _read(path: Path, section: Section) -> tuple[dict[str, Tensor], str]:
-    """Return the tensors of a file by name, and the key of the dictionary that contained them."""
-    if path.suffix == ".safetensors":
-        return load_tensors(path), ""
-    try:
-        document = torch.load(path, map_location="cpu", weights_only=True)
-    except FileNotFoundError:
-        raise ArtifactError(
-            f"weights file {path} is missing", required="a weights file", fix=f"correct {section}.weights"
-        ) from None
-    except Exception as error:  # bytes that are no pickle raise whatever their opcodes lead to, such as KeyError
-        raise ArtifactError(
-            f"{path} cannot be read as tensors alone ({_reason(error)})",
-            required="a safetensors or torch file that holds tensors and no code",
-            fix="save `model.state_dict()` with torch.save or safetensors on a machine that trusts the file",
-        ) from None
-    found = _tensors(document, "", _NESTING)
-    if found is not None:
-        return found
-    if spread := dict(_spread(document, "")):
-        return spread, ""
-    raise ArtifactError(
-        f"{path} holds {type(document).__name__} and no dictionary of tensors",
-        required="a state dict, at the top or under one of " + ", ".join(_CONTAINERS),
-        fix="save `model.state_dict()`",
-    )
-
-
-def _reason(error: Exception) -> str:
-    """Return why torch refuses a file, without its advice to run the code in it."""
-    found = re.search(r"WeightsUnpickler error: (.*?)(?:\. Please|\n|$)", str(error))
-    return found.group(1) if found else first_line(error)
-
-
-def _tensors(document: Any, container: str, nesting: int) -> tuple[dict[str, Tensor], str] | None:
-    """Return the first dictionary of tensors, at the top or under keys that name a network, and its place."""
-    if not isinstance(document, dict) or not document:
-        return None
-    if all(isinstance(value, Tensor) for value in document.values()):
-        return {str(key): value for key, value in document.items()}, container
-    for name in _CONTAINERS if nesting else ():
-        found = _tensors(document.get(name), f"{container}.{name}".removeprefix("."), nesting - 1)
-        if found is not None:
-            return found
-    return None
-
-
-def _spread(document: Any, prefix: str) -> Iterator[tuple[str, Tensor]]:
-    """Yield the tensors of nested dictionaries under dotted keys, such as `teacher.backbone.conv1.weight`."""
-    if isinstance(document, dict):
-        for key, value in document.items():
-            yield from _spread(value, f"{prefix}.{key}".removeprefix("."))
-    elif isinstance(document, Tensor):
-        yield prefix, document
 
 
 def _map(
@@ -211,7 +150,7 @@ def _check_tensors(
                     fix=f"set {image}.channels to {given[1]}: images are converted",
                 )
             raise ArtifactError(
-                f"{path}: '{key}' is {_shape(mapped[key])}, the backbone's is {_shape(own[key])}",
+                f"{path}: '{key}' is {shape_text(mapped[key])}, the backbone's is {shape_text(own[key])}",
                 required="equal shapes",
                 fix=f"check {section}.backbone, {image}.size and {image}.channels",
             )
@@ -283,7 +222,3 @@ def _differ_in_channels(given: torch.Size, wanted: torch.Size) -> bool:
     """Return whether two kernels (O, C, *K) differ in nothing but the channels of an image, C of 1 or 3."""
     kernels = len(given) == len(wanted) and len(given) > 3
     return kernels and (given[0], given[2:]) == (wanted[0], wanted[2:]) and {given[1], wanted[1]} == {1, 3}
-
-
-def _shape(value: Tensor) -> str:
-    return "x".join(map(str, value.shape)) or "a scalar"

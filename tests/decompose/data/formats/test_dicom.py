@@ -143,7 +143,7 @@ def test_a_damaged_file_is_refused_by_name(tmp_path: Path, keep: int) -> None:
 
 
 def test_a_missing_file_and_a_file_without_pixels_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="no image at"):
+    with pytest.raises(DataError, match="no file at"):
         read(tmp_path / "none.dcm")
     dataset = pydicom.dcmread(write_dicom(tmp_path / "a.dcm"))
     del dataset.PixelData

@@ -142,7 +142,7 @@ def test_a_voxel_has_the_volume_that_its_header_states(tmp_path: Path, unit: str
 def test_several_volumes_and_missing_files_are_refused(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"one volume of three axes.*nibabel\.four_to_three"):
         read(write(tmp_path / "a.nii", values=np.zeros((3, 3, 3, 2), np.uint8)))
-    with pytest.raises(DataError, match="no volume at"):
+    with pytest.raises(DataError, match="no file at"):
         read(tmp_path / "none.nii")
 
 

@@ -180,7 +180,7 @@ def test_decompression_bombs_are_refused(tmp_path: Path) -> None:
 
 
 def test_missing_file_and_foreign_mode_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="no image at"):
+    with pytest.raises(DataError, match="no file at"):
         read(tmp_path / "none.png")
     Image.new("CMYK", (4, 4)).save(tmp_path / "a.jpg")
     with pytest.raises(DataError, match="CMYK"):

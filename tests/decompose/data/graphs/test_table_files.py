@@ -97,7 +97,7 @@ def test_damaged_tables_are_refused_by_name(tmp_path: Path, content: bytes) -> N
 
 
 def test_missing_files_and_repeated_columns_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="cannot be read"):
+    with pytest.raises(DataError, match="no file at"):
         columns_of(tmp_path / "none.csv")
     (tmp_path / "t.csv").write_text("a,a\n1,2\n")
     with pytest.raises(DataError, match="two columns 'a'"):

@@ -76,7 +76,7 @@ def test_binary_and_missing_manifests_are_refused(root: Path) -> None:
     (root / "rows.csv").write_bytes(b"\xff\xfe\x00")
     with pytest.raises(DataError, match="UTF-8"):
         csv_manifest.read_manifest(root / "rows.csv", root)
-    with pytest.raises(DataError, match="no manifest"):
+    with pytest.raises(DataError, match="no file at"):
         csv_manifest.read_manifest(root / "none.csv", root)
 
 

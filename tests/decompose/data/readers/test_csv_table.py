@@ -40,7 +40,7 @@ def test_what_is_no_table_is_refused(tmp_path: Path, content: bytes, message: st
     (tmp_path / "a.csv").write_bytes(content)
     with pytest.raises(DataError, match=message):
         read_table(tmp_path / "a.csv")
-    with pytest.raises(DataError, match="no manifest at"):
+    with pytest.raises(DataError, match="no file at"):
         read_table(tmp_path / "none.csv")
 
 

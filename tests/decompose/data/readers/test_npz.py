@@ -70,7 +70,7 @@ def test_pickled_objects_are_refused_and_not_run(tmp_path: Path) -> None:
 def test_missing_arrays_and_files_are_refused(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="no 'labels' among images"):
         read(tmp_path / "a.npz", images=IMAGES)
-    with pytest.raises(DataError, match="no data at"):
+    with pytest.raises(DataError, match="no file at"):
         npz.accepts([str(tmp_path / "none.npz")])
 
 
