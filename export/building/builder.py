@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -26,11 +27,12 @@ from lorkit.export.runtime.batch_size import fitting
 from lorkit.export.runtime.comparison_rules import batches_of, rules_of
 from lorkit.export.runtime.parity import infer_all, measure_outputs, require_parity, worst_parity
 from lorkit.export.runtime.reference_images import ReferenceImages, seeded_inputs
+from lorkit.export.runtime.rounding_noise import pair_noise
 from lorkit.export.targets import MODEL
 from lorkit.export.targets.base import Availability, BuildRequest, Inputs, Outputs
 
 # Increment when the content of an export changes for the same inputs, so that older ones are rebuilt.
-FORMAT = 7
+FORMAT = 8
 _CALIBRATION, _TRIED = 128, 48
 _KEPT_SAMPLES = 8
 _KEPT_BYTES = 8 * 2**20
@@ -85,7 +87,7 @@ def build_export(source: ExportableNetwork, job: ExportJob, session: ExportSessi
         request = _build_request(source, network, job, directory, kept)
         engine = job.target.build(request).relative_to(directory).as_posix()
         if availability.runs:
-            parity, provider = _check_parity(network, job, directory, inputs, reference)
+            parity, provider = _check_parity(source, network, job, directory, inputs, reference)
     else:
         command, parent = command_elsewhere(source, job), parent_elsewhere(source)
         job.target.leave(directory, job.profile, command, parent)
@@ -183,10 +185,19 @@ def _build_request(
 
 
 def _check_parity(
-    network: ExportedNetwork, job: ExportJob, directory: Path, images: ReferenceImages, reference: Outputs
+    source: ExportableNetwork,
+    network: ExportedNetwork,
+    job: ExportJob,
+    directory: Path,
+    images: ReferenceImages,
+    reference: Outputs,
 ) -> tuple[ProvenParity, str]:
-    inputs = images.given(network.inputs)
+    inputs, batches = images.given(network.inputs), batches_of(network)
     with job.target.load(directory) as engine:
+        noise = None
+        if job.precision == "fp32":
+            outputs_of = partial(reference_outputs, source, network)
+            noise = pair_noise(engine.infer, outputs_of, inputs, reference, batch=batches[-1])
         found = measure_outputs(
             engine.infer,
             inputs,
@@ -194,7 +205,8 @@ def _check_parity(
             rules_of(network, reference, inputs, job.precision),
             precision=job.precision,
             kind=images.kind,
-            batches=batches_of(network),
+            batches=batches,
+            noise=noise,
         )
     parity = worst_parity(found)
     of = f"region '{network.region}'" if network.mixture is None else f"the {network.region} network"

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lorkit.decompose.artifacts import MANIFEST, digest_file, read_manifest
+from lorkit.decompose.artifacts import MANIFEST, read_manifest
 from lorkit.decompose.documents.base import combine
 from lorkit.decompose.documents.verify import (
     BatchParity,
@@ -16,35 +15,20 @@ from lorkit.decompose.documents.verify import (
     VerifiedExport,
     VerifyDocument,
 )
-from lorkit.decompose.errors import ArtifactError, MissingRuntimeError, ParityError, UsageError, plural
+from lorkit.decompose.errors import MissingRuntimeError, ParityError, UsageError, plural
 from lorkit.decompose.events import Listener, Working, ignore
 from lorkit.decompose.runs import ExportSelection, exports_of, open_run
-from lorkit.decompose.runs.locked_data import prepare_file
-from lorkit.export.building.samples import read_samples
-from lorkit.export.runtime.batch_size import HELD_BYTES, fitting
+from lorkit.export.building.references import References
 from lorkit.export.runtime.comparison_rules import rules_of
 from lorkit.export.runtime.engine import load_engine
 from lorkit.export.runtime.exported import Exported, read_exported
 from lorkit.export.runtime.parity import batch_sizes, describe_flips, measure_outputs, worst_parity
-from lorkit.export.runtime.reference_images import ReferenceImages
+from lorkit.export.runtime.rounding_noise import pair_noise
 
 if TYPE_CHECKING:
-    from lorkit.decompose.runs.networks import RunNetworks
-    from lorkit.export.building.sources import ReferenceImageCache
-    from lorkit.export.targets.base import Outputs
+    pass
 
 BATCHES = (1, 3, 8, 32)
-_COUNT = 48
-
-
-@dataclass(frozen=True)
-class _Reference:
-    """Reference of an export: inputs, the expected outputs, and the sources of both."""
-
-    images: ReferenceImages
-    outputs: Outputs
-    against: str
-    notes: tuple[str, ...] = ()
 
 
 def verify(
@@ -88,7 +72,7 @@ def verify(
             exports are listed under `not_run`.
     """
     found = _select(path, run, ExportSelection(region=region, target=target, profile=profile, precision=precision))
-    references, rows, notes, absent = _References(data), list[VerifiedExport](), list[str](), []
+    references, rows, notes, absent = References(data), list[VerifiedExport](), list[str](), []
     for done, directory in enumerate(found):
         on_event(Working(str(directory), done, len(found)))
         exported = read_exported(directory)
@@ -115,7 +99,7 @@ def verify(
     )
 
 
-def _bisect(exported: Exported, references: _References, *, alone: bool) -> Bisection:
+def _bisect(exported: Exported, references: References, *, alone: bool) -> Bisection:
     """Bisect an export; if it cannot be bisected, warn and continue with others, or raise UsageError if it is alone."""
     try:
         return references.bisection(exported)
@@ -153,13 +137,16 @@ def _select(path: Path | str | None, run: Path | str | None, selection: ExportSe
 
 
 def _verify_one(
-    exported: Exported, references: _References, batches: Sequence[int]
+    exported: Exported, references: References, batches: Sequence[int]
 ) -> tuple[VerifiedExport, tuple[str, ...]]:
     info = exported.info
     with load_engine(exported.path) as engine:
         reference = references.reference(exported)
         inputs = reference.images.given(info.inputs)
         rules = rules_of(info, reference.outputs, inputs, info.precision)
+        noise = None
+        if info.precision == "fp32":
+            noise = pair_noise(engine.infer, reference.infer, inputs, reference.outputs, batch=max(batches))
         found = {
             batch: worst_parity(
                 measure_outputs(
@@ -170,6 +157,7 @@ def _verify_one(
                     precision=info.precision,
                     kind=reference.images.kind,
                     batches=(batch,),
+                    noise=noise,
                 )
             )
             for batch in batch_sizes(batches, reference.outputs, rules)
@@ -200,92 +188,3 @@ def _batch_row(batch: int, parity: ProvenParity) -> BatchParity:
         flip_rate=parity.flip_rate,
         dice=parity.dice,
     )
-
-
-class _References:
-    """References of exports, with the models and images that several exports of one run share."""
-
-    def __init__(self, data: Path | str | None) -> None:
-        self.data = data
-        self._opened: dict[Path, RunNetworks] = {}
-        self._images: ReferenceImageCache | None = None
-
-    def reference(self, exported: Exported) -> _Reference:
-        """Return the reference of an export: its source if available, else its own samples."""
-        parent, source = exported.manifest.parent, _source_of(exported)
-        if parent is None or source is None:
-            return self._apart(exported)
-        if digest_file(source / MANIFEST) != parent["sha256"]:
-            raise ArtifactError(
-                f"{source} is not the {parent['kind']} that {exported.path} was made from",
-                required=f"a manifest with digest {parent['sha256'][:12]}",
-                fix="export it again",
-            )
-        return self._computed(exported, source)
-
-    def bisection(self, exported: Exported) -> Bisection:
-        """Return the first wrong layer; the source network is needed.
-
-        Raises:
-            UsageError: The source is missing, or the target is not built from ONNX.
-        """
-        from lorkit.export.building.bisection import bisect_export
-        from lorkit.export.building.sources import origin_of
-
-        place = _source_of(exported)
-        if place is None:
-            raise UsageError(
-                f"--bisect for {exported.path}, whose source network is missing",
-                required="the network that it was exported from, layer by layer",
-                fix="bisect it in its run",
-            )
-        inputs = self.reference(exported).images.given(exported.info.inputs)
-        return bisect_export(exported, origin_of(exported, place, self._opened), inputs)
-
-    def _apart(self, exported: Exported) -> _Reference:
-        if self.data is None:
-            return _stored(exported)
-        raise UsageError(
-            f"{exported.path} is not stored with the network it was made from",
-            required="that network, to run other data",
-            fix="leave --data out to use its own samples",
-        )
-
-    def _computed(self, exported: Exported, parent: Path) -> _Reference:
-        """Run the source with torch, which is imported here because samples do not need it."""
-        from lorkit.export.building.builder import reference_outputs
-        from lorkit.export.building.sources import OpenedSplits, ReferenceImageCache, origin_of
-
-        source = origin_of(exported, parent, self._opened)
-        notes: tuple[str, ...] = ()
-        if self.data is None:
-            self._images = self._images or ReferenceImageCache(OpenedSplits(), part="test", count=_COUNT)
-            images = self._images.of(source)
-            notes = tuple(self._images.notes) if images.kind == "seeded" else ()
-        elif source.mixture is not None:
-            raise UsageError(
-                f"--data for {exported.path}, a network of several regions",
-                required="images of each region, which are those of its run",
-                fix="leave --data out",
-            )
-        else:
-            whole = prepare_file(self.data, source.region, source.recipe).images
-            count = fitting(source.region, source.shape, most=len(whole), total=HELD_BYTES)
-            if count < len(whole):
-                notes = (f"{self.data}: the first {count} of {len(whole)} {source.region.words.cases} were compared",)
-            images = ReferenceImages(images=whole[:count], kind="real")
-        outputs = reference_outputs(source, exported.info, images.given(exported.info.inputs))
-        return _Reference(images, outputs, "source", notes)
-
-
-def _source_of(exported: Exported) -> Path | None:
-    """Return the directory that an export was made from; None if it is not here."""
-    parent = exported.manifest.parent
-    place = None if parent is None else exported.path / parent["path"]
-    return place if place is not None and (place / MANIFEST).is_file() else None
-
-
-def _stored(exported: Exported) -> _Reference:
-    samples = read_samples(exported)
-    note = f"{exported.path}: its source network is missing, so it is compared with its own samples"
-    return _Reference(samples, samples.outputs, "samples", (note,))

@@ -1,0 +1,35 @@
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from lorkit.decompose.errors import ArtifactError
+from lorkit.export.building.references import References
+from lorkit.export.runtime.exported import read_exported
+
+NAME = "onnx-cpu-generic-fp32"
+
+
+def test_an_export_in_its_run_is_held_against_its_source(exported: Path) -> None:
+    found = References(None).reference(read_exported(exported / "exports/chest" / NAME))
+    assert (found.against, found.images.kind, found.notes) == ("source", "real", ())
+    assert found.infer is not None
+    again = found.infer(found.images.given(("image",)))
+    assert np.array_equal(again["logits"], found.outputs["logits"])
+
+
+def test_a_copy_is_held_against_its_samples(exported: Path, tmp_path: Path) -> None:
+    copy = Path(shutil.copytree(exported / "exports/chest" / NAME, tmp_path / "copy"))
+    found = References(None).reference(read_exported(copy))
+    assert (found.against, found.infer) == ("samples", None)
+
+
+def test_a_replaced_source_is_refused(exported: Path, tmp_path: Path) -> None:
+    run = Path(shutil.copytree(exported, tmp_path / "run"))
+    subject = read_exported(run / "exports/chest" / NAME)
+    (run / "experts/chest/manifest.json").write_text("{}")
+    with pytest.raises(ArtifactError, match="is not the expert that"):
+        References(None).reference(subject)
