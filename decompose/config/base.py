@@ -15,7 +15,7 @@ Count = Annotated[int, Field(ge=1)]
 class Section(BaseModel):
     """A section of the configuration: unknown keys are refused, and values are frozen."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)
 
 
 def as_list(value: Any) -> Any:

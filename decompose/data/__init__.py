@@ -3,10 +3,17 @@
 The modules of `batches` need torch; import them from there. Reading data does not import torch.
 """
 
-from lorkit.decompose.data.prepared import PreparedRegion, prepare
-from lorkit.decompose.data.readers.registry import read_region, read_regions
-from lorkit.decompose.data.samples.samples import PARTS, RegionSamples
-from lorkit.decompose.data.splits import Splits, split_regions
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from lorkit.decompose.lazy import imported_on_use
+
+if TYPE_CHECKING:
+    from lorkit.decompose.data.prepared import PreparedRegion, prepare
+    from lorkit.decompose.data.readers.registry import read_region, read_regions
+    from lorkit.decompose.data.samples.samples import PARTS, RegionSamples
+    from lorkit.decompose.data.splits import Splits, split_regions
 
 __all__ = [
     "PARTS",
@@ -18,3 +25,14 @@ __all__ = [
     "read_regions",
     "split_regions",
 ]
+_HOMES = {
+    "PARTS": "samples.samples",
+    "PreparedRegion": "prepared",
+    "RegionSamples": "samples.samples",
+    "Splits": "splits",
+    "prepare": "prepared",
+    "read_region": "readers.registry",
+    "read_regions": "readers.registry",
+    "split_regions": "splits",
+}
+__getattr__ = imported_on_use(__name__, _HOMES)

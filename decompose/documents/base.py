@@ -50,8 +50,8 @@ class Part(BaseModel):
         frozen=True,
         populate_by_name=True,
         allow_inf_nan=False,
-        use_attribute_docstrings=True,
         protected_namespaces=(),
+        defer_build=True,  # a command reads and writes few of the documents that its modules define
     )
 
     def to_json(self) -> dict[str, Any]:

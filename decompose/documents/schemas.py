@@ -5,11 +5,16 @@
 
 from __future__ import annotations
 
+import ast
+import inspect
+import itertools
 import json
 import sys
+import textwrap
 from pathlib import Path
 from typing import Any
 
+from pydantic import BaseModel
 from pydantic.json_schema import GenerateJsonSchema
 
 from lorkit.decompose.artifacts import SCHEMA_VERSION, write_text
@@ -75,8 +80,39 @@ class _Plain(GenerateJsonSchema):
     def field_title_should_be_set(self, schema: Any) -> bool:
         return False
 
+    def model_schema(self, schema: Any) -> dict[str, Any]:
+        return _described(super().model_schema(schema), schema["cls"])
+
+    def typed_dict_schema(self, schema: Any) -> dict[str, Any]:
+        return _described(super().typed_dict_schema(schema), schema["cls"])
+
     def default_schema(self, schema: Any) -> dict[str, Any]:
         return self.generate_inner(schema["schema"])
+
+
+def _described(schema: dict[str, Any], model: type) -> dict[str, Any]:
+    """Add the texts below the fields of a model or typed dictionary to its schema.
+
+    Not by pydantic's `use_attribute_docstrings`, which reads the source of every model when it is imported.
+    """
+    for one in reversed(model.__mro__ if issubclass(model, BaseModel) else [model]):
+        if one in (object, BaseModel):
+            continue
+        try:
+            (definition,) = ast.parse(textwrap.dedent(inspect.getsource(one))).body
+        except OSError:  # a generic model with its parameter, whose texts are those of the model
+            continue
+        assert isinstance(definition, ast.ClassDef)
+        for field, after in itertools.zip_longest(definition.body, definition.body[1:]):
+            if not (isinstance(field, ast.AnnAssign) and isinstance(field.target, ast.Name)):
+                continue
+            fields = getattr(model, "model_fields", {})
+            name = getattr(fields.get(field.target.id), "alias", None) or field.target.id
+            shown = schema.get("properties", {}).get(name, {})
+            shown.pop("description", None)  # of the field that this one replaces
+            if isinstance(after, ast.Expr) and shown:
+                shown["description"] = inspect.cleandoc(ast.literal_eval(after.value))
+    return schema
 
 
 def schema_of(name: str) -> dict[str, Any]:

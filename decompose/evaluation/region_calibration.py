@@ -11,7 +11,6 @@ from collections.abc import Mapping
 import numpy as np
 import torch
 import torch.nn.functional as F
-from scipy.optimize import minimize_scalar
 from torch import Tensor
 
 from lorkit.decompose.data.batches.loader import eval_batches
@@ -86,6 +85,7 @@ def best_temperature(logits: list[Tensor]) -> float:
     Args:
         logits: Of the images of each region, (N, T).
     """
+    from scipy.optimize import minimize_scalar
 
     def loss(log_temperature: float) -> float:
         scale = float(np.exp(log_temperature))

@@ -14,7 +14,6 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from scipy.optimize import brentq, minimize_scalar
 from scipy.special import log_softmax
 
 from lorkit.decompose.artifacts.arrays import Floats, Ints
@@ -31,6 +30,8 @@ def calibration_error_interval(gap_B: Floats, gap_RB: Floats, groups: int, *, le
         groups: Number of resampled groups G. The variance of resampled means is (G - 1) / G of that of means.
         level: Coverage.
     """
+    from scipy.optimize import brentq
+
     value = float(np.abs(gap_B).sum())
     noise_RB = (gap_RB - gap_B) * math.sqrt(groups / max(1, groups - 1))
     tail = (1.0 - level) / 2
@@ -60,6 +61,8 @@ def fit_temperature(label_N: Ints, logit_NC: Floats) -> float:
         label_N: Classes of cases that were not trained on.
         logit_NC: Their logits.
     """
+    from scipy.optimize import minimize_scalar
+
     case_N = np.arange(len(label_N))
 
     def loss(log_temperature: float) -> float:

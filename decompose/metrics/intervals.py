@@ -17,7 +17,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.optimize import brentq
 
 from lorkit.decompose.artifacts.arrays import Floats
 
@@ -108,6 +107,8 @@ class DropUncertainty:
             More than `n` if the interval contains the allowed drop. None if the drop is so close to the allowed one
             that more than a thousand times as many would be needed.
         """
+        from scipy.optimize import brentq
+
         margin = abs(allowed - self.drop)
         low, high = self.interval()
         distance = high - self.drop if self.drop < allowed else self.drop - low

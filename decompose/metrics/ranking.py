@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import rankdata
 
 from lorkit.decompose.artifacts.arrays import Floats
 from lorkit.decompose.metrics.bootstrap import Resampling, safe_divide
@@ -76,6 +75,8 @@ def placements(positive_N: NDArray[np.bool_], score_N: Floats) -> Floats:
     scores count one half. The mean over positive cases is the AUROC, and so is that over negative ones. NaN if there is
     only one kind.
     """
+    from scipy.stats import rankdata  # takes a second to import, and predictions do not need it
+
     positives, negatives = int(positive_N.sum()), int((~positive_N).sum())
     if not positives or not negatives:
         return np.full(len(score_N), np.nan)

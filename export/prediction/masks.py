@@ -11,7 +11,6 @@ import io
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
-from scipy import ndimage
 
 from lorkit.decompose.artifacts.arrays import Mask
 
@@ -45,5 +44,7 @@ def encode_png(image: Image.Image) -> bytes:
 
 def outline(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
     """Return the pixels of a (H, W) region that touch its outside; the border of the image counts as inside."""
+    from scipy import ndimage
+
     inner: NDArray[np.bool_] = ndimage.binary_erosion(mask, border_value=1)
     return mask & ~inner

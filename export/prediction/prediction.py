@@ -27,7 +27,6 @@ from lorkit.export.prediction.network import LoadedNetwork, open_network
 from lorkit.export.prediction.preparation import checked, prepare_image
 from lorkit.export.prediction.results import check_kept, distinct, mask_targets, write_results
 from lorkit.export.prediction.several import Settings, predict_regions
-from lorkit.export.prediction.sheet import prediction_sheet
 from lorkit.export.prediction.sources import about, mask_values, source_of
 from lorkit.export.prediction.structures import MaskOptions, kept_labels
 from lorkit.export.prediction.writers.base import MaskLabel
@@ -123,6 +122,8 @@ def predict(
             names = distinct([files.stem(one) for one in call.paths])
             write_results(document, names, Path(folder), Path(out), options, call.labels)
         if sheet is not None and shown is not None:
+            from lorkit.export.prediction.sheet import prediction_sheet
+
             prediction_sheet(rows, shown, Path(sheet))
     return document
 

@@ -7,9 +7,9 @@ Connectome Workbench with extension code 0.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from html import escape
 from pathlib import Path
 from typing import Any
-from xml.sax.saxutils import escape
 
 import numpy as np
 from numpy.typing import NDArray
@@ -63,7 +63,7 @@ def label_xml(labels: Sequence[MaskLabel]) -> bytes:
     for label in labels:
         red, green, blue = (f"{part / 255:.4f}" for part in colour(label.value))
         shade = f'Red="{red}" Green="{green}" Blue="{blue}" Alpha="1"'
-        rows.append(f'<Label Key="{label.value}" {shade}>{escape(label.name)}</Label>')
+        rows.append(f'<Label Key="{label.value}" {shade}>{escape(label.name, quote=False)}</Label>')
     table = "".join(rows)
     text = (
         '<?xml version="1.0" encoding="UTF-8"?><CaretExtension><VolumeInformation Index="0">'
