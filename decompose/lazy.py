@@ -1,4 +1,7 @@
-"""Names of a package that are imported from their module on first use, so that a small part does not load the rest."""
+"""Names of a package that are imported on first use.
+
+So a small part of it does not load the rest.
+"""
 
 from __future__ import annotations
 
