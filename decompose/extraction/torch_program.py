@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 from typing import cast
 
@@ -9,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.export import Dim, ExportedProgram
 
+from lorkit.decompose.artifacts import write_bytes
 from lorkit.decompose.documents.heads import REGION
 from lorkit.decompose.errors import ParityError
 
@@ -29,7 +31,9 @@ def write_program(network: nn.Module, path: Path, *, shape: tuple[int, ...]) -> 
     batch = Dim("batch", min=1)
     program = torch.export.export(network, example, dynamic_shapes=tuple({0: batch} for _ in example))
     _forget_origin(program)
-    torch.export.save(program, path)
+    stream = io.BytesIO()  # given a path, torch reports a full disk as an error of its own, without the file
+    torch.export.save(program, stream)
+    write_bytes(path, stream.getvalue())
     again = torch.export.load(path).module()
     for count in BATCHES:
         inputs = _inputs(network, count, shape)
