@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, TypeAlias
+from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
 
 import typer
 
@@ -15,6 +16,15 @@ if TYPE_CHECKING:
     from lorkit.decompose.config import Config
     from lorkit.decompose.events import Event
     from lorkit.decompose.models.foundation.teacher import Teacher
+
+
+def existing(given: Any) -> Any:
+    """Raise UsageError for a path, or one of several, that is not there; the callback of options that read it."""
+    for path in given if isinstance(given, list | tuple) else [given]:
+        if path is not None and not os.path.lexists(path):
+            raise UsageError(f"no file or directory at {path}", required="an existing path", fix="check the path")
+    return given
+
 
 ConfigPath: TypeAlias = Annotated[
     Path | None,
@@ -31,6 +41,7 @@ RegionName: TypeAlias = Annotated[
     str,
     typer.Option(metavar="NAME|all", help="Regions, separated by commas.", autocompletion=completion.regions),
 ]
+Seed: TypeAlias = Annotated[int, typer.Option(min=0, max=2**31 - 1, help="Seed of inputs, orders and intervals.")]
 TargetName: TypeAlias = Annotated[
     str | None,
     typer.Option(metavar="NAME", help="Deployment format, such as onnx or trt.", autocompletion=completion.targets),
@@ -47,7 +58,9 @@ MethodName: TypeAlias = Annotated[
     str | None,
     typer.Option(metavar="NAME", help="Method of decomposition, such as lorkd.", autocompletion=completion.method),
 ]
-DataFile: TypeAlias = Annotated[Path | None, typer.Option(metavar="FILE", help="Use all rows of this file instead.")]
+DataFile: TypeAlias = Annotated[
+    Path | None, typer.Option(metavar="FILE", help="Use all rows of this file instead.", callback=existing)
+]
 Force: TypeAlias = Annotated[bool, typer.Option("--force", help="Build again what already exists.")]
 Json: TypeAlias = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout and nothing else.")]
 Flips: TypeAlias = Annotated[

@@ -49,6 +49,12 @@ class DataError(LorkitError):
     exit_code = 4
 
 
+class MissingDataError(DataError):
+    """A file or directory that was named by the user and is not there."""
+
+    exit_code = 2
+
+
 class ArtifactError(LorkitError):
     """A missing, damaged, foreign or tampered artifact directory, or a refused synthetic one."""
 

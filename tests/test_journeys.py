@@ -14,7 +14,7 @@ import pytest
 from small_runs import register_tiny
 
 from lorkit.cli.main import run_command_line
-from lorkit.decompose.runs.store import list_runs
+from lorkit.decompose.runs.listing import list_runs
 
 PAGES = Path(__file__).parent.parent / "docs" / "journeys"
 SMALL = ("train.epochs=2", "train.min_steps=null", "train.batch_size=8")

@@ -53,7 +53,7 @@ def run_words(run: Path | str | None) -> list[str]:
 
 def _run_path(run: Path | str | None) -> Path | None:
     """Return the directory of a run by path or id, or of the newest; None without one."""
-    from lorkit.decompose.runs.store import RUNS, list_runs
+    from lorkit.decompose.runs.listing import RUNS, list_runs
 
     places = list_runs()[:1] if run is None else [Path(run), RUNS / str(run)]
     return next((place for place in places if place.is_dir()), None)

@@ -11,7 +11,10 @@ from lorkit.cli import options
 
 
 def bench(
-    paths: Annotated[list[Path] | None, typer.Argument(metavar="PATH...", help="Exports, instead of a run.")] = None,
+    paths: Annotated[
+        list[Path] | None,
+        typer.Argument(metavar="PATH...", help="Exports, instead of a run.", callback=options.existing),
+    ] = None,
     run: options.RunName = None,
     region: options.RegionName = "all",
     target: options.TargetName = None,
@@ -19,13 +22,20 @@ def bench(
     precision: options.PrecisionName = None,
     batch: Annotated[str, typer.Option(metavar="N,N", help="Batch sizes.")] = "1",
     threads: Annotated[str, typer.Option(metavar="N,N", help="Numbers of threads. 0: chosen by the runtime.")] = "1",
-    against: Annotated[Path | None, typer.Option(metavar="PATH", help="An export to compare with, in pairs.")] = None,
+    against: Annotated[
+        Path | None,
+        typer.Option(metavar="PATH", help="An export to compare with, in pairs.", callback=options.existing),
+    ] = None,
     image: Annotated[
         Path | None,
-        typer.Option(metavar="FILE", help="Image for the time from file to prediction. Default: a drawn one."),
+        typer.Option(
+            metavar="FILE",
+            help="Image for the time from file to prediction. Default: a drawn one.",
+            callback=options.existing,
+        ),
     ] = None,
     max_seconds: Annotated[float, typer.Option(help="Seconds for all measurements together.")] = 60.0,
-    seed: Annotated[int, typer.Option(help="Seed of inputs, orders and intervals.")] = 0,
+    seed: options.Seed = 0,
     as_json: options.Json = False,
 ) -> None:
     """Measure latency, throughput and memory of exports."""

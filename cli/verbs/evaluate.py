@@ -38,7 +38,12 @@ def evaluate(
     data: options.DataFile = None,
     outside: Annotated[
         Path | None,
-        typer.Option(metavar="FILE", help="Images of no region, which a router should not answer.", show_default=False),
+        typer.Option(
+            metavar="FILE",
+            help="Images of no region, which a router should not answer.",
+            show_default=False,
+            callback=options.existing,
+        ),
     ] = None,
     flips: options.Flips = False,
     as_json: options.Json = False,

@@ -26,10 +26,15 @@ class Policy(StrEnum):
 
 Baseline: TypeAlias = Annotated[
     Path | None,
-    typer.Option(metavar="PATH", help="Baseline export, or a store of baselines. Default: exports of the foundation."),
+    typer.Option(
+        metavar="PATH",
+        help="Baseline export, or a store of baselines. Default: exports of the foundation.",
+        callback=options.existing,
+    ),
 ]
 Candidate: TypeAlias = Annotated[
-    Path | None, typer.Option(metavar="PATH", help="Candidate export. Default: exports of the experts.")
+    Path | None,
+    typer.Option(metavar="PATH", help="Candidate export. Default: exports of the experts.", callback=options.existing),
 ]
 Drops: TypeAlias = Annotated[
     str, typer.Option(metavar="DROP", help="Allowed drop of accuracy, as a fraction. By region: 0.02,chest=0.01.")
@@ -88,7 +93,7 @@ def gate(
     junit: JUnit = None,
     markdown: Markdown = None,
     annotations: Annotations = False,
-    seed: Annotated[int, typer.Option(help="Seed of inputs, orders and intervals.")] = 0,
+    seed: options.Seed = 0,
     as_json: options.Json = False,
 ) -> None:
     """Judge the experts against the foundation model by latency, accuracy, bytes and MACs.

@@ -20,7 +20,11 @@ if TYPE_CHECKING:
 def predict(
     inputs: Annotated[
         list[Path] | None,
-        typer.Argument(metavar="[PATH] INPUT...", help="An export or expert, then images. Default: of the newest run."),
+        typer.Argument(
+            metavar="[PATH] INPUT...",
+            help="An export or expert, then images. Default: of the newest run.",
+            callback=options.existing,
+        ),
     ] = None,
     run: options.RunName = None,
     region: Annotated[
@@ -139,6 +143,9 @@ def _opened(source: str) -> AbstractContextManager[Source]:
         return nullcontext(cast("Source", sys.stdin.buffer))
     try:
         return open(source, "rb")
+    except FileNotFoundError:
+        options.existing(Path(source))
+        raise
     except OSError as error:
         raise DataError(
             f"{source} cannot be read ({error.strerror})", required="a file of lines of JSON", fix="check the path"

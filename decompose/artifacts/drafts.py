@@ -18,6 +18,8 @@ from typing import BinaryIO
 
 import psutil
 
+from lorkit.decompose.errors import UsageError
+
 _DRAFT = re.compile(r"\..+\.draft-(?P<host>[A-Za-z0-9-]*)-(?P<process>\d+)-\w+")
 _DAY_S = 24 * 3600.0
 
@@ -55,6 +57,20 @@ def naming(path: Path) -> Iterator[None]:
         if error.errno is None or not (error.filename is None or draft):
             raise
         raise OSError(error.errno, error.strerror or "failed", str(path)) from error
+
+
+def native_path(path: Path) -> str:
+    """Return a path as the text that native code takes; raise UsageError where its name is no UTF-8."""
+    text = str(path)
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise UsageError(
+            f"{os.fsencode(path).decode(errors='backslashreplace')} has a name that is not UTF-8",
+            required="names in UTF-8, which the runtimes read",
+            fix="rename the directory",
+        ) from None
+    return text
 
 
 def host() -> str:

@@ -9,7 +9,7 @@ from pydantic import model_validator
 
 from lorkit.decompose.artifacts import digest_file
 from lorkit.decompose.config.base import Count, Positive, Section
-from lorkit.decompose.errors import DataError
+from lorkit.decompose.errors import DataError, MissingDataError
 
 FROM_TIMM = "timm"
 """In place of a file of weights: those that timm publishes for the backbone, from the user's cache."""
@@ -75,7 +75,7 @@ def student_weights_digest(student: StudentConfig) -> str | None:
             'student.key_map: {"backbone.": "", "normalise.": null, "heads.": null}',
         )
     if not path.is_file():
-        raise DataError(
+        raise MissingDataError(
             f"student.weights: no file {path}",
             required="a weights file",
             fix="correct the path, or set null to start from fresh weights",

@@ -34,7 +34,7 @@ def write_program(network: nn.Module, path: Path, *, shape: tuple[int, ...]) -> 
     stream = io.BytesIO()  # given a path, torch reports a full disk as an error of its own, without the file
     torch.export.save(program, stream)
     write_bytes(path, stream.getvalue())
-    again = torch.export.load(path).module()
+    again = torch.export.load(io.BytesIO(path.read_bytes())).module()
     for count in BATCHES:
         inputs = _inputs(network, count, shape)
         with torch.no_grad():

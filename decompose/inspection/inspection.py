@@ -16,7 +16,7 @@ from lorkit.decompose.data.formats.listing import images_of, unreadable
 from lorkit.decompose.data.formats.registry import open_image
 from lorkit.decompose.data.samples.pseudonyms import Pseudonyms
 from lorkit.decompose.documents.inspect import InspectDocument, InspectedArtifact, InspectedFile, InspectedParent
-from lorkit.decompose.errors import DataError, LorkitError, UsageError
+from lorkit.decompose.errors import DataError, LorkitError, MissingDataError, UsageError
 from lorkit.decompose.events import Listener, ignore, with_progress
 
 
@@ -71,7 +71,7 @@ def _inputs(path: Path) -> list[Path]:
     """Return the images and artifacts that a path stands for."""
     try:
         if not path.exists():
-            raise DataError(f"no file at {path}", required="a file or directory", fix="check the path")
+            raise MissingDataError(f"no file at {path}", required="a file or directory", fix="check the path")
         if is_artifact(path):
             return [path]
         within = sorted(child for child in path.iterdir() if is_artifact(child)) if path.is_dir() else []

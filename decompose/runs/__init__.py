@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
+from lorkit.decompose.runs.listing import RUNS, list_runs
 from lorkit.decompose.runs.selection import ExportSelection
 from lorkit.decompose.runs.store import (
     MODELS,
     OUTSIDE,
     OWNERS,
-    RUNS,
     Run,
     experts_of,
     export_directory,
     exports_of,
-    list_runs,
     open_run,
 )
 

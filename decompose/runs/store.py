@@ -17,9 +17,9 @@ from lorkit.decompose.errors import ArtifactError, UsageError, unknown
 from lorkit.decompose.events import EpochRow
 from lorkit.decompose.regions import RegionSet
 from lorkit.decompose.runs.leftovers import sweep_run
+from lorkit.decompose.runs.listing import RUNS, list_runs
 from lorkit.decompose.runs.selection import ExportSelection
 
-RUNS = Path("runs")
 EXPERT_INFO = "expert.json"
 OWNERS: tuple[Owner, ...] = ("expert", "foundation", "student")
 """Owners of exported networks."""
@@ -132,22 +132,6 @@ class ExportEntry:
 
 
 ALL_EXPORTS = ExportSelection()
-
-
-def list_runs(root: Path = RUNS) -> list[Path]:
-    """Return the finished runs below `root`, newest first by the time in their manifests."""
-    sweep(root)
-    found = [path.parent for path in root.glob(f"*/{MANIFEST}") if not path.parent.name.startswith(".")]
-    runs = [manifest for path in found if (manifest := _readable(path)) is not None and manifest.kind == "run"]
-    return [manifest.path for manifest in sorted(runs, key=lambda manifest: manifest.created, reverse=True)]
-
-
-def _readable(path: Path) -> Manifest | None:
-    """Read a manifest for a list; None if it is unreadable, which is an error only if the run is named."""
-    try:
-        return read_manifest(path, verify=False)
-    except ArtifactError:
-        return None
 
 
 def open_run(selector: str | Path | None = None, root: Path = RUNS) -> Run:

@@ -6,25 +6,43 @@ An earlier artifact stays readable until the new one is complete.
 from __future__ import annotations
 
 import shutil
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from lorkit.decompose.artifacts import is_current
 from lorkit.decompose.artifacts.directories import building, check_replaceable
 from lorkit.decompose.artifacts.leftovers import recover_interrupted, sweep
 from lorkit.decompose.artifacts.locks import exclusive
-from lorkit.decompose.errors import UsageError
+from lorkit.decompose.errors import BusyError, UsageError
+from lorkit.decompose.events import Listener, Notice
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
+
+POLL_SECONDS = 1.0
+T = TypeVar("T")
 
 
 def work_directory(directory: Path) -> Path:
     """Return the working directory of the training of `directory`."""
     return directory.parent / f".{directory.name}.training"
+
+
+def wait_for(action: Callable[[], T], on_event: Listener) -> T:
+    """Call a function as soon as no other process is busy with it."""
+    told = False
+    while True:
+        try:
+            return action()
+        except BusyError as error:
+            if not told:
+                on_event(Notice(text=f"{error.given}: waiting for it"))
+            told = True
+            time.sleep(POLL_SECONDS)
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from lorkit.decompose.data.formats.stored import network_values
 from lorkit.decompose.data.readers.csv_paths import locate, require_path_column
 from lorkit.decompose.data.readers.csv_table import local_path, read_table
 from lorkit.decompose.documents.recipe import Recipe
-from lorkit.decompose.errors import DataError, UsageError
+from lorkit.decompose.errors import MissingDataError, UsageError
 
 _TABLES = (".csv", ".tsv")
 
@@ -26,12 +26,13 @@ def expand(inputs: Iterable[Path | str]) -> list[Path]:
 
     Raises:
         UsageError: There is no input, or a folder without an image.
-        DataError: A file is missing, or a CSV has no `path` column or no row.
+        MissingDataError: An input is not there.
+        DataError: A file that a CSV lists is missing, or a CSV has no `path` column or no row.
     """
     found: list[Path] = []
     for path in map(Path, inputs):
         if not path.exists():
-            raise DataError(f"no file at {path}", required="an image file or folder", fix="check the path")
+            raise MissingDataError(f"no file at {path}", required="an image file or folder", fix="check the path")
         images = _listed(path) if path.suffix.lower() in _TABLES and path.is_file() else images_of(path)
         if not images:
             raise UsageError(f"no image in {path}", required=KNOWN, fix="name a folder that holds images")

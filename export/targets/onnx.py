@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
 from lorkit.decompose.artifacts import read_json, write_json
+from lorkit.decompose.artifacts.drafts import native_path
 from lorkit.decompose.errors import ArtifactError, MissingRuntimeError
 from lorkit.decompose.machine import fingerprint
 from lorkit.export.targets.base import (
@@ -108,7 +109,9 @@ class OnnxTarget(Target):
         if wanted not in onnxruntime.get_available_providers():
             raise MissingRuntimeError(f"this onnxruntime has no {wanted}", required=wanted, fix=_GPU_INSTALL)
         try:
-            session = onnxruntime.InferenceSession(str(path), session_options(threads, wanted), providers=[wanted])
+            session = onnxruntime.InferenceSession(
+                native_path(path), session_options(threads, wanted), providers=[wanted]
+            )
         except runtime_errors() as error:
             raise ArtifactError(
                 f"ONNX Runtime cannot read {path} ({str(error)[:160]})",

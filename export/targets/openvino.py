@@ -15,6 +15,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from lorkit.decompose.artifacts.drafts import native_path
 from lorkit.decompose.errors import ArtifactError, MissingRuntimeError, UsageError
 from lorkit.decompose.machine import tool_versions
 from lorkit.export.targets.base import (
@@ -129,7 +130,7 @@ class OpenVinoTarget(HostTarget[OpenVinoRequirements]):
             raise missing(self, request.profile)
         openvino, directory = _openvino(), request.directory
         try:
-            model = openvino.Core().read_model(request.onnx_path)
+            model = openvino.Core().read_model(native_path(request.onnx_path))
             fixed = _fixed_batch(model)
             if not fixed:  # its default, fp16 weights, would change the network
                 openvino.save_model(model, directory / XML, compress_to_fp16=False)
@@ -172,7 +173,7 @@ class OpenVinoTarget(HostTarget[OpenVinoRequirements]):
         try:
             # with the frontend of its own format: read_model would try every other parser on an untrusted file
             frontend = openvino.frontend.FrontEndManager().load_by_framework("ir")
-            model = frontend.convert(frontend.load(str(directory / XML)))
+            model = frontend.convert(frontend.load(native_path(directory / XML)))
             if not model.inputs or not model.outputs:  # any other XML gives an empty network
                 raise RuntimeError(f"{len(model.inputs)} inputs and {len(model.outputs)} outputs")
             fixed = _fixed_batch(model)

@@ -23,7 +23,7 @@ from lorkit.decompose.data.readers.graph_discovery import FoundGraph, find_graph
 from lorkit.decompose.data.readers.graph_files import is_graph
 from lorkit.decompose.data.readers.manifest_discovery import FoundTable, find_table, part_in_name
 from lorkit.decompose.data.samples.samples import PARTS, SEGMENTATION, known_part
-from lorkit.decompose.errors import DataError, LorkitError, UsageError
+from lorkit.decompose.errors import DataError, LorkitError, MissingDataError, UsageError
 from lorkit.decompose.regions import RESERVED
 
 _DEPTH = 6
@@ -90,7 +90,7 @@ def discover(root: Path, *, label: str | None = None) -> list[FoundSource]:
         MissingRuntimeError: The only source is a table, and the extra `graph` is not installed.
     """
     if not root.exists():
-        raise DataError(f"no file or directory at {root}", required="data", fix="check the path")
+        raise MissingDataError(f"no file or directory at {root}", required="data", fix="check the path")
     base = root if root.is_dir() else root.parent
     walk = _Walk(label)
     found = walk.below(root, _DEPTH) if root.is_dir() else walk.files([root], folders_of(base))

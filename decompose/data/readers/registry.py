@@ -30,7 +30,7 @@ from lorkit.decompose.data.samples.open_files import OpenFiles
 from lorkit.decompose.data.samples.pseudonyms import Pseudonyms
 from lorkit.decompose.data.samples.samples import KNOWN_TASKS, PARTS, SEGMENTATION, RegionSamples, check_samples
 from lorkit.decompose.data.samples.source import Images, Source
-from lorkit.decompose.errors import DataError, UsageError
+from lorkit.decompose.errors import DataError, MissingDataError, UsageError
 from lorkit.decompose.events import Listener, ignore, with_progress
 from lorkit.decompose.regions import NODE
 
@@ -176,7 +176,7 @@ def _reader_of(entries: list[str]) -> tuple[Reader, int]:
         if count:
             return reader, count
     if not Path(entries[0]).exists():
-        raise DataError(f"no data at {entries[0]}", required="an existing file or folder", fix="check the path")
+        raise MissingDataError(f"no data at {entries[0]}", required="an existing file or folder", fix="check the path")
     kinds = ", ".join(reader.kind for reader in READERS)
     raise UsageError(f"data '{entries[0]}' is of an unknown kind", required=f"one of {kinds}", fix="convert it")
 

@@ -8,7 +8,6 @@ from dataclasses import replace
 from functools import cache, partial
 from itertools import product
 from pathlib import Path
-from typing import TypeVar
 
 from lorkit.decompose.artifacts import exclusive, write_manifest, write_text
 from lorkit.decompose.config import Config, to_yaml
@@ -47,13 +46,12 @@ from lorkit.decompose.training.foundation.resolving import resolve_foundation
 from lorkit.decompose.training.gradient_check import resolve_for_data
 from lorkit.decompose.training.loop.devices import launch
 from lorkit.decompose.training.training_data import check_pseudo_labels, read_unlabelled_of
+from lorkit.decompose.training.work_directory import POLL_SECONDS, wait_for
 
 # Seconds between two checks on another process.
-POLL_SECONDS = 1.0
 
 ExtraFiles = Callable[[CompareDocument], Mapping[str, str]]
 """Returns further files of a document: contents by suffix, such as `.md`."""
-T = TypeVar("T")
 
 
 def compare(
@@ -243,11 +241,10 @@ class _Comparison:
             return
         training_data = self.data.training_data
         shared = (self.config, training_data, self.fabric, self.on_event)
-
-        found = wait_for(lambda: train_foundation(self._open(), *shared, resume=True), self.on_event)
+        found = train_foundation(self._open(), *shared, resume=True)
         foundation = with_probes(found, training_data, self.on_event)
         opened = self._open_further() if any(get_method(row.method).uses_teacher for row in methods) else ()
-        further = wait_for(lambda: train_teachers(opened, *shared), self.on_event)
+        further = train_teachers(opened, *shared)
         self.data = replace(self.data, foundation=foundation, further=further)
         self.evaluated = evaluate_foundation(foundation, self.data)
 
@@ -284,16 +281,3 @@ class _Comparison:
 def _cell_name(key: CellKey) -> str:
     label, seed, fraction = key
     return f"{label}, seed {seed}, fraction {fraction:g}"
-
-
-def wait_for(action: Callable[[], T], on_event: Listener) -> T:
-    """Call a function as soon as no other process is busy with it."""
-    told = False
-    while True:
-        try:
-            return action()
-        except BusyError as error:
-            if not told:
-                on_event(Notice(text=f"{error.given}: waiting for it"))
-            told = True
-            time.sleep(POLL_SECONDS)

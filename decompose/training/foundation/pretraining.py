@@ -16,7 +16,7 @@ from torch import Tensor
 
 from lorkit.decompose.artifacts import MANIFEST, digest_file, digest_json, is_current, write_text
 from lorkit.decompose.config import Config, TrainConfig
-from lorkit.decompose.errors import DataError, UsageError
+from lorkit.decompose.errors import MissingDataError, UsageError
 from lorkit.decompose.events import Event, Finished, Listener, Notice
 from lorkit.decompose.methods.base import TrainingModule
 from lorkit.decompose.methods.probes import probe_for
@@ -29,7 +29,7 @@ from lorkit.decompose.training.loop.epochs import fit
 from lorkit.decompose.training.loop.fine_tuning import check_fine_tuning
 from lorkit.decompose.training.loop.phase import Phase
 from lorkit.decompose.training.training_data import TrainingData
-from lorkit.decompose.training.work_directory import WorkDirectory, open_work_directory
+from lorkit.decompose.training.work_directory import WorkDirectory, open_work_directory, wait_for
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
@@ -87,7 +87,7 @@ def foundation_inputs(
 def _weights_digest(path: Path) -> str:
     file = path / MANIFEST if path.is_dir() else path
     if not file.is_file():
-        raise DataError(
+        raise MissingDataError(
             f"foundation.weights: no file {file}",
             required="a weights file, or a directory that `decompose pretrain` wrote",
             fix="correct the path, or set null to pre-train one",
@@ -203,10 +203,15 @@ def train_foundation(
     fresh = opened.random_state is not None
     if not fabric.broadcast(fresh):  # the first process decides for all
         return load_foundation(opened.directory) if fresh else opened.foundation
-    with open_work_directory(opened.directory, fabric, resume=resume, force=force, hint=hint) as work:
-        if not force and work.finished_elsewhere("foundation", opened.inputs):
-            return load_foundation(opened.directory)
-        return _pretrain(opened, config, training_data.for_teacher, work, fabric, on_event)
+    directory = opened.directory
+
+    def pretrain() -> Foundation:
+        with open_work_directory(directory, fabric, resume=resume, force=force, hint=hint) as work:
+            if not force and work.finished_elsewhere("foundation", opened.inputs):
+                return load_foundation(directory)
+            return _pretrain(opened, config, training_data.for_teacher, work, fabric, on_event)
+
+    return wait_for(pretrain, on_event)  # another training may have the same foundation
 
 
 def with_all_heads(foundation: Foundation, regions: RegionSet) -> Foundation:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 
 from lorkit.decompose.artifacts import read_json, write_bytes, write_json
+from lorkit.decompose.artifacts.drafts import native_path
 from lorkit.decompose.documents.heads import IMAGE, LOGITS, REGION, REGION_ID, head_output
 from lorkit.decompose.errors import ArtifactError, UsageError
 from lorkit.export.targets.base import (
@@ -174,7 +175,7 @@ class OnnxAdaptersTarget(Target):
         refused: tuple[type[Exception], ...] = (*runtime_errors(), RuntimeError)  # the last one of adapters
         try:
             session = onnxruntime.InferenceSession(
-                str(directory / BASE), session_options(threads, PROVIDER), providers=[PROVIDER]
+                native_path(directory / BASE), session_options(threads, PROVIDER), providers=[PROVIDER]
             )
             adapters = {}
             for region in sizes:

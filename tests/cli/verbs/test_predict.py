@@ -6,6 +6,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from lorkit.decompose.documents.predict import PredictDocument
 
 PREDICTION = {
@@ -16,6 +18,14 @@ PREDICTION = {
         {"input": "b.png", "label": None, "top": []},
     ],
 }
+
+
+@pytest.fixture(autouse=True)
+def named(tmp_path: Path) -> None:
+    """What the commands of these tests name: images, and an export."""
+    for name in ("a.png", "b.png", "export/dir/manifest.json"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
 
 
 def test_options_arrive_and_results_leave(check_verb: Callable[..., Any], draft: Callable[..., Any]) -> None:
@@ -79,5 +89,8 @@ def test_options_of_streams_and_images_do_not_mix(decompose: Callable[..., Any],
         assert outcome.code == 2
         assert said in outcome.stderr
     outcome = decompose("predict", "--stream", str(tmp_path / "none.jsonl"), "--store", "s")
+    assert outcome.code == 2
+    assert "no file or directory at" in outcome.stderr
+    outcome = decompose("predict", "--stream", str(tmp_path), "--store", "s")
     assert outcome.code == 4
-    assert "none.jsonl cannot be read" in outcome.stderr
+    assert "cannot be read (Is a directory)" in outcome.stderr

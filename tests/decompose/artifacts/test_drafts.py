@@ -7,7 +7,8 @@ import pytest
 from file_operations import every_attempt
 
 from lorkit.decompose.artifacts import write_bytes
-from lorkit.decompose.artifacts.drafts import host, is_abandoned, naming, open_draft
+from lorkit.decompose.artifacts.drafts import host, is_abandoned, naming, native_path, open_draft
+from lorkit.decompose.errors import UsageError
 
 
 def test_a_kill_at_any_operation_leaves_the_old_file_or_the_new(tmp_path: Path) -> None:
@@ -50,6 +51,12 @@ def test_errors_keep_their_number_and_get_the_name(tmp_path: Path) -> None:
         raise OSError("of a library")
     with pytest.raises(FileNotFoundError, match="another"), naming(tmp_path):
         (tmp_path / "another").read_bytes()
+
+
+def test_names_that_native_code_cannot_take_are_refused() -> None:
+    assert native_path(Path("a/\u00e4")) == "a/\u00e4"
+    with pytest.raises(UsageError, match=r"^a/b\\xff has a name that is not UTF-8; required: names in UTF-8"):
+        native_path(Path(os.fsdecode(b"a/b\xff")))
 
 
 def test_drafts_of_living_processes_are_not_abandoned(tmp_path: Path) -> None:

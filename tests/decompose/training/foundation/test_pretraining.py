@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,11 +12,14 @@ import torch
 from small_methods import ONE, make_foundation
 
 from lorkit.decompose import train
+from lorkit.decompose.artifacts import exclusive
 from lorkit.decompose.config import Config
 from lorkit.decompose.errors import UsageError
 from lorkit.decompose.evaluation.evaluation import evaluate
+from lorkit.decompose.events import Event, Notice
 from lorkit.decompose.models.foundation.model import load_foundation, save_foundation
 from lorkit.decompose.runs import open_run
+from lorkit.decompose.training import work_directory
 from lorkit.decompose.training.foundation.pretraining import with_all_heads
 from lorkit.decompose.training.foundation.resolving import resolve_foundation
 from lorkit.decompose.training.training import pretrain
@@ -38,6 +42,28 @@ def test_a_foundation_is_pretrained_and_adopted_with_its_own_image(
         resolve_foundation(
             configured(tmp_path, **{"foundation.weights": str(path), "foundation.image": "{channels: 1}"})
         )
+
+
+def test_a_foundation_that_another_process_trains_is_waited_for(
+    configured: Callable[..., Config], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(work_directory, "POLL_SECONDS", 0.01)
+    config, out = configured(tmp_path), tmp_path / "foundations"
+    first = pretrain(config, out=out)
+    assert first is not None
+    kept = first.rename(tmp_path / "finished")
+    told = []
+
+    def tell(event: Event) -> None:
+        if isinstance(event, Notice) and "waiting" in event.text:
+            told.append(event.text)
+            kept.rename(first)  # the other process finishes
+            busy.close()
+
+    with ExitStack() as busy:
+        busy.enter_context(exclusive(first))
+        assert pretrain(config, out=out, on_event=tell) == first
+    assert told == [f"another process is writing {first}: waiting for it"]
 
 
 def test_adapted_foundations_are_deployed_at_their_own_image(configured: Callable[..., Config], tmp_path: Path) -> None:
