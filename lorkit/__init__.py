@@ -8,7 +8,11 @@ import importlib
 import os
 from typing import TYPE_CHECKING, Any
 
-os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # ONNX Runtime reads it once, before its first session
+# Libraries that report their use over the network unless told not to. ONNX Runtime reads its variable once, before its
+# first session; MONAI imports MLflow where it is installed, and timm the Hugging Face hub. OpenVINO has no variable: see
+# lorkit.export.targets.openvino.
+for _name in ("ORT_DISABLE_TELEMETRY", "HF_HUB_DISABLE_TELEMETRY", "MLFLOW_DISABLE_TELEMETRY"):
+    os.environ.setdefault(_name, "1")
 
 if TYPE_CHECKING:
     from lorkit.decompose.config import load_config
