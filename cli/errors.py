@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import difflib
+import os
+from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 
-from lorkit.decompose.errors import LorkitError
+from lorkit.decompose.errors import LorkitError, UsageError
 
 USAGE, DATA, STORAGE, INTERNAL, INTERRUPTED = 2, 4, 6, 70, 130
 
@@ -30,6 +33,8 @@ def describe_error(error: BaseException) -> Failure:
         return Failure(_one_line(str(error)), error.exit_code)
     if isinstance(error, KeyboardInterrupt):
         return interrupted()
+    if isinstance(error, SystemExit):
+        error = _reason_of_exit(error)
     if hasattr(error, "format_message"):  # errors of the parser, whose base class differs between typer versions
         return Failure(_usage(error), USAGE)
     if isinstance(error, OSError):
@@ -56,6 +61,32 @@ def interrupted() -> Failure:
     """Return the failure of Ctrl-C; artifacts are written atomically, so none is incomplete."""
     fix = "run it again (a training continues with `decompose train --resume`)"
     return Failure(f"interrupted; no partial files were kept; {fix}", INTERRUPTED)
+
+
+def require_text(words: Sequence[str]) -> None:
+    """Raise UsageError for a word, or a current directory, with bytes that are no UTF-8: documents name both."""
+    given = {f"argument {index}": word for index, word in enumerate(words, start=1)}
+    with suppress(OSError):  # a directory that is gone
+        given["the current directory"] = os.getcwd()
+    for what, text in given.items():
+        try:
+            text.encode()
+        except UnicodeEncodeError:
+            raise UsageError(
+                f"{what} ({text!a}) has bytes that are no UTF-8", required="text in UTF-8", fix="rename it"
+            ) from None
+
+
+def describe_lost_result(error: OSError) -> Failure:
+    """Return the failure of a command that did its work, but could not write its result to standard output."""
+    given = f"the result was not written to standard output ({error.strerror or error})"
+    return Failure(f"{given}; required: a stream that takes it; free the disk, or send it elsewhere", STORAGE)
+
+
+def _reason_of_exit(error: SystemExit) -> BaseException:
+    """Return why a library ended the process: typer does so when a reader of its output has left."""
+    reason = error.__context__
+    return reason if isinstance(reason, OSError) else RuntimeError(f"a library ended the process with {error.code!r}")
 
 
 def _usage(error: BaseException) -> str:

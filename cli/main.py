@@ -16,7 +16,8 @@ import typer
 
 from lorkit import __version__
 from lorkit.cli import errors
-from lorkit.cli.output.streams import open_closed_streams, print_error, print_json, print_result, results_only
+from lorkit.cli.output import streams
+from lorkit.cli.output.streams import print_error, print_json, print_result, results_only
 from lorkit.cli.verbs.bench import bench
 from lorkit.cli.verbs.compare import compare
 from lorkit.cli.verbs.data import data
@@ -72,20 +73,36 @@ def callback(
 
 
 def run_command_line(arguments: Sequence[str]) -> int:
-    """Run the words after `decompose` and return the exit code; errors that a user can cause are not raised."""
+    """Run the words after `decompose` and return the exit code; no error is raised, not even one of reporting."""
+    try:
+        return _run(arguments)
+    except KeyboardInterrupt:
+        return errors.INTERRUPTED
+    except BaseException as error:  # while it reported another one
+        print_error(
+            f"error: internal error: {type(error).__name__}; this is a bug; run again with --debug and report it"
+        )
+        return errors.INTERNAL
+
+
+def _run(arguments: Sequence[str]) -> int:
     words = [word for word in arguments if word != "--debug"]
     debug = len(words) < len(arguments)
     _quiet_libraries(debug)
     with nullcontext() if _for_shell(words) else results_only(document="--json" in words):
         try:
+            errors.require_text(words)
             code = app(args=words, prog_name="decompose", standalone_mode=False)
             failure = errors.interrupted() if code == errors.INTERRUPTED else None
-        except (Exception, KeyboardInterrupt) as error:
+        except BaseException as error:  # also SystemExit, which no command raises: 1 would be a verdict
             if debug:
                 traceback.print_exc()
             failure = errors.describe_error(error)
+        code = code if failure is None and isinstance(code, int) else 0
+        if failure is None and code == 0 and (lost := streams.lost_result()) is not None:
+            failure = errors.describe_lost_result(lost)
         if failure is None:
-            return code if isinstance(code, int) else 0
+            return code
         print_error(f"error: {failure.message}")
         if "--json" in words:
             from lorkit.decompose.documents.base import ErrorDocument  # imports pydantic, which help does not need
@@ -105,7 +122,8 @@ def main() -> NoReturn:
     # How long an OpenMP thread spins before it sleeps: libgomp's own 300,000 turns compete for busy cores (training was
     # five times slower beside two busy processes), none at all cost half the speed on an idle machine.
     os.environ.setdefault("GOMP_SPINCOUNT", "10000")
-    open_closed_streams()
+    streams.open_closed_streams()
+    streams.survive_failures()
     if "--debug" not in sys.argv:
         threading.excepthook = _skip_tensorboard
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # the signal of containers, handled like Ctrl-C

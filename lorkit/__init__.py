@@ -9,8 +9,8 @@ import os
 from typing import TYPE_CHECKING, Any
 
 # Libraries that report their use over the network unless told not to. ONNX Runtime reads its variable once, before its
-# first session; MONAI imports MLflow where it is installed, and timm the Hugging Face hub. OpenVINO has no variable: see
-# lorkit.export.targets.openvino.
+# first session; MONAI imports MLflow where it is installed, timm the Hugging Face hub. OpenVINO has no variable:
+# lorkit.export.targets.openvino replaces its reporter.
 for _name in ("ORT_DISABLE_TELEMETRY", "HF_HUB_DISABLE_TELEMETRY", "MLFLOW_DISABLE_TELEMETRY"):
     os.environ.setdefault(_name, "1")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import json
 import os
@@ -15,6 +16,32 @@ if TYPE_CHECKING:
 
 _results: list[TextIO] = []
 _documents: list[bool] = []
+_lost: list[OSError] = []
+
+
+class _Descriptor(io.FileIO):
+    """A file descriptor of a standard stream that ends no command: what cannot be written is dropped.
+
+    A full disk under a log, or a pipe whose reader has left, would otherwise raise in whatever prints next, also in the
+    report of an error and at the exit of Python.
+    """
+
+    failed = False
+
+    def __init__(self, descriptor: int, *, is_result: bool, closefd: bool) -> None:
+        super().__init__(descriptor, "w", closefd=closefd)
+        self.is_result = is_result
+
+    def write(self, data: Any, /) -> int:
+        """Write bytes; after the first failure, say that they were written."""
+        if not self.failed:
+            try:
+                return super().write(data)
+            except OSError as error:
+                self.failed = True
+                if self.is_result:
+                    _lost.append(error)
+        return memoryview(data).nbytes
 
 
 @contextmanager
@@ -27,6 +54,7 @@ def results_only(*, document: bool = False) -> Iterator[None]:
         document: Whether stdout is for one JSON document: tables then go to stderr.
     """
     _documents.append(document)
+    _lost.clear()
     try:
         with _redirected():
             yield
@@ -46,20 +74,28 @@ def _redirected() -> Iterator[None]:
         finally:
             _results.pop()
         return
-    real.flush()
+    with suppress(OSError):
+        real.flush()
     saved = os.dup(descriptor)
     os.dup2(sys.stderr.fileno(), descriptor)
-    stream = os.fdopen(os.dup(saved), "w", encoding="utf-8")
+    stream = _open(os.dup(saved), is_result=True, closefd=True)
     _results.append(stream)
     try:
         with redirect_stdout(sys.stderr):
             yield
     finally:
         _results.pop()
-        with suppress(BrokenPipeError):
-            stream.close()
+        stream.close()
         os.dup2(saved, descriptor)
         os.close(saved)
+
+
+def _open(descriptor: int, *, is_result: bool, closefd: bool = False) -> TextIO:
+    """Return a text stream on a descriptor that no failure ends, nor a path with bytes that are no UTF-8."""
+    raw = _Descriptor(descriptor, is_result=is_result, closefd=closefd)
+    unknown = "surrogateescape" if is_result else "backslashreplace"  # a path keeps its bytes; a message is read
+    buffer = io.BufferedWriter(raw)
+    return io.TextIOWrapper(buffer, encoding="utf-8", errors=unknown, line_buffering=not is_result)
 
 
 def open_closed_streams() -> None:
@@ -78,6 +114,20 @@ def open_closed_streams() -> None:
                 os.close(nowhere)
         if getattr(sys, name) is None:
             setattr(sys, name, open(descriptor, mode, encoding="utf-8", closefd=False))  # noqa: SIM115 - for as long as the process lives
+
+
+def survive_failures() -> None:
+    """Replace stdout and stderr by streams that end no command when they are full, or when their reader leaves."""
+    for name, is_result in (("stdout", True), ("stderr", False)):
+        if os.name != "nt" or not getattr(sys, name).isatty():  # a console of Windows takes text, not bytes
+            setattr(sys, name, _open(getattr(sys, name).fileno(), is_result=is_result))
+
+
+def lost_result() -> OSError | None:
+    """Return why a part of the result was not written; None if all was, or if its reader did not want the rest."""
+    with suppress(OSError, ValueError):
+        sys.stdout.flush()
+    return next((error for error in _lost if error.errno not in (errno.EPIPE, errno.EINVAL)), None)
 
 
 def print_result(line: str) -> bool:
@@ -103,7 +153,7 @@ def is_interactive() -> bool:
 def print_json(document: Document) -> None:
     """Print the JSON document of a command, which has a schema."""
     text = json.dumps(document.to_json(), indent=2, ensure_ascii=False, allow_nan=False)
-    _write(f"{text}\n", _stdout())
+    _write(f"{text}\n".encode(errors="backslashreplace").decode(), _stdout())  # `\udcff` is an escape of JSON, too
 
 
 def print_status(line: str) -> None:
@@ -114,7 +164,8 @@ def print_status(line: str) -> None:
 
 def print_error(line: str) -> None:
     """Print the line of an error on stderr; also one of several processes says why it ended."""
-    print(line, file=sys.stderr, flush=True)
+    with suppress(OSError, ValueError):  # the exit code says it, too
+        print(line, file=sys.stderr, flush=True)
 
 
 def shares_terminal() -> bool:
@@ -129,13 +180,9 @@ def _stdout() -> TextIO:
 def _write(text: str, stream: TextIO) -> bool:
     if shares_terminal():
         return True
-    try:
-        print(text, end="", file=stream, flush=True)
-        return True
-    except BrokenPipeError:
-        # the reader has closed the pipe (`| head`): discard later writes, also at exit
-        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
-        return False
+    print(text, end="", file=stream, flush=True)
+    raw = getattr(getattr(stream, "buffer", None), "raw", None)
+    return not (isinstance(raw, _Descriptor) and raw.failed)
 
 
 def _descriptor(stream: Any) -> int | None:
