@@ -21,6 +21,7 @@ from lorkit.decompose.tasks import get_task
 from lorkit.export.prediction.volumes import VolumeRunner
 from lorkit.export.runtime.engine import load_engine
 from lorkit.export.runtime.exported import Exported, read_exported
+from lorkit.export.runtime.outputs import require_finite
 from lorkit.export.runtime.preference import export_preference
 
 if TYPE_CHECKING:
@@ -144,6 +145,7 @@ def _open_expert(path: Path, threads: int | None) -> LoadedNetwork:
     def run(batch: Float32Array) -> Float32Array:
         with torch.inference_mode():
             logits: Float32Array = expert.network(torch.from_numpy(batch)).numpy()
+        require_finite({LOGITS: logits}, path)
         return logits
 
     def infer(inputs: Mapping[str, Any]) -> Mapping[str, Float32Array]:
@@ -170,7 +172,9 @@ def _open_mixture(path: Path, threads: int | None) -> LoadedNetwork:
     def infer(inputs: Mapping[str, Any]) -> Mapping[str, Float32Array]:
         with torch.inference_mode():
             tensors = found.network(torch.from_numpy(inputs[IMAGE]))
-        return {name: one.numpy() for name, one in zip(found.network.output_names, tensors, strict=True)}
+        outputs = {name: one.numpy() for name, one in zip(found.network.output_names, tensors, strict=True)}
+        require_finite(outputs, path)
+        return outputs
 
     def run(batch: Float32Array) -> Float32Array:
         return infer({IMAGE: batch})[REGION_PROBABILITIES]

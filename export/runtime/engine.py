@@ -16,6 +16,7 @@ from lorkit.decompose.documents.heads import REGION
 from lorkit.decompose.documents.verify import NoParity
 from lorkit.decompose.errors import DataError, MissingRuntimeError, plural
 from lorkit.export.runtime.exported import Exported, read_exported
+from lorkit.export.runtime.outputs import require_finite
 from lorkit.export.targets import Engine, get_target
 from lorkit.export.targets.base import BatchTimer, Inputs, Outputs
 
@@ -43,7 +44,7 @@ class CheckedEngine(Engine):
 
         Raises:
             DataError: Other inputs than those of the network, another dtype, number of channels or size, an empty
-                batch, NaN or infinity, or an index of no region.
+                batch, NaN or infinity in inputs or outputs, or an index of no region.
         """
         taken = self.exported.info.inputs
         if set(inputs) != set(taken):
@@ -57,6 +58,7 @@ class CheckedEngine(Engine):
         if len(taken) > 1:
             self._check_regions(inputs[REGION], len(images))
         found: Outputs = self._network.infer({name: images if name == first else inputs[name] for name in taken})
+        require_finite(found, self.exported.path)
         return found
 
     def run(self, batch: Float32Array) -> Float32Array:

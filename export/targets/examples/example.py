@@ -122,10 +122,17 @@ def numbered(path: str, index: int) -> str:
     return str(Path(path).with_name(".".join([stem, str(index), *suffixes])))
 
 
+def require_finite(values: NDArray[Any]) -> None:
+    """Stop where a network returned NaN or infinity, of which NumPy's largest is the first class: no answer."""
+    if not np.isfinite(values).all():
+        stop("the network answers with NaN or infinity; required: finite outputs; use another export")
+
+
 def answer(
     logits: NDArray[np.float32], image: NDArray[Any], about: dict[str, Any], source: str, target: str | None
 ) -> dict[str, Any]:
     """Describe one image's logits: probabilities, or the size of each structure, with the mask in `target`."""
+    require_finite(logits)
     result: dict[str, Any] = {"classes": about["classes"]}
     if about["task"] == "segmentation":
         size = image.shape[: logits.ndim - 1]
@@ -204,6 +211,7 @@ def answer_all(
     found: dict[str, Any] = {}
     if mixture["form"] == "router":
         shares, confidence = outputs["region_probabilities"].astype(float), float(outputs["confidence"])
+        require_finite(np.append(shares, confidence))
         limit = mixture.get("abstain_below")
         region = list(heads)[int(shares.argmax())]
         found = {"region_probabilities": dict(zip(heads, shares.tolist(), strict=True)), "confidence": confidence}

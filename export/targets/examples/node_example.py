@@ -50,6 +50,9 @@ def main(arguments: list[str]) -> None:
     decision = json.loads(about.get("lorkit.decision", "{}"))
     limit = decision.get("thresholds", {}).get(classes[1]) if len(classes) == 2 else None
     (logits,) = session.run(["logits"], {"nodes": nodes(arguments)})
+    if not np.isfinite(logits).all():
+        print("error: the network answers with NaN or infinity; required: finite outputs", file=sys.stderr)
+        sys.exit(4)
     for row in softmax(logits / (decision.get("temperature") or 1.0)).tolist():
         highest, next_ = row[::-1] if len(row) == 2 else sorted(row)[:-3:-1]
         named = dict(zip(classes, row, strict=True))
