@@ -103,7 +103,8 @@ def run_scripts() -> dict[str, int]:
         for name in SCRIPTS.get(target, ()):
             words = [sys.executable, "-W", "ignore", str(path.parent / name), "picture.png"]
             words += ["--region", "chest"] if target == "onnx-adapters" else []
-            codes[f"{target}/{name}"] = subprocess.run(words, stdout=subprocess.DEVNULL, check=False).returncode
+            done = subprocess.run(words, stdout=subprocess.DEVNULL, check=False, timeout=300)
+            codes[f"{target}/{name}"] = done.returncode
     return codes
 
 
