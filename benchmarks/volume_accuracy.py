@@ -3,13 +3,17 @@
     LORKIT_DATA=... python benchmarks/volume_accuracy.py heads --out /tmp/heads
     LORKIT_DATA=... python benchmarks/volume_accuracy.py hippocampus --out /tmp/hippocampus --seeds 1,2
     LORKIT_DATA=... python benchmarks/volume_accuracy.py retina --out /tmp/retina --seeds 1,2,3
+    LORKIT_DATA=... python benchmarks/volume_accuracy.py added --out /tmp/added
 
 `heads`: 24 people, T1 images at 4 mm, 11 regions of the head, each a region of its own whose mask is the union of its
 labels; windows of 32 voxels. `hippocampus`: MR of the hippocampus at 1 mm, front and back part, by case. `retina`:
 vessels in 28 colour pictures of 14 children, by child. A SegResNet teaches a BasicUNet (3D) or a UNet (2D).
 
-All methods of a study have the same steps. `decompose compare` stores finished trainings below `--out`, so that an
-interrupted benchmark continues. Prints its JSON documents; `--markdown FILE` writes the tables of
+`added`: the hippocampus is added to a run of three regions of the head, and the gate judges the new expert against a
+network of its own with as many steps. Prints the gate's document.
+
+All methods of the other studies have the same steps. `decompose compare` stores finished trainings below `--out`, so
+that an interrupted benchmark continues. Prints its JSON documents; `--markdown FILE` writes the tables of
 docs/benchmarks/volumes.md.
 """
 
@@ -40,7 +44,7 @@ METHODS = {
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("study", choices=METHODS)
+    parser.add_argument("study", choices=(*METHODS, "added"))
     parser.add_argument("--out", type=Path, required=True, help="working directory")
     parser.add_argument("--seeds", default="1")
     parser.add_argument("--methods", help="comma-separated; default: all of the study")
@@ -50,6 +54,9 @@ def main() -> None:
     options = parser.parse_args()
     data = Path(os.environ["LORKIT_DATA"]).resolve()
     options.out.mkdir(parents=True, exist_ok=True)
+    if options.study == "added":
+        added(data, options.out)
+        return
     config = {"heads": heads, "hippocampus": hippocampus, "retina": retina}[options.study](data, options.out)
     (options.out / "decompose.yaml").write_text(yaml.safe_dump(config, sort_keys=False), encoding="utf-8")
     words = ["compare", "decompose.yaml", "--json", "--seeds", options.seeds, "--split", options.split]
@@ -124,6 +131,38 @@ def retina(data: Path, out: Path) -> dict[str, Any]:
         "student": {"backbone": "unet"},
         "train": {"epochs": 10, "batch_size": 4, "min_steps": 300},
     }
+
+
+def added(data: Path, out: Path) -> None:
+    """Add the hippocampus to a run of three regions of the head, and print the gate's verdict on it."""
+    config = heads(data, out)
+    regions = {name: config["regions"][name] for name in ("cerebellum", "parietal", "frontal")}
+    short = {"epochs": 10, "batch_size": 6, "min_steps": 200}
+    base = {**config, "name": "heads3", "regions": regions, "train": short}
+    new = {**hippocampus(data, out), "method": "lorkd", "split": {"test": 0.4, "val": 0.15}}
+    new |= {"foundation": base["foundation"], "train": {**short, "epochs": 8}}
+    for name, one in (("base", base), ("hippocampus", new)):
+        (out / f"{name}.yaml").write_text(yaml.safe_dump(one, sort_keys=False), encoding="utf-8")
+
+    def run(*words: str) -> dict[str, Any]:
+        command = [str(Path(sys.executable).with_name("decompose")), *words, "--json"]
+        done = subprocess.run(command, cwd=out, check=False, stdout=subprocess.PIPE, text=True)
+        if done.returncode not in (0, *((1, 3) if words[0] == "gate" else ())):
+            sys.exit(done.returncode)
+        document: dict[str, Any] = json.loads(done.stdout)
+        return document
+
+    earlier = run("train", "base.yaml")["run"]
+    grown = run("train", "hippocampus.yaml", "--from", earlier, "--add-region", "hippocampus")["run"]
+    taught = ("--set", f"foundation.weights={out.resolve() / grown / 'foundation'}")
+    single = run("train", "hippocampus.yaml", "--method", "stl", *taught)["run"]
+    exports = []
+    for one in (single, grown):
+        run("extract", "--run", one, "--region", "hippocampus")
+        built = run("export", "--run", one, "--region", "hippocampus", "--target", "onnx")["exports"]
+        exports.append(next(row["path"] for row in built if row["owner"] == "expert"))
+    sides = ("--baseline", exports[0], "--candidate", exports[1])
+    print(json.dumps(run("gate", *sides, "--max-accuracy-drop", "0.03")))
 
 
 def markdown(document: dict[str, Any]) -> str:
