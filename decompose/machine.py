@@ -49,6 +49,8 @@ class Machine(TypedDict):
     python: str
     cpu: str
     threads: int
+    omp_wait_policy: str
+    """`passive` or `active`, as in OMP_WAIT_POLICY: how threads of OpenMP wait for each other."""
     memory_gib: float | None
     flags: list[str]
     gpus: list[Gpu]
@@ -63,6 +65,7 @@ def fingerprint() -> Machine:
         "python": platform.python_version(),
         "cpu": info.get("model name") or platform.processor() or platform.machine(),
         "threads": usable_threads(),
+        "omp_wait_policy": os.environ.get("OMP_WAIT_POLICY", "default").lower(),
         "memory_gib": _memory_gib(),
         "flags": [flag for flag in ISA_FLAGS if flag in info.get("flags", info.get("Features", "")).split()],
         "gpus": _gpus(),

@@ -14,6 +14,10 @@ from typing import TYPE_CHECKING, Any
 for _name in ("ORT_DISABLE_TELEMETRY", "HF_HUB_DISABLE_TELEMETRY", "MLFLOW_DISABLE_TELEMETRY"):
     os.environ.setdefault(_name, "1")
 
+# Threads that wait in a loop take the cores from other programs: two trainings on two cores got a third of their speed
+# each, and half with this. OpenMP reads it when torch is imported; a value that the user set stays.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
 if TYPE_CHECKING:
     from lorkit.decompose.config import load_config
     from lorkit.decompose.evaluation.comparison.comparison import compare

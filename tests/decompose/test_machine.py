@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import json
 import mmap
+import os
+import subprocess
 import sys
 from pathlib import Path
 from types import ModuleType
@@ -17,6 +19,17 @@ def test_fingerprint_is_plain_data_that_names_this_machine() -> None:
     assert found["threads"] >= 1
     assert set(found["flags"]) <= set(ISA_FLAGS)
     assert found["cpu"]
+
+
+@pytest.mark.parametrize(("given", "found"), [(None, "passive"), ("ACTIVE", "active")])
+def test_threads_wait_passively_unless_the_user_says_otherwise(given: str | None, found: str) -> None:
+    environment = {name: value for name, value in os.environ.items() if name != "OMP_WAIT_POLICY"}
+    environment |= {} if given is None else {"OMP_WAIT_POLICY": given}
+    code = "import lorkit; from lorkit.decompose.machine import fingerprint; print(fingerprint()['omp_wait_policy'])"
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, timeout=120, check=True
+    )
+    assert done.stdout.strip() == found
 
 
 def test_versions_name_the_libraries_that_change_results() -> None:
