@@ -37,6 +37,7 @@ from lorkit.decompose.metrics.rates import mean_of_independent
 from lorkit.decompose.models.foundation.teacher import Teacher
 from lorkit.decompose.runs import MODELS, RUNS, Run, open_run
 from lorkit.decompose.runs.expert import LoadedExpert, is_expert, load_expert
+from lorkit.decompose.runs.keeping import kept
 from lorkit.decompose.runs.lineage import find_parent, run_of_expert
 from lorkit.decompose.runs.locked_data import RunSplits, check_part, prepare_file
 from lorkit.decompose.runs.mixture import is_mixture
@@ -129,9 +130,7 @@ def evaluate(
             required="the experts of a run of mola-router, without --flips",
             fix="leave --outside out",
         )
-    if run is not None:
-        _store(run, document, whole=set(blocks) == set(run.regions.names))
-    return document
+    return document if run is None else _stored(run, document, whole=set(blocks) == set(run.regions.names))
 
 
 def _with_predictions(
@@ -290,11 +289,11 @@ def _mean(metric: str, blocks: Collection[RegionEvaluation]) -> tuple[float | No
     return mean_of_independent([value for value, _ in defined], [ci for _, ci in defined])
 
 
-def _store(run: Run, document: EvaluateDocument, *, whole: bool) -> None:
+def _stored(run: Run, document: EvaluateDocument, *, whole: bool) -> EvaluateDocument:
     """Store the evaluation in the run; a selection of regions never replaces an evaluation of all."""
     parts = ["evaluate", document.model, document.split]
     parts += ["flips"] if document.flips else []
     parts += [(document.data.sha256 or "folder")[:8]] if document.data else []
     parts += [] if whole else list(document.regions)
-    run.measurements_dir.mkdir(exist_ok=True)
-    document.write(run.measurements_dir / f"{'-'.join(parts)}.json")
+    lost = kept(run, lambda: document.write(run.measurements_dir / f"{'-'.join(parts)}.json"), "The evaluation")
+    return document.with_changes(warnings=[*document.warnings, *lost])

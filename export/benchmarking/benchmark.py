@@ -24,6 +24,7 @@ from lorkit.decompose.errors import MissingRuntimeError, UsageError
 from lorkit.decompose.events import Listener, Working, ignore
 from lorkit.decompose.machine import fingerprint, tool_versions
 from lorkit.decompose.runs import ExportSelection, Run, exports_of, open_run
+from lorkit.decompose.runs.keeping import kept
 from lorkit.export.benchmarking.chart import latencies
 from lorkit.export.benchmarking.device_times import device_times
 from lorkit.export.benchmarking.end_to_end import end_to_end
@@ -126,9 +127,8 @@ def bench(
         exports=[row.with_changes(options=options) for row in rows],
         comparisons=ratios,
     )
-    if home is not None:
-        store(home, document)
-    return document
+    lost = [] if home is None else kept(home, lambda: store(home, document), "The bench")
+    return document.with_changes(warnings=[*document.warnings, *lost])
 
 
 def store(run: Run, document: BenchDocument) -> None:

@@ -17,6 +17,7 @@ from lorkit.decompose.errors import UsageError
 from lorkit.decompose.events import Listener, Working, ignore
 from lorkit.decompose.machine import fingerprint, tool_versions
 from lorkit.decompose.runs import ExportSelection, Run
+from lorkit.decompose.runs.keeping import kept
 from lorkit.decompose.runs.lineage import RunFinder
 from lorkit.decompose.runs.store import missing_baseline
 from lorkit.export.gating.baselines import check_replacing, is_store, other_cases, read_record, replace_baselines
@@ -125,9 +126,8 @@ def gate(
             replaced = replace_baselines(Path(update_baseline), document, because)
             document = document.with_changes(replaced_baselines=replaced)
     finally:  # replacing baselines may fail; the verdict is kept
-        if home is not None:
-            store_verdicts(home, document)
-    return document
+        lost = [] if home is None else kept(home, lambda: store_verdicts(home, document), "The verdict")
+    return document.with_changes(warnings=[*document.warnings, *lost])
 
 
 def _judge(

@@ -52,6 +52,13 @@ def test_every_model_is_measured_on_every_region_and_stored(small_run: Run, mode
     assert read_json(small_run.measurements_dir / f"evaluate-{model}-test.json", kind="evaluate") == document
 
 
+def test_an_evaluation_that_cannot_be_stored_is_returned_and_said(small_run: Run) -> None:
+    small_run.measurements_dir.write_text("a file in its place")
+    document = evaluate(small_run.path, region="chest").to_json()
+    assert document["regions"]["chest"]["n"] > 0
+    assert document["warnings"][-1] == "The evaluation was not kept in the run: File exists."
+
+
 def test_distances_in_pixels_and_in_mm_have_no_mean() -> None:
     blocks = [
         SegmentationEvaluation.model_construct(unit=unit, hd95=value, dice=0.5, ci={"hd95": None, "dice": None})

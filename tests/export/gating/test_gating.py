@@ -70,6 +70,14 @@ def test_exports_are_listed_once_and_engines_loaded_at_most_twice(
     assert counts == {chest["baseline"]["path"]: 2, chest["candidate"]["path"]: 1}
 
 
+def test_a_verdict_that_cannot_be_stored_is_returned_and_said(a_run: Run) -> None:
+    shutil.rmtree(a_run.measurements_dir, ignore_errors=True)
+    a_run.measurements_dir.write_text("a file in its place")
+    document = quick(max_seconds=2.0)
+    assert document["regions"]["chest"]["verdict"] in ("pass", "inconclusive", "fail")
+    assert document["warnings"][-1] == "The verdict was not kept in the run: File exists."
+
+
 def test_a_slow_expert_fails(a_run: Run, workshop: Any) -> None:
     replace_expert(a_run, workshop, work=40, width=16)
     document = quick()
