@@ -23,6 +23,7 @@ from lorkit.export.building.samples import Samples
 from lorkit.export.building.sources import DecisionCache, ExportableNetwork, OpenedSplits, ReferenceImageCache
 from lorkit.export.onnx.conversion import Tracer, to_onnx
 from lorkit.export.onnx.precision import convert_precision, require_precision
+from lorkit.export.runtime.agreement import engine_bytes
 from lorkit.export.runtime.batch_size import fitting
 from lorkit.export.runtime.comparison_rules import batches_of, rules_of
 from lorkit.export.runtime.parity import infer_all, measure_outputs, require_parity, worst_parity
@@ -97,7 +98,7 @@ def build_export(source: ExportableNetwork, job: ExportJob, session: ExportSessi
         ExportInfo,
         network,
         graph,
-        size_bytes=_engine_bytes(directory / (engine or MODEL)),
+        size_bytes=engine_bytes(directory / (engine or MODEL)),
         warnings=notes if inputs.kind == "seeded" else [],
         target=job.target.name,
         runtime=job.target.runtime,
@@ -118,12 +119,6 @@ def build_export(source: ExportableNetwork, job: ExportJob, session: ExportSessi
 
 def _unproven(availability: Availability) -> NoParity:
     return NoParity(status="not_run", reason=availability.reason or availability.cannot_run_because)
-
-
-def _engine_bytes(path: Path) -> int:
-    """Return the size of an engine on disk; OpenVINO's weights are in a second file of the same name."""
-    parts = [one for one in path.parent.glob(f"{path.stem}.*") if one == path or one.name != MODEL]
-    return sum(one.stat().st_size for one in parts)
 
 
 def _graph(

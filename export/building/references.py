@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lorkit.decompose.artifacts import MANIFEST, digest_file
+from lorkit.decompose.documents.export import ExportedNetwork
 from lorkit.decompose.documents.verify import Bisection
 from lorkit.decompose.errors import ArtifactError, UsageError
 from lorkit.decompose.runs.locked_data import prepare_file
@@ -19,7 +20,7 @@ from lorkit.export.runtime.reference_images import ReferenceImages
 
 if TYPE_CHECKING:
     from lorkit.decompose.runs.networks import RunNetworks
-    from lorkit.export.building.sources import ReferenceImageCache
+    from lorkit.export.building.sources import ExportableNetwork, ReferenceImageCache
     from lorkit.export.targets.base import Inputs, Outputs
 
 _COUNT = 48
@@ -94,6 +95,7 @@ class References:
         from lorkit.export.building.sources import OpenedSplits, ReferenceImageCache, origin_of
 
         source = origin_of(exported, parent, self._opened)
+        _check_description(exported, source)
         notes: tuple[str, ...] = ()
         if self.data is None:
             self._images = self._images or ReferenceImageCache(OpenedSplits(), part="test", count=_COUNT)
@@ -113,6 +115,22 @@ class References:
             images = ReferenceImages(images=whole[:count], kind="real")
         infer = partial(reference_outputs, source, exported.info)
         return Reference(images, infer(images.given(exported.info.inputs)), "source", notes, infer)
+
+
+def _check_description(exported: Exported, source: ExportableNetwork) -> None:
+    """Raise ArtifactError if `export.json` describes another network than its source is."""
+    from lorkit.export.building.packaging import network_info
+
+    info = exported.info
+    # thresholds of networks that are no experts are not stored with them
+    wanted = network_info(source, info.decision if source.info is None else source.info.decision)
+    for name in ExportedNetwork.model_fields:
+        if getattr(info, name) != getattr(wanted, name):
+            raise ArtifactError(
+                f"{exported.path}: {name} in export.json is not that of the {info.owner} in {source.parent.path}",
+                required="the description of the network that was exported",
+                fix="export it again with --force",
+            )
 
 
 def _source_of(exported: Exported) -> Path | None:

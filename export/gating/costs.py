@@ -18,15 +18,18 @@ _RELEVANT = 1.005
 
 
 def judge_costs(pair: ExportPair, margin: float) -> tuple[Deterministic, list[str]]:
-    """Compare the costs of two files. A cost that an export does not state is not judged.
+    """Compare the costs of two files. A cost that cannot be counted is not judged.
 
     Bytes and MACs may grow by the fraction `margin`.
 
     Returns:
         The gate's `deterministic` block, and a sentence on each number that decided or grew.
     """
-    one, two = pair.baseline.info, pair.candidate.info
-    decided = [_decide(one.size_bytes, two.size_bytes, "bytes", margin), _decide(one.macs, two.macs, "MACs", margin)]
+    one, two = pair.baseline, pair.candidate
+    decided = [
+        _decide(one.info.size_bytes, two.info.size_bytes, "bytes", margin),  # readers hold them against the files
+        _decide(one.macs, two.macs, "MACs", margin),
+    ]
     costs = [graph_costs(side.path / MODEL) for side in (pair.baseline, pair.candidate)]
     stated = [
         _state(costs[0].nodes, costs[1].nodes, "nodes"),
@@ -53,7 +56,7 @@ def undecided_costs(candidate: Exported, margin: float) -> Deterministic:
         margin=margin,
         costs={
             "bytes": _cost(None, candidate.info.size_bytes, "not_judged"),
-            "macs": _cost(None, candidate.info.macs, "not_judged"),
+            "macs": _cost(None, candidate.macs, "not_judged"),
         },
     )
 

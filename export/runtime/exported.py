@@ -15,6 +15,9 @@ from lorkit.decompose.documents.measured import Subject
 from lorkit.decompose.documents.network import StoredNetwork
 from lorkit.decompose.errors import ArtifactError
 from lorkit.decompose.runs import ExportSelection
+from lorkit.export.runtime.agreement import check_agreement
+from lorkit.export.runtime.graph_file import file_macs
+from lorkit.export.targets.base import MODEL
 
 INFO = "export.json"
 
@@ -66,6 +69,11 @@ class Exported(StoredNetwork):
         return self.manifest.synthetic
 
     @property
+    def macs(self) -> int | None:
+        """Multiply-accumulates of one image, counted in its ONNX file; None if they cannot be."""
+        return file_macs(self.path / MODEL, self.manifest.files[MODEL]) if MODEL in self.manifest.files else None
+
+    @property
     def proven(self) -> bool:
         """Whether its parity was checked on the machine that built it."""
         return self.info.parity.status == "passed"
@@ -103,6 +111,7 @@ def read_exported(path: Path, selection: ExportSelection | None = None, *, chain
     manifest = read_manifest(path, kind="export")
     info = ExportInfo.read(path / INFO, fix="export it again with --force")
     _check_identity(manifest, info)
+    check_agreement(manifest, info)
     if selection is not None and not selection.matches(info.region, info.target, info.profile, info.precision):
         raise ArtifactError(
             f"{path} is of region '{info.region}', {info.target}, {info.profile}, {info.precision}",

@@ -5,9 +5,10 @@ import shutil
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 
-from lorkit.decompose.artifacts import digest_file, read_json, write_manifest
+from lorkit.decompose.artifacts import digest_file, read_json, write_json, write_manifest
 from lorkit.decompose.errors import ArtifactError, MissingRuntimeError, ParityError, UsageError
 from lorkit.export.building.exporting import export
 from lorkit.export.building.verification import verify
@@ -71,7 +72,12 @@ def test_a_tampered_export_is_refused(copied: Path) -> None:
 
 
 def test_another_network_under_a_valid_manifest_fails_parity(exported: Path, copied: Path) -> None:
-    shutil.copy(exported / "exports" / "student" / "chest" / NAME / "model.onnx", copied / "model.onnx")
+    named = {entry.key: entry.value for entry in onnx.load(copied / "model.onnx").metadata_props}
+    other = onnx.load(exported / "exports" / "student" / "chest" / NAME / "model.onnx")
+    onnx.helper.set_model_props(other, named)
+    onnx.save(other, copied / "model.onnx")
+    new = {"onnx_digest": digest_file(copied / "model.onnx"), "size_bytes": (copied / "model.onnx").stat().st_size}
+    write_json(copied / "export.json", read_json(copied / "export.json") | new)
     write_manifest(copied, "export", synthetic=False)
     with pytest.raises(ParityError, match=r"differs from its samples by .*required: at most") as caught:
         verify(copied)

@@ -26,12 +26,17 @@ def test_more_nodes_are_stated_and_fail_nothing(workshop: Any, tmp_path: Path) -
     assert judge_costs(ExportPair(small, large), 0.03)[0].verdict == "fail"
 
 
-@pytest.mark.parametrize("missing", ["macs", "size"])
-def test_without_a_file_or_a_number_nothing_is_judged(workshop: Any, tmp_path: Path, missing: str) -> None:
+def test_without_a_file_nothing_is_judged(workshop: Any, tmp_path: Path) -> None:
     one = read_exported(workshop.write_export(tmp_path / "a", owner="expert", region="chest"))
-    if missing == "macs":
-        one = replace(one, info=one.info.with_changes(macs=None))
-        assert judge_costs(ExportPair(one, one), 0.03)[0].costs["macs"].verdict == "not_judged"
-    else:
-        (one.path / "model.onnx").unlink()
-        assert judge_costs(ExportPair(one, one), 0.03)[0].costs["nodes"].verdict == "not_judged"
+    (one.path / "model.onnx").unlink()
+    costs = judge_costs(ExportPair(one, one), 0.03)[0].costs
+    assert (costs["nodes"].verdict, costs["macs"].verdict) == ("not_judged", "not_judged")
+
+
+@pytest.mark.parametrize("stated", [None, 1])
+def test_multiply_accumulates_are_counted_in_the_file(workshop: Any, tmp_path: Path, stated: int | None) -> None:
+    one = read_exported(workshop.write_export(tmp_path / "a", owner="expert", region="chest", work=2, width=4))
+    one = replace(one, info=one.info.with_changes(macs=stated))
+    pixels = 16 * 16  # a convolution of one channel to four, two of four to four, and a matrix of two
+    wanted = 9 * pixels * (4 + 2 * 4 * 4) + 2
+    assert judge_costs(ExportPair(one, one), 0.03)[0].costs["macs"].candidate == wanted

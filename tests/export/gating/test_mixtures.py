@@ -75,9 +75,10 @@ def test_a_network_that_takes_the_region_is_judged_head_by_head_with_it(
     assert block["candidate"]["path"] == str(exported.path)
     assert block["candidate"]["region"] == "region-id"
     assert block["latency_test"]["ratio"] < 1
-    assert block["deterministic"]["costs"]["macs"] == {
-        "baseline": 13000, "candidate": 1000, "ratio": pytest.approx(1 / 13), "verdict": "pass"
-    }  # fmt: skip
+    # the one has convolutions of 16 channels, the other the mean of an image
+    pixels, costs = 16 * 16, block["deterministic"]["costs"]["macs"]
+    assert (costs["baseline"], costs["candidate"]) == (9 * pixels * (16 + 12 * 16 * 16) + 2, 0)
+    assert costs["verdict"] == "pass"
     assert any(text.startswith("chest: Balanced accuracy does not change") for text in block["reasons"])
 
 
