@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import datetime
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -21,6 +21,16 @@ from lorkit.decompose.errors import ArtifactError
 from lorkit.decompose.machine import fingerprint, tool_versions
 
 MANIFEST = "manifest.json"
+_OF_RUN = frozenset({"config.yaml", "regions.json", "splits.json", "model.safetensors", "metrics.jsonl", "foundation"})
+# By kind, whether a name at the top of a directory is of the artifact. People keep notes in runs and reports; what is
+# handed over as a network holds nothing that was not written with it.
+_CLOSED: dict[str, Callable[[str], bool]] = {
+    "run": _OF_RUN.__contains__,
+    "expert": lambda name: name != "exports",
+    "mixture": lambda name: name != "exports",
+    "export": lambda name: True,
+    "foundation": lambda name: True,
+}
 
 
 class ParentLink(TypedDict):
@@ -169,8 +179,16 @@ def verify_chain(directory: Path, *, kind: str | None = None) -> list[Manifest]:
 
 
 def check_files(manifest: Manifest) -> None:
-    """Raise ArtifactError if a file of a manifest is missing, changed or outside the directory."""
+    """Check every file of an artifact against its manifest.
+
+    Raises:
+        ArtifactError: A file is missing, changed or outside the directory, or one that would be read is not listed.
+    """
     root = manifest.path.resolve()
+    if not manifest.files:
+        raise ArtifactError(
+            f"{manifest.path / MANIFEST} lists no file", required="a complete artifact", fix=_rebuild(manifest)
+        )
     for name, digest in manifest.files.items():
         path = manifest.path / name
         if PurePosixPath(name).is_absolute() or not path.resolve().is_relative_to(root):
@@ -187,6 +205,30 @@ def check_files(manifest: Manifest) -> None:
                 required=f"SHA-256 {digest[:12]}...",
                 fix=f"restore the file, or {_rebuild(manifest)}",
             )
+
+    for name in _unlisted(manifest):
+        raise ArtifactError(
+            f"{manifest.path / name} is not listed in {MANIFEST}",
+            required="only files that were written with the artifact",
+            fix=f"remove it, or {_rebuild(manifest)}",
+        )
+
+
+def _unlisted(manifest: Manifest) -> Iterator[str]:
+    """Yield the files beside those of a manifest that a reader, an engine or an example would take for its own.
+
+    Hidden ones are locks and what file managers leave; nothing reads them.
+    """
+    closed = _CLOSED.get(manifest.kind)
+    if closed is None:
+        return
+    for folder, folders, files in os.walk(manifest.path):
+        inside = Path(folder).relative_to(manifest.path)
+        folders[:] = sorted(name for name in folders if not name.startswith(".") and closed((inside / name).parts[0]))
+        links = [name for name in folders if (Path(folder) / name).is_symlink()]
+        for path in (inside / name for name in sorted([*files, *links]) if not name.startswith(".")):
+            if path.as_posix() not in manifest.files and path.as_posix() != MANIFEST and closed(path.parts[0]):
+                yield path.as_posix()
 
 
 def _rebuild(manifest: Manifest) -> str:

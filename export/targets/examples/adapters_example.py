@@ -6,11 +6,13 @@ Not for diagnosis. Usage: python adapters_example.py IMAGE.png|VOLUME.nii.gz [MA
 import importlib
 import json
 import os
+import sys
 from pathlib import Path
 
 
 def main() -> None:
     """Print what the network of the region finds in one image as JSON."""
+    sys.dont_write_bytecode = True  # an export holds the files that its manifest lists, and no others
     os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # ONNX Runtime reports its use over the network otherwise
     import onnxruntime
 

@@ -14,6 +14,7 @@ import torch
 
 def main(source: str, target: str | None) -> None:
     """Print what the network finds in one image as JSON."""
+    sys.dont_write_bytecode = True  # an export holds the files that its manifest lists, and no others
     example, here = importlib.import_module("example"), Path(__file__).parent
     about = json.loads((here / "export.json").read_text(encoding="utf-8"))
     network = torch._inductor.aoti_load_package(str(here / "model.pt2"))

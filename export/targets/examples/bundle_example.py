@@ -14,6 +14,7 @@ import torch
 
 def main(source: str, target: str | None) -> None:
     """Print what the network finds in one image as JSON."""
+    sys.dont_write_bytecode = True  # an export holds the files that its manifest lists, and no others
     example, bundle = importlib.import_module("example"), Path(__file__).with_name("bundle")
     about = json.loads((bundle / "configs" / "metadata.json").read_text(encoding="utf-8"))["lorkit"]
     warnings.simplefilter("ignore", DeprecationWarning)  # torch.jit is old, and what MONAI's bundles hold

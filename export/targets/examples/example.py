@@ -246,6 +246,7 @@ def arguments() -> tuple[str, str | None, str | None]:
 
 def main(source: str, target: str | None, region: str | None) -> None:
     """Print what the network finds in one image as JSON."""
+    sys.dont_write_bytecode = True  # an export holds the files that its manifest lists, and no others
     os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # ONNX Runtime reports its use over the network otherwise
     import onnxruntime  # here, so that the clients of servers, which borrow the rest, do without
 

@@ -17,6 +17,7 @@ import openvino  # noqa: E402
 
 def main() -> None:
     """Print what the network finds in one image as JSON."""
+    sys.dont_write_bytecode = True  # an export holds the files that its manifest lists, and no others
     example, here = importlib.import_module("example"), Path(__file__).parent
     source, target, region = example.arguments()
     about = json.loads((here / "export.json").read_text(encoding="utf-8"))

@@ -6,6 +6,7 @@ Not for diagnosis. The server describes the preprocessing; `example.py` in this 
 import argparse
 import importlib
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ import tritonclient.grpc as triton
 
 def main(source: str, target: str | None, url: str, model: str) -> None:
     """Print what the served network finds in one image as JSON."""
+    sys.dont_write_bytecode = True  # an export holds the files that its manifest lists, and no others
     example = importlib.import_module("example")
     with triton.InferenceServerClient(url) as client:
         config = client.get_model_config(model, as_json=True)["config"]

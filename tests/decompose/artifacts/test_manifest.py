@@ -127,3 +127,46 @@ def test_a_damaged_network_of_several_regions_names_the_command_that_makes_it(tm
     (tmp_path / "x" / "a.txt").write_text("changed")
     with pytest.raises(ArtifactError, match=f"with `decompose extract --{form} --force`"):
         manifest.read_manifest(tmp_path / "x")
+
+
+@pytest.mark.parametrize("kind", ["run", "expert", "export", "report"])
+def test_a_manifest_without_files_is_no_artifact(tmp_path: Path, kind: str) -> None:
+    make(tmp_path / "x", kind=kind)
+    path = tmp_path / "x" / manifest.MANIFEST
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"files": {}}))
+    with pytest.raises(ArtifactError, match="lists no file"):
+        manifest.read_manifest(tmp_path / "x")
+
+
+@pytest.mark.parametrize("name", ["more.txt", "deep/more.txt", "__pycache__/example.pyc", "new/deeper/w.bin"])
+@pytest.mark.parametrize("kind", ["expert", "mixture", "export", "foundation"])
+def test_a_network_holds_no_file_that_its_manifest_does_not_list(tmp_path: Path, kind: str, name: str) -> None:
+    make(tmp_path / "x", kind=kind)
+    added = tmp_path / "x" / name
+    added.parent.mkdir(parents=True, exist_ok=True)
+    added.write_text("evil")
+    with pytest.raises(ArtifactError, match=f"{name} is not listed in manifest.json"):
+        manifest.read_manifest(tmp_path / "x")
+    added.unlink()
+    added.symlink_to(tmp_path)
+    with pytest.raises(ArtifactError, match="is not listed"):
+        manifest.read_manifest(tmp_path / "x")
+
+
+def test_locks_exports_of_an_expert_and_notes_in_a_run_are_left_alone(tmp_path: Path) -> None:
+    for kind, name in (("export", ".x.lock"), ("expert", "exports/onnx/model.onnx"), ("run", "notes.txt"),
+                       ("run", "measurements/gate.json"), ("report", "report.pdf")):  # fmt: skip
+        directory = tmp_path / f"{kind}-{len(name)}"
+        make(directory, kind=kind)
+        (directory / name).parent.mkdir(parents=True, exist_ok=True)
+        (directory / name).write_text("kept")
+        assert manifest.read_manifest(directory).kind == kind
+
+
+@pytest.mark.parametrize("name", ["config.yaml", "model.safetensors", "foundation/model.safetensors"])
+def test_what_is_read_of_a_run_is_listed(tmp_path: Path, name: str) -> None:
+    make(tmp_path / "x")
+    (tmp_path / "x" / name).parent.mkdir(exist_ok=True)
+    (tmp_path / "x" / name).write_text("evil")
+    with pytest.raises(ArtifactError, match="is not listed"):
+        manifest.read_manifest(tmp_path / "x")
