@@ -160,9 +160,14 @@ class ExpertBuilder:
 
     def _in_region(self, region: str, train: PreparedRegion, val: PreparedRegion) -> tuple[MeasuredCheck, list[str]]:
         """Fit the region check, and measure it on images that were not used to fit its model or limit."""
-        model = region_check.calibrate(region_check.fit(_evenly_spaced(train).overviews), _evenly_spaced(val).overviews)
+        known = _evenly_spaced(train)
+        groups = len(set(known.groups))
+        model = region_check.calibrate(region_check.fit(known.overviews, groups=groups), _evenly_spaced(val).overviews)
         own = self.data.part(region, "test", most=_MOST)
         rates, seen, warnings = self._refused(model, region, val.recipe)
+        if groups < region_check.FEWEST_GROUPS:
+            least = f"{region_check.FEWEST_GROUPS} or more would give a sharper one"
+            warnings.append(f"the in-region check has ranges only, of {plural(groups, 'patient or image')}: {least}")
         refused = RefusalRate(rate=region_check.refusal_rate(model, own.overviews), n=len(own), split="test")
         # no names: an expert does not name other regions
         others = OtherRegions(

@@ -6,6 +6,8 @@ Fingerprints of training images are modelled as a Gaussian with a few free direc
 of the validation images. The check detects a wrong body part, modality, inversion or a blank frame; it does not check a
 diagnosis.
 
+Of fewer than thirty patients the model is a rounded range of each kind of value; it detects less, and reveals nobody.
+
 The fingerprint of a volume joins those of its middle slices along the three axes.
 
 Shape legend: N images, C channels, H W pixels, F fingerprint values, K directions.
@@ -28,6 +30,9 @@ THUMBNAIL = 8
 DIRECTIONS = 12
 QUANTILES = (0.02, 0.25, 0.5, 0.75, 0.98)
 FALSE_REFUSALS = 0.01
+FEWEST_GROUPS = 30
+_RANGE_STEP = 0.1
+_LIMIT_STEP = 0.25
 _CHUNK = 256
 _DIGITS = 5
 _OVERVIEW = 32
@@ -45,8 +50,16 @@ def overview(volume_CDHW: Float32Array) -> Float32Array:
     return np.stack([resize_image(np.ascontiguousarray(plane), (_OVERVIEW,) * 3) for plane in volume_CDHW])
 
 
-def fit(images_NCHW: Float32Array) -> RegionModel:
-    """Fit the model to the training images of a region (two or more, else DataError); `calibrate` adds the limit."""
+def fit(images_NCHW: Float32Array, *, groups: int | None = None) -> RegionModel:
+    """Fit the model to the training images of a region (two or more, else DataError); `calibrate` adds the limit.
+
+    Statistics of few patients tell who was among them. Below `FEWEST_GROUPS` groups the model has ranges only, which
+    are rounded, and are shared by all values of a kind.
+
+    Args:
+        images_NCHW: Prepared images.
+        groups: Number of their groups (patients); by default each image is one.
+    """
     if len(images_NCHW) < 2:
         raise DataError(
             f"{plural(len(images_NCHW), 'training image')} for the in-region check",
@@ -54,6 +67,8 @@ def fit(images_NCHW: Float32Array) -> RegionModel:
             fix="add training images",
         )
     raw_NF = fingerprint(images_NCHW)
+    if (len(images_NCHW) if groups is None else groups) < FEWEST_GROUPS:
+        return _ranges(raw_NF, channels=int(images_NCHW.shape[1]))
     mean_F = raw_NF.mean(0)
     # values constant in training (a black corner) need a scale, else noise in them would refuse every image
     scale_F = np.maximum(raw_NF.std(0), 0.01)
@@ -72,6 +87,28 @@ def fit(images_NCHW: Float32Array) -> RegionModel:
     )
 
 
+def _ranges(raw_NF: Floats, channels: int) -> RegionModel:
+    """Return a model of rounded ranges by kind of value: centre and half width, without directions."""
+    kinds = (THUMBNAIL**2, 1, 2, len(QUANTILES), *([channels] if channels > 1 else []))
+    kinds *= raw_NF.shape[1] // sum(kinds)  # of each view
+    centre_F, half_F = [], []
+    for values in np.split(raw_NF, np.cumsum(kinds)[:-1], axis=1):
+        low = math.floor(values.min() / _RANGE_STEP) * _RANGE_STEP
+        high = max(math.ceil(values.max() / _RANGE_STEP) * _RANGE_STEP, low + _RANGE_STEP)
+        centre_F += values.shape[1] * [(low + high) / 2]
+        half_F += values.shape[1] * [(high - low) / 2]
+    return RegionModel(
+        version=1,
+        channels=channels,
+        mean=_plain(np.array(centre_F)),
+        scale=_plain(np.array(half_F)),
+        directions=[],
+        variances=[],
+        rest=1.0,
+        trained_on=len(raw_NF),
+    )
+
+
 def calibrate(model: RegionModel, images_NCHW: Float32Array) -> RegionCheck:
     """Add the `limit` that refuses at most `FALSE_REFUSALS` of these validation images."""
     if not len(images_NCHW):
@@ -80,11 +117,16 @@ def calibrate(model: RegionModel, images_NCHW: Float32Array) -> RegionCheck:
     # the smallest order statistic above an unseen image of the region with the required probability
     rank = min(len(found_N), math.ceil((len(found_N) + 1) * (1.0 - FALSE_REFUSALS)))
     limit = round(float(found_N[rank - 1]) * 1.000001 + 10**-_DIGITS, _DIGITS)
+    if not model.directions:  # of ranges: within them, and rounded, as it is a distance of one patient
+        limit = math.ceil(max(limit, 1.0) / _LIMIT_STEP) * _LIMIT_STEP
     return combine(RegionCheck, model, limit=limit, calibrated_on=len(found_N))
 
 
 def distances(model: RegionModel, images_NCHW: Float32Array) -> Floats:
-    """Return the (N,) distances of prepared images from the region: root mean squared standard deviations."""
+    """Return the (N,) distances of prepared images from the region: root mean squared standard deviations.
+
+    For a model of ranges it is the largest deviation from a centre, in half widths: 1 is the edge of a range.
+    """
     raw_NF = fingerprint(images_NCHW)
     mean_F, scale_F, variance_K = map(np.asarray, (model.mean, model.scale, model.variances))
     basis_KF = np.asarray(model.directions).reshape(-1, len(mean_F))
@@ -95,6 +137,9 @@ def distances(model: RegionModel, images_NCHW: Float32Array) -> Floats:
             fix="prepare it with the expert's own recipe",
         )
     centred_NF = (raw_NF - mean_F) / scale_F
+    if not model.directions:
+        farthest_N: Floats = np.abs(centred_NF).max(1)
+        return farthest_N
     # not by `@`, whose last bit depends on the number of images: an image has one distance, whatever is beside it
     along_NK = np.einsum("nf,kf->nk", centred_NF, basis_KF)
     outside_N = np.maximum((centred_NF**2).sum(1) - (along_NK**2).sum(1), 0.0)

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from lorkit.decompose.data.preprocessing import region_check
 from lorkit.decompose.documents.base import parse
-from lorkit.decompose.documents.network import RegionCheck
+from lorkit.decompose.documents.network import RegionCheck, RegionModel
 from lorkit.decompose.errors import ArtifactError, DataError
 
 Images = NDArray[np.float32]
@@ -154,6 +154,56 @@ def test_few_images_still_give_a_check_and_one_does_not() -> None:
         region_check.fit(discs(1))
     with pytest.raises(DataError, match="no validation images"):
         region_check.calibrate(model, discs(3)[:0])
+
+
+def auc(members: NDArray[np.float64], others: NDArray[np.float64]) -> float:
+    """Return the probability that an attack scores a member higher than somebody else; ties count half."""
+    pairs = members[:, None] - others[None]
+    return float((pairs > 0).mean() + (pairs == 0).mean() / 2)
+
+
+def attacks(model: RegionModel, images: Images) -> list[NDArray[np.float64]]:
+    """Score images as an attacker with the stored model does: near its centre, along its directions, at its edges."""
+    centred = (region_check.fingerprint(images) - model.mean) / np.array(model.scale)
+    along = centred @ np.array(model.directions).reshape(-1, centred.shape[1]).T
+    edges = np.abs(np.abs(centred) - 1).min(1)
+    outside = (centred**2).sum(1) - (along**2).sum(1)
+    return [-region_check.distances(model, images), -outside, -edges, np.abs(centred).max(1)]
+
+
+@pytest.mark.parametrize("groups", [2, 12, 29])
+def test_the_check_of_few_patients_does_not_tell_who_they_were(groups: int) -> None:
+    """The statistics of as few, which a larger region has, do tell: the attack is one that works."""
+    found: dict[bool, list[list[float]]] = {True: [], False: []}
+    for seed in range(40):
+        members, others = discs(groups, seed=2 * seed), discs(60, seed=2 * seed + 1)
+        for private in found:
+            model = region_check.fit(members, groups=groups if private else 30)
+            found[private].append(
+                [auc(*pair) for pair in zip(attacks(model, members), attacks(model, others), strict=True)]
+            )
+    assert np.mean(found[True], axis=0).max() <= 0.6
+    assert np.mean(found[False], axis=0).max() > 0.9
+
+
+def test_ranges_are_rounded_shared_and_hold_their_images() -> None:
+    images = discs(10, channels=3)
+    model = region_check.calibrate(region_check.fit(images, groups=10), discs(4, channels=3, seed=1))
+    assert model.directions == model.variances == []
+    edges = np.array([np.array(model.mean) - model.scale, np.array(model.mean) + model.scale])
+    np.testing.assert_allclose(edges * 10, np.round(edges * 10), atol=1e-3)
+    raw = region_check.fingerprint(images)
+    assert (raw >= edges[0] - 1e-4).all()
+    assert (raw <= edges[1] + 1e-4).all()
+    assert len(set(zip(*edges.tolist(), strict=True))) <= 5  # kinds of values
+    assert model.limit * 4 == int(model.limit * 4) >= 4
+    assert region_check.refusal_rate(model, images) == 0
+    noise = np.random.default_rng(0).random((9, 3, 32, 32)).astype(np.float32)
+    for foreign in (noise, np.zeros_like(noise), np.ones_like(noise)):
+        assert region_check.refusal_rate(model, foreign) == 1
+    assert region_check.fit(images, groups=30).directions
+    volumes = np.repeat(discs(4)[:, :, None], 32, axis=2)
+    assert len(region_check.fit(volumes).mean) == 3 * 72
 
 
 def test_other_channels_and_versions_are_refused(model: RegionCheck) -> None:
