@@ -160,9 +160,9 @@ def _with_predictions(
 def _network(known: RunModel | None, expert: LoadedExpert | None, region: str) -> tuple[nn.Module, str, bool]:
     """Return the network of a region, its source, and whether it was trained on phantoms."""
     if expert is not None:
-        return expert.network, "extracted", expert.manifest.synthetic
+        return expert.network, "extracted", expert.info.synthetic
     assert known is not None
-    return *known.network(region), known.run.manifest.synthetic
+    return *known.network(region), known.run.synthetic
 
 
 def _decision(known: RunModel | None, expert: LoadedExpert | None, region: str, network: nn.Module) -> Decision | None:

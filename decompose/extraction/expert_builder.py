@@ -114,7 +114,7 @@ class ExpertBuilder:
         write_program(network, directory / PROGRAM, shape=tuple(val.images.shape[1:]))
         info.write(directory / EXPERT_INFO)
         write_text(directory / CARD, model_card(info))
-        synthetic = self.run.manifest.synthetic
+        synthetic = self.run.synthetic
         extra = {"region": region, "task": info.task}
         write_manifest(directory, "expert", synthetic=synthetic, parent=self.run.path, inputs=inputs, extra=extra)
 
@@ -148,7 +148,7 @@ class ExpertBuilder:
             cases=self.data.counts(one.name),
             in_region=check,
             sided=is_sided(one, config.regions[one.name].augment, config.train.augment),
-            synthetic=self.run.manifest.synthetic,
+            synthetic=self.run.synthetic,
             made_from=source_of(self.run, [one.name]),
             equality=measured.equality,
             validation=measured.validation,

@@ -149,7 +149,7 @@ class MixtureBuilder:
             parameters=count_parameters(network),
             macs=count_macs(network, recipe.shape),
             cases_by_region={name: self.data.counts(name) for name in self.run.regions.names},
-            synthetic=self.run.manifest.synthetic,
+            synthetic=self.run.synthetic,
             made_from=source_of(self.run, self.run.regions.names),
             equality_by_region=dict(equality),
             validation_by_region={name: scores for name, (_, scores) in measured.items()},

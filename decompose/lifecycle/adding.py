@@ -118,7 +118,7 @@ class _Addition(TrainableRun):
             live=live.eval(),
             foundation=with_heads(source, self.regions, [teacher]),
             rows=[*self.run.metrics, *end.history],
-            synthetic=self.run.manifest.synthetic or self.regions.synthetic,
+            synthetic=self.run.synthetic or self.regions.synthetic,
             inputs=self.inputs,
             extra=self._extra(),
             checkpoints=work.checkpoints,

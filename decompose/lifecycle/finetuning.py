@@ -54,7 +54,8 @@ def finetune_expert(config: Config, expert: LoadedExpert | Path | str, **options
     for text in notices:
         options.get("on_event", ignore)(Notice(text=text))
     origin = origin_record(loaded.manifest, "finetune", region=loaded.region.name)
-    start = Start(foundation=partial(_foundation, loaded, resolved), origin=origin, synthetic=loaded.manifest.synthetic)
+    synthetic = loaded.info.synthetic or loaded.manifest.synthetic
+    start = Start(foundation=partial(_foundation, loaded, resolved), origin=origin, synthetic=synthetic)
     return train(resolved, start=start, **options)
 
 

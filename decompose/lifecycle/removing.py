@@ -63,7 +63,7 @@ class _Removal(NewRun):
             live=_live(run, self.config, self.regions, self.region),
             foundation=_foundation(run, self.regions),
             rows=_rows(run.metrics, self.config.method, self.region),
-            synthetic=run.manifest.synthetic,  # the shared weights were trained on the removed region
+            synthetic=run.synthetic,  # the shared weights were trained on the removed region
             inputs=self.inputs,
             extra={"origin": origin_record(run.manifest, "remove-region"), **teaching_of(run, self.regions.names)},
         )

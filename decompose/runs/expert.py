@@ -63,7 +63,7 @@ def load_expert(directory: Path | str) -> LoadedExpert:
     path = Path(directory)
     manifest = read_manifest(path, kind="expert")
     info = ExpertInfo.read(path / EXPERT_INFO, fix="extract it again with --force")
-    check_identity(manifest, info.region, info.made_from.run_manifest)
+    check_identity(manifest, info.region, info.made_from.run_manifest, synthetic=info.synthetic)
     try:
         network = _build(info)
     except (ValueError, UsageError) as error:
@@ -77,22 +77,25 @@ def load_expert(directory: Path | str) -> LoadedExpert:
     return LoadedExpert(network.eval(), info, manifest, path, region=info.as_region(), recipe=info.recipe)
 
 
-def check_identity(manifest: Manifest, region: str, run_manifest: str) -> None:
-    """Check that manifest, `expert.json` and place of an extracted network name the same region and run.
+def check_identity(manifest: Manifest, region: str, run_manifest: str, *, synthetic: bool) -> None:
+    """Check that manifest, `expert.json` and place of an extracted network name the same region, run and data.
 
     Args:
         manifest: Its manifest.
         region: The region in `expert.json`, or the form of a network for all regions.
         run_manifest: Digest of its run in `expert.json`.
+        synthetic: Whether it was trained on drawn images, by `expert.json`.
 
     Raises:
         ArtifactError: They do not.
     """
     place = place_of(manifest.path)
     parent = run_manifest if manifest.parent is None else manifest.parent["sha256"]
-    given = [
+    given: list[tuple[str, object, object, str]] = [
         ("region", manifest.extra.get("region", region), region, MANIFEST),
         ("run", parent, run_manifest, MANIFEST),
+        # the manifest itself has no digest: it may warn, but take no warning back
+        ("synthetic", manifest.synthetic, manifest.synthetic or synthetic, MANIFEST),
     ]
     given += [] if place is None else [("region", place.region, region, "its path")]
     for name, other, own, where in given:

@@ -56,7 +56,7 @@ def load_mixture(directory: Path | str) -> LoadedMixture:
     path = Path(directory)
     manifest = read_manifest(path, kind="mixture")
     info = MixtureInfo.read(path / EXPERT_INFO, fix="extract it again with --force")
-    check_identity(manifest, info.mixture.form, info.made_from.run_manifest)
+    check_identity(manifest, info.mixture.form, info.made_from.run_manifest, synthetic=info.synthetic)
     try:
         network = fresh_mixture(info)
     except (ValueError, UsageError) as error:

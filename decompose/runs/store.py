@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 from lorkit.decompose.artifacts import DERIVED, MANIFEST, Manifest, read_manifest, sweep
 from lorkit.decompose.config import Config, load_config
@@ -47,17 +48,39 @@ class Run:
         return load_config(self.path / "config.yaml")
 
     @cached_property
-    def regions(self) -> RegionSet:
-        """Its regions in routing order."""
+    def _regions(self) -> dict[str, Any]:
+        """The document `regions.json`."""
         try:
-            rows = json.loads((self.path / "regions.json").read_text(encoding="utf-8"))
-            return RegionSet.from_json(rows["regions"])
+            found: dict[str, Any] = json.loads((self.path / "regions.json").read_text(encoding="utf-8"))
+            RegionSet.from_json(found["regions"])
         except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             raise ArtifactError(
                 f"{self.path / 'regions.json'} cannot be read ({type(error).__name__})",
                 required="an intact run",
                 fix="train again with --force",
             ) from None
+        return found
+
+    @cached_property
+    def regions(self) -> RegionSet:
+        """Its regions in routing order."""
+        return RegionSet.from_json(self._regions["regions"])
+
+    @cached_property
+    def synthetic(self) -> bool:
+        """Whether anything in it was trained on drawn images, by `regions.json`, which has a digest, or the manifest.
+
+        Raises:
+            ArtifactError: The manifest, which has none, takes back what `regions.json` says.
+        """
+        stated = self._regions.get("synthetic") is True or self.regions.synthetic
+        if stated and not self.manifest.synthetic:
+            raise ArtifactError(
+                f"{self.path}: synthetic is {self.manifest.synthetic} in {MANIFEST} and {stated} in regions.json",
+                required="a run whose files agree",
+                fix="restore it, or train again with --force",
+            )
+        return self.manifest.synthetic
 
     def unlabelled(self, region: str) -> dict[str, int]:
         """Return how many images without labels it was taught with, as the part `unlabelled`; empty for none."""

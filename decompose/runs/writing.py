@@ -58,7 +58,8 @@ def write_run(staging: Path, content: RunContent) -> None:
     config, regions, home = content.config, content.regions, staging / "foundation"
     write_text(staging / "config.yaml", to_yaml(config))
     header = {"schema_version": SCHEMA_VERSION}
-    write_json(staging / "regions.json", {**header, "kind": "regions", "regions": regions.to_json()})
+    about = {**header, "kind": "regions", "synthetic": content.synthetic, "regions": regions.to_json()}
+    write_json(staging / "regions.json", about)
     write_json(staging / "splits.json", dict(content.splits))
     write_text(staging / "metrics.jsonl", "".join(json.dumps(row) + "\n" for row in content.rows))
     save_model(content.live, staging)

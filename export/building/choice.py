@@ -269,7 +269,7 @@ def _record_choice(run: Run, region: str, block: ExportChoice) -> None:
     record = ChoiceRecord(
         created=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         run=run.id,
-        synthetic=run.manifest.synthetic,
+        synthetic=run.synthetic,
         target=block.target_option,
         profile=block.profile,
         machine=fingerprint(),

@@ -61,7 +61,8 @@ class ExportableNetwork(StoredNetwork):
     @property
     def synthetic(self) -> bool:
         """Whether it was trained on drawn images only."""
-        return self.region.synthetic or self.parent.synthetic
+        # that of an expert's manifest is held against `expert.json` when it is read
+        return self.region.synthetic or (self.parent.synthetic if self.run is None else self.run.synthetic)
 
     @property
     def weights_digest(self) -> str:

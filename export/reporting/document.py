@@ -82,7 +82,7 @@ def report_document(run_splits: RunSplits, *, on_event: Listener) -> ReportDocum
     return ReportDocument(
         warnings=[*warnings, *orphans(chain)],
         created=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-        synthetic=run.manifest.synthetic,
+        synthetic=run.synthetic,
         machine=fingerprint(),
         tools=tool_versions(),
         run_info=_about(run),

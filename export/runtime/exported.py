@@ -65,8 +65,8 @@ class Exported(StoredNetwork):
 
     @property
     def synthetic(self) -> bool:
-        """Whether it was trained on phantoms only."""
-        return self.manifest.synthetic
+        """Whether it was trained on phantoms only, by `export.json`, which has a digest, or the manifest."""
+        return self.info.synthetic or self.manifest.synthetic
 
     @property
     def macs(self) -> int | None:
@@ -118,7 +118,7 @@ def read_exported(path: Path, selection: ExportSelection | None = None, *, chain
             required=f"an export of {selection.describe()}",
             fix="name another path, or leave the options out",
         )
-    region = replace(info.as_region(), synthetic=manifest.synthetic)
+    region = replace(info.as_region(), synthetic=info.synthetic or manifest.synthetic)
     return Exported(path, manifest, info, region=region, recipe=info.recipe)
 
 
@@ -129,6 +129,9 @@ def _check_identity(manifest: Manifest, info: ExportInfo) -> None:
     """
     own = {name: getattr(info, name) for name in ("owner", "region", "target", "profile", "precision")}
     given = {MANIFEST: {name: manifest.extra[name] for name in own if name in manifest.extra}}
+    # the manifest itself has no digest: it may warn, but take no warning back
+    own["synthetic"] = info.synthetic or manifest.synthetic
+    given[MANIFEST]["synthetic"] = manifest.synthetic
     if (place := place_of(manifest.path)) is not None:
         given["its path"] = {"owner": place.owner, "region": place.region}
     if info.made_from is not None:

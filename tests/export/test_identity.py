@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
-from resealing import another_run
+from resealing import another_run, edit_json, reseal
 
 from lorkit.decompose.errors import ArtifactError
 from lorkit.decompose.evaluation.evaluation import evaluate
@@ -167,3 +167,20 @@ def test_a_path_of_another_region_than_asked_for_is_refused(run: Path, reader: s
     }
     with pytest.raises(ArtifactError, match="is of region 'knee'"):
         call[reader]()
+
+
+def test_a_manifest_cannot_take_back_that_data_was_drawn(run: Path, make_export: Callable[..., Path]) -> None:
+    """It has no digest of its own; what has one is believed."""
+    edit_json(run / "experts/knee/expert.json", lambda info: info.update(synthetic=True))
+    reseal(run / "experts/knee")
+    with pytest.raises(ArtifactError, match=r"synthetic is 'False' in manifest.json and 'True' in expert.json"):
+        load_expert(run / "experts/knee")
+    edit_json(run / "regions.json", lambda regions: regions.update(synthetic=True))
+    reseal(run)
+    with pytest.raises(ArtifactError, match="synthetic is False"):
+        _ = open_run(run).synthetic
+    path = make_export("drawn")
+    edit_json(path / "manifest.json", lambda manifest: manifest.update(synthetic=False))
+    for read in (load_engine, verify, lambda one: gate(candidate=one, baseline=one, max_seconds=0.1)):
+        with pytest.raises(ArtifactError, match=r"synthetic is 'False' in manifest.json and 'True' in export.json"):
+            read(path)
