@@ -6,10 +6,24 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
-Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
-NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+MOST = 1_000_000_000
+"""No setting is a larger number: one that is was mistyped, and would overflow or take memory without end."""
+Positive = Annotated[float, Field(gt=0, le=MOST, allow_inf_nan=False)]
+NonNegative = Annotated[float, Field(ge=0, le=MOST, allow_inf_nan=False)]
 Fraction = Annotated[float, Field(ge=0, lt=1, allow_inf_nan=False)]
-Count = Annotated[int, Field(ge=1)]
+Finite = Annotated[float, Field(ge=-1e300, le=1e300, allow_inf_nan=False)]
+"""A value in the unit of the data."""
+Temperature = Annotated[float, Field(gt=0, le=1000, allow_inf_nan=False)]
+Rate = Annotated[float, Field(gt=0, le=1000, allow_inf_nan=False)]
+"""A learning rate."""
+Count = Annotated[int, Field(ge=1, le=1_000_000)]
+Epochs = Annotated[int, Field(ge=1, le=100_000)]
+Rank = Annotated[int, Field(ge=1, le=4096)]
+"""Of factors; no layer of the backbones has more channels."""
+Side = Annotated[int, Field(ge=1, le=65_536)]
+"""Of an input of a network; pixels and voxels have closer bounds."""
+Width = Annotated[int, Field(ge=1, le=16_384)]
+"""Channels of a layer; memory may allow fewer."""
 
 
 class Section(BaseModel):

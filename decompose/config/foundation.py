@@ -6,16 +6,16 @@ from typing import Annotated, Literal
 
 from pydantic import BeforeValidator, Field, model_validator
 
-from lorkit.decompose.config.base import Count, Positive, Section, as_list, as_square
+from lorkit.decompose.config.base import Epochs, Finite, Positive, Rate, Section, Side, as_list, as_square
 
 
 class FoundationImage(Section):
     """Image settings of the foundation; omitted keys are those of `image`."""
 
-    size: Annotated[tuple[int, ...], BeforeValidator(as_square)] | None = None
+    size: Annotated[tuple[Side, ...], BeforeValidator(as_square)] | None = None
     channels: Literal[1, 3] | None = None
-    mean: tuple[float, ...] | None = None
-    std: tuple[float, ...] | None = None
+    mean: tuple[Finite, ...] | None = None
+    std: tuple[Positive, ...] | None = None
 
     @model_validator(mode="after")
     def _bounded(self) -> FoundationImage:
@@ -23,8 +23,6 @@ class FoundationImage(Section):
             raise ValueError("two or three sides between 8 and 4096 pixels")
         if (self.mean is None) != (self.std is None) or len(self.mean or ()) != len(self.std or ()):
             raise ValueError("mean and std together, one value per channel")
-        if self.std is not None and min(self.std, default=0) <= 0:
-            raise ValueError("std above 0")
         return self
 
 
@@ -35,9 +33,9 @@ class FinetuneConfig(Section):
     there, for the foundation alone.
     """
 
-    epochs: Count
-    lr: Positive | None = None
-    freeze_epochs: Annotated[int, Field(ge=0)] = 0
+    epochs: Epochs
+    lr: Rate | None = None
+    freeze_epochs: Annotated[int, Field(ge=0, le=100_000)] = 0
     layer_decay: Annotated[float, Field(gt=0, le=1)] | None = None
 
     @model_validator(mode="after")
@@ -59,7 +57,7 @@ class FoundationConfig(Section):
     weights: str | None = None
     key_map: dict[str, str | None] | None = None
     regions: Literal["all"] | tuple[str, ...] = "all"
-    epochs: Count | None = None
+    epochs: Epochs | None = None
     finetune: FinetuneConfig | None = None
     image: FoundationImage | None = None
     features: Annotated[tuple[str, ...], BeforeValidator(as_list)] = ()

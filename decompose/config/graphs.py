@@ -6,11 +6,14 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from lorkit.decompose.config.base import Count, NonNegative, Section
+from lorkit.decompose.config.base import Finite, Section
 
 HOPS_OF_EDGES, HOPS_OF_KEYS = 2, 1
 Scaling = Literal["quantile", "log-standard", "standard", "none"]
 TimeForm = Literal["numbers", "dates"]
+Hops = Annotated[int, Field(ge=1, le=16)]
+Delay = Annotated[float, Field(ge=0, le=1e18, allow_inf_nan=False)]
+"""In the unit of the times, which may be nanoseconds."""
 
 
 class GraphConfig(Section):
@@ -28,10 +31,10 @@ class GraphConfig(Section):
             without labelled neighbours of their kind. 0 hides the node's own label only.
     """
 
-    hops: Count | None = None
+    hops: Hops | None = None
     group_sizes: bool = True
     scaling: Scaling = "quantile"  # AP of 0.51 in place of 0.35 on validation of FDCompCN (docs/benchmarks/graphs.md)
-    label_delay: NonNegative = 0.0
+    label_delay: Delay = 0.0
     folds: Annotated[int, Field(ge=0, le=100)] = 0
 
     def hops_of(self, keys: bool) -> int:
@@ -66,17 +69,17 @@ class NodeInput(Section):
 
     relations: Annotated[tuple[str, ...], Field(min_length=1)]
     features: Annotated[tuple[str, ...], Field(min_length=1)]
-    class_count: Annotated[int, Field(ge=2)]
-    hops: Count
+    class_count: Annotated[int, Field(ge=2, le=10_000)]
+    hops: Hops
     group_sizes: bool
     keys: bool
     timed: bool
     times: TimeForm | None = None
-    label_delay: NonNegative
+    label_delay: Delay
     scaling: Scaling
-    mean: tuple[float, ...]
-    std: tuple[Annotated[float, Field(gt=0)], ...]
-    knots: tuple[Annotated[tuple[float, ...], Field(min_length=2)], ...] = ()
+    mean: tuple[Finite, ...]
+    std: tuple[Annotated[float, Field(gt=0, le=1e300, allow_inf_nan=False)], ...]
+    knots: tuple[Annotated[tuple[Finite, ...], Field(min_length=2)], ...] = ()
 
     @model_validator(mode="after")
     def _one_value_per_feature(self) -> NodeInput:

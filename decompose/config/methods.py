@@ -7,7 +7,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import BeforeValidator, Field
 
-from lorkit.decompose.config.base import Count, Fraction, NonNegative, Positive, Section
+from lorkit.decompose.config.base import Fraction, NonNegative, Positive, Rank, Section, Temperature, Width
 
 FactorLayout = Literal["conv", "reshape"]
 NormPolicy = Literal["shared", "statistics", "region"]
@@ -32,7 +32,7 @@ class KdConfig(Section):
     """One distillation term: its weight in the loss and the temperature of its softmax."""
 
     weight: NonNegative = 1.0
-    temperature: Positive = 4.0
+    temperature: Temperature = 4.0
 
 
 class LogitKdConfig(KdConfig):
@@ -55,7 +55,7 @@ class DistConfig(Section):
 
     inter: NonNegative = 2.0
     intra: NonNegative = 2.0
-    temperature: Positive = 1.0
+    temperature: Temperature = 1.0
 
 
 NO_DIST = DistConfig(inter=0.0, intra=0.0)
@@ -84,15 +84,15 @@ class ExpertConfig(Section):
         strategies: Strategy by layer name or pattern such as `layer1.*`; the first match counts.
     """
 
-    rank: Count = 8
-    ranks: dict[str, Count] = Field(default_factory=dict)
+    rank: Rank = 8
+    ranks: dict[str, Rank] = Field(default_factory=dict)
     alpha: Positive = 16.0
     layout: FactorLayout = "conv"
     norm: NormPolicy = "region"
     shared_norms: tuple[str, ...] | None = None
     depthwise: bool = False
     transposed: bool = True
-    decoder_rank_factor: Positive = 1.0
+    decoder_rank_factor: Annotated[float, Field(gt=0, le=64, allow_inf_nan=False)] = 1.0
     strategy: str = "auto"
     strategies: dict[str, str] = Field(default_factory=dict)
 
@@ -126,7 +126,7 @@ class TrainedExpertsConfig(ExpertConfig):
     `factor_lr_ratio` times `train.lr` is the learning rate of the factors.
     """
 
-    select_min_channels: Annotated[int, Field(ge=0)] = 0
+    select_min_channels: Annotated[int, Field(ge=0, le=1_000_000)] = 0
     factor_lr_ratio: Positive = 1.0
     factor_weight_decay: NonNegative = 0.0
 
@@ -154,9 +154,9 @@ class TwdConfig(Section):
     """
 
     weight: NonNegative = 0.1
-    tau: Positive = 1.0
+    tau: Temperature = 1.0
     target: Literal["gates", "logits", "projected"] = "projected"
-    width: Count = 32
+    width: Width = 32
 
 
 class MolaConfig(TrainedExpertsConfig):
@@ -177,11 +177,11 @@ class MolaConfig(TrainedExpertsConfig):
     """
 
     norm: NormPolicy = "shared"
-    adapters: Count | None = None
+    adapters: Annotated[int, Field(ge=1, le=1000)] | None = None
     router: Literal["features", "downscaled", "image"] = "features"
     gates: Literal["network", "stage"] = "network"
-    temperature: Annotated[float, Field(ge=0.01, allow_inf_nan=False)] = 1.0
-    top_k: Count | None = None
+    temperature: Annotated[float, Field(ge=0.01, le=1000, allow_inf_nan=False)] = 1.0
+    top_k: Annotated[int, Field(ge=1, le=1000)] | None = None
     twd: TwdConfig = TwdConfig()
     region_weight: NonNegative = 1.0
     heads: Literal["routed", "all-heads", "weighted"] = "routed"
@@ -230,7 +230,7 @@ class RdConfig(Section):
     cka: CkaConfig = CkaConfig()
     decay: Literal["linear", "constant"] = "constant"
     decay_end: Fraction = 0.0
-    hidden: Count | dict[str, Count] | None = None
+    hidden: Width | dict[str, Width] | None = None
     weight_decay: NonNegative | None = None
     stages: Literal["sum", "mean"] = "sum"
     bn_policy: InjectedNorms = "no_update"
@@ -266,7 +266,7 @@ class SkdConfig(Section):
 
     pixel: NonNegative = 10.0
     pair: NonNegative = 10.0
-    temperature: Positive = 1.0
+    temperature: Temperature = 1.0
     nodes: Annotated[int, Field(ge=2, le=64)] = 8
 
 
@@ -274,11 +274,11 @@ class CwdConfig(Section):
     """CWD: its weight, and the temperature of the softmax over the places of a channel."""
 
     weight: NonNegative = 3.0
-    temperature: Positive = 4.0
+    temperature: Temperature = 4.0
 
 
 class LoraConfig(Section):
     """LoRA on the foundation: rank of the factors; their scale is alpha / rank."""
 
-    rank: Count = 8
+    rank: Rank = 8
     alpha: Positive = 16.0

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import math
 import re
 from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, field_validator, model_validator
 
-from lorkit.decompose.config.base import Fraction, NonNegative, Positive, Section, as_list
+from lorkit.decompose.config.base import MOST, Finite, Fraction, Positive, Section, as_list
 from lorkit.decompose.config.graphs import NodeInput
 from lorkit.decompose.config.training import RandomConfig
 
+Tolerance = Annotated[float, Field(ge=0, le=1000, allow_inf_nan=False)]
+"""In mm."""
 Names = Annotated[tuple[str, ...], BeforeValidator(as_list), Field(min_length=1)]
 Paths = Names
 
@@ -24,12 +25,17 @@ def _is_policy(value: Any) -> Any:
     if isinstance(value, dict) and len(value) == 1:
         ((name, limit),) = value.items()
         number = isinstance(limit, int | float) and not isinstance(limit, bool)
-        if number and ((name == "precision" and 0 < limit <= 1) or (name == "cost" and 0 < limit < math.inf)):
+        if number and ((name == "precision" and 0 < limit <= 1) or (name == "cost" and 0 < limit <= MOST)):
             return value
-    raise ValueError("youden, f1, {precision: P} with P from 0 to 1, {cost: C} with C above 0, or a number from 0 to 1")
+    raise ValueError(
+        "youden, f1, {precision: P} with P from 0 to 1, {cost: C} with C above 0 and up to 1e9, or a number from 0 to 1"
+    )
 
 
-Threshold = Annotated[Literal["youden", "f1"] | float | dict[str, float] | None, BeforeValidator(_is_policy)]
+Threshold = Annotated[
+    Literal["youden", "f1"] | Annotated[float, Field(gt=0, lt=1)] | dict[str, Positive] | None,
+    BeforeValidator(_is_policy),
+]
 
 
 def _are_places(value: Any) -> Any:
@@ -39,16 +45,19 @@ def _are_places(value: Any) -> Any:
     stated = list(value) if isinstance(value, list | tuple) else [value]
     for one in stated:
         whole, share = isinstance(one, int) and not isinstance(one, bool), isinstance(one, float)
-        if not ((whole and one >= 1) or (share and 0 < one < 1)):
+        if not ((whole and 1 <= one <= MOST) or (share and 0 < one < 1)):
             raise ValueError("numbers of nodes from 1, or shares between 0 and 1, such as 100 or [0.01, 0.05]")
     if len(set(stated)) != len(stated) or not stated:
         raise ValueError("one or more numbers or shares of nodes, each once")
     return tuple(stated)
 
 
-MaskNumber = Annotated[int, Field(ge=0)]
-MaskNumbers = Annotated[tuple[Annotated[int, Field(ge=1)], ...], Field(min_length=1)]
-RecallAt = Annotated[tuple[int | float, ...] | None, BeforeValidator(_are_places)]
+MaskNumber = Annotated[int, Field(ge=0, lt=2**32)]
+MaskNumbers = Annotated[tuple[Annotated[int, Field(ge=1, lt=2**32)], ...], Field(min_length=1)]
+RecallAt = Annotated[
+    tuple[Annotated[int, Field(ge=1, le=MOST)] | Annotated[float, Field(gt=0, lt=1)], ...] | None,
+    BeforeValidator(_are_places),
+]
 
 
 def _as_spacing(value: Any) -> Any:
@@ -65,7 +74,8 @@ def _as_spacing(value: Any) -> Any:
 
 
 _FINEST, _COARSEST = 0.05, 50.0  # mm: finer or coarser is a wrong unit
-Spacing = Annotated[tuple[float, float, float] | None, BeforeValidator(_as_spacing)]
+_Distance = Annotated[float, Field(ge=_FINEST, le=_COARSEST)]
+Spacing = Annotated[tuple[_Distance, _Distance, _Distance] | None, BeforeValidator(_as_spacing)]
 
 
 class RegionAugment(Section):
@@ -144,13 +154,13 @@ class RegionConfig(GraphSource):
     groups: str | None = None
     parts: Literal["stated", "anew"] = "stated"
     augment: RegionAugment | Literal[False] | None = None
-    window: tuple[float, float] | None = None
+    window: tuple[Finite, Finite] | None = None
     spacing: Spacing = None
     window_overlap: Annotated[float, Field(ge=0, le=0.75)] | None = None
     intensity: Literal["dtype", "percentile"] = "dtype"
     pos_weight: Literal["auto"] | Positive | None = None
     threshold: Threshold = None
-    nsd_tolerance_mm: NonNegative | dict[str, NonNegative] = 1.0
+    nsd_tolerance_mm: Tolerance | dict[str, Tolerance] = 1.0
     recall_at: RecallAt = None
     nodes: NodeInput | None = None
 
@@ -168,7 +178,7 @@ class RegionConfig(GraphSource):
 
     @field_validator("window")
     @classmethod
-    def _ordered(cls, window: tuple[float, float] | None) -> tuple[float, float] | None:
+    def _ordered(cls, window: tuple[Finite, Finite] | None) -> tuple[float, float] | None:
         if window is not None and not window[0] < window[1]:
             raise ValueError("a window [low, high] with low below high")
         return window

@@ -8,9 +8,9 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Field, PrivateAttr, field_validator, model_validator
 
 from lorkit.decompose.config import methods
-from lorkit.decompose.config.base import Count, Positive, Section, as_list, as_square
+from lorkit.decompose.config.base import Count, Finite, Positive, Section, Side, as_list, as_square
 from lorkit.decompose.config.foundation import FoundationConfig
-from lorkit.decompose.config.graphs import GraphConfig
+from lorkit.decompose.config.graphs import GraphConfig, Hops
 from lorkit.decompose.config.regions import RegionConfig
 from lorkit.decompose.config.student import StudentConfig
 from lorkit.decompose.config.training import TrainConfig
@@ -32,10 +32,10 @@ class ImageConfig(Section):
     """
 
     nodes: bool = False
-    size: Annotated[tuple[int, int] | tuple[int, int, int], BeforeValidator(as_square)] = (64, 64)
+    size: Annotated[tuple[Side, Side] | tuple[Side, Side, Side], BeforeValidator(as_square)] = (64, 64)
     channels: Count = 3
-    mean: tuple[float, ...] = ()
-    std: tuple[float, ...] = ()
+    mean: tuple[Finite, ...] = ()
+    std: tuple[Positive, ...] = ()
 
     @classmethod
     def of_nodes(cls, shape: tuple[int, int, int, int]) -> ImageConfig:
@@ -72,8 +72,6 @@ class ImageConfig(Section):
         for name, values in (("mean", self.mean), ("std", self.std)):
             if len(values) != self.channels:
                 raise ValueError(f"one {name} a channel ({self.channels}), not {len(values)}")
-        if min(self.std) <= 0:
-            raise ValueError("std above 0")
         return self
 
 
@@ -91,7 +89,7 @@ class SplitConfig(Section):
     test: Annotated[float, Field(gt=0, lt=1)] = 0.15
     by: Literal["group", "random", "entity", "temporal", "neighbour"] = "group"
     entities: Annotated[tuple[str, ...], BeforeValidator(as_list)] = ()
-    hops: Count | None = None
+    hops: Hops | None = None
 
     @model_validator(mode="after")
     def _something_to_train_on(self) -> SplitConfig:

@@ -8,7 +8,7 @@ from typing import Literal
 from pydantic import model_validator
 
 from lorkit.decompose.artifacts import digest_file
-from lorkit.decompose.config.base import Count, Positive, Section
+from lorkit.decompose.config.base import Epochs, Rate, Section
 from lorkit.decompose.errors import DataError, MissingDataError
 
 FROM_TIMM = "timm"
@@ -23,8 +23,8 @@ class PredistilConfig(Section):
     Null `epochs` is off; a null `lr` is that of `train`.
     """
 
-    epochs: Count | None = None
-    lr: Positive | None = None
+    epochs: Epochs | None = None
+    lr: Rate | None = None
 
 
 class StudentConfig(Section):

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from lorkit.decompose.config.base import Count, Fraction, NonNegative, Positive, Section
+from lorkit.decompose.config.base import Count, Epochs, Fraction, NonNegative, Positive, Rate, Section
 
 Balancer = Literal["sum", "pcgrad", "cagrad", "aligned-mtl", "upgrad", "nash-mtl"]
 
@@ -34,7 +34,7 @@ class AugmentConfig(Section):
     scale: Fraction = 0.08
     intensity: Fraction = 0.1
     random: RandomConfig | None = None
-    views: Count | None = None
+    views: Annotated[int, Field(ge=1, le=10_000)] | None = None
 
 
 class TrainConfig(Section):
@@ -51,24 +51,24 @@ class TrainConfig(Section):
     region has a spacing, that are drawn around a structure; the others lie anywhere.
     """
 
-    epochs: Count = 20
-    patience: Count | None = None
-    min_steps: Count | None = None
-    batch_size: Annotated[int, Field(ge=2)] = 64
+    epochs: Epochs = 20
+    patience: Epochs | None = None
+    min_steps: Annotated[int, Field(ge=1, le=100_000_000)] | None = None
+    batch_size: Annotated[int, Field(ge=2, le=1_000_000)] = 64
     # after two epochs on five real regions: AdamW 0.001 0.746, SGD 0.05 0.683 (docs/benchmarks/teaching.md)
     optimizer: Literal["sgd", "adamw"] = "adamw"
-    lr: Positive = 0.001
+    lr: Rate = 0.001
     momentum: Fraction = 0.9
     weight_decay: NonNegative = 0.05
     schedule: Literal["cosine", "constant"] = "cosine"
     warmup_epochs: NonNegative = 1.0
     layer_decay: Annotated[float, Field(gt=0, le=1)] | None = None
-    freeze_epochs: Annotated[int, Field(ge=0)] = 0
+    freeze_epochs: Annotated[int, Field(ge=0, le=100_000)] = 0
     clip_norm: Positive | None = None
     accumulate: Count = 1
     ema: Annotated[float, Field(gt=0, lt=1)] | None = None
     balancer: Balancer = "sum"
-    log_conflict: Annotated[int, Field(ge=0)] = 0
+    log_conflict: Annotated[int, Field(ge=0, le=100_000)] = 0
     label_smoothing: Fraction = 0.0
     logit_adjustment: Positive | None = None
     sampling: Literal["balanced", "sqrt", "proportional"] = "sqrt"
@@ -78,8 +78,8 @@ class TrainConfig(Section):
     compile: bool = False
     checkpointing: bool = False
     accelerator: Literal["auto", "cpu", "cuda"] = "auto"
-    devices: Count = 1
-    num_nodes: Count = 1
+    devices: Annotated[int, Field(ge=1, le=1024)] = 1
+    num_nodes: Annotated[int, Field(ge=1, le=1024)] = 1
     strategy: Literal["auto", "ddp"] = "auto"
 
     @model_validator(mode="after")
