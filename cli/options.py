@@ -84,7 +84,9 @@ def _out(what: str, default: str) -> typer.models.OptionInfo:
 AllowOutOfRegion: TypeAlias = Annotated[
     bool, typer.Option("--allow-out-of-region", help="Also predict for images that do not look like the region.")
 ]
-Top: TypeAlias = Annotated[int, typer.Option(min=1, help="Number of classes to list per image.")]
+MOST_BATCH, MOST_THREADS, MOST_SEED = 65_536, 1024, 2**31 - 1
+Seconds: TypeAlias = Annotated[float, typer.Option(min=0.001, max=1e6, help="Seconds for all measurements together.")]
+Top: TypeAlias = Annotated[int, typer.Option(min=1, max=10_000, help="Number of classes to list per image.")]
 Sheet: TypeAlias = Annotated[
     Path | None,
     typer.Option(metavar="PNG", help="Also draw the images in rows by answer; it shows patients.", show_default=False),
@@ -119,7 +121,8 @@ Preview: TypeAlias = Annotated[
 Memory: TypeAlias = Annotated[
     float | None,
     typer.Option(
-        metavar="GIB", min=0.01, help="Memory the process may take for a volume at a spacing. Default: what is free.",
+        metavar="GIB", min=0.01, max=1_000_000,
+        help="Memory the process may take for a volume at a spacing. Default: what is free.",
         show_default=False,
     ),
 ]  # fmt: skip
@@ -128,6 +131,9 @@ FoundationsOut: TypeAlias = Annotated[Path, _out("of the foundation models", "fo
 ComparisonsOut: TypeAlias = Annotated[Path, _out("of the comparisons", "comparisons")]
 ExpertsOut: TypeAlias = Annotated[Path | None, _out("for the experts", "experts/ of the run")]
 PredictionsOut: TypeAlias = Annotated[Path | None, _out("for predictions.csv and .json", "stdout only")]
+
+
+_MOST_NUMBERS = 100
 
 
 def one_of(*, path: Path | None, run: str | None) -> None:
@@ -141,15 +147,22 @@ def comma_separated(text: str | None) -> list[str]:
     return [part.strip() for part in (text or "").split(",") if part.strip()]
 
 
-def whole_numbers(option: str, text: str) -> list[int]:
-    """Parse a comma-separated option of one or more whole numbers; raise UsageError otherwise."""
+def whole_numbers(option: str, text: str, *, most: int) -> list[int]:
+    """Parse a comma-separated option of up to a hundred whole numbers from 0 to `most`; raise UsageError otherwise."""
     parts = comma_separated(text)
     # isdecimal excludes superscripts; numbers here are short
     if not parts or not all(part.isdecimal() and len(part) < 20 for part in parts):
         raise UsageError(
             f"{option} {text}", required="whole numbers separated by commas", fix=f"for example {option} 1,8"
         )
-    return [int(part) for part in parts]
+    numbers = [int(part) for part in parts]
+    if max(numbers) > most or len(numbers) > _MOST_NUMBERS:
+        raise UsageError(
+            f"{option} {text}",
+            required=f"up to {_MOST_NUMBERS} whole numbers, each at most {most}",
+            fix=f"for example {option} 1,8",
+        )
+    return numbers
 
 
 def fractions(option: str, text: str) -> list[float]:
@@ -158,7 +171,7 @@ def fractions(option: str, text: str) -> list[float]:
         values = [float(part) for part in comma_separated(text)]
     except ValueError:
         values = []
-    if not values or not all(0 < value <= 1 for value in values):
+    if not values or len(values) > _MOST_NUMBERS or not all(0 < value <= 1 for value in values):
         raise UsageError(
             f"{option} {text}",
             required="numbers above 0 and up to 1, separated by commas",

@@ -16,6 +16,8 @@ from typing import Self
 import psutil
 from typing_extensions import TypedDict  # pydantic, which reads these from documents, asks for it below Python 3.12
 
+from lorkit.decompose.errors import UsageError
+
 # Instruction sets that determine which kernels a runtime uses.
 ISA_FLAGS = ("avx", "avx2", "avx512f", "avx512_vnni", "avx512_bf16", "avx_vnni", "amx_bf16", "amx_int8", "asimd")
 _STATUS, _CLEAR, _GROUP = Path("/proc/self/status"), Path("/proc/self/clear_refs"), Path("/sys/fs/cgroup")
@@ -155,6 +157,23 @@ def available_bytes() -> int:
     free = int(psutil.virtual_memory().available)
     limit, used = (_number(_GROUP / name) for name in ("memory.max", "memory.current"))
     return free if limit is None or used is None else max(0, min(free, limit - used))
+
+
+def check_memory(needed: int, given: str, *, fix: str) -> None:
+    """Raise UsageError if what a setting asks for does not fit in the memory that is free, before it is taken.
+
+    Args:
+        needed: Bytes; a lower bound, so that nothing is refused that would fit.
+        given: What needs them, with the setting and its value.
+        fix: What the user can do.
+    """
+    free = available_bytes()
+    if needed > free:
+        raise UsageError(
+            f"{given}, which needs {needed / 2**30:.3g} GiB",
+            required=f"at most the {free / 2**30:.3g} GiB of memory that are free",
+            fix=fix,
+        )
 
 
 def peak_bytes() -> int:

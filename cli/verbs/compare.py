@@ -75,7 +75,10 @@ def compare(
 
     rest = ["unlabelled.rest=true"] if unlabelled_rest else []
     loaded = load_config(config, overrides=[*(settings or ()), *rest])
-    numbers, shares = options.whole_numbers("--seeds", seeds), options.fractions("--fractions", fractions)
+    numbers, shares = (
+        options.whole_numbers("--seeds", seeds, most=options.MOST_SEED),
+        options.fractions("--fractions", fractions),
+    )
     with ProgressLine() as progress:
         events = options.BuiltInSaid(config, progress)
         document = run_all(

@@ -33,7 +33,10 @@ _Batches = Annotated[
         help="With auto: batch sizes. Faster at the first, not slower at the others. Default: the profile's.",
     ),
 ]
-_Threads = Annotated[int | None, typer.Option(min=0, help="With auto: threads. 0: chosen by the runtime. Default: 1.")]
+_Threads = Annotated[
+    int | None,
+    typer.Option(min=0, max=options.MOST_THREADS, help="With auto: threads. 0: chosen by the runtime. Default: 1."),
+]
 
 
 def export(
@@ -43,8 +46,12 @@ def export(
     target: _Target = "onnx",
     profile: options.ProfileName = None,
     precision: _Precision = None,
-    max_accuracy_drop: Annotated[float, typer.Option(help="With auto: the allowed drop of accuracy.")] = 0.02,
-    max_seconds: Annotated[float, typer.Option(help="With auto: seconds for one candidate and batch size.")] = 20.0,
+    max_accuracy_drop: Annotated[
+        float, typer.Option(min=0, max=1, help="With auto: the allowed drop of accuracy.")
+    ] = 0.02,
+    max_seconds: Annotated[
+        float, typer.Option(min=0.001, max=1e6, help="With auto: seconds for one candidate and batch size.")
+    ] = 20.0,
     batch: _Batches = None,
     threads: _Threads = None,
     force: options.Force = False,
@@ -61,7 +68,7 @@ def export(
     from lorkit.export import export as write
 
     options.one_of(path=path, run=run)
-    batches = None if batch is None else options.whole_numbers("--batch", batch)
+    batches = None if batch is None else options.whole_numbers("--batch", batch, most=options.MOST_BATCH)
     with ProgressLine("export") as progress:
         document = write(
             path or run,

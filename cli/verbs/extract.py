@@ -46,6 +46,8 @@ def extract(
         int | None,
         typer.Option(
             metavar="R",
+            min=1,
+            max=4096,
             help="Reduce each layer's update by SVD to at most rank R, in units of lorkd.rank: R singular values in "
             "layout conv, R times the kernel's first side in layout reshape. The deployed network keeps its size.",
         ),

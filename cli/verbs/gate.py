@@ -66,6 +66,9 @@ JUnit: TypeAlias = Annotated[Path | None, typer.Option(metavar="FILE", help="Wri
 Markdown: TypeAlias = Annotated[
     Path | None, typer.Option(metavar="FILE", help="Write Markdown for a pull request to this file.")
 ]
+Margin: TypeAlias = Annotated[
+    float, typer.Option(min=0, max=10, help="Allowed growth of latency, bytes and MACs, as a fraction.")
+]
 Annotations: TypeAlias = Annotated[
     bool, typer.Option("--annotations", help="Print workflow commands of GitHub Actions on stderr.")
 ]
@@ -79,14 +82,14 @@ def gate(
     target: options.TargetName = None,
     profile: options.ProfileName = None,
     precision: options.PrecisionName = None,
-    margin: Annotated[float, typer.Option(help="Allowed growth of latency, bytes and MACs, as a fraction.")] = 0.03,
+    margin: Margin = 0.03,
     max_accuracy_drop: Drops = "0.02",
     min_accuracy: LeastAccuracy = None,
     min_recall: LeastRecall = None,
     data: options.DataFile = None,
     subgroup: Subgroups = None,
     strict_subgroups: Strict = False,
-    max_seconds: Annotated[float, typer.Option(help="Seconds for all latency measurements together.")] = 60.0,
+    max_seconds: options.Seconds = 60.0,
     on_inconclusive: Annotated[Policy, typer.Option(help="Map exit code 3 to 0 or 1.")] = Policy.inconclusive,
     update_baseline: StorePath = None,
     because: Because = None,

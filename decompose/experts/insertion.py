@@ -18,6 +18,7 @@ from lorkit.decompose.experts.merging import expert_layers
 from lorkit.decompose.experts.norms.activated_norm import is_activated_norm
 from lorkit.decompose.experts.norms.region_norm import NORMS, RegionNorm
 from lorkit.decompose.experts.routing import Routing, check_names
+from lorkit.decompose.machine import check_memory
 
 Select = Callable[[nn.Module, str], bool]
 
@@ -56,6 +57,12 @@ def add_experts_(
     _refuse(model, select)
     weights = [module._parameters.get("weight") for module in model.modules()]
     tied = Counter(id(weight) for weight in weights if weight is not None)
+    _check_factors(
+        model,
+        config,
+        routing,
+        [name for name, module in model.named_modules() if _reason(module, name, config, select, tied) is None],
+    )
     replaced: dict[int, nn.Module] = {}
     in_decoder = config.of_decoder()
     wrapped: list[str] = []
@@ -91,6 +98,21 @@ def factor_parameters(model: nn.Module) -> list[nn.Parameter]:
         for name, parameter in layer.named_parameters()
         if not name.startswith("base.")
     ]
+
+
+def _check_factors(model: nn.Module, config: ExpertConfig, routing: Routing, names: Iterable[str]) -> None:
+    """Raise UsageError if the factors of all regions do not fit in the memory that is free, before they are made."""
+    ranks = sum(config.rank_of(region) for region in routing.regions)
+    sides = 0
+    for module in map(model.get_submodule, names):
+        weight = module._parameters.get("weight")
+        if type(module) in KINDS and weight is not None and not weight.is_meta and getattr(module, "groups", 1) == 1:
+            sides += weight.shape[0] + weight[0].numel()  # of the two factors of rank 1; layout reshape has more
+    check_memory(
+        4 * ranks * sides,
+        f"experts of rank {config.rank} in {len(routing.regions)} regions",
+        fix="choose a smaller rank, or fewer layers by select_min_channels",
+    )
 
 
 def _refuse(model: nn.Module, select: Select | None) -> None:

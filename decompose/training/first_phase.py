@@ -21,6 +21,7 @@ from lorkit.decompose.training.feature_cache import features_directory, plan_fea
 from lorkit.decompose.training.foundation.pretraining import with_all_heads
 from lorkit.decompose.training.gradient_check import check_batches
 from lorkit.decompose.training.loop.fine_tuning import check_fine_tuning
+from lorkit.decompose.training.memory import check_trained
 
 
 @dataclass(frozen=True)
@@ -82,6 +83,7 @@ def _built(config: Config, step: Method, members: RegionSet, teachers: Sequence[
     torch.manual_seed(config.seed)
     built = BuiltModule(build_module(step, config, members, teachers), torch.get_rng_state())
     check_fine_tuning(built.module, config.train)
+    check_trained(built.module, config)
     return built
 
 

@@ -49,6 +49,7 @@ from lorkit.decompose.training.gradient_check import resolve_for_data
 from lorkit.decompose.training.graph_settings import resolve_graphs
 from lorkit.decompose.training.loop.devices import launch
 from lorkit.decompose.training.loop.early_stopping import patience_notices
+from lorkit.decompose.training.memory import check_batch
 from lorkit.decompose.training.new_run import RunOptions, TrainableRun, TrainedRun, Training, TrainResult, make_run
 from lorkit.decompose.training.phases import Trained, train_phases
 from lorkit.decompose.training.plan import plan_training
@@ -294,4 +295,5 @@ def _known_networks(config: Config, start: Start | None, teacher: Teacher | None
     for backbone, image in (*named, (config.student.network, config.image)):
         with torch.device("meta"):
             build_backbone(backbone, channels=image.channels, image_size=image.size, dense=dense)
+    check_batch(config)
     return config

@@ -32,6 +32,7 @@ from lorkit.export.benchmarking.energy import millijoules
 from lorkit.export.benchmarking.footprint import footprint
 from lorkit.export.benchmarking.interleaving import time_samples, timed_engine
 from lorkit.export.benchmarking.timing_statistics import paired_ratio, percentile, percentile_bound, samples_for
+from lorkit.export.runtime.batch_size import check_batches
 from lorkit.export.runtime.engine import load_engine
 from lorkit.export.runtime.exported import Exported, read_exported
 from lorkit.export.runtime.given_options import options_given
@@ -100,6 +101,8 @@ def bench(
     reference = None if against is None else read_exported(Path(against))
     groups = _groups(subjects, reference)
     jobs = [(group, setting) for group in groups for setting in sweep]
+    for group in groups:
+        check_batches(group[0].region, group[0].shape, batch)
     rows, ratios, warnings = list[BenchRow](), list[BenchComparison](), list[str]()
     seconds, file = max_seconds, None if image is None else Path(image)
     for index, (group, setting) in enumerate(jobs):

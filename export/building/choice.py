@@ -31,7 +31,7 @@ from lorkit.export.noninferiority.accuracy import AccuracyTest, judge_accuracy
 from lorkit.export.noninferiority.cases import cases_of_split
 from lorkit.export.noninferiority.explanation import explain_accuracy
 from lorkit.export.noninferiority.latency import compare_engines
-from lorkit.export.runtime.batch_size import fitting
+from lorkit.export.runtime.batch_size import check_batches, fitting
 from lorkit.export.runtime.engine import load_engine
 from lorkit.export.runtime.exported import Exported, ExportPair, read_exported
 from lorkit.export.runtime.heads import engine_of
@@ -104,6 +104,7 @@ def choose_export(
         UsageError: An expert without its run, whose data the accuracy needs.
     """
     run, jobs = source.run, asked.jobs
+    check_batches(source.region, source.shape, asked.limits.batches)
     if run is None:
         option = "target" if asked.target == AUTO else "precision"
         raise UsageError(

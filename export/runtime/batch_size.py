@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+from lorkit.decompose.machine import available_bytes, check_memory
 from lorkit.decompose.regions import Region
 from lorkit.decompose.tasks import get_task
 
@@ -31,3 +32,20 @@ def fitting(region: Region, image_shape: Sequence[int], *, most: int, total: int
     outputs = sum(math.prod(output_shape(each, image_shape)) for each in region.each)
     one = _FLOAT * (math.prod(image_shape) + outputs)
     return max(1, min(most, total // one))
+
+
+def check_batches(region: Region, shape: Sequence[int], batches: Sequence[int]) -> None:
+    """Raise UsageError if the inputs and outputs of a stated batch do not fit in the memory that is free.
+
+    Args:
+        region: The region of the network.
+        shape: (C, *spatial) of an input.
+        batches: As `--batch` states them.
+    """
+    outputs = sum(math.prod(output_shape(each, shape)) for each in region.each)
+    one = _FLOAT * (2 * math.prod(shape) + outputs)  # inputs are made, and given to the runtime
+    check_memory(
+        max(batches) * one,
+        f"--batch {max(batches)} with inputs of {' x '.join(map(str, shape))}",
+        fix=f"choose --batch {max(1, available_bytes() // one // 2)} or less",
+    )

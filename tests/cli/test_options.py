@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import inspect
+from typing import Any, get_args, get_type_hints
+
 import pytest
 import typer.main
 
@@ -64,7 +67,7 @@ def test_every_verb_speaks_json() -> None:
 @pytest.mark.parametrize("text", ["", ",", "1,b", "-1", "1.5", "\u00b2", "9" * 5000])
 def test_whole_numbers_refuse(text: str) -> None:
     with pytest.raises(UsageError, match="required: whole numbers"):
-        options.whole_numbers("--batch", text)
+        options.whole_numbers("--batch", text, most=100)
 
 
 @pytest.mark.parametrize("text", ["", "0", "1.1", "x", "nan", "-0.5"])
@@ -74,6 +77,46 @@ def test_fractions_refuse(text: str) -> None:
 
 
 def test_lists_are_read() -> None:
-    assert options.whole_numbers("--batch", "1, 8") == [1, 8]
+    assert options.whole_numbers("--batch", "1, 8", most=100) == [1, 8]
     assert options.fractions("--fractions", "0.1,1") == [0.1, 1.0]
     assert options.comma_separated(" stl,,mtl ") == ["stl", "mtl"]
+
+
+def test_every_number_has_bounds() -> None:
+    """A number without a largest value ends in memory without end, or in an error of another library."""
+    unbounded = []
+    for path, command in list_commands(typer.main.get_command(app)):
+        for name, hint in get_type_hints(inspect.unwrap(command.callback), include_extras=True).items():
+            if name == "return":
+                continue
+            kinds, notes = _parts(hint)
+            infos = [note for note in notes if hasattr(note, "min")]
+            bounded = any(None not in (info.min, info.max) for info in infos)
+            if kinds & {int, float} and not bounded:
+                unbounded.append(f"{path} --{name}")
+    assert not unbounded
+
+
+def _parts(hint: Any) -> tuple[set[Any], list[Any]]:
+    """Return the types of an annotation and its notes."""
+    kinds, notes = {hint}, list(getattr(hint, "__metadata__", ()))
+    for inner in get_args(hint):
+        if inner not in notes:
+            found = _parts(inner)
+            kinds, notes = kinds | found[0], notes + found[1]
+    return kinds, notes
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("1,100000", "each at most 65536"),
+        (",".join(map(str, range(200))), "up to 100 whole numbers"),
+        ("9" * 10_000, "whole numbers"),
+        ("-1", "whole numbers"),
+        ("", "whole numbers"),
+    ],
+)
+def test_lists_of_numbers_have_bounds(text: str, said: str) -> None:
+    with pytest.raises(UsageError, match=said):
+        options.whole_numbers("--batch", text, most=65536)
