@@ -5,9 +5,12 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from collections import Counter
 
+import numpy as np
 import pytest
 
+from lorkit.decompose.data.preprocessing import window_memory
 from lorkit.decompose.data.preprocessing.window_memory import CaseSize, NetworkMemory, plan_windows
 from lorkit.decompose.documents.recipe import Window
 from lorkit.decompose.errors import DataError
@@ -69,3 +72,28 @@ def test_the_batch_is_the_largest_that_fits() -> None:
     limit = plan_windows(few, WINDOW, case, limit=2**40).stages["windows"] - 2 * 40 * 2**20
     assert plan_windows(few, WINDOW, case, limit=limit).batch <= 4 < 6
     assert one.peak >= resident_bytes() / 2
+
+
+@pytest.mark.parametrize("side", [16, 80])
+def test_what_a_runtime_takes_in_its_second_run_of_a_shape_is_seen(side: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As ONNX Runtime, which plans the memory of a shape in its first run; some or one window of such sides at once."""
+    calls, taken, peaks = Counter[int](), 10**8, []
+
+    def run(windows: np.ndarray) -> np.ndarray:
+        calls[len(windows)] += 1
+        peaks.append(taken + 10**6 * len(windows) + 10**8 * (calls[len(windows)] > 1) + 10**9 * (side == 80))
+        return np.zeros((len(windows), 3, 1, 1, 1), np.float32)
+
+    class Peak:
+        def __enter__(self) -> Peak:
+            return self
+
+        def __exit__(self, *unused: object) -> None:
+            self.peak = peaks[-1]
+
+    monkeypatch.setattr(window_memory, "PeakMemory", Peak)
+    monkeypatch.setattr(window_memory, "resident_bytes", lambda: taken)
+    found = window_memory.measure_network(run, (1, side, side, side))
+    assert found.most == (1 if side == 80 else 8)
+    assert max(calls.values()) == calls[found.most] == 2
+    assert found.bytes_of(found.most) == pytest.approx(max(peaks) - taken, abs=10)
