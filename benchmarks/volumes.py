@@ -2,13 +2,14 @@
 
     LORKIT_DATA=/path/to/data python benchmarks/volumes.py stock
     LORKIT_DATA=/path/to/data python benchmarks/volumes.py memory
+    LORKIT_DATA=/path/to/data python benchmarks/volumes.py fast
 
 `stock` takes the head `second/t1_heads/swm_t1.nii.gz` at 0.8 mm (320 x 320 x 320) and an untrained network with 12
 outputs, windows of 96 voxels, overlap 0.25 and Gaussian weights, on one thread. Both sides run in turns in one process
 for their CPU time on the middle of the head, and each in a process of its own on the whole head for the resident memory
 above that of the process with everything imported and the network loaded. `memory` compares the predicted with the
-measured peak of `decompose predict` for several networks, sizes and runtimes, each in a process of its own. Prints
-Markdown.
+measured peak of `decompose predict` for several networks, sizes and runtimes, each in a process of its own. `fast`
+compares the CPU time of `predict` with that of `predict --fast` on the middle of the head at 0.8 mm. Prints Markdown.
 """
 
 from __future__ import annotations
@@ -42,16 +43,17 @@ from lorkit.export.prediction.network import open_network
 HEAD = "second/t1_heads/swm_t1.nii.gz"
 SPACING, WINDOW, STRUCTURES = 0.8, 96, 11
 MIB = 2**20
-NETWORKS = (("basicunet", 64, 5), ("segresnet", 64, 3), ("unet", 96, 11))
-HEADS = (160, 256)
+NETWORKS = (("basicunet", 64, 5), ("segresnet", 64, 3), ("unet", 64, 11))
+HEADS, COARSE = (160, 256), 3.0
 TARGETS = ("torch", "onnx", "openvino")
 
 
 def main() -> None:
     arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    arguments.add_argument("what", choices=("stock", "memory", "child"))
+    arguments.add_argument("what", choices=("stock", "memory", "fast", "child"))
     arguments.add_argument("rest", nargs="*", help=argparse.SUPPRESS)
-    arguments.add_argument("--backbone", default="basicunet")
+    arguments.add_argument("--backbone", help="of `stock`; of `memory`, all by default")
+    arguments.add_argument("--runtime", choices=TARGETS, help="of `memory`; all by default")
     arguments.add_argument("--rounds", type=int, default=3)
     arguments.add_argument("--side", type=int, default=168, help="voxels of the middle of the head that is timed")
 
@@ -61,14 +63,14 @@ def main() -> None:
         print(json.dumps(_child(options.rest[0], *map(Path, options.rest[1:]))))
         return
     with tempfile.TemporaryDirectory() as folder:
-        lines = stock(Path(folder), options) if options.what == "stock" else memory(Path(folder))
+        lines = {"stock": stock, "memory": memory, "fast": fast}[options.what](Path(folder), options)
     print("\n".join(lines))
 
 
 def stock(folder: Path, options: argparse.Namespace) -> list[str]:
     """Compare with MONAI: memory on the whole head, time on its middle."""
     head = write_head(folder / "head.nii.gz", 320)
-    expert = write_expert(folder / "expert", options.backbone, WINDOW, STRUCTURES, SPACING)
+    expert = write_expert(folder / "expert", options.backbone or "basicunet", WINDOW, STRUCTURES, SPACING)
     seconds, differing = timed(expert, head, options)
     peaks = {role: _measured(role, expert, head) for role in ("stock", "predict")}
     names = {"stock": "MONAI, logits of the whole volume", "predict": "`predict`, streamed, from file to file"}
@@ -103,18 +105,21 @@ def timed(expert: Path, head: Path, options: argparse.Namespace) -> tuple[dict[s
     return seconds, float((masks["stock"] != masks["windows"]).mean())
 
 
-def memory(folder: Path) -> list[str]:
-    """Compare predicted and measured peaks."""
+def memory(folder: Path, options: argparse.Namespace) -> list[str]:
+    """Compare predicted and measured peaks of all networks and runtimes, or of those that are named."""
     lines = [
         "| network | outputs | window | head | runtime | windows at once | predicted, MiB | measured, MiB | error |",
         "|---|---:|---:|---:|---|---:|---:|---:|---:|",
     ]
     worst = 0.0
     for backbone, window, structures in NETWORKS:
-        expert = write_expert(folder / f"{backbone}-{window}", backbone, window, structures, 2.0)
+        if options.backbone not in (None, backbone):
+            continue
+        expert = write_expert(folder / f"{backbone}-{window}", backbone, window, structures, COARSE)
         paths = {
             name: expert if name == "torch" else export(expert, target=name, profile="cpu-generic").exports[0].path
             for name in TARGETS
+            if options.runtime in (None, name)
         }
         for side in HEADS:
             head = write_head(folder / f"head-{side}.nii.gz", side)
@@ -128,6 +133,29 @@ def memory(folder: Path) -> list[str]:
                 )
                 print(lines[-1], file=sys.stderr, flush=True)
     return [*lines, "", f"largest error {worst:.1%}"]
+
+
+def fast(folder: Path, options: argparse.Namespace) -> list[str]:
+    """Compare `predict` with `predict --fast` from file to file, in turns."""
+    whole = nib.load(write_head(folder / "whole.nii.gz", 320))
+    first = (whole.shape[0] - options.side) // 2
+    middle = slice(first, first + options.side)
+    nib.save(whole.slicer[middle, middle, middle], folder / "middle.nii.gz")
+    expert = write_expert(folder / "expert", options.backbone or "basicunet", 64, STRUCTURES, SPACING)
+    path = export(expert, target=options.runtime or "onnx", profile="cpu-generic").exports[0].path
+    seconds: dict[bool, list[float]] = {False: [], True: []}
+    windows: dict[bool, int] = {}
+    for turn in range(options.rounds):
+        for quick in (False, True)[:: 1 if turn % 2 else -1]:
+            begin = time.process_time()
+            document = predict(path, [folder / "middle.nii.gz"], out=folder / f"{turn}{quick}", threads=1, fast=quick)
+            seconds[quick].append(time.process_time() - begin)
+            windows[quick] = document.to_json()["predictions"][0]["case_costs"]["windows"]
+    lines = ["| | windows | CPU seconds, from file to file |", "|---|---:|---:|"]
+    for quick, name in ((False, "`predict`"), (True, "`predict --fast`")):
+        lines.append(f"| {name} | {windows[quick]} | {', '.join(f'{one:.1f}' for one in seconds[quick])} |")
+    ratios = np.divide(seconds[False], seconds[True])
+    return [*lines, "", f"{np.median(ratios):.2f} times as fast ({', '.join(f'{one:.2f}' for one in ratios)})"]
 
 
 def write_head(path: Path, side: int) -> Path:
