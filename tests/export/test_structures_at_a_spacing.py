@@ -70,7 +70,7 @@ def test_they_are_the_same_from_training_to_the_example_script(tmp_path: Path, m
         for name, path in {"torch": expert.path, "onnx": exported}.items()
     }
     command = [sys.executable, str(exported / "example.py"), str(image), str(tmp_path / "example.nii.gz")]
-    said = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+    said = json.loads(subprocess.run(command, check=True, capture_output=True, text=True, timeout=120).stdout)
     sizes = {name: size["voxels"] for name, size in documents["onnx"].to_json()["predictions"][0]["structures"].items()}
     assert said["voxels"] == sizes
     assert min(sizes.values()) > 0, "a network that finds nothing would prove nothing"
