@@ -69,6 +69,25 @@ Flips: TypeAlias = Annotated[
 Fast: TypeAlias = Annotated[
     bool, typer.Option("--fast", help="Take volumes at twice the spacing: quicker, and not judged.")
 ]
+
+
+def _trust(context: typer.Context, given: bool) -> bool:
+    """Let the command load compiled engines of other machines, until it ends."""
+    if given:
+        from lorkit.export import trust_native
+
+        context.with_resource(trust_native())
+    return given
+
+
+TrustNative: TypeAlias = Annotated[
+    bool,
+    typer.Option(
+        "--trust-native",
+        help="Also load compiled engines (aoti, torch-trt) of other machines, which runs their author's code.",
+        callback=_trust,
+    ),
+]
 AllowSynthetic: TypeAlias = Annotated[
     bool, typer.Option("--allow-synthetic", help="Accept an expert that was trained on phantoms only.")
 ]

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from lorkit.export.prediction.streamed import stream
     from lorkit.export.reporting.reporting import report
     from lorkit.export.runtime.engine import load_engine
+    from lorkit.export.runtime.native_code import trust_native
 
 _HOMES = {
     "bench": "benchmarking.benchmark",
@@ -27,10 +28,11 @@ _HOMES = {
     "predict": "prediction.prediction",
     "report": "reporting.reporting",
     "stream": "prediction.streamed",
+    "trust_native": "runtime.native_code",
     "verify": "building.verification",
 }
 
-__all__ = ["bench", "export", "gate", "load_engine", "predict", "report", "stream", "verify"]
+__all__ = ["bench", "export", "gate", "load_engine", "predict", "report", "stream", "trust_native", "verify"]
 
 
 def __getattr__(name: str) -> Any:

@@ -36,6 +36,7 @@ def bench(
     ] = None,
     max_seconds: options.Seconds = 60.0,
     seed: options.Seed = 0,
+    trust_native: options.TrustNative = False,
     as_json: options.Json = False,
 ) -> None:
     """Measure latency, throughput and memory of exports."""

@@ -86,6 +86,7 @@ def _conclude(result: SelfTestResult) -> None:
 
 def _show(found: Findings) -> None:
     from lorkit.cli.output import tables
+    from lorkit.export.targets import TARGETS
 
     machine, kept = found.machine, found.teacher_cache
     gpus = ", ".join(gpu["name"] for gpu in machine["gpus"]) or "none"
@@ -104,6 +105,8 @@ def _show(found: Findings) -> None:
         for name, row in found.target_states.items()
     ]
     tables.table("targets", ("target", "state", "because", "how to get it"), states)
+    native = ", ".join(name for name, target in TARGETS.items() if target.native)
+    tables.line(f"{native}: an engine is compiled code of its author; one of another machine needs --trust-native")
 
 
 def _state(row: TargetFacts) -> str:

@@ -97,6 +97,7 @@ def gate(
     markdown: Markdown = None,
     annotations: Annotations = False,
     seed: options.Seed = 0,
+    trust_native: options.TrustNative = False,
     as_json: options.Json = False,
 ) -> None:
     """Judge the experts against the foundation model by latency, accuracy, bytes and MACs.

@@ -54,6 +54,7 @@ def predict(
     statistics: options.Statistics = False,
     preview: options.Preview = False,
     memory: options.Memory = None,
+    trust_native: options.TrustNative = False,
     as_json: options.Json = False,
 ) -> None:
     """Label or segment images with an expert, or with a router, which finds the region of each image.

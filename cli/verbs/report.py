@@ -13,6 +13,7 @@ def report(
     run: options.RunName = None,
     against: Annotated[str | None, typer.Option(metavar="ID|PATH", help="Show what changed since this run.")] = None,
     force: options.Force = False,
+    trust_native: options.TrustNative = False,
     as_json: options.Json = False,
 ) -> None:
     """Write the report of a run.

@@ -21,6 +21,7 @@ def verify(
         bool,
         typer.Option("--bisect", help="Also find the first layer whose error exceeds the tolerance of the precision."),
     ] = False,
+    trust_native: options.TrustNative = False,
     as_json: options.Json = False,
 ) -> None:
     """Compare exports with the networks they came from.

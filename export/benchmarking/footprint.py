@@ -19,6 +19,7 @@ from lorkit.decompose.machine import peak_bytes
 from lorkit.export.benchmarking.interleaving import network_inputs
 from lorkit.export.runtime.engine import load_engine
 from lorkit.export.runtime.exported import read_exported
+from lorkit.export.runtime.native_code import OPTION, native_trusted, trust_native
 from lorkit.export.targets import get_target
 
 TIMEOUT_SECONDS = 300.0
@@ -42,7 +43,7 @@ def footprint(directory: Path, *, batch: int = 1, threads: int | None = 1) -> di
         MissingRuntimeError: The engine cannot run here.
         ArtifactError: The child could not load or run it.
     """
-    arguments = [str(directory.resolve()), str(batch), str(threads or 0)]
+    arguments = [str(directory.resolve()), str(batch), str(threads or 0), *([OPTION] if native_trusted() else [])]
     command = [sys.executable, "-m", "lorkit.export.benchmarking.footprint", *arguments]
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=TIMEOUT_SECONDS, check=False)
@@ -90,10 +91,11 @@ def measure(directory: Path, *, batch: int, threads: int | None) -> dict[str, fl
 
 
 def main(arguments: list[str]) -> int:
-    """Measure an export (directory, batch size, threads or 0) in this process and print JSON."""
-    directory, batch, threads = arguments
+    """Measure an export (directory, batch size, threads or 0, consent) in this process and print JSON."""
+    directory, batch, threads, *consent = arguments
     try:
-        found = measure(Path(directory), batch=int(batch), threads=int(threads) or None)
+        with trust_native(OPTION in consent):
+            found = measure(Path(directory), batch=int(batch), threads=int(threads) or None)
     except LorkitError as error:
         sys.stderr.write(f"{error}\n")
         return error.exit_code

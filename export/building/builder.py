@@ -26,6 +26,7 @@ from lorkit.export.onnx.precision import convert_precision, require_precision
 from lorkit.export.runtime.agreement import engine_bytes
 from lorkit.export.runtime.batch_size import fitting
 from lorkit.export.runtime.comparison_rules import batches_of, rules_of
+from lorkit.export.runtime.native_code import RECORD, record_build
 from lorkit.export.runtime.parity import infer_all, measure_outputs, require_parity, worst_parity
 from lorkit.export.runtime.reference_images import ReferenceImages, seeded_inputs
 from lorkit.export.runtime.rounding_noise import pair_noise
@@ -67,6 +68,7 @@ def inputs_digest(source: ExportableNetwork, job: ExportJob) -> str:
             else None,
             "allowed": job.allow_synthetic and source.synthetic,
         }
+        | ({"record": RECORD} if job.target.native else {})
     )
 
 
@@ -87,6 +89,7 @@ def build_export(source: ExportableNetwork, job: ExportJob, session: ExportSessi
     if availability.ok:
         request = _build_request(source, network, job, directory, kept)
         engine = job.target.build(request).relative_to(directory).as_posix()
+        record_build(job.target, directory, source.run.path.parent if source.run else None)
         if availability.runs:
             parity, provider = _check_parity(source, network, job, directory, inputs, reference)
     else:

@@ -16,6 +16,7 @@ from lorkit.decompose.documents.heads import REGION
 from lorkit.decompose.documents.verify import NoParity
 from lorkit.decompose.errors import DataError, MissingRuntimeError, plural
 from lorkit.export.runtime.exported import Exported, read_exported
+from lorkit.export.runtime.native_code import require_trusted
 from lorkit.export.runtime.outputs import require_finite
 from lorkit.export.targets import Engine, get_target
 from lorkit.export.targets.base import BatchTimer, Inputs, Outputs
@@ -112,7 +113,8 @@ def load_engine(directory: Path | str, *, threads: int | None = None) -> Checked
         threads: CPU threads; the runtime's choice by default.
 
     Raises:
-        ArtifactError: It is not an export, or is damaged.
+        ArtifactError: It is not an export, is damaged, or is compiled code that this machine did not build (see
+            `trust_native`).
         MissingRuntimeError: Its runtime or hardware is missing, or another provider than recorded would run it.
     """
     exported = read_exported(Path(directory))
@@ -124,7 +126,9 @@ def load_engine(directory: Path | str, *, threads: int | None = None) -> Checked
             required=info.runtime or info.target,
             fix=f"export it with --target {info.target} --profile {info.profile} where that can be built",
         )
-    engine = get_target(info.target).load(exported.path, threads=threads)
+    target = get_target(info.target)
+    require_trusted(target, exported.path, exported.manifest.files)
+    engine = target.load(exported.path, threads=threads)
     recorded = info.provider
     if recorded is not None and engine.provider != recorded:
         engine.close()

@@ -201,6 +201,7 @@ class Target(ABC):
         forms: Networks that it takes: those of one region, of nodes, routers, networks by region id.
         default_profile: Default profile if this machine's is a CPU; None for the machine's.
         leaves: Files that `leave` writes.
+        native: Files of an engine that are code of its author, which runs when they are loaded.
         packages: It wraps an engine of another target for a server or another tool, so it is no faster than that.
     """
 
@@ -213,6 +214,7 @@ class Target(ABC):
     example: ClassVar[Example] = ONNX_EXAMPLE
     default_profile: ClassVar[str | None] = None
     leaves: ClassVar[tuple[str, ...]] = ()
+    native: ClassVar[tuple[str, ...]] = ()
     packages: ClassVar[bool] = False
 
     @abstractmethod

@@ -25,17 +25,17 @@ FROZEN = {
     "extract": "--run --region --router --region-id --recalibrate --rank --out --force --json",
     "export": "PATH --run --region --target --profile --precision --max-accuracy-drop --max-seconds --batch --threads "
     "--force --allow-synthetic --json",
-    "verify": "PATH --run --region --target --profile --precision --data --bisect --json",
+    "verify": "PATH --run --region --target --profile --precision --data --bisect --trust-native --json",
     "bench": "PATH... --run --region --target --profile --precision "
-    "--batch --threads --against --image --max-seconds --seed --json",
-    "report": "--run --against --force --json",
+    "--batch --threads --against --image --max-seconds --seed --trust-native --json",
+    "report": "--run --against --force --trust-native --json",
     "gate": "--run --baseline --candidate --region --target --profile --precision "
     "--margin --max-accuracy-drop --min-accuracy --min-recall --data --subgroup "
     "--strict-subgroups --max-seconds --on-inconclusive "
-    "--update-baseline --because --junit --markdown --annotations --seed --json",
+    "--update-baseline --because --junit --markdown --annotations --seed --trust-native --json",
     "predict": "[PATH] INPUT... --run --region --target --profile "
     "--precision --top --out --sheet --stream --store --fill --allow-synthetic --allow-out-of-region --flips --fast "
-    "--to --structures --statistics --preview --memory --json",
+    "--to --structures --statistics --preview --memory --trust-native --json",
     "inspect": "PATH... --json",
     "pack": "RUN --out --force --json",
     "doctor": "--json",

@@ -41,6 +41,7 @@ class AotiTarget(HostTarget[AotiRequirements]):
     built_from: ClassVar[str] = "torch"
     requirements = AotiRequirements
     files: ClassVar[tuple[str, ...]] = (PACKAGE,)
+    native: ClassVar[tuple[str, ...]] = (PACKAGE,)
     example: ClassVar[Example] = Example("aoti_example.py", "torch", "aoti_example.py")
 
     def available(self, profile: Profile | None = None) -> Availability:

@@ -50,6 +50,7 @@ class TorchTrtTarget(TensorrtTarget):
     runtime: ClassVar[str] = "torch-tensorrt of torch's minor version and an NVIDIA GPU"
     library: ClassVar[str] = "Torch-TensorRT"
     engine: ClassVar[str] = PROGRAM
+    native: ClassVar[tuple[str, ...]] = (PROGRAM,)
     wanted: ClassVar[str] = "a program compiled on this machine"
     precisions: ClassVar[Mapping[str, str]] = {"fp32": "fp32", "fp16": "fp32", "bf16": "fp32"}
     built_from: ClassVar[str] = "torch"
