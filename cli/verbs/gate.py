@@ -106,7 +106,6 @@ def gate(
     """
     from lorkit.cli.output import export_tables, next_steps
     from lorkit.cli.output.progress import ProgressLine
-    from lorkit.cli.output.streams import print_json, print_result
     from lorkit.export import gate as judge
     from lorkit.export.gating.gating import exit_code
 
@@ -135,18 +134,19 @@ def gate(
         )
     export_tables.verdicts(document)
     publish(document, junit=junit, markdown=markdown, annotated=annotations)
-    _tell_replacements(document)
-    print_json(document) if as_json else print_result(f"gate: {document.headline}")
+    _conclude(document, as_json)
     next_steps.after_gate(candidate, run)
     raise typer.Exit(exit_code(document))
 
 
-def _tell_replacements(document: GateDocument) -> None:
+def _conclude(document: GateDocument, as_json: bool) -> None:
+    """Tell which baselines were replaced, and print the verdict."""
     from lorkit.cli.output import export_tables
-    from lorkit.cli.output.streams import print_status
+    from lorkit.cli.output.streams import print_json, print_result, print_status
 
     for text in export_tables.replacements(document):
         print_status(text)
+    print_json(document) if as_json else print_result(f"gate: {document.headline}")
 
 
 def _fractions(option: str, text: str) -> Fractions:
