@@ -126,9 +126,8 @@ def load_engine(directory: Path | str, *, threads: int | None = None) -> Checked
             required=info.runtime or info.target,
             fix=f"export it with --target {info.target} --profile {info.profile} where that can be built",
         )
-    target = get_target(info.target)
-    require_trusted(target, exported.path, exported.manifest.files)
-    engine = target.load(exported.path, threads=threads)
+    require_trusted(get_target(info.target), exported.path, exported.manifest.files)
+    engine = get_target(info.target).load(exported.path, threads=threads)
     recorded = info.provider
     if recorded is not None and engine.provider != recorded:
         engine.close()

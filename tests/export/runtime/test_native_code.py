@@ -18,6 +18,7 @@ from lorkit.decompose.errors import ArtifactError
 from lorkit.export import trust_native
 from lorkit.export.benchmarking import footprint
 from lorkit.export.runtime import native_code
+from lorkit.export.runtime.agreement import engine_bytes
 from lorkit.export.runtime.engine import load_engine
 from lorkit.export.runtime.native_code import RECORD, native_trusted, record_build, require_trusted
 from lorkit.export.targets import TARGETS
@@ -103,7 +104,8 @@ def foreign(make_export: Callable[..., Path], monkeypatch: pytest.MonkeyPatch) -
     """An export whose package another machine built; `loaded` beside it tells whether its code ran."""
     path = make_export("foreign")
     (path / AOTI.native[0]).write_bytes(b"code")
-    write_json(path / "export.json", read_json(path / "export.json") | {"target": "aoti"})
+    changes = {"target": "aoti", "size_bytes": engine_bytes(path / "model.onnx")}
+    write_json(path / "export.json", read_json(path / "export.json") | changes)
     manifest = read_json(path / "manifest.json")
     names = [*manifest["files"], AOTI.native[0]]
     manifest["files"] = {name: digest_file(path / name) for name in names}
