@@ -79,10 +79,6 @@ def predict(
         _stream(inputs[0] if inputs else None, stream, store, fill, network)
         return
     _refuse({"--store": store, "--fill": fill}, "without --stream")
-    if not inputs:
-        raise UsageError(
-            "missing argument", required="images, or --stream FILE|-", fix="see `decompose predict --help`"
-        )
     answers: dict[str, Any] = {"flips": flips, "fast": fast, "top": top, "out": out, "sheet": sheet, "to": to}
     answers |= {"structures": None if structures is None else options.comma_separated(structures)}
     answers |= {"statistics": statistics, "preview": preview, "allow_out_of_region": allow_out_of_region}
@@ -97,6 +93,10 @@ def _label(inputs: list[Path], settings: dict[str, Any], as_json: bool) -> None:
     from lorkit.decompose.artifacts.manifest import is_artifact
     from lorkit.export import predict as label
 
+    if not inputs:
+        raise UsageError(
+            "missing argument", required="images, or --stream FILE|-", fix="see `decompose predict --help`"
+        )
     chosen = settings["region"] or settings["run"]
     stated = not chosen and bool(inputs) and (is_artifact(inputs[0]) or not inputs[0].exists())
     path, images = (inputs[0], inputs[1:]) if stated else (None, inputs)

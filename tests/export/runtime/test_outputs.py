@@ -124,7 +124,8 @@ def test_verify_ends_with_4(exported: Path, tmp_path: Path, capsys: Any) -> None
         if values.dtype == np.float32 and values.ndim == 1:
             tensor.CopyFrom(onnx.numpy_helper.from_array(np.full_like(values, np.nan), tensor.name))
     onnx.save(model, path / "model.onnx")
-    info = read_json(path / "export.json") | {"onnx_digest": digest_file(path / "model.onnx")}
+    size = {"size_bytes": (path / "model.onnx").stat().st_size, "onnx_digest": digest_file(path / "model.onnx")}
+    info = read_json(path / "export.json") | size
     write_json(path / "export.json", info)
     reseal(path)
     assert run_command_line(["verify", str(path)]) == 4
