@@ -12,7 +12,8 @@ import re
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from functools import cache
 from pathlib import Path
 from typing import BinaryIO
 
@@ -28,10 +29,14 @@ _DAY_S = 24 * 3600.0
 def open_draft(path: Path) -> Iterator[BinaryIO]:
     """Yield a stream whose content becomes `path` when the block succeeds; on any exception, nothing of it is kept.
 
+    The first one of a process in a directory also removes the drafts that killed processes left there.
+
     Raises:
         OSError: It cannot be written; the error names `path`.
     """
     temporary = None
+    with suppress(OSError):  # the write itself says what is wrong
+        _remove_abandoned(path.parent.absolute())
     try:
         with naming(path):
             handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.draft-{host()}-{os.getpid()}-")
@@ -71,6 +76,14 @@ def native_path(path: Path) -> str:
             fix="rename the directory",
         ) from None
     return text
+
+
+@cache
+def _remove_abandoned(directory: Path) -> None:
+    """Remove what no process writes any more; once for a directory, which may have thousands of files."""
+    for path in directory.glob(".*.draft-*"):
+        if is_abandoned(path):
+            path.unlink(missing_ok=True)
 
 
 def host() -> str:

@@ -67,6 +67,13 @@ def test_drafts_of_living_processes_are_not_abandoned(tmp_path: Path) -> None:
     assert (tmp_path / "a").read_bytes() == b"half"
 
 
+def test_the_next_file_removes_what_a_killed_process_left_beside_it(tmp_path: Path) -> None:
+    (tmp_path / f".b.draft-{host()}-{2**22 + 1}-abc").touch()  # no process has so large a number
+    (tmp_path / f".c.draft-{host()}-{os.getpid()}-abc").touch()
+    write_bytes(tmp_path / "a", b"whole")
+    assert sorted(path.name for path in tmp_path.iterdir()) == [f".c.draft-{host()}-{os.getpid()}-abc", "a"]
+
+
 @pytest.mark.parametrize(("of", "age_s", "expected"), [("other-host", 10, False), ("other-host", 90_000, True)])
 def test_drafts_of_other_hosts_are_kept_for_a_day(tmp_path: Path, of: str, age_s: float, expected: bool) -> None:
     draft = tmp_path / f".a.draft-{of}-1-abc"
