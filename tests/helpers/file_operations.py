@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import IO, Any, Literal, NamedTuple
 
 How = Literal["kill", "full"]
-_NEEDS_SPACE = ("open", "write", "mkdir", "link")
+NEEDS_SPACE = ("open", "write", "mkdir", "link")
 _FAILED = 99
 _REPORT: list[Callable[[str, str, str], bool]] = []
 
@@ -107,7 +107,7 @@ def every_attempt(
     if whole.error or whole.code < 0:
         raise AssertionError(f"the action does not run undisturbed: {whole.code} {whole.error}{whole.output[-300:]}")
     for number, operation in enumerate(whole.operations):
-        if number % step == 0 and (how == "kill" or operation.kind in _NEEDS_SPACE):
+        if number % step == 0 and (how == "kill" or operation.kind in NEEDS_SPACE):
             yield operation, attempt(action, under=prepare(), at=number, how=how, limit_s=limit_s)
 
 
@@ -147,7 +147,7 @@ def _watch(under: str, at: int | None, how: How, report: int) -> None:
                 return True
             os.kill(os.getpid(), signal.SIGKILL)
         full = full or (number == at and how == "full")
-        return full and kind in _NEEDS_SPACE
+        return full and kind in NEEDS_SPACE
 
     _REPORT.append(seen)
     sys.addaudithook(_audit)

@@ -5,9 +5,11 @@ A mutation is a name and the changed bytes. The same data, seed and number give 
 
 from __future__ import annotations
 
+import json
 import random
 import re
 from collections.abc import Callable, Iterator
+from typing import Any
 
 Change = Callable[[random.Random, bytes], bytes]
 _DIGITS = 10_000
@@ -110,3 +112,35 @@ BYTES: dict[str, Change] = {
 """Changes of any file."""
 TEXTS: dict[str, Change] = {"number": _number, "letters": _letters, "nesting": _nesting}
 """Changes of a file of text."""
+
+
+def document_changes(data: bytes, *, seed: int, count: int) -> Iterator[tuple[str, bytes]]:
+    """Yield `count` copies of a JSON document, each well-formed and with one value that is another."""
+    rng = random.Random(seed)
+    for index in range(count):
+        document = json.loads(data)
+        places = list(_places(document))
+        if not places:
+            return
+        holder, key = rng.choice(places)
+        holder[key] = _another(rng, holder[key])
+        yield f"document-{seed}-{index}-{key}", json.dumps(document).encode()
+
+
+def _places(value: Any) -> Iterator[tuple[Any, Any]]:
+    """Yield each value below a JSON value, as what holds it and its key."""
+    for key, below in value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ():
+        yield value, key
+        yield from _places(below)
+
+
+def _another(rng: random.Random, value: Any) -> Any:
+    if isinstance(value, bool):
+        return not value
+    if isinstance(value, int | float):
+        return rng.choice((value + 1, value * 2, value * 1.01, -value - 1, 0 if value else 1, 1e300))
+    if isinstance(value, str):
+        return rng.choice((value[::-1], value + "x", "", value[:-1], "../" + value))
+    if isinstance(value, list) and len(value) > 1:
+        return rng.choice((value[::-1], value[1:], value + value))
+    return rng.choice((None, [], {}, 1, "x"))

@@ -1,0 +1,86 @@
+"""Two processes at once, for every pair of commands: each ends well or says that another one is writing."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import combinations_with_replacement
+
+from torture.inventory import Expected, left_over
+from torture.stage import LIMIT_S, Case, Stage
+from torture.stops import Known, repeat
+from torture.tally import Budget, Tally
+
+BUSY = 6
+"""Exit code of a command that another process keeps from writing."""
+
+
+@dataclass
+class _Process:
+    case: Case
+    number: int
+    output: str
+
+
+def run_pairs(stage: Stage, known: Sequence[Known], budget: Budget, most: int | None = None) -> Tally:
+    """Run each pair of the commands that start from the whole state, a command beside itself included."""
+    tally = Tally("two commands at once")
+    pairs = list(combinations_with_replacement([one for one in known if one.case.state == "whole"], 2))
+    tally.planned = len(pairs)
+    for one, other in budget.shuffled(pairs, most):
+        tally.add(_together(stage, one, other), f"{one.case.name} beside {other.case.name}")
+    return tally
+
+
+def _together(stage: Stage, one: Known, other: Known) -> list[str]:
+    work = stage.restore("whole")
+    problems = []
+    for process in [_start(stage, known.case, number) for number, known in enumerate((one, other))]:
+        code = _wait(process.number)
+        allowed = (*process.case.codes, BUSY)
+        if code not in allowed:
+            said = open(process.output, encoding="utf-8", errors="replace").read().strip().splitlines()  # noqa: SIM115
+            problems.append(f"{process.case.name}: exit {code} {said[-1:]}")
+    both = _joined(one.expected, other.expected)
+    problems += both.problems(work)
+    for known in (one, other):
+        again = repeat(stage, known.case)
+        if again.error or again.code not in known.case.codes:
+            problems.append(f"{known.case.name} after both: exit {again.code} {again.output.strip().splitlines()[-1:]}")
+    problems += [f"after the repeats, {line}" for line in both.problems(work)]
+    return problems + [f"left over: {name}" for name in left_over(work) if not name.endswith(".lock")]
+
+
+def _joined(one: Expected, other: Expected) -> Expected:
+    """Return what may be seen while and after both: files that both write vary, as their order is not known."""
+    written = {name for each in (one, other) for name, digest in each.after.items() if each.before.get(name) != digest}
+    return Expected(one.before, one.after | other.after, one.varying | other.varying | written)
+
+
+def _start(stage: Stage, case: Case, number: int) -> _Process:
+    output = str(stage.root / f"output-{number}")
+    process = os.fork()
+    if not process:
+        code = 70
+        try:
+            stream = os.open(output, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+            os.dup2(stream, 1)
+            os.dup2(stream, 2)
+            code = stage.action(case.words)()
+        finally:
+            os._exit(code)
+    return _Process(case, process, output)
+
+
+def _wait(process: int) -> int:
+    """Return the exit code of a child; one that does not end within the limit is killed."""
+    end = time.monotonic() + LIMIT_S
+    while time.monotonic() < end:
+        ended, status = os.waitpid(process, os.WNOHANG)
+        if ended:
+            return os.waitstatus_to_exitcode(status)
+        time.sleep(0.02)
+    os.kill(process, 9)
+    return os.waitstatus_to_exitcode(os.waitpid(process, 0)[1])
