@@ -37,7 +37,7 @@ tour: setup
 	@echo "the report: $$(ls -t $$PWD/tour/runs/*/report/report.html | head -1)"
 
 test: setup
-	$(BIN)/python -m pytest -n $(WORKERS) --dist loadscope --no-loadscope-reorder --durations=15
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadscope --no-loadscope-reorder --durations=20
 
 docs: $(DOCS_STAMP)
 	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --clean
