@@ -21,7 +21,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
-import onnxruntime
 from PIL import Image
 
 from lorkit.export.prediction.prediction import predict
@@ -65,6 +64,8 @@ def drawn(folder: Path, count: int) -> list[Path]:
 
 def many(export: Path, pictures: list[Path], rounds: int) -> str:
     """Return a row of the images per second of both sides."""
+    import onnxruntime  # after lorkit, which turns its telemetry off
+
     settings = onnxruntime.SessionOptions()
     settings.intra_op_num_threads = 1
 

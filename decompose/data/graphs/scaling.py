@@ -97,7 +97,8 @@ class FeatureScaling:
         values = _BEFORE[kind](raw, knots)
         mean, std = values.mean(0), values.std(0)
         # rounding leaves a constant feature a deviation of some units in the last place
-        constant = (values == values[0]).all(0)
+        # 1 / std of one so small that no float32 shows it is infinite
+        constant = (values == values[0]).all(0) | (std < np.finfo(np.float32).tiny)
         return cls(kind=kind, mean=tuple(mean.tolist()), std=tuple(np.where(constant, 1.0, std).tolist()), knots=knots)
 
     def apply(self, features_NF: Float32Array | Floats) -> Float32Array:

@@ -61,7 +61,7 @@ def test_regions_from_data(decompose: Callable[..., Any], tmp_path: Path) -> Non
 
 
 def test_a_missing_directory_writes_nothing(decompose: Callable[..., Any], tmp_path: Path) -> None:
-    assert decompose("init", "--from-data", "absent").code == 4
+    assert decompose("init", "--from-data", "absent").code == 2
     assert not list(tmp_path.iterdir())
 
 

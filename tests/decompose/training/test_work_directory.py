@@ -59,7 +59,12 @@ def test_finishing_puts_the_artifact_in_place_and_cleans_up(tmp_path: Path) -> N
 def test_what_another_process_finished_first_is_not_made_again(tmp_path: Path) -> None:
     with open_work_directory(tmp_path / "run", FABRIC, resume=True) as place:
         assert not place.finished_elsewhere("run", "same")
-        place.finish(lambda staging: write_manifest(staging, "run", synthetic=False, inputs="same"))
+
+        def write(staging: Path) -> None:
+            (staging / "config.yaml").write_text("name: a run\n")
+            write_manifest(staging, "run", synthetic=False, inputs="same")
+
+        place.finish(write)
     with open_work_directory(tmp_path / "run", FABRIC, resume=True) as place:
         assert not place.finished_elsewhere("run", "other")
         assert place.path.is_dir()

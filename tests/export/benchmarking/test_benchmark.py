@@ -18,7 +18,9 @@ ROW = {
 
 
 def without_runtime(path: Path) -> Path:
-    write_json(path / "export.json", {**read_json(path / "export.json"), "target": "trt", "provider": None})
+    write_json(
+        path / "export.json", {**read_json(path / "export.json"), "target": "trt", "profile": "t4", "provider": None}
+    )
     write_manifest(path, "export", synthetic=True, extra={"target": "trt", "profile": "t4", "precision": "fp32"})
     return path
 

@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 SLOW = (
-    "lightning_fabric", "monai", "nibabel", "onnx", "pandas", "polars", "pydicom", "scipy.ndimage", "scipy.optimize",
+    "lightning_fabric", "monai", "nibabel", "pandas", "polars", "pydicom", "scipy.ndimage", "scipy.optimize",
     "scipy.sparse.csgraph", "scipy.stats", "sklearn", "torch", "transformers", "urllib.request",
 )  # fmt: skip
 """Libraries that take 20 ms and more to import."""

@@ -16,8 +16,7 @@ from hand_networks import hand_network, recipe_of, windowed_recipe
 
 from lorkit.decompose.errors import UsageError
 from lorkit.decompose.regions import Region, RegionSet
-from lorkit.export.prediction import network as network_module
-from lorkit.export.prediction import regions
+from lorkit.export.prediction import preparation, regions
 from lorkit.export.prediction.prediction import predict
 from lorkit.export.prediction.volumes import VolumeRunner
 
@@ -52,7 +51,7 @@ def counts(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
 
     monkeypatch.setattr(regions, "open_network", opened)
     monkeypatch.setattr(regions, "open_image", counted("read", regions.open_image))
-    monkeypatch.setattr(network_module, "apply_recipe", counted("resample", network_module.apply_recipe))
+    monkeypatch.setattr(preparation, "apply_recipe", counted("resample", preparation.apply_recipe))
     return found
 
 
@@ -149,7 +148,7 @@ def test_regions_at_a_spacing_are_merged_as_each_is_drawn_alone(tmp_path: Path, 
             both = np.asarray(nib.load(tmp_path / "both" / f"a_{name}.nii.gz").dataobj)
             assert set(np.unique(both)) == {0, first + index}
             own = NETWORKS[region]
-            row = network_module.prepare_image(own, path)
+            row = preparation.prepare_image(own, path)
             mask = regions.mask_of(own, row)
             there = mask >> index & 1 == 1 if region == "liver" else mask == index + 1
             found = np.asarray(nib.as_closest_canonical(nib.Nifti1Image(both, nib.load(path).affine)).dataobj)
@@ -161,7 +160,7 @@ def test_structures_of_a_region_that_an_image_does_not_look_like_have_no_size(
 ) -> None:
     info = SimpleNamespace(**{**vars(NETWORKS["spleen"].info), "in_region": "a check"})
     monkeypatch.setitem(NETWORKS, "spleen", replace(NETWORKS["spleen"], info=info))
-    monkeypatch.setattr(network_module.region_check, "check", lambda model, image: (9.0, 1.0, False))
+    monkeypatch.setattr(preparation.region_check, "check_all", lambda model, images: [(9.0, 1.0, False)] * len(images))
     path = write_stored(tmp_path / "a.nii.gz", VALUES, np.eye(4), "RAS")
     document = predict(None, [path], region="liver,spleen", statistics=True, out=tmp_path / "out")
     (row,) = document.to_json()["predictions"]

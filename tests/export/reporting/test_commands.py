@@ -50,8 +50,9 @@ def exported(region: str, target: str = "onnx", precision: str = "fp32", *, synt
 
 
 def choice(seconds: float = 7.5) -> Any:
-    conditions = SimpleNamespace(max_accuracy_drop=0.01, seconds=seconds)
-    return SimpleNamespace(target="onnx", profile="cpu-generic", conditions=conditions)
+    conditions = SimpleNamespace(max_accuracy_drop=0.01, seconds=seconds, batches=[8, 1], threads=2)
+    asked = {"target_option": "onnx", "precision_option": "auto"}
+    return SimpleNamespace(profile="cpu-generic", conditions=conditions, **asked)
 
 
 def timed(*options: str, at: str = "1", measured_by_report: bool = False) -> Any:
@@ -101,7 +102,8 @@ def test_exports_name_the_build_and_the_limits_of_auto(a_run: Run) -> None:
     build = "decompose export --run by-hand --target {} --profile cpu-generic --precision {}"
     exports = [exported("chest"), exported("knee"), exported("knee", precision="int8")]
     assert commands.export_commands(a_run, exports, {"knee": [choice()]}) == [
-        build.format("onnx", "auto") + " --max-accuracy-drop 0.01 --max-seconds 7.5 --region knee",
+        build.format("onnx", "auto")
+        + " --max-accuracy-drop 0.01 --max-seconds 7.5 --batch 8,1 --threads 2 --region knee",
         build.format("onnx", "fp32"),
         build.format("onnx", "int8") + " --region knee",
     ]

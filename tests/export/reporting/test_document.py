@@ -2,10 +2,12 @@ import json
 from pathlib import Path
 from typing import Any
 
+import pytest
 from sample_documents import gate, latency, region
 
 from lorkit.decompose.artifacts import write_manifest
 from lorkit.decompose.documents.report_row import ReportRow
+from lorkit.decompose.errors import ArtifactError
 from lorkit.decompose.events import ignore
 from lorkit.decompose.runs import OUTSIDE, Run, open_run
 from lorkit.decompose.runs.locked_data import RunSplits
@@ -46,11 +48,11 @@ def test_a_gate_of_replaced_exports_is_stale(measured: Run) -> None:
     assert "decompose gate --run by-hand --margin 0.5 --max-accuracy-drop 0.25 --seed 0" in document.commands
 
 
-def test_exports_of_a_replaced_source_are_named(measured: Run, workshop: Any) -> None:
+def test_exports_of_a_replaced_run_are_refused(measured: Run, workshop: Any) -> None:
     write_manifest(measured.path, "run", synthetic=True, outside=OUTSIDE)
     workshop.write_evaluations(open_run(measured.path))
-    document = report_document(RunSplits(open_run(measured.path)), on_event=ignore)
-    assert any("exports/chest/onnx-cpu-generic-fp32" in text for text in document.warnings)
+    with pytest.raises(ArtifactError, match=r"is not the run that .*exports/chest/onnx-cpu-generic-fp32 was made from"):
+        report_document(RunSplits(open_run(measured.path)), on_event=ignore)
 
 
 def test_savings_are_ranges_over_regions_and_leave_out_what_is_missing() -> None:

@@ -22,7 +22,7 @@ from lorkit.decompose.errors import ArtifactError, MissingRuntimeError, ParityEr
 from lorkit.decompose.events import Event
 from lorkit.decompose.machine import fingerprint
 from lorkit.export.building import builder as building
-from lorkit.export.building import exporting
+from lorkit.export.building import job
 from lorkit.export.building.exporting import export
 from lorkit.export.targets import missing
 from lorkit.export.targets.base import BuildRequest, SingleEngine
@@ -262,7 +262,7 @@ def test_an_export_without_a_gpu_is_complete_but_unproven(
     installed: ModuleType, no_gpu: None, expert: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Exit 0 with the default profile; what needs the engine to run is exit 5."""
-    monkeypatch.setattr(exporting, "fingerprint", lambda: {"gpus": [], "flags": []})
+    monkeypatch.setattr(job, "fingerprint", lambda: {"gpus": [], "flags": []})
     (result,) = export(expert, target="trt-rtx").exports
     assert result.path.name == "trt-rtx-rtx-ada-fp32"
     assert result.parity.to_json() == {"status": "not_run", "reason": "nvidia-smi finds no NVIDIA GPU"}
