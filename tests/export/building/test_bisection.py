@@ -113,7 +113,11 @@ def test_a_failed_verification_names_the_layer(extracted: Path, tmp_path: Path) 
     manifest = json.loads((result.path / "manifest.json").read_text())
     manifest["files"]["model.onnx"] = digest_file(path)
     described = result.path / "export.json"
-    described.write_text(json.dumps(json.loads(described.read_text()) | {"onnx_digest": digest_file(path)}))
+    described.write_text(
+        json.dumps(
+            json.loads(described.read_text()) | {"onnx_digest": digest_file(path), "size_bytes": path.stat().st_size}
+        )
+    )
     manifest["files"]["export.json"] = digest_file(described)
     (result.path / "manifest.json").write_text(json.dumps(manifest))
     with pytest.raises(ParityError, match=rf"first at layer {name} \(Conv\)"):
