@@ -24,8 +24,8 @@ WITHOUT_EFFECT = {
     "extract": "--out --force --json",
     "evaluate": "--json",
     "export": "--force --json",
-    "bench": "--json",
-    "gate": "--update-baseline --because --junit --markdown --annotations --json",
+    "bench": "--trust-native --json",
+    "gate": "--trust-native --update-baseline --because --junit --markdown --annotations --json",
 }
 """Options that change no artifact or measurement of the run."""
 
