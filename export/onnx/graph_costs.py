@@ -11,6 +11,7 @@ from typing import NamedTuple
 import onnx
 
 from lorkit.decompose.errors import ArtifactError, reads
+from lorkit.export.runtime.graph_file import infer_shapes
 
 
 class GraphCosts(NamedTuple):
@@ -47,13 +48,7 @@ def peak_activation_bytes(model: onnx.ModelProto) -> int | None:
     """Return the planned peak memory of one image; None if the size of a value is unknown."""
     sized = onnx.ModelProto()
     sized.CopyFrom(model)
-    for value in sized.graph.input:
-        for dim in value.type.tensor_type.shape.dim:
-            if not dim.HasField("dim_value"):
-                dim.dim_value = 1
-    for value in sized.graph.output:  # their shapes follow from the input's
-        value.type.tensor_type.ClearField("shape")
-    graph = onnx.shape_inference.infer_shapes(sized, data_prop=True).graph
+    graph = infer_shapes(sized)
     weights = {tensor.name for tensor in graph.initializer}
     sizes = {
         value.name: _bytes(value)

@@ -78,6 +78,19 @@ def _tensors(graph: GraphProto) -> Iterator[TensorProto]:
                 yield from _tensors(inner)
 
 
+def infer_shapes(model: ModelProto) -> GraphProto:
+    """Return a graph with the shape of each value that can be inferred, for one image; the model's own is changed."""
+    from onnx import shape_inference
+
+    for value in model.graph.input:
+        for dim in value.type.tensor_type.shape.dim:
+            if not dim.HasField("dim_value"):
+                dim.dim_value = 1
+    for value in model.graph.output:  # their shapes follow from the input's
+        value.type.tensor_type.ClearField("shape")
+    return shape_inference.infer_shapes(model, data_prop=True).graph
+
+
 def graph_macs(model: ModelProto) -> int | None:
     """Return the multiply-accumulates of one image in convolutions and matrix products, as `count_macs` does.
 
@@ -85,18 +98,11 @@ def graph_macs(model: ModelProto) -> int | None:
     """
     from onnx import shape_inference
 
-    sized = model
-    for tensor in sized.graph.initializer:
+    for tensor in model.graph.initializer:
         if math.prod(tensor.dims) > _SHAPE_VALUES:
             tensor.ClearField("raw_data")
-    for value in sized.graph.input:
-        for dim in value.type.tensor_type.shape.dim:
-            if not dim.HasField("dim_value"):
-                dim.dim_value = 1
-    for value in sized.graph.output:  # their shapes follow from the input's
-        value.type.tensor_type.ClearField("shape")
     try:
-        graph = shape_inference.infer_shapes(sized, data_prop=True).graph
+        graph = infer_shapes(model)
     except shape_inference.InferenceError:
         return None
     shapes = {tensor.name: list(tensor.dims) for tensor in graph.initializer}
