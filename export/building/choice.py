@@ -80,9 +80,9 @@ class AutoExport:
     jobs: Sequence[ExportJob]
     limits: ChoiceLimits
 
-    def kept(self, choice: ExportChoice) -> list[ExportJob]:
-        """Return the exports that stay: the first, and the chosen one."""
-        return [job for job in self.jobs if job is self.jobs[0] or job.chosen_by(choice)]
+    def kept(self, *choices: ExportChoice) -> list[ExportJob]:
+        """Return the exports that stay: the first, and the chosen ones."""
+        return [job for job in self.jobs if job is self.jobs[0] or any(map(job.chosen_by, choices))]
 
 
 def choose_export(

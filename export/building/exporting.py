@@ -75,15 +75,16 @@ def export(
             exported, and the message names them. For `trt` or `torch-trt` and the profile of a CPU nothing is exported.
     """
     jobs = [replace(job, allow_synthetic=allow_synthetic) for job in export_jobs(target, profile, precision)]
-    automatic = AUTO in (target, precision)
-    if not automatic and (batch, threads) != (None, None):
+    auto = None
+    if AUTO in (target, precision):
+        limits = _limits(max_accuracy_drop, max_seconds, jobs[0].batches if batch is None else batch, threads)
+        auto = AutoExport(target=target, precision=precision or AUTO, jobs=jobs, limits=limits)
+    elif (batch, threads) != (None, None):
         raise UsageError(
             "--batch or --threads without auto",
             required=f"--target {AUTO} or --precision {AUTO}, which measure",
             fix="leave the option out; decompose bench measures other exports",
         )
-    batches = jobs[0].batches if batch is None else batch
-    limits = _limits(max_accuracy_drop, max_seconds, batches, 1 if threads is None else threads)
     if path is None:
         sources = networks_of_run(open_run(run), region, owners, out)
     else:
@@ -101,17 +102,10 @@ def export(
         taken = [job for job in jobs if _form(source) in job.target.forms]
         for stale in filter(None, (job.outdated(source.home / job.name) for job in taken)):
             on_event(Working(f"{name} is built again: {stale}", done, len(sources)))
-        if not automatic:
+        if auto is None:
             results.append(exporter.export(source, jobs[0]))
-        elif source.owner == "expert":
-            asked = AutoExport(target=target, precision=precision or AUTO, jobs=taken, limits=limits)
-            choice = choose_export(source, asked, exporter.build, exporter.session.splits, force=force)
-            chosen[source.region.name] = choice
-            results += [exporter.export(source, job).with_changes(choice=choice) for job in asked.kept(choice)]
         else:
-            choices = [chosen[name] for name in (source.region.name, *MIXTURES) if name in chosen]
-            kept = {job.name for job in taken if any(job.chosen_by(one) for one in choices)}
-            results += exporter.counterparts(source, [job for job in taken if job is taken[0] or job.name in kept])
+            results += exporter.automatic(source, replace(auto, jobs=taken), chosen)
     on_event(Working("exported", len(sources), len(sources)))
     if not jobs[0].target.available(jobs[0].profile).ok:
         raise missing_here(sources, results, jobs[0], region)
@@ -132,6 +126,17 @@ class _Exporter:
             self._done[directory] = _export_one(source, job, self.session, directory, force=self.force)
         return self._done[directory]
 
+    def automatic(
+        self, source: ExportableNetwork, asked: AutoExport, chosen: dict[str, ExportChoice]
+    ) -> list[ExportResult]:
+        """Choose the export of an expert, and note it in `chosen`; export what it is compared with alike."""
+        if source.owner == "expert":
+            choice = choose_export(source, asked, self.build, self.session.splits, force=self.force)
+            chosen[source.region.name] = choice
+            return [self.export(source, job).with_changes(choice=choice) for job in asked.kept(choice)]
+        choices = [chosen[name] for name in (source.region.name, *MIXTURES) if name in chosen]
+        return self.counterparts(source, asked.kept(*choices))
+
     def build(self, source: ExportableNetwork, job: ExportJob) -> Path:
         """Build an export if it is not up to date, and return its directory."""
         return self.export(source, job).path
@@ -151,7 +156,8 @@ class _Exporter:
         return results
 
 
-def _limits(max_accuracy_drop: float, max_seconds: float, batches: Sequence[int], threads: int) -> ChoiceLimits:
+def _limits(max_accuracy_drop: float, max_seconds: float, batches: Sequence[int], threads: int | None) -> ChoiceLimits:
+    threads = 1 if threads is None else threads
     if not (0 <= max_accuracy_drop < 1 and 0 < max_seconds < float("inf")):
         raise UsageError(
             f"an accuracy drop of {max_accuracy_drop} and {max_seconds} s",

@@ -52,6 +52,12 @@ def latency(**changes: Any) -> Latency:
     return Latency.model_validate({**found, **changes})
 
 
+def choice_conditions(**changes: Any) -> dict[str, Any]:
+    """Conditions of a choice of `export` with auto."""
+    limits = {"max_accuracy_drop": 0.02, "batches": [1], "threads": 1, "seconds": 1.0, "seed": 0}
+    return {"input_digests": {}, **limits, "machine": fingerprint(), "tools": tool_versions(), **changes}
+
+
 def costs(**changes: Any) -> Deterministic:
     """Costs that halve."""
     return Deterministic.model_validate(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from sample_documents import SUBJECT, accuracy, flip, gate, latency, region, subset
+from sample_documents import SUBJECT, accuracy, choice_conditions, flip, gate, latency, region, subset
 
 from lorkit.cli.output import export_tables
 from lorkit.decompose.data.preprocessing.stages import STAGES
@@ -86,16 +86,7 @@ def test_precisions_that_lost_say_why(capsys: pytest.CaptureFixture[str]) -> Non
         accuracy_test=None,
         reason="too inaccurate",
     )
-    conditions = {
-        "input_digests": {},
-        "max_accuracy_drop": 0.02,
-        "seconds": 1.0,
-        "seed": 0,
-        "batches": [1],
-        "threads": 1,
-    }
-    conditions |= {"machine": fingerprint(), "tools": tool_versions()}
-    about = {"target": "onnx", "profile": "any", "precision": "fp32", "reasons": [], "conditions": conditions}
+    about = {"target": "onnx", "profile": "any", "precision": "fp32", "reasons": [], "conditions": choice_conditions()}
     about |= {"target_option": "auto", "precision_option": "auto", "baseline": "onnx"}
     export_tables.candidates({"chest": ExportChoice.model_validate({**about, "candidates": [row]})})
     assert "0.500 [0.400, 0.600]" in (text := capsys.readouterr().err), "stdout is for paths"

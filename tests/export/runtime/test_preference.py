@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
+from sample_documents import choice_conditions
 
 from lorkit.decompose.artifacts import read_json, write_json
 from lorkit.decompose.documents.export import ChoiceRecord
@@ -28,17 +29,8 @@ OPTIONS: dict[str, Any] = {"region": "chest", "profile": "cpu-generic", "owners"
 
 def record(run: Path, chosen: str, target: str = "onnx", option: str | None = None) -> None:
     option = option or target
-    conditions = {
-        "input_digests": {},
-        "max_accuracy_drop": 0.02,
-        "seconds": 1.0,
-        "seed": 0,
-        "batches": [1],
-        "threads": 1,
-    }
-    conditions |= {"machine": fingerprint(), "tools": {}}
     about = {"target": target, "profile": "cpu-generic"}
-    block = {**about, "precision": chosen, "candidates": [], "reasons": [], "conditions": conditions}
+    block = {**about, "precision": chosen, "candidates": [], "reasons": [], "conditions": choice_conditions()}
     block |= {"target_option": option, "precision_option": "auto", "baseline": "onnx"}
     document = {
         **about,
