@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from lorkit.decompose.errors import ArtifactError
 
 if TYPE_CHECKING:
+    from google.protobuf.message import Message
     from onnx import GraphProto, ModelProto, NodeProto, TensorProto
 
 NAMESPACE = "lorkit."
@@ -53,7 +54,7 @@ def read_graph_file(path: Path, digest: str) -> GraphFile:
         raise ArtifactError(f"{path} is no ONNX file", required="an intact export", fix="export it again") from None
     named = {entry.key: entry.value for entry in model.metadata_props}
     metadata = {key.removeprefix(NAMESPACE): text for key, text in named.items() if key.startswith(NAMESPACE)}
-    outside = {entry.value for one in _tensors(model.graph) for entry in one.external_data if entry.key == "location"}
+    outside = {entry.value for one in _tensors(model) for entry in one.external_data if entry.key == "location"}
     return GraphFile(metadata, len(model.graph.node), tuple(sorted(outside)))
 
 
@@ -66,16 +67,18 @@ def file_macs(path: Path, digest: str) -> int | None:
     return graph_macs(onnx.load(path, load_external_data=False)) if path.is_file() else None
 
 
-def _tensors(graph: GraphProto) -> Iterator[TensorProto]:
-    """Yield the tensors of a graph and of those inside its nodes."""
-    yield from graph.initializer
-    for sparse in graph.sparse_initializer:
-        yield from (sparse.values, sparse.indices)
-    for attribute in (one for node in graph.node for one in node.attribute):
-        yield from (attribute.t, *attribute.tensors)
-        for inner in (attribute.g, *attribute.graphs):
-            if inner.node or inner.initializer:
-                yield from _tensors(inner)
+def _tensors(message: Message) -> Iterator[TensorProto]:
+    """Yield every tensor in a message: of graphs, sparse ones, attributes, functions and what a later ONNX adds."""
+    from google.protobuf.message import Message
+
+    for field, value in message.ListFields():
+        if field.message_type is None:
+            continue
+        for one in (value,) if isinstance(value, Message) else value:
+            if field.message_type.name == "TensorProto":
+                yield one
+            else:
+                yield from _tensors(one)
 
 
 def infer_shapes(model: ModelProto) -> GraphProto:

@@ -70,3 +70,19 @@ def test_no_onnx_file_is_refused(tmp_path: Path) -> None:
     (tmp_path / "m.onnx").write_bytes(b"\xff" * 40)
     with pytest.raises(ArtifactError, match="is no ONNX file"):
         read_graph_file(tmp_path / "m.onnx", "c")
+
+
+def test_weights_of_a_function_and_of_a_sparse_attribute_are_found(tmp_path: Path) -> None:
+    def outside(name: str) -> TensorProto:
+        tensor = numpy_helper.from_array(np.zeros(3, np.float32), name)
+        onnx.external_data_helper.set_external_data(tensor, location=f"../{name}.bin")
+        tensor.ClearField("raw_data")
+        return tensor
+
+    model = graph("MatMul", [4, 7], (7, 5), [4, 5])
+    inner = helper.make_node("Constant", [], ["c"], value=outside("inside"))
+    model.functions.append(helper.make_function("own", "f", [], ["c"], [inner], [helper.make_opsetid("", 18)]))
+    sparse = onnx.SparseTensorProto(values=outside("sparse"), dims=[9])
+    model.graph.node.append(helper.make_node("Constant", [], ["s"], sparse_value=sparse))
+    (tmp_path / "m.onnx").write_bytes(model.SerializeToString())
+    assert read_graph_file(tmp_path / "m.onnx", "b").outside == ("../inside.bin", "../sparse.bin")
