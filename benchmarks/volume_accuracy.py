@@ -7,7 +7,7 @@
 
 `heads`: 24 people, T1 images at 4 mm, 11 regions of the head, each a region of its own whose mask is the union of its
 labels; windows of 32 voxels. `hippocampus`: MR of the hippocampus at 1 mm, front and back part, by case. `retina`:
-vessels in 28 colour pictures of 14 children, by child. A SegResNet teaches a BasicUNet (3D) or a UNet (2D).
+vessels in crops of colour pictures of 11 children, by child. A SegResNet teaches a BasicUNet (3D) or a UNet (2D).
 
 `added`: the hippocampus is added to a run of three regions of the head, and the gate judges the new expert against a
 network of its own with as many steps. Prints the gate's document.
