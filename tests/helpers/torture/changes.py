@@ -146,7 +146,8 @@ def change_inputs(budget: Budget, count: int, kinds: Sequence[FileKind] = KINDS)
             place = Path(folder) / kind.name
             if not place.exists():
                 place.mkdir()
-                kind.write(place)
+                # in a child: a library that has started threads here would hang in later children
+                each_in_children([kind], lambda one, at=place: str(one.write(at)))  # type: ignore[misc]
             path = place / kind.file
             intact = path.read_bytes()
             part = list(mutations(intact, seed=budget.seed * 7919 + at, count=min(_ROUND, count - at * _ROUND),

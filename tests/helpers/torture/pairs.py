@@ -54,8 +54,12 @@ def _together(stage: Stage, one: Known, other: Known) -> list[str]:
 
 
 def _joined(one: Expected, other: Expected) -> Expected:
-    """Return what may be seen while and after both: files that both write vary, as their order is not known."""
+    """Return what may be seen while and after both: what they write varies, as their order is not known.
+
+    So does an archive of what the other one writes.
+    """
     written = {name for each in (one, other) for name, digest in each.after.items() if each.before.get(name) != digest}
+    written |= {name for name in one.after | other.after if name.endswith(".tar")}
     return Expected(one.before, one.after | other.after, one.varying | other.varying | written)
 
 
