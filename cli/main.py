@@ -67,7 +67,7 @@ def callback(
     To start, in an empty directory: train, extract --region chest, export --target onnx, gate, report.
     """
     if version:
-        print_result(f"decompose (lorkit) {__version__}")
+        _print_version()
     elif context.invoked_subcommand is None:
         print_result(context.get_help())
 
@@ -92,7 +92,7 @@ def _run(arguments: Sequence[str]) -> int:
     with nullcontext() if _for_shell(words) else results_only(document="--json" in words):
         try:
             errors.require_text(words)
-            code = app(args=words, prog_name="decompose", standalone_mode=False)
+            code = _execute(words)
             failure = errors.interrupted() if code == errors.INTERRUPTED else None
         except BaseException as error:  # also SystemExit, which no command raises: 1 would be a verdict
             if debug:
@@ -109,6 +109,17 @@ def _run(arguments: Sequence[str]) -> int:
 
             print_json(ErrorDocument(exit_code=failure.exit_code, message=failure.message))
         return failure.exit_code
+
+
+def _execute(words: Sequence[str]) -> object:
+    if list(words) == ["--version"]:  # the parser imports pydantic to convert a value, twice the time of --help
+        _print_version()
+        return 0
+    return app(args=words, prog_name="decompose", standalone_mode=False)
+
+
+def _print_version() -> None:
+    print_result(f"decompose (lorkit) {__version__}")
 
 
 def _for_shell(words: Sequence[str]) -> bool:

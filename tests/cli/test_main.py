@@ -95,6 +95,16 @@ def test_the_script_of_completion_is_printed(shell: str) -> None:
     assert "_DECOMPOSE_COMPLETE" in done.stdout, done.stderr
 
 
+def test_the_version_loads_nothing_heavy() -> None:
+    code = f"""
+import sys
+from lorkit.cli.main import run_command_line
+code = run_command_line(["--version"])
+print("loaded", [name for name in {HEAVY} if name in sys.modules], code)
+"""
+    assert python(code).stdout.splitlines()[1:] == ["loaded [] 0"]
+
+
 def test_version_and_bare_call(decompose: Callable[..., Any]) -> None:
     assert decompose("--version").stdout.startswith("decompose (lorkit) ")
     assert "Commands:" in decompose().stdout
