@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ast
 import importlib
 import subprocess
 import sys
@@ -11,6 +10,7 @@ from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 import pytest
+from source_facts import facts_of
 
 ROOT = Path(__file__).parent.parent
 ROOMS = ("cli", "decompose", "export", "profiles", "lorkit")
@@ -49,49 +49,29 @@ HEAVY = ("torch", "monai", "lightning_fabric", "onnx", "onnxruntime")
 MAY_LOAD_TORCH = ("models", "experts", "methods", "training")
 
 
-def names(paths: list[Path]) -> list[str]:
-    return [str(path.relative_to(ROOT)) for path in paths]
+def name_of(path: Path) -> str:
+    return str(path.relative_to(ROOT))
 
 
-def imports(tree: ast.AST, module: str, *, nested: bool = True) -> Iterator[str]:
-    """Yield the absolute names that a module imports; `nested=False` leaves out what is under a function."""
-    nodes = ast.walk(tree) if nested else _outside_functions(tree)
-    for node in nodes:
-        if isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names)
-        elif isinstance(node, ast.ImportFrom):
-            assert node.level == 0, f"{module}: relative import"
-            yield from (f"{node.module}.{alias.name}" for alias in node.names)
-
-
-def _outside_functions(tree: ast.AST) -> Iterator[ast.AST]:
-    """Yield nodes that run at import: neither in functions nor under `if TYPE_CHECKING`."""
-    for node in ast.iter_child_nodes(tree):
-        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda):
-            continue
-        if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING":
-            continue
-        yield node
-        yield from _outside_functions(node)
-
-
-@pytest.mark.parametrize("path", SOURCES, ids=names(SOURCES))
-def test_imports_follow_the_direction(path: Path) -> None:
-    room = path.relative_to(ROOT).parts[0]
-    found = set(imports(ast.parse(path.read_text(encoding="utf-8")), str(path)))
-    bad = {name for name in found for root in FORBIDDEN[room] if name == root or name.startswith(f"{root}.")}
-    assert not bad, f"{path.relative_to(ROOT)} imports {', '.join(sorted(bad))}"
-    if room == "profiles":
-        outside = {name.split(".")[0] for name in found} - set(sys.stdlib_module_names) - PROFILES_MAY
-        assert not outside
+def test_imports_follow_the_direction() -> None:
+    bad = []
+    for path in SOURCES:
+        room, facts = path.relative_to(ROOT).parts[0], facts_of(path)
+        bad += [f"{name_of(path)}:{line}: relative import" for line in facts.relative_imports]
+        for root in FORBIDDEN[room]:
+            found = sorted(name for name in facts.imported if name == root or name.startswith(f"{root}."))
+            bad += [f"{name_of(path)} imports {name}" for name in found]
+        if room == "profiles":
+            outside = {name.split(".")[0] for name in facts.imported} - set(sys.stdlib_module_names) - PROFILES_MAY
+            bad += [f"{name_of(path)} imports {name}" for name in sorted(outside)]
+    assert not bad
 
 
 @pytest.mark.parametrize("name", LIGHT)
 def test_light_modules_load_no_torch(name: str) -> None:
     path = ROOT.joinpath("decompose", *name.split("."))
     path = path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
-    found = {item.split(".")[0] for item in imports(ast.parse(path.read_text()), name, nested=False)}
-    assert not found & set(HEAVY)
+    assert not {item.split(".")[0] for item in facts_of(path).imported_at_start} & set(HEAVY)
 
 
 def test_light_modules_load_no_torch_when_run() -> None:
@@ -114,7 +94,7 @@ def test_light_modules_load_no_torch_when_run() -> None:
 
 def modules_imported(path: Path) -> Iterator[tuple[tuple[str, ...], str]]:
     """Yield what a file imports of lorkit: the path of each module or package below the root, and the name taken."""
-    for name in imports(ast.parse(path.read_text(encoding="utf-8")), str(path)):
+    for name in sorted(facts_of(path).imported):
         parts = tuple(name.split("."))
         if parts[0] != "lorkit":
             continue
@@ -176,7 +156,7 @@ def test_no_package_imports_back() -> None:
 
 def test_names_come_from_where_they_are_defined() -> None:
     """A name is imported from its module, or from the `__init__` of a package that holds that module."""
-    known = {place_of(path): _bindings(path) for path in SOURCES}
+    known = {place_of(path): (facts_of(path).defined, facts_of(path).taken) for path in SOURCES}
     forwarded = []
     for path in SOURCES:
         for found, name in modules_imported(path):
@@ -190,23 +170,6 @@ def test_names_come_from_where_they_are_defined() -> None:
     assert not forwarded
 
 
-def _bindings(path: Path) -> tuple[set[str], dict[str, tuple[str, ...]]]:
-    """Return what a module defines, and what it imports from which module of lorkit."""
-    defined: set[str] = set()
-    taken: dict[str, tuple[str, ...]] = {}
-    for node in _outside_functions(ast.parse(path.read_text(encoding="utf-8"))):
-        if isinstance(node, ast.Assign | ast.AnnAssign | ast.NamedExpr | ast.For):
-            defined |= {name.id for name in ast.walk(node) if isinstance(name, ast.Name)}
-    tree = ast.parse(path.read_text(encoding="utf-8"))
-    defined |= {node.name for node in tree.body if isinstance(node, ast.FunctionDef | ast.ClassDef)}
-    for block in [tree, *(node for node in tree.body if isinstance(node, ast.If))]:
-        for statement in block.body:
-            if isinstance(statement, ast.ImportFrom) and str(statement.module).startswith("lorkit."):
-                for alias in statement.names:
-                    taken[alias.asname or alias.name] = tuple(str(statement.module).split("."))[1:]
-    return defined, taken
-
-
 def test_no_package_is_named_like_a_public_function() -> None:
     """A package `gate` would hide the function `gate` once it is imported."""
     for room in ORDER:
@@ -214,81 +177,57 @@ def test_no_package_is_named_like_a_public_function() -> None:
         assert not public & {path.name for path in (ROOT / room).iterdir() if path.is_dir()}
 
 
-INITS = [path for path in SOURCES if path.name == "__init__.py"]
-
-
-@pytest.mark.parametrize("path", INITS, ids=names(INITS))
-def test_packages_load_no_torch(path: Path) -> None:
+def test_packages_load_no_torch() -> None:
     """Importing a package is cheap, except where it is about networks or their training."""
-    place = place_of(path)
-    if place[:1] == ("decompose",) and place[1:2] and place[1] in MAY_LOAD_TORCH:
-        return
-    found = {item.split(".")[0] for item in imports(ast.parse(path.read_text()), str(path), nested=False)}
-    assert not found & set(HEAVY)
+    bad = []
+    for path in (path for path in SOURCES if path.name == "__init__.py"):
+        place = place_of(path)
+        if place[:1] == ("decompose",) and place[1:2] and place[1] in MAY_LOAD_TORCH:
+            continue
+        if {item.split(".")[0] for item in facts_of(path).imported_at_start} & set(HEAVY):
+            bad.append(name_of(path))
+    assert not bad
 
 
-@pytest.mark.parametrize("path", SOURCES, ids=names(SOURCES))
-def test_sizes(path: Path) -> None:
-    text = path.read_text(encoding="utf-8")
-    assert len(text.splitlines()) <= 300
-    for node in ast.walk(ast.parse(text)):
-        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
-            assert _length(node) <= 60, f"{path.name}: {node.name} has {_length(node)} lines"
+def test_sizes() -> None:
+    long = [name_of(path) for path in SOURCES if facts_of(path).lines > 300]
+    for path in SOURCES:
+        long += [f"{name_of(path)}: {name} has {lines}" for name, lines in facts_of(path).functions if lines > 60]
+    assert not long
 
 
-def _length(node: ast.FunctionDef | ast.AsyncFunctionDef) -> int:
-    """Count the lines of a function without its docstring."""
-    first = node.body[0]
-    has_docstring = isinstance(first, ast.Expr) and isinstance(getattr(first.value, "value", None), str)
-    docstring = (first.end_lineno or 0) - first.lineno + 1 if has_docstring else 0
-    return (node.end_lineno or 0) - node.lineno + 1 - docstring
-
-
-@pytest.mark.parametrize("path", [*SOURCES, *OTHERS], ids=names([*SOURCES, *OTHERS]))
-def test_nothing_is_left_to_do_or_to_trust(path: Path) -> None:
-    text = path.read_text(encoding="utf-8")
+def test_nothing_is_left_to_do_or_to_trust() -> None:
     marks = ("TO" + "DO", "FIX" + "ME", "X" + "XX")
-    assert not [mark for mark in marks if mark in text]
-    for node in ast.walk(ast.parse(text)):
-        if isinstance(node, ast.ExceptHandler):
-            assert node.type is not None, f"{path.name}:{node.lineno}: bare except"
-        if isinstance(node, ast.Call):
-            called = ast.unparse(node.func)
-            assert called not in ("eval", "exec", "pickle.load", "pickle.loads", "yaml.unsafe_load"), called
-            if called == "torch.load":
-                assert any(word.arg == "weights_only" and ast.unparse(word.value) == "True" for word in node.keywords)
+    unsafe = ("eval", "exec", "pickle.load", "pickle.loads", "yaml.unsafe_load")
+    bad = []
+    for path in [*SOURCES, *OTHERS]:
+        text, facts = path.read_text(encoding="utf-8"), facts_of(path)
+        bad += [f"{name_of(path)}: {mark}" for mark in marks if mark in text]
+        bad += [f"{name_of(path)}:{line}: bare except" for line in facts.bare_excepts]
+        for call in facts.calls:
+            untrusted = call.name == "torch.load" and call.keywords.get("weights_only") != "True"
+            if call.name in unsafe or untrusted:
+                bad.append(f"{name_of(path)}:{call.line}: {call.name}")
+    assert not bad
 
 
-LIBRARIES = [path for path in SOURCES if ROOT / "cli" not in path.parents]
-
-
-@pytest.mark.parametrize("path", LIBRARIES, ids=names(LIBRARIES))
-def test_libraries_do_not_print(path: Path) -> None:
+def test_libraries_do_not_print() -> None:
     """Only the command line prints, and the script that is put beside an export."""
-    tree = ast.parse(path.read_text(encoding="utf-8"))
-    scripts = [node for node in tree.body if isinstance(node, ast.FunctionDef) and node.name == "main"]
-    allowed = {call for script in scripts for call in ast.walk(script)}
-    calls = [node for node in ast.walk(tree) if isinstance(node, ast.Call) and node not in allowed]
-    assert not [node.lineno for node in calls if ast.unparse(node.func) == "print"]
+    printing = [
+        f"{name_of(path)}:{call.line}"
+        for path in SOURCES
+        if ROOT / "cli" not in path.parents
+        for call in facts_of(path).calls
+        if call.name == "print" and not call.in_main
+    ]
+    assert not printing
 
 
 def test_tests_mirror_the_source() -> None:
     """Nine of ten modules with a function that does something have a test file at the same path below `tests`."""
-    modules = [path.relative_to(ROOT) for path in SOURCES if any(map(_does_something, ast.walk(_parse(path))))]
+    modules = [path.relative_to(ROOT) for path in SOURCES if facts_of(path).does_something]
     missing = [str(path) for path in modules if not (ROOT / "tests" / path.parent / _test_name(path)).is_file()]
     assert len(missing) <= 0.1 * len(modules), "\n".join(missing)
-
-
-def _parse(path: Path) -> ast.Module:
-    return ast.parse(path.read_text(encoding="utf-8"))
-
-
-def _does_something(node: ast.AST) -> bool:
-    """Tell whether a node is a function with more than a docstring, `...` or `pass`."""
-    if not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
-        return False
-    texts = [one for one in node.body if isinstance(one, ast.Expr) and isinstance(one.value, ast.Constant)]
-    return any(one not in texts and not isinstance(one, ast.Pass) for one in node.body)
 
 
 def _test_name(path: Path) -> str:
@@ -299,13 +238,11 @@ def test_tests_wait_for_other_processes_with_a_time_limit() -> None:
     """A process that hangs has to fail its test, not the whole suite."""
     endless = []
     for path in sorted((ROOT / "tests").rglob("*.py")):
-        tree = ast.parse(path.read_text(encoding="utf-8"))
-        for call in (node for node in ast.walk(tree) if isinstance(node, ast.Call)):
-            name = ast.unparse(call.func)
-            waits = name in ("subprocess.run", "subprocess.check_output") or name.endswith((".communicate", ".join"))
+        for call in facts_of(path).calls:
+            waits = call.name in ("subprocess.run", "subprocess.check_output")
+            waits |= call.name.endswith((".communicate", ".join", "process.wait"))
             # a string's join takes what it joins; a thread's or process's takes nothing but its limit
-            waits &= not (name.endswith(".join") and call.args)
-            waits |= name.endswith("process.wait")
-            if waits and "timeout" not in {keyword.arg for keyword in call.keywords}:
-                endless.append(f"{path.relative_to(ROOT)}:{call.lineno}")
+            waits &= not (call.name.endswith(".join") and call.arguments)
+            if waits and "timeout" not in call.keywords:
+                endless.append(f"{name_of(path)}:{call.line}")
     assert not endless
