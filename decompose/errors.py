@@ -19,6 +19,18 @@ F = TypeVar("F", bound=Callable[..., Any])
 _FAILING = (errno.EIO, errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.ESTALE)  # of the disk, not of a file
 _LONGEST = 1000  # characters of a part of a message: names in damaged files can have any length
 
+_SUFFIXES = (
+    "png|jpe?g|bmp|tiff?|webp|gif|dcm|dicom|ima|nii|nii\\.gz|nrrd|mha|mhd|img|hdr|gz|npz|npy|csv|tsv|txt|jsonl?|mat|h5|"
+    "parquet|arrow|pkl|zip|tar|onnx|pt2?|pth|safetensors|xml|bin|engine|plan|ya?ml|py|so|dll"
+)
+_PLACE = re.compile(
+    rf"(?i)(?<![\w:/\\])(?:~|\.{{1,2}}|[a-z]:)?(?:[\\/][^\s\\/'\"`,;:()]+)+[\\/]?"  # from a root
+    rf"|[^\s\\/'\"`,;:()]+(?:[\\/][^\s\\/'\"`,;:()]+){{2,}}[\\/]?"  # three parts or more
+    rf"|(?:[^\s'\"`,;:()]+[\\/])?[^\s\\/'\"`,;:()]+\.(?:{_SUFFIXES})(?![\w])"
+)
+_QUOTED = re.compile(r"(['\"`])([^'\"`]*)\1")
+_SUBJECT = re.compile(r"\b([Ss]ample|[Ii]mage|[Cc]ase|[Pp]atient|[Gg]roup|[Ss]tudy|[Ss]eries|[Rr]ow|[Nn]ode) '[^']*'")
+
 
 class LorkitError(Exception):
     """Base class of all errors that lorkit raises deliberately.
@@ -160,6 +172,17 @@ def _on_one_line(text: str) -> str:
     if not line.isprintable():
         line = "".join(sign if sign.isprintable() else "\N{REPLACEMENT CHARACTER}" for sign in line)
     return line if len(line) <= _LONGEST else f"{line[: _LONGEST - 200]} ... {line[-180:]}"
+
+
+def fit_for_artifact(error: BaseException | str) -> str:
+    """Return an error's text as it may enter an artifact or a report: one line, which names no file and no patient.
+
+    Files have the names of patients, and whole paths tell where a hospital keeps them. What was wrong stays.
+    """
+    text = " ".join(str(error).split()) or type(error).__name__
+    text = _SUBJECT.sub(r"\1 (name withheld)", text)
+    text = _QUOTED.sub(lambda found: "a file" if _PLACE.search(found[2]) else found[0], text)
+    return _PLACE.sub("a file", text)
 
 
 def first_line(error: BaseException) -> str:

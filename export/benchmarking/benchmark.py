@@ -20,7 +20,7 @@ from lorkit.decompose.artifacts import MANIFEST, digest_file, write_text
 from lorkit.decompose.artifacts.arrays import Floats
 from lorkit.decompose.documents.base import combine
 from lorkit.decompose.documents.bench import BenchComparison, BenchDocument, BenchRow, TimingSummary
-from lorkit.decompose.errors import MissingRuntimeError, UsageError
+from lorkit.decompose.errors import MissingRuntimeError, UsageError, fit_for_artifact
 from lorkit.decompose.events import Listener, Working, ignore
 from lorkit.decompose.machine import fingerprint, tool_versions
 from lorkit.decompose.runs import ExportSelection, Run, exports_of, open_run
@@ -113,7 +113,7 @@ def bench(
         except MissingRuntimeError as error:
             if home is None or target is not None:
                 raise
-            warnings.append(str(error))
+            warnings.append(fit_for_artifact(error))
             continue
         seconds = max(0.0, seconds - (time.perf_counter() - begin))
         rows += found[0]

@@ -13,6 +13,7 @@ from lorkit.decompose.artifacts import digest_file, digest_json
 from lorkit.decompose.documents.base import combine
 from lorkit.decompose.documents.export import ExportedNetwork, ExportInfo, ExportSource, Graph, KeptSamples, Lowering
 from lorkit.decompose.documents.verify import NoParity, ProvenParity
+from lorkit.decompose.errors import fit_for_artifact
 from lorkit.decompose.events import Listener, ignore, named
 from lorkit.decompose.machine import tool_versions
 from lorkit.decompose.runs import Run
@@ -121,7 +122,7 @@ def build_export(source: ExportableNetwork, job: ExportJob, session: ExportSessi
 
 
 def _unproven(availability: Availability) -> NoParity:
-    return NoParity(status="not_run", reason=availability.reason or availability.cannot_run_because)
+    return NoParity(status="not_run", reason=fit_for_artifact(availability.reason or availability.cannot_run_because))
 
 
 def _graph(

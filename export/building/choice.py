@@ -19,7 +19,14 @@ from pathlib import Path
 from lorkit.decompose.artifacts import is_current
 from lorkit.decompose.documents.export import ChoiceConditions, ChoiceRecord, ExportCandidate, ExportChoice
 from lorkit.decompose.documents.gate import Latency
-from lorkit.decompose.errors import ArtifactError, DataError, MissingRuntimeError, ParityError, UsageError
+from lorkit.decompose.errors import (
+    ArtifactError,
+    DataError,
+    MissingRuntimeError,
+    ParityError,
+    UsageError,
+    fit_for_artifact,
+)
 from lorkit.decompose.machine import fingerprint, tool_versions
 from lorkit.decompose.metrics.intervals import ALPHA
 from lorkit.decompose.runs import Run
@@ -195,7 +202,7 @@ def _try_candidate(
         lost = lost.with_changes(size_bytes=candidate.info.size_bytes, kept_fp32=kept)
         return judge(ExportPair(baseline, candidate), lost)
     except BUILD_ERRORS as error:
-        return lost.with_changes(reason=str(error))
+        return lost.with_changes(reason=fit_for_artifact(error))
 
 
 def _judge_candidate(

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
-from lorkit.decompose.errors import DataError
+from lorkit.decompose.errors import DataError, fit_for_artifact
 from lorkit.decompose.runs import Run
 from lorkit.decompose.runs.lineage import RunFinder
 from lorkit.decompose.runs.locked_data import RunSplits
@@ -44,7 +44,7 @@ class GateCases:
             try:
                 found = cases_of_split(self._splits, pair.region)
             except DataError as error:
-                return f"the locked test split cannot be read ({error})"
+                return f"the locked test split cannot be read ({fit_for_artifact(error)})"
         homes = {side: self.finder.of_export(one.manifest) for side, one in pair.sides.items()}
         lineages = {side: None if run is None else self.finder.lineage(run) for side, run in homes.items()}
         return replace(

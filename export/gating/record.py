@@ -15,7 +15,7 @@ from lorkit.decompose.documents.base import Verdict
 from lorkit.decompose.documents.gate import GateDocument, GateRegion
 from lorkit.decompose.documents.heads import MIXTURES
 from lorkit.decompose.documents.measured import Subject
-from lorkit.decompose.errors import ArtifactError
+from lorkit.decompose.errors import ArtifactError, fit_for_artifact
 from lorkit.decompose.runs import Run, exports_of
 from lorkit.export.gating.limits import ANY, ByRegion, worst
 
@@ -69,7 +69,9 @@ def _merged(run: Run, document: GateDocument, path: Path) -> GateDocument:
     try:
         earlier = GateDocument.read(path, fix="remove it") if path.is_file() else None
     except ArtifactError as error:
-        return document.with_changes(warnings=[*document.warnings, f"Earlier verdicts were replaced: {error}."])
+        return document.with_changes(
+            warnings=[*document.warnings, f"Earlier verdicts were replaced: {fit_for_artifact(error)}."]
+        )
     if earlier is None:
         return document
     kept = {name: block for name, block in earlier.regions.items() if name not in document.regions}

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from lorkit.decompose.documents.gate import CHECKS, Accuracy, Check, GateRegion, HeadVerdict, JudgedAccuracy, reasons_of
-from lorkit.decompose.errors import MissingRuntimeError
+from lorkit.decompose.errors import MissingRuntimeError, fit_for_artifact
 from lorkit.export.benchmarking.interleaving import network_inputs
 from lorkit.export.gating.budgets import judge_budget
 from lorkit.export.gating.costs import judge_costs, undecided_costs
@@ -61,7 +61,7 @@ def judge_region(
         if isinstance(cases, str):
             accuracy, reasons["accuracy_test"] = _without_cases(accuracy, test, cases, same_file=same_file)
     except MissingRuntimeError as error:
-        missing = [f"Nothing could be measured here: {error}."]
+        missing = [f"Nothing could be measured here: {fit_for_artifact(error)}."]
     return GateRegion(
         verdict="inconclusive",
         latency_test=latency,
@@ -109,7 +109,7 @@ def _judge_head(pair: ExportPair, cases: EvaluationCases | str, test: AccuracyTe
             same_file = pair.baseline.manifest.digest == pair.candidate.manifest.digest
             accuracy, reasons = _without_cases(accuracy, test, cases, same_file=same_file)
     except MissingRuntimeError as error:
-        reasons = [f"Nothing could be measured here: {error}."]
+        reasons = [f"Nothing could be measured here: {fit_for_artifact(error)}."]
     subject = pair.baseline.describe()
     return HeadVerdict(verdict=accuracy.verdict, accuracy_test=accuracy, reasons=reasons, baseline=subject)
 

@@ -22,7 +22,7 @@ from lorkit.decompose.documents.changes import (
 )
 from lorkit.decompose.documents.report import ReportDocument, ReportedRun
 from lorkit.decompose.documents.report_row import ReportRow
-from lorkit.decompose.errors import LorkitError
+from lorkit.decompose.errors import LorkitError, fit_for_artifact
 from lorkit.decompose.events import Listener, Working
 from lorkit.decompose.runs import ExportSelection, Run, exports_of
 from lorkit.decompose.runs.locked_data import RunSplits
@@ -91,7 +91,7 @@ class _PairedComparisons:
         try:
             self.used[key] = self.known.get(key) or _measure(self.home, ExportPair(then, now))
         except LorkitError as error:
-            return None, str(error)
+            return None, fit_for_artifact(error)
         return self.used[key], ""
 
     def store(self) -> None:

@@ -6,7 +6,7 @@ from lorkit.decompose.data.graph_inspection import inspect_graph, leakage_rows
 from lorkit.decompose.data.node_samples import NodeSamples
 from lorkit.decompose.data.samples.samples import PARTS
 from lorkit.decompose.documents.graphs import GraphFacts, GraphsDocument
-from lorkit.decompose.errors import DataError
+from lorkit.decompose.errors import DataError, fit_for_artifact
 from lorkit.decompose.events import Listener, Working
 from lorkit.decompose.runs import Run
 from lorkit.decompose.runs.locked_data import RunSplits
@@ -35,7 +35,9 @@ def graphs_of(run_splits: RunSplits, warnings: list[str], on_event: Listener) ->
         try:
             found[name] = _measure(run_splits, name)
         except DataError as error:
-            warnings.append(f"Not measured: what the split of {name} lets its test nodes learn: {error}.")
+            warnings.append(
+                f"Not measured: what the split of {name} lets its test nodes learn: {fit_for_artifact(error)}."
+            )
     if len(found) == len(names):
         run.measurements_dir.mkdir(exist_ok=True)
         GraphsDocument(run_digest=run.manifest.digest, graphs=found).write(run.measurements_dir / _FILE)
@@ -63,4 +65,6 @@ def _measure(run_splits: RunSplits, name: str) -> GraphFacts:
             counts = {part: len(places[part]) for part in PARTS}
             leakage = leakage_rows(samples.graph, parts, found.hops, config.graph.label_delay)
             splits[kind] = one.with_changes(parts=counts, leakage=leakage, refused_because=None)
+        elif one.refused_because is not None:
+            splits[kind] = one.with_changes(refused_because=fit_for_artifact(one.refused_because))
     return found.with_changes(splits=splits)

@@ -23,7 +23,7 @@ from lorkit.decompose.documents.export import (
     ScoredSegmenter,
 )
 from lorkit.decompose.documents.scores import MultilabelScores, NodeScores, SegmentationScores
-from lorkit.decompose.errors import DataError, MissingRuntimeError
+from lorkit.decompose.errors import DataError, MissingRuntimeError, fit_for_artifact
 from lorkit.decompose.evaluation.evaluation import evaluate
 from lorkit.decompose.evaluation.inference import collect_score_inputs
 from lorkit.decompose.evaluation.scoring import task_scores
@@ -70,7 +70,7 @@ def evaluations_of(
                 found[model] = evaluate(run, model=model, run_splits=run_splits, teacher=teacher, on_event=on_event)
     except DataError as error:
         unmeasured = ", ".join(model for model, document in found.items() if document is None)
-        warnings.append(f"Not measured: {unmeasured}: {error}.")
+        warnings.append(f"Not measured: {unmeasured}: {fit_for_artifact(error)}.")
     return found
 
 
@@ -118,7 +118,7 @@ def latencies_of(run: Run, exports: Sequence[Exported], warnings: list[str], on_
             benchmark.bench(run=run.path, samples=_SAMPLES, max_seconds=seconds, on_event=on_event)
         )
     except MissingRuntimeError as error:
-        warnings.append(f"Latency was not measured: {error}.")
+        warnings.append(f"Latency was not measured: {fit_for_artifact(error)}.")
         return rows
 
 
@@ -153,7 +153,7 @@ def scores_of(
         try:
             found[one.manifest.digest] = _measure(run_splits, one)
         except (DataError, MissingRuntimeError) as error:
-            warnings.append(f"The accuracy of {label} was not measured: {error}.")
+            warnings.append(f"The accuracy of {label} was not measured: {fit_for_artifact(error)}.")
     if missing and found:
         path.parent.mkdir(parents=True, exist_ok=True)
         ExportScores(split="test", exports=found).write(path)

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from lorkit.decompose import errors
 
@@ -96,3 +98,33 @@ def test_a_boundary_leaves_own_errors_interrupts_and_failing_disks_alone(raised:
     with pytest.raises(type(raised)) as caught, errors.refusing_damage("a.x", required="x"):
         raise raised
     assert caught.value is raised
+
+
+@pytest.mark.parametrize(
+    ("text", "fit"),
+    [
+        ("Load model from /data/pat/DOE_JOHN/model.onnx failed", "Load model from a file failed"),
+        ("cannot read 'C:\\Users\\doe\\ct 1.nii.gz' (bad magic)", "cannot read a file (bad magic)"),
+        ("sample 'DOE^JOHN 3' of region 'chest': not finite", "sample (name withheld) of region 'chest': not finite"),
+        ("no file at Doe_John.dcm; check the path", "no file at a file; check the path"),
+        ("patients/Doe_John/scan holds 3 slices", "a file holds 3 slices"),
+        ("run `decompose report`; 3 images/s, 1/2", "run `decompose report`; 3 images/s, 1/2"),
+        ("version 1.32.0 of onnxruntime, 0.5 of 3.5 GiB", "version 1.32.0 of onnxruntime, 0.5 of 3.5 GiB"),
+        ("two\n lines", "two lines"),
+    ],
+)
+def test_texts_in_artifacts_name_no_file_and_no_patient(text: str, fit: str) -> None:
+    assert errors.fit_for_artifact(ValueError(text)) == errors.fit_for_artifact(text) == fit
+
+
+@given(st.lists(st.from_regex(r"[A-Z][a-z]{3,8}(_[A-Z][a-z]{3,8})?", fullmatch=True), min_size=2, max_size=4))
+def test_no_part_of_a_path_is_left(parts: list[str]) -> None:
+    name = "/".join(parts)
+    for path in (f"/{name}", f"~/{name}", f"../{name}", f"/{name}.nii.gz", f"'{name} 2.dcm'", f"{parts[-1]}.png"):
+        found = errors.fit_for_artifact(f"cannot open {path}: damaged (line 3)")
+        left = found.removeprefix("cannot open a file").removesuffix("damaged (line 3)")
+        assert left in (":", ": "), path
+
+
+def test_an_error_without_a_text_has_its_type() -> None:
+    assert errors.fit_for_artifact(KeyError()) == "KeyError"
