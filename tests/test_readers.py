@@ -12,7 +12,7 @@ ROOT = Path(__file__).parent.parent
 ROOMS = ("decompose/data", "decompose/config", "decompose/models", "export/onnx", "export/serving", "profiles")
 READERS = sorted(path for room in ROOMS for path in (ROOT / room).rglob("*.py"))
 CALLS = {
-    "open", "read_bytes", "read_text", "ZipFile", "dcmread", "loadmat", "whosmat", "connect", "read_csv",
+    "open", "read_bytes", "read_text", "ZipFile", "dcmread", "connect", "read_csv",
     "read_parquet", "read_parquet_schema", "scan_parquet", "np.load", "numpy.load", "nibabel.load", "torch.load",
     "onnx.load", "json.load", "json.loads", "yaml.load", "yaml.parse", "yaml.safe_load", "InferenceSession",
 }  # fmt: skip

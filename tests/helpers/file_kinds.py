@@ -154,13 +154,13 @@ def _write_decathlon(folder: Path) -> None:
     (folder / "brain" / "dataset.json").write_text(json.dumps({"labels": labels}), encoding="utf-8")
 
 
-def _write_mat(folder: Path) -> None:
+def _write_mat(folder: Path, *, compressed: bool = True) -> None:
     dense = (_RNG.random((20, 20)) < 0.2).astype(float)
     scipy.io.savemat(
         folder / "graph.mat",
         {"features": scipy.sparse.csc_matrix(_RNG.random((20, 3))), "label": np.arange(20)[None] % 2,
          "net_upu": scipy.sparse.csc_matrix(dense), "homo": scipy.sparse.csc_matrix(dense)},
-        do_compression=True,
+        do_compression=compressed,
     )  # fmt: skip
 
 
@@ -265,6 +265,7 @@ KINDS: tuple[FileKind, ...] = (
     FileKind("decathlon", "brain/dataset.json", _write_decathlon, lambda path: _region(dims=3)(path.parent), text=True),
     FileKind("graph-npz", "graph.npz", lambda at: write_graph(at / "graph.npz", nodes=24), _graph()),
     FileKind("graph-mat", "graph.mat", _write_mat, _graph()),
+    FileKind("graph-mat-plain", "graph.mat", lambda at: _write_mat(at, compressed=False), _graph()),
     FileKind("graph-csv", "table.csv", lambda at: write_payments(at / "table.csv", rows=40),
              _graph(relations=["user", "shop"], time="time"), text=True),
     FileKind("graph-parquet", "table.parquet", _write_parquet, _graph(relations=["user", "shop"], time="time")),

@@ -13,21 +13,21 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.io import loadmat, whosmat
 from scipy.sparse import csr_array, issparse
 
 from lorkit.decompose.artifacts.arrays import Ints
 from lorkit.decompose.config import GraphSource
 from lorkit.decompose.data.formats.limits import check_fits
+from lorkit.decompose.data.formats.matlab import Unread, Variable, read_variables
 from lorkit.decompose.data.graphs.graph import UNLABELLED, Edges, Graph, Relation, build_edges
 from lorkit.decompose.data.graphs.labels import encode_labels
 from lorkit.decompose.data.graphs.npz import UNION, as_features, choose, numbered, refuse_columns
-from lorkit.decompose.errors import DataError, first_line, plural, refusing_damage
+from lorkit.decompose.errors import DataError, plural
 
 MOST_VALUES = 2**30
 """Values of a sparse variable that is read as a dense one."""
 _PREFIX = "net_"
-_WANTED = "an intact .mat file of MATLAB 5 to 7.2"
+_FEATURES, _LABEL = "features", "label"
 # Of Amazon's 11,944 users the first 3,305 were not labelled; the file states 0 for them (CARE-GNN, DGL's FraudDataset).
 _AMAZON = ({"upu", "usu", "uvu"}, 11_944, 3_305)
 
@@ -40,21 +40,17 @@ def read(path: Path, source: GraphSource) -> Graph:
         UsageError: A stated relation is not in it, or a setting is for tables only.
     """
     refuse_columns(path, source)
-    variables = _load(path)
-    features_NF = as_features(path, _dense(path, variables, "features"))
-    count = math.prod(np.shape(_required(path, variables, "label")))
+    variables = read_variables(path, _used)
+    features_NF = as_features(path, _dense(path, variables, _FEATURES))
+    count = math.prod(np.shape(_required(path, variables, _LABEL)))
     if count != len(features_NF):
         raise DataError(
             f"{path} has {len(features_NF)} rows of features and {count} labels",
             required="one of each per node",
             fix="repair the file",
         )
-    values = _dense(path, variables, "label").reshape(-1)
-    if values.dtype.kind not in "uifbU":
-        raise DataError(
-            f"{path}: labels of type {values.dtype}", required="numbers or texts", fix="save them as one number each"
-        )
-    labels_N, classes, notices = encode_labels(values, source.classes, where=str(path))
+    values = _dense(path, variables, _LABEL)
+    labels_N, classes, notices = encode_labels(values.reshape(-1), source.classes, where=str(path))
     found = [key.removeprefix(_PREFIX) for key in variables if key.startswith(_PREFIX)]
     unlabelled = _without_amazons_first(labels_N, set(found))
     if unlabelled:
@@ -62,7 +58,7 @@ def read(path: Path, source: GraphSource) -> Graph:
     relations: dict[str, Relation] = {}
     about: list[str] = []
     for name in choose(path, (*found, UNION) if UNION in variables else tuple(found), source):
-        matrix = variables[UNION if name == UNION else _PREFIX + name]
+        matrix = _required(path, variables, UNION if name == UNION else _PREFIX + name)
         relations[name], said = edges_of_matrix(matrix, len(features_NF), where=f"{path}, relation '{name}'")
         about += said
     return Graph(
@@ -111,41 +107,11 @@ def edges_of_matrix(matrix: Any, nodes: int, *, where: str) -> tuple[Edges, tupl
     return build_edges(stored.row[used], stored.col[used], nodes, where=where)
 
 
-def _load(path: Path) -> dict[str, Any]:
-    with refusing_damage(path, required=_WANTED, fix="copy or download it again"):
-        try:
-            _check_declared(path)
-            variables = loadmat(path)
-        except NotImplementedError:
-            raise DataError(
-                f"{path} cannot be read (it is of MATLAB 7.3)", required=_WANTED, fix="save it with the option -v7"
-            ) from None
-    found = {key: value for key, value in variables.items() if not key.startswith("__")}
-    for key, value in found.items():
-        if issparse(value):
-            _check_places(path, key, value)
-    return found
+def _used(name: str) -> bool:
+    return name in (_FEATURES, _LABEL, UNION) or name.startswith(_PREFIX)
 
 
-def _check_declared(path: Path) -> None:
-    """Refuse dense variables that declare more than fits in memory."""
-    sizes = [math.prod(shape) for _, shape, kind in whosmat(path) if kind not in ("sparse", "unknown")]
-    check_fits(path, 8 * sum(sizes), "its variables")
-
-
-def _check_places(path: Path, key: str, matrix: Any) -> None:
-    """Raise DataError for a sparse matrix with places outside it: scipy would use memory that is not its own."""
-    try:
-        matrix.check_format(full_check=True)
-    except ValueError as error:
-        raise DataError(
-            f"{path}: '{key}' is damaged ({first_line(error)})",
-            required="an intact sparse matrix",
-            fix="copy or download the file again",
-        ) from None
-
-
-def _dense(path: Path, variables: dict[str, Any], key: str) -> NDArray[Any]:
+def _dense(path: Path, variables: dict[str, Variable], key: str) -> NDArray[Any]:
     """Return a variable as an array; raise DataError for a sparse one that would not fit in memory."""
     value = _required(path, variables, key)
     if not issparse(value):
@@ -156,18 +122,26 @@ def _dense(path: Path, variables: dict[str, Any], key: str) -> NDArray[Any]:
             required=f"at most {MOST_VALUES:,} values",
             fix="leave out features that few nodes have",
         )
+    check_fits(path, math.prod(value.shape) * value.dtype.itemsize, f"'{key}'")
     dense: NDArray[Any] = value.toarray()
     return dense
 
 
-def _required(path: Path, variables: dict[str, Any], key: str) -> Any:
-    if key not in variables:
+def _required(path: Path, variables: dict[str, Variable], key: str) -> Any:
+    value = variables.get(key)
+    if value is None:
         raise DataError(
             f"{path} has no '{key}' among {', '.join(variables) or 'nothing'}",
             required="the variables features, label and net_<relation>",
             fix="save them under these names",
         )
-    return variables[key]
+    if isinstance(value, Unread):
+        raise DataError(
+            f"{path}: '{key}' is {value.what}",
+            required="a matrix of real numbers, full or sparse, or labels as texts",
+            fix="save it as a matrix",
+        )
+    return value
 
 
 def _without_amazons_first(labels_N: Ints, relations: set[str]) -> int:

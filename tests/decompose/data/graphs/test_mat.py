@@ -96,12 +96,16 @@ def test_the_first_users_of_amazon_have_no_label(tmp_path: Path) -> None:
         ({"net_rur": csc_matrix((2, 2))}, r"relation 'rur': a matrix of shape \(2, 2\)"),
         ({"net_rur": None, "net_rsr": None, "homo": None}, "has no relation"),
         ({"features": np.full((3, 2), np.inf)}, "is inf"),
-        ({"features": OUTSIDE}, "'features' is damaged"),
-        ({"net_rur": OUTSIDE}, "'net_rur' is damaged"),
+        ({"features": OUTSIDE}, "'features' has values outside its 3 rows"),
+        ({"net_rur": OUTSIDE}, "'net_rur' has values outside"),
         ({"features": csc_matrix((10**9, 3))}, r"'features' of shape \(1000000000, 3\); required: at most"),
         ({"label": csc_matrix((2 * 10**8, 1))}, "3 rows of features and 200000000 labels"),
-        ({"net_rur": np.full((3, 3), "x", dtype=object)}, "a matrix of type object"),
-        ({"label": np.array([0, "spam", 1.5], dtype=object)}, "labels of type object"),
+        (
+            {"net_rur": np.full((3, 3), "x", dtype=object)},
+            "'net_rur' is a cell array; required: a matrix of real",
+        ),
+        ({"features": FEATURES * 1j}, "'features' is an array of complex numbers"),
+        ({"label": np.array([0, "spam", 1.5], dtype=object)}, "'label' is a cell array"),
     ],
 )
 def test_bad_files_are_refused(tmp_path: Path, changes: dict[str, Any], message: str) -> None:
