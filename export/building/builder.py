@@ -23,7 +23,7 @@ from lorkit.export.building.packaging import graph_metadata, network_info, write
 from lorkit.export.building.samples import Samples
 from lorkit.export.building.sources import DecisionCache, ExportableNetwork, OpenedSplits, ReferenceImageCache
 from lorkit.export.onnx.conversion import Tracer, to_onnx
-from lorkit.export.onnx.precision import convert_precision, require_precision
+from lorkit.export.onnx.precision import convert_precision, int8, require_precision
 from lorkit.export.runtime.agreement import engine_bytes
 from lorkit.export.runtime.batch_size import fitting
 from lorkit.export.runtime.comparison_rules import batches_of, rules_of
@@ -64,7 +64,7 @@ def inputs_digest(source: ExportableNetwork, job: ExportJob) -> str:
             "target": [job.target.name, job.target.fingerprint(), availability.ok and availability.runs],
             "profile": job.profile.model_dump(mode="json"),
             "precision": job.precision,
-            "quantiser": [tool_versions()["onnxruntime"], job.scheme]
+            "quantiser": [tool_versions()["onnxruntime"], job.scheme, int8.REVISION]
             if job.target.precisions[job.precision] != "fp32"
             else None,
             "allowed": job.allow_synthetic and source.synthetic,

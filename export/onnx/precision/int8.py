@@ -3,6 +3,9 @@
 Weights are int8 by output channel. `asymmetric`: uint8 activations, for CPUs with VNNI. `reduced`: the same with
 weights of seven bits: x86 CPUs without VNNI add two products in 16 bits (VPMADDUBSW), which saturate with eight.
 `symmetric`: int8 activations with zero point 0 and float biases, as TensorRT's parser requires.
+
+The outputs of the network are not quantised: the range of their scale would be that of the calibration images, and
+larger logits of other images would all become its largest value, by which two classes can tie.
 """
 
 from __future__ import annotations
@@ -19,7 +22,11 @@ import onnx
 from lorkit.export.targets.base import Inputs, batches
 from lorkit.export.targets.quiet import quiet
 
+REVISION = 2
+"""Increment when the same graph, images and scheme give another int8 graph."""
 _BATCH = 8
+# Layers that only move values: their output has the range of their input.
+_MOVES = ("Concat", "Flatten", "Gather", "Identity", "Reshape", "Resize", "Slice", "Split", "Squeeze", "Transpose")
 
 
 class _CalibrationBatches:
@@ -41,7 +48,7 @@ def quantise(
     excluding: Sequence[str] = (),
     ranges: Path | None = None,
 ) -> onnx.ModelProto:
-    """Return an int8 graph with float32 images and outputs.
+    """Return an int8 graph with float32 images, and outputs that are not rounded to eight bits.
 
     Args:
         model: A float32 graph; it is not changed.
@@ -75,6 +82,7 @@ def quantise(
             **kept,
         )
         quantised = onnx.load(path)
+    _free_outputs(quantised.graph)
     used = {node.domain or "" for node in quantised.graph.node}
     domains = [entry for entry in quantised.opset_import if entry.domain in used]
     del quantised.opset_import[:]
@@ -82,3 +90,43 @@ def quantise(
     del quantised.graph.value_info[:]
     del quantised.metadata_props[:]
     return quantised
+
+
+def _free_outputs(graph: onnx.GraphProto) -> None:
+    """Remove the quantise-dequantise pairs between the outputs of a graph and the layers that compute them."""
+    makers = {name: node for node in graph.node for name in node.output}
+    ends, open_ = {value.name for value in graph.output}, [value.name for value in graph.output]
+    while open_:
+        name = open_.pop()
+        node = makers.get(name)
+        if node is None:
+            continue
+        if node.op_type in _MOVES:
+            open_ += [given for given in node.input if given in makers]
+            continue
+        pair = makers.get(node.input[0]) if node.op_type == "DequantizeLinear" else None
+        if pair is None or pair.op_type != "QuantizeLinear":
+            continue
+        before = pair.input[0]
+        if name in ends and (before in ends or before not in makers):  # a tensor that is two of them keeps its values
+            continue
+        # an output keeps its name, another tensor that of the layer
+        _rename(graph, *((before, name) if name in ends else (name, before)), without=(pair, node))
+        graph.node.remove(node)
+        if not any(pair.output[0] in other.input for other in graph.node):
+            graph.node.remove(pair)
+        makers = {made: other for other in graph.node for made in other.output}
+        open_.append(name if name in ends else before)
+    used = {name for node in graph.node for name in node.input}
+    for tensor in [one for one in graph.initializer if one.name not in used and one.name not in ends]:
+        graph.initializer.remove(tensor)
+
+
+def _rename(graph: onnx.GraphProto, old: str, new: str, *, without: Sequence[onnx.NodeProto]) -> None:
+    for node in graph.node:
+        if any(node is other for other in without):
+            continue
+        for names in (node.input, node.output):
+            for index, name in enumerate(names):
+                if name == old:
+                    names[index] = new

@@ -9,6 +9,8 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
+from lorkit.decompose.artifacts.arrays import Float32Array
+from lorkit.export.onnx.cpu_runner import inferrer
 from lorkit.export.onnx.precision import int8
 
 IMAGES = np.random.default_rng(0).random((8, 1, 6, 6), dtype=np.float32)
@@ -65,3 +67,40 @@ def test_weights_are_rounded_to_the_scale_of_their_channel(graph: onnx.ModelProt
     assert stored.dtype == np.int8
     error = np.abs(stored * scale[:, None, None, None] - kernel).max((1, 2, 3))
     assert (error <= scale / 2 * (1 + 1e-5)).all()
+
+
+def _logits(model: onnx.ModelProto, images: Float32Array) -> Float32Array:
+    return inferrer(model)({"image": images})["logits"]
+
+
+@pytest.mark.parametrize("scheme", ["asymmetric", "reduced", "symmetric"])
+def test_logits_beyond_those_of_calibration_are_not_cut_off(graph: onnx.ModelProto, scheme: str) -> None:
+    """The pattern of a kernel, with the values that flat images had, gives larger logits than those."""
+    kernel = numpy_helper.to_array(graph.graph.initializer[0])
+    kernel = kernel - 0.5 * kernel.mean((2, 3), keepdims=True)
+    graph.graph.initializer[0].CopyFrom(numpy_helper.from_array(kernel, "kernel"))
+    flat = np.ones((2, 1, 6, 6), np.float32) * np.array([0.2, 1.0], np.float32)[:, None, None, None]
+    pattern = np.zeros((1, 1, 6, 6), np.float32)
+    pattern[..., 2:5, 2:5] = kernel[0] > 0
+    found = int8.quantise(graph, {"image": flat}, scheme)
+    wanted, got = _logits(graph, pattern), _logits(found, pattern)
+    assert wanted.max() > 1.5 * _logits(graph, flat).max()
+    np.testing.assert_allclose(got, wanted, atol=0.02 * wanted.max())
+    assert [value.name for value in found.graph.output] == ["logits"]
+
+
+def test_an_output_that_later_layers_take_too_is_not_quantised(graph: onnx.ModelProto) -> None:
+    """Its tensor keeps its name, and what nothing takes any more is gone."""
+    weights = np.random.default_rng(2).normal(size=(64, 3)).astype(np.float32)
+    graph.graph.initializer.append(numpy_helper.from_array(weights, "weights"))
+    graph.graph.node.append(helper.make_node("Gemm", ["logits", "weights"], ["gates"], "gemm"))
+    graph.graph.output.append(helper.make_tensor_value_info("gates", TensorProto.FLOAT, ["batch", 3]))
+    found = int8.quantise(graph, GIVEN, "asymmetric")
+    onnx.checker.check_model(found, full_check=True)
+    makers = {name: node.op_type for node in found.graph.node for name in node.output}
+    assert (makers["logits"], makers["gates"]) == ("Flatten", "Gemm")
+    taken = {name for node in found.graph.node for name in node.input}
+    assert {one.name for one in found.graph.initializer} <= taken
+    wanted, got = (inferrer(one)(GIVEN) for one in (graph, found))
+    for name, values in wanted.items():
+        np.testing.assert_allclose(got[name], values, atol=0.03 * np.abs(values).max())
