@@ -6,7 +6,6 @@ import importlib.metadata
 import os
 import platform
 import shutil
-import subprocess
 import sys
 import threading
 from functools import cache
@@ -17,6 +16,7 @@ import psutil
 from typing_extensions import TypedDict  # pydantic, which reads these from documents, asks for it below Python 3.12
 
 from lorkit.decompose.errors import UsageError
+from lorkit.decompose.processes import run_child
 
 # Instruction sets that determine which kernels a runtime uses.
 ISA_FLAGS = ("avx", "avx2", "avx512f", "avx512_vnni", "avx512_bf16", "avx_vnni", "amx_bf16", "amx_int8", "asimd")
@@ -115,10 +115,11 @@ def _gpus() -> list[Gpu]:
         return []
     query = [tool, "--query-gpu=name,driver_version,memory.total,compute_cap", "--format=csv,noheader,nounits"]
     try:
-        output = subprocess.run(query, capture_output=True, text=True, timeout=10, check=True).stdout
-    except (OSError, subprocess.SubprocessError):
+        found = run_child(query, timeout=10)
+    except OSError:  # also a time-out
         return []
-    rows = [[cell.strip() for cell in line.split(",")] for line in output.splitlines() if line.count(",") == 3]
+    lines = found.stdout.splitlines() if found.status == 0 else []
+    rows = [[cell.strip() for cell in line.split(",")] for line in lines if line.count(",") == 3]
     return [
         {"name": name, "driver": driver, "memory_mib": int(memory) if memory.isdigit() else None, "sm": capability}
         for name, driver, memory, capability in rows

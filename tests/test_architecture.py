@@ -21,15 +21,15 @@ OTHERS = sorted(path for folder in ("tests", "benchmarks", "examples") for path 
 ORDER = {
     "decompose": (
         "lifecycle", "extraction", "evaluation", "training", "inspection", "runs", "methods", "models", "data",
-        "experts", "tasks", "documents", "config", "metrics", "artifacts", "regions", "events", "machine", "errors",
-        "lazy",
+        "experts", "tasks", "documents", "config", "metrics", "artifacts", "regions", "events", "machine",
+        "processes", "errors", "lazy",
     ),
     "export": (
         "reporting", "gating", "building", "noninferiority", "benchmarking", "prediction", "serving", "onnx", "runtime",
         "targets", "rendering",
     ),
 }  # fmt: skip
-BESIDE = {"decompose": {"errors", "events", "lazy", "machine", "regions"}, "export": set()}
+BESIDE = {"decompose": {"errors", "events", "lazy", "machine", "processes", "regions"}, "export": set()}
 # room -> top-level packages and rooms that it must not import
 FORBIDDEN = {
     "decompose": ("onnx", "onnxruntime", "onnxscript", "tensorrt", "typer", "rich", "lorkit.export", "lorkit.cli",

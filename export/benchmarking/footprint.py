@@ -1,13 +1,12 @@
 """Peak memory, load time and first inference of an export in a separate process.
 
-Measured in a child process (`python -m lorkit.export.benchmarking.footprint DIR`): a process that has loaded other
+Measured in a child process (`python -P -m lorkit.export.benchmarking.footprint DIR`): a process that has loaded other
 networks, or PyTorch, cannot measure its own peak or a cold start.
 """
 
 from __future__ import annotations
 
 import json
-import subprocess
 import sys
 import time
 from pathlib import Path
@@ -16,6 +15,7 @@ import psutil
 
 from lorkit.decompose.errors import ArtifactError, LorkitError, MissingRuntimeError
 from lorkit.decompose.machine import peak_bytes
+from lorkit.decompose.processes import end_with_parent, module_command, run_child
 from lorkit.export.benchmarking.interleaving import network_inputs
 from lorkit.export.runtime.engine import load_engine
 from lorkit.export.runtime.exported import read_exported
@@ -44,19 +44,19 @@ def footprint(directory: Path, *, batch: int = 1, threads: int | None = 1) -> di
         ArtifactError: The child could not load or run it.
     """
     arguments = [str(directory.resolve()), str(batch), str(threads or 0), *([OPTION] if native_trusted() else [])]
-    command = [sys.executable, "-m", "lorkit.export.benchmarking.footprint", *arguments]
+    command = [*module_command("lorkit.export.benchmarking.footprint"), *arguments]
     try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=TIMEOUT_SECONDS, check=False)
-    except subprocess.TimeoutExpired:
+        done = run_child(command, timeout=TIMEOUT_SECONDS)
+    except TimeoutError:
         raise ArtifactError(
             f"{directory} did not load and run within {TIMEOUT_SECONDS:.0f} s",
             required="an engine that runs",
             fix="measure on a faster machine",
         ) from None
-    if done.returncode == MissingRuntimeError.exit_code:
+    if done.status == MissingRuntimeError.exit_code:
         raise MissingRuntimeError(done.stderr.strip() or f"{directory} cannot run here")
-    if done.returncode != 0:
-        reason = (done.stderr.strip().splitlines() or [f"exit status {done.returncode}"])[-1]
+    if done.status != 0:
+        reason = (done.stderr.strip().splitlines() or [f"exit status {done.status}"])[-1]
         raise ArtifactError(
             f"{directory} failed in a separate process ({reason[:200]})",
             required="an export that loads and runs",
@@ -92,6 +92,7 @@ def measure(directory: Path, *, batch: int, threads: int | None) -> dict[str, fl
 
 def main(arguments: list[str]) -> int:
     """Measure an export (directory, batch size, threads or 0, consent) in this process and print JSON."""
+    end_with_parent()
     directory, batch, threads, *consent = arguments
     try:
         with trust_native(OPTION in consent):

@@ -12,6 +12,7 @@ from torch import nn
 from lorkit.decompose.config import TrainConfig
 from lorkit.decompose.errors import MissingRuntimeError, UsageError, plural
 from lorkit.decompose.methods.baselines.balancers import check_balancer
+from lorkit.decompose.processes import end_with_parent, marked_children
 from lorkit.decompose.training.loop.compiling import check_compiler
 
 if TYPE_CHECKING:
@@ -34,6 +35,7 @@ def launch(settings: TrainConfig) -> Fabric:
             something that is not installed.
         UsageError: The device, or the gradient balancer, does not support the precision.
     """
+    end_with_parent()  # one of the further processes
     gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
     device = device_of(settings)
     on_gpu = device.type == "cuda"
@@ -62,7 +64,8 @@ def launch(settings: TrainConfig) -> Fabric:
         strategy=settings.strategy,
         precision=cast(Any, _PRECISION[settings.precision]),
     )
-    fabric.launch()
+    with marked_children():
+        fabric.launch()
     return fabric
 
 

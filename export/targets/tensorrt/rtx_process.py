@@ -1,6 +1,6 @@
 """Build a TensorRT-RTX engine in a separate process.
 
-Its command is `python -m lorkit.export.targets.tensorrt.rtx_process SPEC DIRECTORY`. A build may crash at clean-up,
+Its command is `python -P -m lorkit.export.targets.tensorrt.rtx_process SPEC DIRECTORY`. A build may crash at clean-up,
 after a correct engine, so the engine and then `result.json` are written first, and the process ends without clean-up;
 the parent process reads the result, not the exit status.
 """
@@ -14,6 +14,7 @@ from pathlib import Path
 
 from lorkit.decompose.artifacts import write_bytes, write_json
 from lorkit.decompose.errors import UsageError
+from lorkit.decompose.processes import end_with_parent
 from lorkit.export.targets.tensorrt.building import ENGINE, BuilderRefusal, EngineSpec, build_plan
 
 RESULT = "result.json"
@@ -21,6 +22,7 @@ RESULT = "result.json"
 
 def main(arguments: list[str]) -> bool:
     """Build the engine of a JSON specification into a directory, or write the error; return whether it was built."""
+    end_with_parent()
     import tensorrt_rtx
 
     spec = EngineSpec(**json.loads(Path(arguments[0]).read_text(encoding="utf-8")))

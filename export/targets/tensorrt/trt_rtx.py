@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import importlib
 import signal
-import subprocess
-import sys
 import tempfile
 from collections.abc import Mapping
 from dataclasses import asdict
@@ -20,6 +18,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from lorkit.decompose.artifacts import read_json, write_bytes, write_json
 from lorkit.decompose.errors import ArtifactError, UsageError
 from lorkit.decompose.machine import fingerprint
+from lorkit.decompose.processes import module_command, run_child
 from lorkit.export.targets.base import ALL_FORMS, Availability, BuildRequest, NetworkForm
 from lorkit.export.targets.tensorrt.base import TensorrtTarget
 from lorkit.export.targets.tensorrt.building import ENGINE, EngineSpec, engine_spec
@@ -32,7 +31,7 @@ if TYPE_CHECKING:
 INSTALL = "pip install 'lorkit[tensorrt-rtx]'"
 CAPABILITIES = ("7.5", "8.0", "8.6", "8.9", "12.0", "12.1")  # used if the runtime is not installed
 ELSEWHERE = "copy the export to a machine with an RTX GPU of its profile"
-COMMAND = (sys.executable, "-m", "lorkit.export.targets.tensorrt.rtx_process")
+COMMAND = module_command("lorkit.export.targets.tensorrt.rtx_process")
 TIMEOUT_SECONDS = 3600.0
 
 
@@ -123,17 +122,14 @@ def _build_apart(spec: EngineSpec) -> bytes:
         file = Path(folder) / "spec.json"
         write_json(file, asdict(spec))
         try:
-            done = subprocess.run(
-                [*COMMAND, str(file), folder], capture_output=True, text=True, errors="replace",
-                timeout=TIMEOUT_SECONDS, check=False,
-            )  # fmt: skip
-        except subprocess.TimeoutExpired:
+            done = run_child([*COMMAND, str(file), folder], timeout=TIMEOUT_SECONDS)
+        except TimeoutError:
             raise ArtifactError(
                 f"TensorRT-RTX built no engine in {TIMEOUT_SECONDS:.0f} s",
                 required="a builder that finishes",
                 fix="export a smaller network, or use --target onnx",
             ) from None
-        status = done.returncode
+        status = done.status
         ending = f"signal {signal.Signals(-status).name}" if status < 0 else f"exit status {status}"
         log = _last_error(done.stdout + done.stderr)
         if not (Path(folder) / RESULT).is_file():

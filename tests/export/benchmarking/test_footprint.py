@@ -40,3 +40,20 @@ def test_a_damaged_export_is_named(make_export: Callable[..., Path]) -> None:
     (path / "model.onnx").write_bytes(b"no")
     with pytest.raises(ArtifactError, match="has changed"):
         footprint(path)
+
+
+@pytest.mark.parametrize("inside", [False, True])
+def test_the_child_imports_nothing_from_the_current_directory_or_the_export(
+    make_export: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, inside: bool
+) -> None:
+    export = make_export("a")
+    place = export if inside else tmp_path
+    for name in ("json", "numpy", "onnxruntime", "psutil", "lorkit"):
+        (place / f"{name}.py").write_text("import pathlib\npathlib.Path(__file__).with_name('ran').touch()\n1 / 0\n")
+    monkeypatch.chdir(place)
+    if inside:
+        with pytest.raises(ArtifactError, match="is not listed"):
+            footprint(export)
+    else:
+        assert footprint(export)["load_ms"] > 0
+    assert not (place / "ran").exists()

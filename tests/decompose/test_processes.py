@@ -1,0 +1,99 @@
+from __future__ import annotations
+
+import importlib.machinery
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+from source_facts import facts_of
+
+from lorkit.decompose.processes import end_with_parent, marked_children, module_command, run_child
+
+ROOT = Path(__file__).parents[2]
+ROOM = ROOT / "decompose" / "processes.py"
+STARTERS = (
+    "subprocess.",
+    "multiprocessing.",
+    "concurrent.futures.process.",
+    "torch.multiprocessing.",
+    "pty.",
+    "joblib.",
+)
+CALLS = ("os.fork", "os.forkpty", "os.exec", "os.spawn", "os.posix_spawn", "os.system", "os.popen", "runpy.")
+CHILD = """
+import os, pathlib, sys, time
+from lorkit.decompose.processes import end_with_parent
+end_with_parent()
+pathlib.Path(sys.argv[1]).write_text(str(os.getpid()))
+time.sleep(100)
+"""
+PARENT = """
+import sys
+from lorkit.decompose.processes import run_child
+run_child([sys.executable, "-P", "-c", sys.argv[1], sys.argv[2]], timeout=100)
+"""
+
+
+def test_one_module_starts_processes() -> None:
+    rooms = ("cli", "decompose", "export", "lorkit", "profiles")
+    found = []
+    for path in (path for room in rooms for path in ROOT.glob(f"{room}/**/*.py")):
+        facts = facts_of(path)
+        starts = {name for name in facts.imported if f"{name}.".startswith(STARTERS)}
+        starts |= {call.name for call in facts.calls if call.name.startswith(CALLS)}
+        starts |= {call.name for call in facts.calls if call.name.endswith("ProcessPoolExecutor")}
+        starts |= {call.name for call in facts.calls if call.keywords.get("num_workers", "0") != "0"}
+        found += [path] if starts else []
+    assert found == [ROOM]
+
+
+def test_a_child_ends_when_its_parent_is_killed(tmp_path: Path) -> None:
+    place = tmp_path / "pid"
+    with subprocess.Popen([sys.executable, "-c", PARENT, CHILD, str(place)]) as parent:
+        end = time.monotonic() + 60
+        while not (place.is_file() and place.read_text()) and time.monotonic() < end:
+            time.sleep(0.02)
+        child = psutil.Process(int(place.read_text()))
+        assert child.ppid() == parent.pid
+        os.kill(parent.pid, signal.SIGKILL)
+        child.wait(timeout=20)
+
+
+def test_a_child_whose_parent_is_gone_ends_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    ended = list[int]()
+    monkeypatch.setattr(os, "_exit", ended.append)
+    monkeypatch.setenv("LORKIT_PARENT", str(os.getpid()))  # which is not the parent of itself
+    monkeypatch.setattr(sys, "platform", "linux")
+    monkeypatch.setattr("lorkit.decompose.processes.ctypes.CDLL", lambda _: type("C", (), {"prctl": lambda *_: 0})())
+    end_with_parent()
+    assert ended == [6]
+    end_with_parent()  # the mark is used once, and is not for this process's own children
+    assert ended == [6]
+
+
+@pytest.mark.parametrize(("module", "safe"), [("lorkit.__main__", "1"), ("study", None), (None, None)])
+def test_processes_of_a_library_know_their_parent(
+    module: str | None, safe: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("PYTHONSAFEPATH", raising=False)
+    spec = None if module is None else importlib.machinery.ModuleSpec(module, None)
+    monkeypatch.setattr(sys.modules["__main__"], "__spec__", spec, raising=False)
+    before = dict(os.environ)
+    with marked_children():
+        assert os.environ["LORKIT_PARENT"] == str(os.getpid())
+        assert os.environ.get("PYTHONSAFEPATH") == safe
+    assert dict(os.environ) == before
+
+
+def test_what_a_child_says_and_how_it_ends() -> None:
+    code = "import sys; print('out'); sys.stderr.write('err'); sys.stdin.read(); sys.exit(3)"
+    done = run_child([sys.executable, "-c", code], timeout=60)
+    assert (done.status, done.stdout, done.stderr) == (3, "out\n", "err")
+    with pytest.raises(TimeoutError, match=r"within 0.2 s"):
+        run_child([sys.executable, "-c", "import time; time.sleep(60)"], timeout=0.2)
+    assert module_command("lorkit.x")[1:] == ("-P", "-m", "lorkit.x")
