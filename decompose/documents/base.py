@@ -9,9 +9,10 @@ from typing import Annotated, Any, Literal, Self, TypeVar
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, WithJsonSchema
 
-from lorkit.decompose.artifacts import read_json, write_json
+from lorkit.decompose.artifacts import digest_json, read_json, write_json
 from lorkit.decompose.documents.html import document_table
 from lorkit.decompose.documents.problems import DIGEST, to_artifact_error
+from lorkit.decompose.errors import ArtifactError
 
 
 def finite_or_none(value: object) -> object:
@@ -35,6 +36,8 @@ Verdict = Literal["pass", "fail", "inconclusive"]
 Owner = Literal["expert", "foundation", "student"]
 Tools = dict[str, str | None]
 """Versions of libraries by name; null if not installed."""
+SEAL = "seal"
+"""Key of a measurement's own digest in its file: the SHA-256 of the rest, as `digest_json` gives it."""
 P = TypeVar("P", bound="Part")
 M = TypeVar("M", bound=BaseModel)
 
@@ -92,12 +95,19 @@ class Document(Part):
 
     @classmethod
     def read(cls, path: Path, *, fix: str = "build it again") -> Self:
-        """Read a document; raise ArtifactError if it is missing, of another kind or version, or invalid."""
-        return parse(cls, read_json(path, kind=cls.model_fields["kind"].default), path, fix=fix)
+        """Read a document.
 
-    def write(self, path: Path) -> None:
-        """Write a document atomically."""
-        write_json(path, self.to_json())
+        Raises:
+            ArtifactError: It is missing, of another kind or version, invalid, or has another seal than its content.
+        """
+        document = read_json(path, kind=cls.model_fields["kind"].default)
+        take_seal(document, path)
+        return parse(cls, document, path, fix=fix)
+
+    def write(self, path: Path, *, sealed: bool = False) -> None:
+        """Write a document atomically; `sealed`: with its digest, for files that no manifest lists."""
+        document = self.to_json()
+        write_json(path, document | ({SEAL: digest_json(document)} if sealed else {}))
 
     def _repr_html_(self) -> str:
         """Return small tables of it for notebooks."""
@@ -111,6 +121,20 @@ class ErrorDocument(Document):
     exit_code: int
     message: str
     """One line: what was given, what is required, and what to do."""
+
+
+def take_seal(document: dict[str, Any], path: Path) -> bool:
+    """Take the seal out of a measurement that was read from a file, and return whether it had one.
+
+    Raises:
+        ArtifactError: It is that of another content.
+    """
+    seal = document.pop(SEAL, None)
+    if seal is not None and seal != digest_json(document):
+        raise ArtifactError(
+            f"{path} was changed after it was measured", required="what was measured", fix="restore it, or remove it"
+        )
+    return seal is not None
 
 
 def parse(model: type[M], value: object, where: Path | str, *, fix: str = "build it again") -> M:

@@ -18,7 +18,7 @@ from pydantic import BaseModel
 from pydantic.json_schema import GenerateJsonSchema
 
 from lorkit.decompose.artifacts import SCHEMA_VERSION, write_text
-from lorkit.decompose.documents.base import Document, ErrorDocument
+from lorkit.decompose.documents.base import SEAL, Document, ErrorDocument
 from lorkit.decompose.documents.bench import BenchDocument
 from lorkit.decompose.documents.compare import CompareDocument
 from lorkit.decompose.documents.configuration import InitDocument
@@ -33,6 +33,7 @@ from lorkit.decompose.documents.inspect import InspectDocument
 from lorkit.decompose.documents.mixture import MixtureInfo
 from lorkit.decompose.documents.pack import PackDocument
 from lorkit.decompose.documents.predict import PredictDocument, StatisticsDocument
+from lorkit.decompose.documents.problems import DIGEST
 from lorkit.decompose.documents.report import ReportDocument, ReportFiles
 from lorkit.decompose.documents.training import PretrainDocument, TrainDocument
 from lorkit.decompose.documents.verify import VerifyDocument
@@ -72,6 +73,12 @@ of an expert or of several regions, and `export.json`.
 """
 _DRAFT = "https://json-schema.org/draft/2020-12/schema"
 _HEAD = ("schema_version", "kind", "warnings")
+_SEALED = ("bench", "evaluate", "gate")
+_SEAL = {
+    "description": "Only in files below `measurements/`: SHA-256 of the rest, as JSON with sorted keys and no spaces.",
+    "pattern": DIGEST,
+    "type": "string",
+}
 
 
 class _Plain(GenerateJsonSchema):
@@ -120,6 +127,8 @@ def schema_of(name: str) -> dict[str, Any]:
     if name not in DOCUMENTS:
         raise unknown("document", name, DOCUMENTS, fix="name one of them")
     found = DOCUMENTS[name].model_json_schema(schema_generator=_Plain)
+    if name in _SEALED:
+        found["properties"] |= {SEAL: _SEAL}
     required = [*_HEAD, *(key for key in found["required"] if key not in _HEAD)]
     return {"$schema": _DRAFT, "$id": f"urn:lorkit:schema:{name}:{SCHEMA_VERSION}", **found, "required": required}
 

@@ -295,5 +295,6 @@ def _stored(run: Run, document: EvaluateDocument, *, whole: bool) -> EvaluateDoc
     parts += ["flips"] if document.flips else []
     parts += [(document.data.sha256 or "folder")[:8]] if document.data else []
     parts += [] if whole else list(document.regions)
-    lost = kept(run, lambda: document.write(run.measurements_dir / f"{'-'.join(parts)}.json"), "The evaluation")
+    path = run.measurements_dir / f"{'-'.join(parts)}.json"
+    lost = kept(run, lambda: document.write(path, sealed=True), "The evaluation")
     return document.with_changes(warnings=[*document.warnings, *lost])

@@ -20,7 +20,7 @@ from lorkit.decompose.artifacts import MANIFEST, digest_file, write_text
 from lorkit.decompose.artifacts.arrays import Floats
 from lorkit.decompose.documents.base import combine
 from lorkit.decompose.documents.bench import BenchComparison, BenchDocument, BenchRow, TimingSummary
-from lorkit.decompose.errors import MissingRuntimeError, UsageError, fit_for_artifact
+from lorkit.decompose.errors import ArtifactError, MissingRuntimeError, UsageError, fit_for_artifact
 from lorkit.decompose.events import Listener, Working, ignore
 from lorkit.decompose.machine import fingerprint, tool_versions
 from lorkit.decompose.runs import ExportSelection, Run, exports_of, open_run
@@ -138,13 +138,17 @@ def store(run: Run, document: BenchDocument) -> None:
     """Store a bench in a run; older rows of unchanged exports that were not measured again are kept."""
     run.measurements_dir.mkdir(parents=True, exist_ok=True)
     path = run.measurements_dir / NAME
-    old = stored(run)
+    try:
+        old = stored(run)
+    except ArtifactError as error:  # what was measured now is kept
+        old, text = None, f"Earlier rows were replaced: {fit_for_artifact(error)}."
+        document = document.with_changes(warnings=[*document.warnings, text])
     if old is not None:
         new = {_identity(row) for row in document.exports}
         current = {digest_file(entry.path / MANIFEST) for entry in exports_of(run)}
         kept = [row for row in old.exports if _identity(row) not in new and row.digest in current]
         document = document.with_changes(exports=[*document.exports, *kept])
-    document.write(path)
+    document.write(path, sealed=True)
     write_text(path.with_suffix(".svg"), latencies(document.exports))
 
 

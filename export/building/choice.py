@@ -284,4 +284,4 @@ def _record_choice(run: Run, region: str, block: ExportChoice) -> None:
         tools=tool_versions(),
         regions=recorded_regions(path) | {region: block},
     )
-    record.write(path)
+    record.write(path, sealed=True)

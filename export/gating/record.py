@@ -52,7 +52,7 @@ def store_verdicts(run: Run, document: GateDocument) -> None:
     run.measurements_dir.mkdir(parents=True, exist_ok=True)
     path = run.measurements_dir / NAME
     with exclusive(path, wait_s=_WAIT_S):
-        _merged(run, document, path).write(path)
+        _merged(run, document, path).write(path, sealed=True)
 
 
 def _is_about(run: Run, name: str, block: GateRegion) -> bool:

@@ -98,7 +98,7 @@ class _PairedComparisons:
         """Write the paired comparisons that were used."""
         if self.used and self.used != self.known:
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            PairedChanges(pairs=self.used).write(self.path)
+            PairedChanges(pairs=self.used).write(self.path, sealed=True)
 
 
 def _measure(home: RunSplits, pair: ExportPair) -> PairedChange:

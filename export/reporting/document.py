@@ -32,7 +32,7 @@ from lorkit.decompose.runs.locked_data import RunSplits
 from lorkit.decompose.tasks import headline_name
 from lorkit.export.gating.record import read_verdicts
 from lorkit.export.reporting.graphs import graphs_of
-from lorkit.export.reporting.measurements import answers_as_network, evaluations_of, latencies_of, scores_of
+from lorkit.export.reporting.measurements import answers_as_network, evaluations_of, latencies_of, scores_of, unsealed
 from lorkit.export.reporting.pictures import pictures_of
 from lorkit.export.reporting.provenance import chain_of, commands_for, commands_of, orphans
 from lorkit.export.runtime.exported import Exported, read_exported
@@ -67,6 +67,7 @@ def report_document(run_splits: RunSplits, *, on_event: Listener) -> ReportDocum
     found = [
         read_exported(entry.path, chained=True) for entry in exports_of(run)
     ]  # refuses before anything is measured
+    marked = unsealed(run)
     evaluations = evaluations_of(run_splits, warnings, on_event)
     exports = [one for one in found if one.info.mixture is None]
     latencies = latencies_of(run, found, warnings, on_event)
@@ -80,7 +81,7 @@ def report_document(run_splits: RunSplits, *, on_event: Listener) -> ReportDocum
     ]
     chain, gate = chain_of(run, found), _gate(run)
     return ReportDocument(
-        warnings=[*warnings, *orphans(chain)],
+        warnings=[*warnings, *orphans(chain), *marked],
         created=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         synthetic=run.synthetic,
         machine=fingerprint(),

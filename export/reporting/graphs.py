@@ -40,7 +40,7 @@ def graphs_of(run_splits: RunSplits, warnings: list[str], on_event: Listener) ->
             )
     if len(found) == len(names):
         run.measurements_dir.mkdir(exist_ok=True)
-        GraphsDocument(run_digest=run.manifest.digest, graphs=found).write(run.measurements_dir / _FILE)
+        GraphsDocument(run_digest=run.manifest.digest, graphs=found).write(run.measurements_dir / _FILE, sealed=True)
     return found
 
 

@@ -10,8 +10,8 @@ import datetime
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from lorkit.decompose.artifacts import MANIFEST, read_manifest
-from lorkit.decompose.documents.base import combine
+from lorkit.decompose.artifacts import MANIFEST, read_json, read_manifest
+from lorkit.decompose.documents.base import combine, take_seal
 from lorkit.decompose.documents.bench import BenchDocument, BenchRow
 from lorkit.decompose.documents.evaluate import EvaluateDocument, ModelName
 from lorkit.decompose.documents.export import (
@@ -44,6 +44,20 @@ _SAMPLES = 60
 _SECONDS_PER_EXPORT = 3.0
 _SCORES = "exports-test.json"
 _BATCH = 64
+
+
+def unsealed(run: Run) -> list[str]:
+    """Return a line on each stored measurement that nothing vouches for.
+
+    Raises:
+        ArtifactError: One was changed after it was measured, or cannot be read.
+    """
+    paths = sorted(run.measurements_dir.glob("*.json"))
+    return [
+        f"{path.name} has no seal: it is of an earlier version, or somebody wrote it. Measure again to be sure."
+        for path in paths
+        if not take_seal(read_json(path), path)
+    ]
 
 
 def evaluations_of(
@@ -156,7 +170,7 @@ def scores_of(
             warnings.append(f"The accuracy of {label} was not measured: {fit_for_artifact(error)}.")
     if missing and found:
         path.parent.mkdir(parents=True, exist_ok=True)
-        ExportScores(split="test", exports=found).write(path)
+        ExportScores(split="test", exports=found).write(path, sealed=True)
     return found
 
 

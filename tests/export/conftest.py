@@ -24,7 +24,7 @@ from torch import nn
 from torch.onnx._internal.exporter._registration import ONNXRegistry
 
 from lorkit import profiles
-from lorkit.decompose.artifacts import save_tensors, write_json, write_manifest, write_text
+from lorkit.decompose.artifacts import digest_json, save_tensors, write_json, write_manifest, write_text
 from lorkit.decompose.config import load_config, to_yaml
 from lorkit.decompose.documents.export import ExportedNetwork
 from lorkit.decompose.documents.heads import HeadPolicy, MixtureForm
@@ -223,7 +223,8 @@ def write_evaluations(run: Run, *, classes: tuple[str, ...] = CLASSES, cases: in
             "means": {},
             "mean_ci": {},
         }
-        write_json(run.measurements_dir / f"evaluate-{model}-test.json", document)
+        sealed = document | {"seal": digest_json(json.loads(json.dumps(document)))}
+        write_json(run.measurements_dir / f"evaluate-{model}-test.json", sealed)
 
 
 NETWORKS: dict[str, dict[str, Any]] = {

@@ -11,7 +11,8 @@ from typing import Any
 
 import pytest
 
-from lorkit.decompose.artifacts import read_json, write_json
+from lorkit.decompose.artifacts import read_json
+from lorkit.decompose.documents.bench import BenchDocument
 from lorkit.decompose.runs import Run, export_directory, exports_of, open_run
 from lorkit.export.gating.gating import gate
 from lorkit.export.reporting.reporting import report
@@ -36,12 +37,12 @@ def browser() -> Iterator[Any]:
 
 def lend_latencies(run: Run, other: Run) -> None:
     """Give each export of a run the latency of one that was timed: timing all of them again takes ten seconds."""
-    document = read_json(run.measurements_dir / "bench.json", kind="bench")
-    timed = document["exports"][0]
+    document = BenchDocument.read(run.measurements_dir / "bench.json")
+    timed = document.exports[0]
     exports = [read_exported(entry.path) for entry in exports_of(other)]
-    known = {row["digest"]: row for row in document["exports"]}
-    rows = [{**timed, **one.describe().to_json(), **known.get(one.manifest.digest, {})} for one in exports]
-    write_json(other.measurements_dir / "bench.json", {**document, "exports": rows})
+    known = {row.digest: row for row in document.exports}
+    rows = [known.get(one.manifest.digest) or timed.with_changes(**dict(one.describe())) for one in exports]
+    document.with_changes(exports=rows).write(other.measurements_dir / "bench.json", sealed=True)
 
 
 @pytest.fixture(scope="session")
