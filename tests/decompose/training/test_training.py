@@ -25,15 +25,15 @@ SETTINGS = """
 image: {size: 16, channels: 1}
 split: {val: 0.25, test: 0.25}
 regions: {chest: {data: chest.npz}, knee: {data: knee.npz}}
-foundation: {backbone: shufflenet_v2_x1_0, epochs: 1}
-student: {backbone: shufflenet_v2_x1_0}
+foundation: {backbone: tiny_resnet_wide, epochs: 1}
+student: {backbone: tiny_resnet}
 train: {epochs: 2, batch_size: 8, lr: 0.02}
 """
 Make = Callable[..., Config]
 
 
 @pytest.fixture(scope="module")
-def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def home(tiny: None, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """One directory for all tests, so that its foundation is trained once."""
     home = tmp_path_factory.mktemp("home")
     for seed, (name, classes) in enumerate(CLASSES.items()):
