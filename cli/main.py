@@ -19,6 +19,7 @@ from lorkit.cli import errors
 from lorkit.cli.output import streams
 from lorkit.cli.output.streams import print_error, print_json, print_result, results_only
 from lorkit.cli.verbs.bench import bench
+from lorkit.cli.verbs.clean import clean
 from lorkit.cli.verbs.compare import compare
 from lorkit.cli.verbs.data import data
 from lorkit.cli.verbs.doctor import doctor
@@ -40,7 +41,7 @@ from lorkit.cli.verbs.verify import verify
 
 COMMANDS = (
     init, data, pretrain, train, evaluate, compare, extract, export, verify, bench, gate, report, predict, pack,
-    inspect, doctor, schema, help,
+    clean, inspect, doctor, schema, help,
 )  # fmt: skip
 
 # Plain help: rich panels take start-up time and break in pipes.

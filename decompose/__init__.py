@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from lorkit.decompose.evaluation.evaluation import evaluate
     from lorkit.decompose.extraction.extraction import extract
     from lorkit.decompose.inspection.inspection import inspect
-    from lorkit.decompose.lifecycle import add_region, finetune_expert, remove_region, train_from
+    from lorkit.decompose.lifecycle import add_region, clean, finetune_expert, remove_region, train_from
     from lorkit.decompose.regions import Region, RegionSet
     from lorkit.decompose.runs import open_run
     from lorkit.decompose.runs.expert import load_expert
@@ -30,6 +30,7 @@ _HOMES = {
     "Region": "regions",
     "RegionSet": "regions",
     "add_region": "lifecycle",
+    "clean": "lifecycle",
     "compare": "evaluation.comparison.comparison",
     "default_config": "config",
     "evaluate": "evaluation.evaluation",
@@ -53,6 +54,7 @@ __all__ = [
     "Region",
     "RegionSet",
     "add_region",
+    "clean",
     "compare",
     "default_config",
     "evaluate",

@@ -46,6 +46,37 @@ def sweep(parent: Path) -> None:
                 draft.unlink()
 
 
+def abandoned(parent: Path) -> list[Path]:
+    """Return what `sweep` removes from a directory: nothing that a living process writes or a later command needs.
+
+    Locks that nobody holds are among it, and are gone when this returns: to ask is to take and leave them.
+    """
+    found = [path for path in _entries(parent) if is_abandoned(path)]
+    for directory, left in _free(parent):
+        lock, aside = left.name.endswith(".lock"), _is_artifact(left) and ".old-" in left.name
+        if lock or (directory.exists() if aside else _is_unused(left, directory)):
+            found.append(left)
+    return sorted(found)
+
+
+def interrupted_trainings(parent: Path) -> list[Path]:
+    """Return the working directories of trainings that no process continues, and that `--resume` would."""
+    return [
+        left
+        for directory, left in _free(parent)
+        if left.name.endswith(".training") and not left.is_symlink() and not _is_finished(left, directory)
+    ]
+
+
+def _free(parent: Path) -> Iterator[tuple[Path, Path]]:
+    """Yield artifacts that nobody writes with what may have been left of them."""
+    known = _is_ours(parent)
+    for name, left in list(_found(parent)):
+        if _may_be_ours(left, parent / name, known=known):
+            with suppress(BusyError, OSError), exclusive(parent / name):
+                yield parent / name, left
+
+
 def recover_interrupted(directory: Path) -> None:
     """Repair what a killed process left of one artifact; the caller holds its lock.
 

@@ -20,6 +20,7 @@ from pydantic.json_schema import GenerateJsonSchema
 from lorkit.decompose.artifacts import SCHEMA_VERSION, write_text
 from lorkit.decompose.documents.base import SEAL, Document, ErrorDocument
 from lorkit.decompose.documents.bench import BenchDocument
+from lorkit.decompose.documents.clean import CleanDocument
 from lorkit.decompose.documents.compare import CompareDocument
 from lorkit.decompose.documents.configuration import InitDocument
 from lorkit.decompose.documents.data import DataDocument
@@ -41,6 +42,7 @@ from lorkit.decompose.errors import unknown
 
 DOCUMENTS: dict[str, type[Document]] = {
     "bench": BenchDocument,
+    "clean": CleanDocument,
     "compare": CompareDocument,
     "data": DataDocument,
     "doctor": DoctorDocument,

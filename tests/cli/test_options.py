@@ -38,6 +38,7 @@ FROZEN = {
     "--to --structures --statistics --preview --memory --trust-native --json",
     "inspect": "PATH... --json",
     "pack": "RUN --out --force --json",
+    "clean": "--out --yes --interrupted --json",
     "doctor": "--json",
     "schema": "NAME",
     "help": "VERB --man",

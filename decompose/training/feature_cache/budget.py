@@ -145,10 +145,10 @@ def make_room(root: Path, needed: float, budget: float, keep: Collection[str], t
     Raises:
         StorageError: The disk is full.
     """
-    held = _sizes(root)
+    held = sizes_of(root)
     over = sum(held.values()) / _MIB + needed - budget
     for name, size in held.items():
-        if over > 0 and name not in keep and _remove(root / name):
+        if over > 0 and name not in keep and remove_space(root / name):
             tell(f"teacher cache: removed {size / _MIB:.1f} MiB of another teacher or preprocessing to free space")
             over -= size / _MIB
     free = shutil.disk_usage(root).free / _MIB
@@ -162,10 +162,10 @@ def make_room(root: Path, needed: float, budget: float, keep: Collection[str], t
 
 def held_mib(root: Path) -> float:
     """Return the MiB of all features below a directory."""
-    return sum(_sizes(root).values()) / _MIB
+    return sum(sizes_of(root).values()) / _MIB
 
 
-def _sizes(root: Path) -> dict[str, int]:
+def sizes_of(root: Path) -> dict[str, int]:
     """Return the bytes of every space, the least recently used first."""
     found: dict[str, tuple[float, int]] = {}
     for about in root.glob(f"*/{ABOUT}"):
@@ -182,11 +182,12 @@ def _size(path: Path) -> int:
         return 0
 
 
-def _remove(directory: Path) -> bool:
-    """Remove a space unless a process has it open; return whether it was removed."""
+def remove_space(directory: Path, *, really: bool = True) -> bool:
+    """Remove a space unless a process has it open; return whether it was removed, or could be if not `really`."""
     try:
         with space_lock(directory).write_lock(blocking=False):
-            shutil.rmtree(directory, ignore_errors=True)
+            if really:
+                shutil.rmtree(directory, ignore_errors=True)
     except Timeout:
         return False
     return True
