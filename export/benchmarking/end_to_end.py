@@ -28,7 +28,7 @@ from lorkit.decompose.tasks.classification import most_probable
 from lorkit.export.prediction import inputs, multilabel
 from lorkit.export.prediction.routed import answers_of
 from lorkit.export.prediction.structures import kept_labels, labelled
-from lorkit.export.prediction.volumes import VolumeRunner, network_spacing
+from lorkit.export.prediction.volumes import StatedVolume, VolumeRunner, network_spacing
 from lorkit.export.prediction.writers.base import MaskSource
 from lorkit.export.prediction.writers.registry import writer_of
 from lorkit.export.prediction.writers.target import MaskTarget
@@ -91,7 +91,7 @@ def _windowed(
     stored = open_image(path)
     values = network_values(stored, exported.recipe.intensity, str(path), exported.recipe.dims)
     seconds, spacing, width = clock() - begin, network_spacing(stored), stored.values.dtype.itemsize
-    case = case or runner.plan(engine.run, values.shape, spacing, width, width)
+    case = case or runner.plan(engine.run, StatedVolume(values.shape, spacing, width, width))
     case.stages.seconds["read"] = seconds
     with case.stages.stage("resample"):
         volume = apply_recipe(exported.recipe, values, spacing)

@@ -19,7 +19,7 @@ from lorkit.decompose.data.preprocessing.recipe import apply_recipe
 from lorkit.decompose.documents.mixture import MixtureInfo
 from lorkit.decompose.errors import DataError
 from lorkit.export.prediction.network import LoadedNetwork
-from lorkit.export.prediction.volumes import VolumeCase, network_spacing
+from lorkit.export.prediction.volumes import StatedVolume, VolumeCase, network_spacing
 
 
 class RegionCheckResult(NamedTuple):
@@ -63,7 +63,7 @@ def prepare_image(
         DataError: It cannot be read or prepared; the message names the file.
     """
     try:
-        case = None if network.volumes is None else network.volumes.begin(network.run, path)
+        case = None if network.volumes is None else network.volumes.begin(network.run, path, keep=keep)
         begin = time.perf_counter()
         stored = open_image(path)
         image = network_values(stored, network.recipe.intensity, str(path), network.recipe.dims)
@@ -71,10 +71,11 @@ def prepare_image(
         if network.volumes is not None:
             spacing = network_spacing(stored)
             size = stored.values.dtype.itemsize
-            case = case or network.volumes.plan(network.run, image.shape, spacing, size, size)
+            stated = StatedVolume(image.shape, spacing, size, size)
+            case = case or network.volumes.plan(network.run, stated, keep=keep)
             case.stages.seconds["read"] = seconds
     except DataError as error:
-        raise _named(error, path) from None
+        raise named(error, path) from None
     kept, given = stored if keep else None, (stored.voxel_ml, stored.warnings, network_spacing(stored))
     del stored  # a scaled volume has 8 bytes per voxel
     prepared = prepare_values(
@@ -112,11 +113,13 @@ def prepare_values(
     """
     try:
         if network.volumes is not None and case is None:
-            case = network.volumes.plan(network.run, image.shape, spacing_mm, image.itemsize, image.itemsize)
+            case = network.volumes.plan(
+                network.run, StatedVolume(image.shape, spacing_mm, image.itemsize, image.itemsize)
+            )
         with case.stages.stage("resample") if case is not None else nullcontext():
             values = apply_recipe(network.recipe, image, spacing_mm) if known is None else known
     except DataError as error:
-        raise _named(error, path) from None
+        raise named(error, path) from None
     size = image.shape[: values.ndim - 1]
     return PreparedImage(path, values, size, RegionCheckResult(), voxel_ml, warnings, case=case)
 
@@ -133,7 +136,8 @@ def checked(network: LoadedNetwork, images: Sequence[PreparedImage]) -> list[Pre
     ]
 
 
-def _named(error: DataError, path: Path) -> DataError:
+def named(error: DataError, path: Path) -> DataError:
+    """Return the error with the file in its message."""
     if str(path) in str(error):
         return error
     return DataError(f"{path}: {error.given}", required=error.required, fix=error.fix)

@@ -58,12 +58,13 @@ def _slices(
 ) -> list[tuple[str, Image.Image]]:
     low, high = np.percentile(values_DHW[tuple(slice(None, None, max(1, side // 96)) for side in values_DHW.shape)],
                               _PERCENTILES)  # fmt: skip
-    gray = _gray(values_DHW, float(low), float(high), inverted=image.inverted)
     sides = _oriented_spacing(image, values_DHW.shape)
     tiles = []
     for view in _VIEWS:
         at = _fullest(mask.values, view.across)
-        plane = _as_shown(np.asarray(gray.take(at, axis=view.across)))
+        # of one slice at a time: all of a volume in float64 is more than the network needs
+        gray = _gray(values_DHW.take(at, axis=view.across), float(low), float(high), inverted=image.inverted)
+        plane = _as_shown(gray)
         layers = [(label, _as_shown(_plane_of(mask, label, at, view.across))) for label in shown]
         size = [plane.shape[0] * sides[view.up], plane.shape[1] * sides[view.left]]
         tiles.append((f"{view.name}, slice {at + 1} of {values_DHW.shape[view.across]}", _tile(plane, layers, size)))

@@ -9,8 +9,11 @@ Shapes: D H W a volume, or H W a picture, in the axes of the image as read.
 
 from __future__ import annotations
 
+import math
+import time
 from collections import Counter
 from collections.abc import Collection, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -20,16 +23,17 @@ from numpy.typing import NDArray
 from lorkit.decompose.artifacts.arrays import Float32Array
 from lorkit.decompose.data.formats.registry import open_image
 from lorkit.decompose.data.formats.stored import StoredImage, network_values
+from lorkit.decompose.data.preprocessing.recipe import prepared_size
 from lorkit.decompose.documents.predict import RegionAnswer, SegmentedImage
-from lorkit.decompose.errors import UsageError
+from lorkit.decompose.errors import DataError, UsageError
 from lorkit.decompose.runs import ExportSelection, open_run
 from lorkit.decompose.tasks import get_task
 from lorkit.export.prediction import segmentation
 from lorkit.export.prediction.answers import mask_of
 from lorkit.export.prediction.network import LoadedNetwork, open_network
-from lorkit.export.prediction.preparation import PreparedImage, RegionCheckResult, checked, prepare_values
+from lorkit.export.prediction.preparation import PreparedImage, RegionCheckResult, checked, named, prepare_values
 from lorkit.export.prediction.structures import MaskOptions, only, select_labels
-from lorkit.export.prediction.volumes import network_spacing
+from lorkit.export.prediction.volumes import VolumeCase, joint_costs, network_spacing, stated_volume
 from lorkit.export.prediction.writers.base import LabelledMask, MaskLabel
 from lorkit.export.prediction.writers.target import MaskTarget
 
@@ -116,25 +120,59 @@ def merged_row(
     Returns:
         Its row, and what the reader warns of.
     """
-    stored = open_image(path)
     merged = _Merged([*labels], bits=overlapping(networks))
+    cases = _cases(networks, path, merged.kind)
+    begin = time.perf_counter()
+    stored = open_image(path)
+    read_s = time.perf_counter() - begin
     answers: dict[str, RegionAnswer] = {}
     known: dict[str, Float32Array] = {}
     image: PreparedImage | None = None
     for network in networks:
-        image = _prepared(network, stored, path, known)
+        image = _prepared(network, stored, path, known, cases.get(network.region.name))
         refused = image.check.out_of_region is True and not allow_out_of_region
         answers[network.region.name] = RegionAnswer(**image.check._asdict(), refused=refused)
         if not refused:
             merged.add(network, mask_of(network, image))
     assert image is not None
+    last = next(reversed(cases.values()), None)
     image = image._replace(check=RegionCheckResult(), stored=stored if options.need_image else None)
-    if merged.values is None:
-        row = segmentation.refused_row(image)
-    else:
-        row = segmentation.described(image, merged.mask(path, options), target, options)
-        row = _without([label.name for label in labels if answers[label.region].refused], row)
+    with nullcontext() if last is None else last.stages.stage("write"):
+        if merged.values is None:
+            row = segmentation.refused_row(image)
+        else:
+            row = segmentation.described(image, merged.mask(path, options), target, options)
+            row = _without([label.name for label in labels if answers[label.region].refused], row)
+    if last is not None:
+        last.stages.seconds["read"] += read_s
+        row = row.with_changes(case_costs=joint_costs([*cases.values()]))
     return row.with_changes(regions=answers, contested=merged.contested), stored.warnings
+
+
+def _cases(networks: Sequence[LoadedNetwork], path: Path, kind: type[np.unsignedinteger[Any]]) -> dict[str, VolumeCase]:
+    """Plan a case for each network that takes it window by window, before a voxel of it is read.
+
+    Beside its own, the volume as read, the merged mask, and the prepared volumes of the others are in memory.
+
+    Raises:
+        DataError: It does not fit into the memory; the message names it.
+    """
+    try:
+        stated = stated_volume(path)
+        if stated is None:
+            return {}
+        voxels, found = math.prod(stated.size), {}
+        windowed = [(network, network.volumes) for network in networks if network.volumes is not None]
+        prepared = {_key(network): 4 * math.prod(prepared_size(network.recipe, stated.size, stated.spacing))
+                    for network, _ in windowed}  # fmt: skip
+        for network, runner in windowed:
+            runner.measure(network.run)  # of all of them first: what a runtime keeps is in memory for the others
+        for network, runner in windowed:
+            beside = voxels * np.dtype(kind).itemsize + sum(prepared.values()) - prepared[_key(network)]
+            found[network.region.name] = runner.plan(network.run, stated, keep=True, beside=beside)
+    except DataError as error:
+        raise named(error, path) from None
+    return found
 
 
 def _without(names: Collection[str], row: SegmentedImage) -> SegmentedImage:
@@ -146,10 +184,17 @@ def _without(names: Collection[str], row: SegmentedImage) -> SegmentedImage:
     return found.with_changes(statistics=row.statistics.with_changes(structures=kept))
 
 
-def _prepared(network: LoadedNetwork, stored: StoredImage, path: Path, known: dict[str, Float32Array]) -> PreparedImage:
-    """Prepare an image, unless a network with the same steps before its graph has seen it."""
+def _key(network: LoadedNetwork) -> str:
+    """Return what is equal for networks that take the same prepared image."""
     steps = [step for step in network.recipe.steps if step.op != "normalise"]  # that one is part of the graph
-    key = repr((network.recipe.version, steps))
+    return repr((network.recipe.version, steps))
+
+
+def _prepared(
+    network: LoadedNetwork, stored: StoredImage, path: Path, known: dict[str, Float32Array], case: VolumeCase | None
+) -> PreparedImage:
+    """Prepare an image, unless a network with the same steps before its graph has seen it."""
+    key = _key(network)
     values = network_values(stored, network.recipe.intensity, str(path), network.recipe.dims)
     prepared = prepare_values(
         network,
@@ -158,6 +203,7 @@ def _prepared(network: LoadedNetwork, stored: StoredImage, path: Path, known: di
         voxel_ml=stored.voxel_ml,
         warnings=stored.warnings,
         spacing_mm=network_spacing(stored),
+        case=case,
         known=known.get(key),
     )
     known[key] = prepared.values

@@ -108,7 +108,10 @@ def counts_of(mask: LabelledMask) -> dict[str, int]:
     if mask.overlapping:
         return {label.name: int(np.count_nonzero(layer)) for label, layer in mask.layers()}
     largest = max((label.value for label in mask.labels), default=0)
-    counts = np.bincount(mask.values.ravel(), minlength=largest + 1)
+    # by plane, because numpy counts a copy of 8 bytes per voxel
+    counts = np.zeros(largest + 1, dtype=np.int64)
+    for plane in mask.values:
+        counts += np.bincount(plane.ravel(), minlength=largest + 1)[: largest + 1]
     return {label.name: int(counts[label.value]) for label in mask.labels}
 
 

@@ -58,6 +58,8 @@ class CaseSize:
         stored: Bytes of one voxel in the file.
         read: Bytes of one voxel as read, after the file's scaling.
         exclusive: Whether a voxel has one structure at most.
+        kept: Bytes of the volume as read where it is kept, which writing needs in other axes, too.
+        beside: Bytes of what other networks of the same case leave beside it from its resampling on.
     """
 
     size: tuple[int, ...]
@@ -66,6 +68,8 @@ class CaseSize:
     stored: int = 2
     read: int = 2
     exclusive: bool = True
+    kept: int = 0
+    beside: int = 0
 
 
 @dataclass(frozen=True)
@@ -146,13 +150,13 @@ def _stages(network: NetworkMemory, window: Window, case: CaseSize, batch: int, 
     mask = voxels * (1 if case.exclusive else 4)
     between = math.prod((case.size[0], *case.prepared[1:]))  # resized in its planes only
     volume = _FLOAT * prepared * case.channels
-    unit = _FLOAT * voxels
+    unit, held = _FLOAT * voxels, case.kept + case.beside
     resampled = 0 if case.size == case.prepared else _FLOAT * (prepared + between)
     stages = {
         "read": base + voxels * (2 * case.stored + 2 * case.read),
-        "resample": base + voxels * case.read + unit + max(unit, resampled, volume * (case.channels > 1)),
-        "windows": base + volume + mask + _sums(network.outputs, window, case) + network.bytes_of(batch),
-        "write": base + volume + 3 * mask + 2 * voxels * case.stored,
+        "resample": base + voxels * case.read + unit + max(unit, resampled, volume * (case.channels > 1)) + case.beside,
+        "windows": base + volume + mask + _sums(network.outputs, window, case) + network.bytes_of(batch) + held,
+        "write": base + volume + 3 * mask + 2 * voxels * case.stored + held + case.kept,
     }
     return {name: needed + needed // _RESERVE for name, needed in stages.items()}
 

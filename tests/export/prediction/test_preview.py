@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
@@ -63,3 +64,14 @@ def test_a_picture_is_shown_with_its_outlines() -> None:
     mask[2:6, 2:6] = 2
     picture = drawn(StoredImage(format="PNG", values=np.full((16, 16, 3), 90, np.uint8)), mask)
     assert centre(picture[: SIDE + MARGIN, : SIDE + MARGIN], 2) == pytest.approx((MARGIN + 80, MARGIN + 80), abs=4)
+
+
+def test_no_copy_of_a_volume_in_float64_is_made(tmp_path: Path) -> None:
+    values = np.random.default_rng(0).integers(0, 255, size=(96, 96, 96)).astype(np.uint8)
+    image = open_image(write_stored(tmp_path / "a.nii", values, np.eye(4), "RAS"))
+    mask = np.zeros(values.shape, np.uint8)
+    tracemalloc.start()
+    drawn(image, mask)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 6 * values.size

@@ -14,9 +14,11 @@ import pytest
 from dicom_volumes import write_stored
 from hand_networks import hand_network, recipe_of, windowed_recipe
 
-from lorkit.decompose.errors import UsageError
+from lorkit.decompose.data.preprocessing.stages import STAGES
+from lorkit.decompose.data.preprocessing.window_memory import CaseSize
+from lorkit.decompose.errors import DataError, UsageError
 from lorkit.decompose.regions import Region, RegionSet
-from lorkit.export.prediction import preparation, regions
+from lorkit.export.prediction import preparation, regions, volumes
 from lorkit.export.prediction.prediction import predict
 from lorkit.export.prediction.volumes import VolumeRunner
 
@@ -169,3 +171,44 @@ def test_structures_of_a_region_that_an_image_does_not_look_like_have_no_size(
     cells = (tmp_path / "out" / "predictions.csv").read_text().splitlines()
     assert cells[1].split(",")[-4:] == ["", "", "", ""]
     assert "rim" not in (tmp_path / "out" / "statistics.csv").read_text()
+
+
+def test_regions_at_a_spacing_state_their_stages_and_the_memory_of_all_together(
+    tmp_path: Path, at_a_spacing: Counter[str]
+) -> None:
+    path = write_stored(tmp_path / "a.nii.gz", np.kron(VALUES, np.ones((2, 2, 2), np.int16)), np.eye(4), "LIA")
+    (row,) = predict(None, [path], region="liver,spleen", out=tmp_path / "both").to_json()["predictions"]
+    alone = [preparation.prepare_image(NETWORKS[region], path).case for region in ("liver", "spleen")]
+    costs = row["case_costs"]
+    assert costs["windows"] == sum(case.windows for case in alone if case is not None)
+    assert set(costs["stage_seconds"]) == set(STAGES)
+    assert all(seconds > 0 for seconds in costs["stage_seconds"].values())
+    assert min(costs["predicted_peak_mib"], costs["peak_mib"]) > 0
+
+
+def test_regions_that_do_not_fit_together_are_refused_before_a_voxel_is_read(
+    tmp_path: Path, at_a_spacing: Counter[str]
+) -> None:
+    path = write_stored(tmp_path / "a.nii.gz", VALUES, np.eye(4), "RAS")
+    with pytest.raises(DataError, match=r"a.nii.gz: a volume of .* needs \d.* at most 0.01 GiB"):
+        predict(None, [path], region="liver,spleen", out=tmp_path / "both", memory_gib=0.01)
+    assert at_a_spacing["read"] == 0
+    assert not (tmp_path / "both").exists()
+
+
+def test_the_plan_of_several_regions_has_what_the_others_keep(
+    tmp_path: Path, at_a_spacing: Counter[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By hand: the volume as read, a merged mask of 64 bits, and the other region's volume at its own spacing."""
+    seen: list[CaseSize] = []
+    plan = volumes.plan_windows
+    monkeypatch.setattr(volumes, "plan_windows", lambda *a, **k: [seen.append(a[2]), plan(*a, **k)][1])
+    finer = windowed_recipe((4, 4, 4), 0.5)
+    monkeypatch.setitem(
+        NETWORKS, "spleen", replace(NETWORKS["spleen"], recipe=finer, volumes=VolumeRunner(finer, exclusive=True))
+    )
+    path = write_stored(tmp_path / "a.nii.gz", VALUES, np.eye(4), "RAS")
+    predict(None, [path], region="liver,spleen", out=tmp_path / "both")
+    voxels, coarse, fine = 6 * 7 * 5, 3 * 4 * 2, 12 * 14 * 10
+    assert [case.kept for case in seen] == [2 * voxels] * 2
+    assert [case.beside for case in seen] == [8 * voxels + 4 * fine, 8 * voxels + 4 * coarse]

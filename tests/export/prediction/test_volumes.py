@@ -10,6 +10,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 import torch
+from dicom_volumes import write_series
 from monai.inferers.utils import sliding_window_inference
 
 from lorkit.decompose.data.preprocessing.decoding import decode_at
@@ -148,3 +149,15 @@ def test_fast_is_the_same_network_at_twice_the_spacing_and_says_that_nothing_jud
 def test_fast_is_refused_for_a_network_of_whole_images(deep: Path, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"--fast for .* takes whole images"):
         predict(deep, [tmp_path], fast=True)
+
+
+@pytest.mark.parametrize("axes", ["SPL", "RIA"])
+def test_a_series_is_planned_from_its_headers(axes: str, windowed: Path, tmp_path: Path) -> None:
+    values = np.zeros((9, 7, 5), dtype=np.int16)
+    folder = write_series(tmp_path / "series", values, np.diag([1.0, 1.5, 2.0, 1.0]), axes=axes)
+    assert volumes.stated_volume(folder) == ((9, 7, 5), (1.0, 1.5, 2.0), 4, 4)
+    network = open_network(windowed, None, ExportSelection(), 1)
+    assert network.volumes is not None
+    assert network.volumes.begin(network.run, folder) is not None
+    with pytest.raises(DataError, match=r"series: a volume of 9 x 7 x 5 voxels .* as --memory says"):
+        predict(windowed, [folder], out=tmp_path / "out", memory_gib=0.01)
