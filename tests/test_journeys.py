@@ -21,6 +21,7 @@ SMALL = ("train.epochs=2", "train.min_steps=null", "train.batch_size=8")
 IMAGES = ("student.backbone=tiny_resnet", "foundation.backbone=tiny_resnet_wide")
 SETTINGS = {
     "folders": IMAGES, "dicom": IMAGES, "multilabel": IMAGES, "ci": IMAGES,
+    "network": (),
     "nifti": ("image.size=[16,8,8]", "foundation.epochs=1"),
     "transactions": ("student.backbone='ragformer:width=8,layers=1,heads=2'", "train.epochs=1"),
 }  # fmt: skip
@@ -75,7 +76,7 @@ def test_every_page_has_files_and_settings() -> None:
     assert {path.stem for path in PAGES.glob("*.md")} == set(SETTINGS)
 
 
-@pytest.mark.parametrize("page", ["folders", "multilabel"])
+@pytest.mark.parametrize("page", ["folders", "multilabel", "network"])
 def test_a_page_runs_as_written(page: str, journey: Callable[[str], str]) -> None:
     journey(page)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -38,6 +39,23 @@ _Threads = Annotated[
     typer.Option(min=0, max=options.MOST_THREADS, help="With auto: threads. 0: chosen by the runtime. Default: 1."),
 ]
 
+_Calibration = Annotated[
+    str | None,
+    typer.Option(metavar="DATA", help="Of PATH.onnx: labelled images of its region, as `data` in decompose.yaml."),
+]
+_Recipe = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="FILE", help="Of PATH.onnx: a YAML file with what it does not say.", callback=options.existing
+    ),
+]
+_Out = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="DIR", help="Directory of the exports; of PATH.onnx all. Default: in the run, or networks/DIGEST."
+    ),
+]
+
 
 def export(
     path: options.ArtifactPath = None,
@@ -54,13 +72,17 @@ def export(
     ] = 20.0,
     batch: _Batches = None,
     threads: _Threads = None,
+    calibration: _Calibration = None,
+    recipe: _Recipe = None,
+    out: _Out = None,
     force: options.Force = False,
     allow_synthetic: options.AllowSynthetic = False,
     as_json: options.Json = False,
 ) -> None:
-    """Export the extracted experts to an engine.
+    """Export the extracted experts to an engine, or a network that lorkit did not train.
 
-    Also exports the foundation and the student without experts, for comparison. Parity is checked for each.
+    Also exports the foundation and the student without experts, for comparison. Parity is checked for each. PATH.onnx
+    with --calibration and --recipe makes a directory in networks/, which the other commands take as they take a run.
     """
     from lorkit.cli.output import export_tables, next_steps
     from lorkit.cli.output.progress import ProgressLine
@@ -80,6 +102,9 @@ def export(
             max_seconds=max_seconds,
             batch=batches,
             threads=threads,
+            calibration=calibration,
+            recipe=recipe,
+            out=out,
             force=force,
             allow_synthetic=allow_synthetic,
             on_event=progress,

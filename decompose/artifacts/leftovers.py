@@ -25,7 +25,7 @@ from lorkit.decompose.errors import BusyError
 DERIVED = ("experts", "exports", "measurements", "report")
 """Directories that later commands write into an artifact: they outlive its replacement."""
 _MANIFEST = "manifest.json"
-_HOMES = ("runs", "foundations", "comparisons")
+_HOMES = ("runs", "networks", "foundations", "comparisons")
 _DEPTH = 4  # exports/foundation/<region>/<build> of a run
 _HIDDEN = re.compile(r"\.(?P<name>.+)\.(?P<kind>partial-.*|old-\d+|training|lock)")
 

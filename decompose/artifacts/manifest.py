@@ -22,10 +22,12 @@ from lorkit.decompose.machine import fingerprint, tool_versions
 
 MANIFEST = "manifest.json"
 _OF_RUN = frozenset({"config.yaml", "regions.json", "splits.json", "model.safetensors", "metrics.jsonl", "foundation"})
+_OF_NETWORK = frozenset({"config.yaml", "regions.json", "splits.json", "network.json", "source.onnx"})
 # By kind, whether a name at the top of a directory is of the artifact. People keep notes in runs and reports; what is
 # handed over as a network holds nothing that was not written with it.
 _CLOSED: dict[str, Callable[[str], bool]] = {
     "run": _OF_RUN.__contains__,
+    "network": _OF_NETWORK.__contains__,
     "expert": lambda name: name != "exports",
     "mixture": lambda name: name != "exports",
     "export": lambda name: True,
@@ -73,7 +75,7 @@ def write_manifest(
 
     Args:
         directory: The directory, or its staging directory.
-        kind: run, foundation, expert, export, report or comparison.
+        kind: run, network, foundation, expert, export, report or comparison.
         synthetic: Whether any of its data was drawn by a program.
         parent: Directory of the artifact that it was made from.
         inputs: Digest of everything that determines its content; equal inputs mean "up to date".
@@ -236,6 +238,8 @@ def _rebuild(manifest: Manifest) -> str:
         return f"remove {manifest.path} and run `decompose compare` again"
     if manifest.kind == "mixture":
         verb = f"extract --{manifest.extra.get('region', 'router')}"
+    elif manifest.kind == "network":
+        verb = "export NETWORK.onnx"
     else:
         verb = {"run": "train", "foundation": "pretrain", "expert": "extract"}.get(manifest.kind, manifest.kind)
     return f"rebuild {manifest.path} with `decompose {verb} --force`"

@@ -15,6 +15,9 @@ from typing import Any, NamedTuple
 from lorkit.decompose.artifacts.files import digest_file, read_json
 from lorkit.decompose.errors import ArtifactError
 
+RUN, NETWORK = "run", "network"
+"""Kinds of directories that hold exports and what was measured: what lorkit trained, and what it was given."""
+HOMES = (RUN, NETWORK)
 _MANIFEST = "manifest.json"
 _EXPERT = "expert"
 _KINDS = {"experts": ("expert", "mixture"), "exports": ("export",)}
@@ -48,7 +51,7 @@ def place_of(directory: Path) -> Place | None:
 
 def _is_run(directory: Path) -> bool:
     try:
-        return (directory / _MANIFEST).is_file() and read_json(directory / _MANIFEST).get("kind") == "run"
+        return (directory / _MANIFEST).is_file() and read_json(directory / _MANIFEST).get("kind") in HOMES
     except ArtifactError:  # other programs write files of this name too
         return False
 

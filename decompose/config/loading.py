@@ -76,6 +76,15 @@ def with_overrides(config: Config, overrides: Sequence[str] = (), *, method: str
     return _build(config.model_dump(mode="json"), config.base, "the variant", overrides, method)
 
 
+def config_of(raw: dict[str, Any], base: Path, where: str) -> Config:
+    """Return a configuration from plain data; `where` names it in messages.
+
+    Raises:
+        UsageError: As for `load_config`.
+    """
+    return _build(raw, base, where, (), None)
+
+
 def to_yaml(config: Config) -> str:
     """Return YAML that `load_config` reads back to an equal configuration, with absolute data paths."""
     return yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, allow_unicode=True)

@@ -29,6 +29,7 @@ from lorkit.decompose.documents.expert import ExpertInfo, ExtractDocument
 from lorkit.decompose.documents.export import ExportDocument, ExportInfo
 from lorkit.decompose.documents.find import FindDocument
 from lorkit.decompose.documents.gate import GateDocument
+from lorkit.decompose.documents.given import GivenInfo
 from lorkit.decompose.documents.hardware import DoctorDocument, ProfileDocument, ProfilesDocument
 from lorkit.decompose.documents.inspect import InspectDocument
 from lorkit.decompose.documents.mixture import MixtureInfo
@@ -57,6 +58,7 @@ DOCUMENTS: dict[str, type[Document]] = {
     "init": InitDocument,
     "inspect": InspectDocument,
     "mixture-info": MixtureInfo,
+    "network-info": GivenInfo,
     "pack": PackDocument,
     "predict": PredictDocument,
     "pretrain": PretrainDocument,
@@ -71,7 +73,7 @@ DOCUMENTS: dict[str, type[Document]] = {
 """Documents by command; `error` is that of every command that fails.
 
 `report`, `statistics` and `*-info` are files: `report.json`, `statistics.json` of `predict --statistics`, `expert.json`
-of an expert or of several regions, and `export.json`.
+of an expert or of several regions, `export.json`, and `network.json` of a network that lorkit did not train.
 """
 _DRAFT = "https://json-schema.org/draft/2020-12/schema"
 _HEAD = ("schema_version", "kind", "warnings")

@@ -7,6 +7,7 @@ from functools import cached_property
 from pathlib import Path
 
 from lorkit.decompose.artifacts import MANIFEST, Manifest, digest_file, read_json, read_manifest
+from lorkit.decompose.artifacts.places import HOMES
 from lorkit.decompose.errors import ArtifactError
 from lorkit.decompose.runs import RUNS, Run, list_runs, open_run
 from lorkit.decompose.runs.expert import LoadedExpert
@@ -84,7 +85,7 @@ class RunFinder:
     def around(self, path: Path) -> Run | None:
         """Return the run that contains a directory."""
         for directory in path.resolve().parents:
-            if (directory / MANIFEST).is_file() and read_manifest(directory, verify=False).kind == "run":
+            if (directory / MANIFEST).is_file() and read_manifest(directory, verify=False).kind in HOMES:
                 return self.open(directory)
         return None
 
@@ -110,6 +111,8 @@ class RunFinder:
         return self._lineages[place]
 
     def _follow(self, run: Run) -> Lineage:
+        if run.given is not None:  # what it was trained on is not known
+            return Lineage((run,), complete=False)
         found = [run]
         while origin := found[-1].manifest.extra.get("origin"):
             before = self.with_digest(str(origin["sha256"]), found[-1].path.parent)

@@ -9,6 +9,8 @@ from lorkit.decompose.artifacts.manifest import is_artifact
 from lorkit.decompose.errors import ArtifactError
 
 RUNS = Path("runs")
+NETWORKS = Path("networks")
+"""Directory of networks that lorkit did not train."""
 
 
 def list_runs(root: Path = RUNS) -> list[Path]:

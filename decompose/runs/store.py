@@ -10,18 +10,22 @@ from pathlib import Path
 from typing import Any
 
 from lorkit.decompose.artifacts import DERIVED, MANIFEST, Manifest, read_manifest, sweep
+from lorkit.decompose.artifacts.places import HOMES, NETWORK, RUN
 from lorkit.decompose.config import Config, load_config
 from lorkit.decompose.documents.base import Owner, TeacherRow
 from lorkit.decompose.documents.evaluate import ModelName
+from lorkit.decompose.documents.given import GivenInfo
 from lorkit.decompose.documents.heads import MIXTURES
 from lorkit.decompose.errors import ArtifactError, UsageError, unknown
 from lorkit.decompose.events import EpochRow
 from lorkit.decompose.regions import RegionSet
 from lorkit.decompose.runs.leftovers import sweep_run
-from lorkit.decompose.runs.listing import RUNS, list_runs
+from lorkit.decompose.runs.listing import NETWORKS, RUNS, list_runs
 from lorkit.decompose.runs.selection import ExportSelection
 
 EXPERT_INFO = "expert.json"
+GIVEN_INFO, GIVEN_SOURCE = "network.json", "source.onnx"
+"""Files of a network that lorkit did not train."""
 OWNERS: tuple[Owner, ...] = ("expert", "foundation", "student")
 """Owners of exported networks."""
 MODELS: tuple[ModelName, ...] = ("experts", "student", "foundation")
@@ -32,7 +36,7 @@ OUTSIDE = (*DERIVED, "checkpoints", "tensorboard")
 
 @dataclass(frozen=True)
 class Run:
-    """One finished decomposition: its directory and its checked manifest."""
+    """One finished decomposition, or a network that lorkit did not train: its directory and its checked manifest."""
 
     path: Path
     manifest: Manifest
@@ -41,6 +45,21 @@ class Run:
     def id(self) -> str:
         """The name of its directory."""
         return self.path.resolve().name
+
+    @cached_property
+    def given(self) -> GivenInfo | None:
+        """The description of a network that lorkit did not train; None of a run."""
+        return GivenInfo.read(self.path / GIVEN_INFO) if self.manifest.kind == NETWORK else None
+
+    @property
+    def place(self) -> str:
+        """Its directory in commands that are shown: names, and no path of this machine."""
+        return f"{RUNS if self.manifest.kind == RUN else NETWORKS}/{self.id}"
+
+    @property
+    def selector(self) -> str:
+        """What `--run` is given in commands that are shown."""
+        return self.id if self.manifest.kind == RUN else self.place
 
     @cached_property
     def config(self) -> Config:
@@ -158,7 +177,7 @@ ALL_EXPORTS = ExportSelection()
 
 
 def open_run(selector: str | Path | None = None, root: Path = RUNS) -> Run:
-    """Open a run by path or id, or the newest one, and check every file of it.
+    """Open a run (or a given network) by path or id, or the newest run, and check every file of it.
 
     Raises:
         UsageError: There is no such run; the message names the existing ones.
@@ -176,11 +195,12 @@ def open_run(selector: str | Path | None = None, root: Path = RUNS) -> Run:
             )
     path = runs[0] if selector is None else _locate(str(selector), root)
     sweep_run(path)
-    return Run(path, read_manifest(path, kind="run"))
+    kind = read_manifest(path, verify=False).kind
+    return Run(path, read_manifest(path, kind=kind if kind in HOMES else RUN))
 
 
 def _locate(selector: str, root: Path) -> Path:
-    for path in (Path(selector), root / selector):
+    for path in (Path(selector), root / selector, NETWORKS / selector):
         sweep(path.parent)
         if (path / MANIFEST).is_file():
             return path

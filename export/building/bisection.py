@@ -100,7 +100,10 @@ def bisect_export(exported: Exported, source: ExportableNetwork, inputs: Inputs)
         info=exported.info,
         images=inputs[first][:1],
     )
-    original = ir.to_proto(Tracer().graph(source.network, channels=channels, size=size, first=first))
+    graph = (
+        source.graph() if source.graph else Tracer().graph(source.network, channels=channels, size=size, first=first)
+    )
+    original = ir.to_proto(graph)
     lowered = onnx.load(exported.path / MODEL)
     target = get_target(exported.info.target)
     few = {name: values[:_IMAGES] for name, values in inputs.items()}

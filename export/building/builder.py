@@ -20,8 +20,9 @@ from lorkit.decompose.runs import Run
 from lorkit.export.building.elsewhere import command_elsewhere, parent_elsewhere
 from lorkit.export.building.job import ExportJob
 from lorkit.export.building.packaging import graph_metadata, network_info, write_package
+from lorkit.export.building.run_data import DecisionCache, OpenedSplits, ReferenceImageCache
 from lorkit.export.building.samples import Samples
-from lorkit.export.building.sources import DecisionCache, ExportableNetwork, OpenedSplits, ReferenceImageCache
+from lorkit.export.building.sources import ExportableNetwork
 from lorkit.export.onnx.conversion import Tracer, to_onnx
 from lorkit.export.onnx.precision import convert_precision, int8, require_precision
 from lorkit.export.runtime.agreement import engine_bytes
@@ -162,6 +163,7 @@ def _graph(
         first=network.inputs[0],
         metadata=graph_metadata(source, precision, network.decision),
         tracer=session.tracer,
+        graph=None if source.graph is None else source.graph(),
         lowering=lowering,
     )
     require_precision(graph.dtype_census, precision)

@@ -33,7 +33,8 @@ from lorkit.decompose.runs import Run
 from lorkit.decompose.runs.locked_data import RunSplits
 from lorkit.export.building.builder import inputs_digest
 from lorkit.export.building.job import BASELINE, ExportJob
-from lorkit.export.building.sources import ExportableNetwork, OpenedSplits
+from lorkit.export.building.run_data import OpenedSplits
+from lorkit.export.building.sources import ExportableNetwork
 from lorkit.export.noninferiority.accuracy import AccuracyTest, judge_accuracy
 from lorkit.export.noninferiority.cases import cases_of_split
 from lorkit.export.noninferiority.explanation import explain_accuracy

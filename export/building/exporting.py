@@ -16,10 +16,11 @@ from lorkit.decompose.runs.store import missing_baseline
 from lorkit.export.building.builder import ExportSession, build_export, inputs_digest
 from lorkit.export.building.choice import BUILD_ERRORS, AutoExport, ChoiceLimits, choose_export
 from lorkit.export.building.elsewhere import missing_here
-from lorkit.export.building.job import ExportJob, export_jobs
+from lorkit.export.building.given import GivenSettings, is_given, open_given
+from lorkit.export.building.job import BASELINE, ExportJob, export_jobs
 from lorkit.export.building.sources import ExportableNetwork, networks_at, networks_of_run
 from lorkit.export.runtime.exported import read_exported
-from lorkit.export.runtime.preference import AUTO
+from lorkit.export.runtime.preference import AUTO, CANONICAL_TARGET
 from lorkit.export.targets import TARGETS, Target
 from lorkit.export.targets.base import NODES, SINGLE, NetworkForm
 
@@ -36,6 +37,8 @@ def export(
     allow_synthetic: bool = False,
     owners: Sequence[str] = OWNERS,
     out: Path | None = None,
+    calibration: Path | str | None = None,
+    recipe: Path | None = None,
     max_accuracy_drop: float = 0.02,
     max_seconds: float = 20.0,
     batch: Sequence[int] | None = None,
@@ -45,7 +48,8 @@ def export(
     """Export extracted experts, and the foundation model and student without experts for comparison.
 
     Args:
-        path: A run or an expert directory; an expert outside of its run is exported into itself.
+        path: A run or an expert directory; an expert outside of its run is exported into itself. Or the ONNX file of a
+            network that lorkit did not train, or the directory that was made of it.
         run: A run by id or path without `path`; the newest by default.
         region: Names separated by commas, or "all".
         target: Name of a target; `auto` measures all that run here, in all precisions, and keeps the fastest that is
@@ -57,7 +61,9 @@ def export(
         force: Rebuild exports that are up to date.
         allow_synthetic: Allow networks trained on drawn images for a serving target.
         owners: Which networks of a run.
-        out: Directory instead of the run's or expert's `exports/`.
+        out: Directory instead of the run's or expert's `exports/`; of an ONNX file instead of `networks/<digest>/`.
+        calibration: Of an ONNX file: labelled images of its region, as the `data` of a configuration.
+        recipe: Of an ONNX file: a YAML file with what it does not say.
         max_accuracy_drop: Allowed drop of a lower precision under `auto`, a fraction.
         max_seconds: Time under `auto` for the latency of one candidate at one batch size.
         batch: Batch sizes under `auto`, the tuned one first; default: those of the profile.
@@ -80,15 +86,12 @@ def export(
         limits = _limits(max_accuracy_drop, max_seconds, jobs[0].batches if batch is None else batch, threads)
         auto = AutoExport(target=target, precision=precision or AUTO, jobs=jobs, limits=limits)
     elif (batch, threads) != (None, None):
-        raise UsageError(
-            "--batch or --threads without auto",
-            required=f"--target {AUTO} or --precision {AUTO}, which measure",
-            fix="leave the option out; decompose bench measures other exports",
-        )
-    if path is None:
-        sources = networks_of_run(open_run(run), region, owners, out)
+        raise _unmeasured()
+    if path is not None and is_given(Path(path)):
+        settings = GivenSettings(recipe=recipe, calibration=calibration, region=region, out=out)
+        sources, region = networks_of_run(open_given(Path(path), settings, on_event), None, owners, None), None
     else:
-        sources = networks_at(Path(path), region, owners, out)
+        sources = _sources(path, run, region, owners, out, of_given=(calibration, recipe))
     named = region is not None and any(name in MIXTURES for name in region.split(","))
     sources = _supported(sources, jobs[0].target, named=named, on_event=on_event)
     for reason in dict.fromkeys(missing_baseline(source.run) for source in sources):
@@ -99,17 +102,52 @@ def export(
     for done, source in enumerate(sources):
         name = f"{source.region.name} ({source.owner})"
         on_event(Working(name, done, len(sources)))
-        taken = [job for job in jobs if _form(source) in job.target.forms]
+        taken = [job for job in jobs if _takes(job.target, source)]
         for stale in filter(None, (job.outdated(source.home / job.name) for job in taken)):
             on_event(Working(f"{name} is built again: {stale}", done, len(sources)))
         if auto is None:
             results.append(exporter.export(source, jobs[0]))
         else:
             results += exporter.automatic(source, replace(auto, jobs=taken), chosen)
+        if source.graph is not None:  # the gate compares with it as it was given
+            results += exporter.reference(source, profile, results)
     on_event(Working("exported", len(sources), len(sources)))
     if not jobs[0].target.available(jobs[0].profile).ok:
         raise missing_here(sources, results, jobs[0], region)
     return ExportDocument(exports=results)
+
+
+def _unmeasured() -> UsageError:
+    return UsageError(
+        "--batch or --threads without auto",
+        required=f"--target {AUTO} or --precision {AUTO}, which measure",
+        fix="leave the option out; decompose bench measures other exports",
+    )
+
+
+def _sources(
+    path: Path | str | None,
+    run: Path | str | None,
+    region: str | None,
+    owners: Sequence[str],
+    out: Path | None,
+    *,
+    of_given: tuple[Path | str | None, Path | None],
+) -> list[ExportableNetwork]:
+    """Return the networks of a run, an expert or the directory of a given network.
+
+    Raises:
+        UsageError: `of_given` has options that only an ONNX file takes.
+    """
+    if of_given != (None, None):
+        raise UsageError(
+            f"--calibration or --recipe for {path or run or 'a run'}",
+            required="the ONNX file of a network that lorkit did not train",
+            fix="leave them out: runs and given networks know both",
+        )
+    if path is not None:
+        return networks_at(Path(path), region, owners, out)
+    return networks_of_run(open_run(run), region, owners, out)
 
 
 class _Exporter:
@@ -136,6 +174,14 @@ class _Exporter:
             return [self.export(source, job).with_changes(choice=choice) for job in asked.kept(choice)]
         choices = [chosen[name] for name in (source.region.name, *MIXTURES) if name in chosen]
         return self.counterparts(source, asked.kept(*choices))
+
+    def reference(
+        self, source: ExportableNetwork, profile: str | None, known: Sequence[ExportResult]
+    ) -> list[ExportResult]:
+        """Export a network as it was given, which its other exports are compared with, unless that is among `known`."""
+        (job,) = export_jobs(CANONICAL_TARGET, profile, BASELINE)
+        found = self.export(source, job)
+        return [] if any(one.path == found.path for one in known) else [found]
 
     def build(self, source: ExportableNetwork, job: ExportJob) -> Path:
         """Build an export if it is not up to date, and return its directory."""
@@ -182,11 +228,13 @@ def _supported(
     Raises:
         UsageError: A network that was named is of a form that the target does not take.
     """
-    refused = [source for source in sources if _form(source) not in target.forms]
+    refused = [source for source in sources if not _takes(target, source)]
     for source in refused:
-        name, able = source.region.name, [name for name, one in TARGETS.items() if _form(source) in one.forms]
+        name, able = source.region.name, [name for name, one in TARGETS.items() if _takes(one, source)]
         given = f"target {target.name} takes one input and one output, and {name} has several"
-        if _form(source) == NODES:
+        if source.graph is not None and target.built_from == "torch":
+            given = f"target {target.name} is made from a PyTorch module, and {name} is an ONNX file"
+        elif _form(source) == NODES:
             given = f"target {target.name} takes images, and {name} is of the nodes of a graph"
         elif SINGLE not in target.forms:
             given = f"target {target.name} takes networks of all regions by region id, and {name} is none"
@@ -196,6 +244,10 @@ def _supported(
             )
         on_event(Working(f"not exported: {given}", 0, len(sources)))
     return [source for source in sources if source not in refused]
+
+
+def _takes(target: Target, source: ExportableNetwork) -> bool:
+    return _form(source) in target.forms and (source.graph is None or target.built_from == "onnx")
 
 
 def _form(source: ExportableNetwork) -> NetworkForm:

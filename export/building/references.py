@@ -20,7 +20,8 @@ from lorkit.export.runtime.reference_images import ReferenceImages
 
 if TYPE_CHECKING:
     from lorkit.decompose.runs.networks import RunNetworks
-    from lorkit.export.building.sources import ExportableNetwork, ReferenceImageCache
+    from lorkit.export.building.run_data import ReferenceImageCache
+    from lorkit.export.building.sources import ExportableNetwork
     from lorkit.export.targets.base import Inputs, Outputs
 
 _COUNT = 48
@@ -92,7 +93,8 @@ class References:
     def _computed(self, exported: Exported, parent: Path) -> Reference:
         """Run the source with torch, which is imported here because samples do not need it."""
         from lorkit.export.building.builder import reference_outputs
-        from lorkit.export.building.sources import OpenedSplits, ReferenceImageCache, origin_of
+        from lorkit.export.building.run_data import OpenedSplits, ReferenceImageCache
+        from lorkit.export.building.sources import origin_of
 
         source = origin_of(exported, parent, self._opened)
         _check_description(exported, source)

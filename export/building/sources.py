@@ -7,30 +7,26 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
+import onnx_ir as ir
 from torch import nn
 
 from lorkit.decompose.artifacts import MANIFEST, Manifest, read_manifest
+from lorkit.decompose.artifacts.places import HOMES, NETWORK
 from lorkit.decompose.documents.base import Owner
 from lorkit.decompose.documents.expert import ExpertInfo
 from lorkit.decompose.documents.heads import MIXTURES, Mixture
-from lorkit.decompose.documents.network import Decision, StoredNetwork
-from lorkit.decompose.documents.verify import ImageKind
-from lorkit.decompose.errors import LorkitError, UsageError
-from lorkit.decompose.evaluation.thresholds import decide
+from lorkit.decompose.documents.network import StoredNetwork
+from lorkit.decompose.errors import UsageError
 from lorkit.decompose.models.cost import count_macs, count_parameters
-from lorkit.decompose.regions import Region
 from lorkit.decompose.runs import OWNERS, Run, experts_of, open_run
 from lorkit.decompose.runs.expert import load_expert
 from lorkit.decompose.runs.lineage import run_of_expert
-from lorkit.decompose.runs.locked_data import RunSplits, foundation_recipe, recipe_of_region
+from lorkit.decompose.runs.locked_data import foundation_recipe, recipe_of_region
 from lorkit.decompose.runs.mixture import is_mixture, load_mixture
 from lorkit.decompose.runs.networks import RunNetworks
 from lorkit.decompose.runs.selection import require_region
-from lorkit.decompose.runs.store import missing_baseline
-from lorkit.decompose.tasks import get_task
-from lorkit.export.runtime.batch_size import HELD_BYTES, fitting
+from lorkit.decompose.runs.store import GIVEN_SOURCE, missing_baseline
 from lorkit.export.runtime.exported import Exported
-from lorkit.export.runtime.reference_images import ReferenceImages, mixed, seeded_inputs
 
 WEIGHTS = "model.safetensors"
 
@@ -45,6 +41,7 @@ class ExportableNetwork(StoredNetwork):
         home: Directory of its exports.
         run: Its run; None for an expert that was copied out of one.
         info: `expert.json` of an expert.
+        graph: Its graph in the form of this project's files, of a network that is no module of torch.
         mixture: The heads of a network for several regions.
         stated_cost: Parameters and MACs as its artifact states them; None: they are counted.
     """
@@ -55,8 +52,9 @@ class ExportableNetwork(StoredNetwork):
     run: Run | None
     load: Callable[[], nn.Module] = field(repr=False)
     info: ExpertInfo | None = field(default=None, repr=False)
+    graph: Callable[[], ir.Model] | None = field(default=None, repr=False)
     mixture: Mixture | None = field(default=None, repr=False)
-    stated_cost: tuple[int, int] | None = None
+    stated_cost: tuple[int, int | None] | None = None
 
     @property
     def synthetic(self) -> bool:
@@ -67,7 +65,8 @@ class ExportableNetwork(StoredNetwork):
     @property
     def weights_digest(self) -> str:
         """Digest of its weights."""
-        return self.parent.files.get(WEIGHTS, self.parent.digest)
+        files = self.parent.files
+        return files.get(WEIGHTS, files.get(GIVEN_SOURCE, self.parent.digest))
 
     @property
     def run_digest(self) -> str | None:
@@ -81,100 +80,11 @@ class ExportableNetwork(StoredNetwork):
         """The network, on the CPU, in eval mode."""
         return self.load()
 
-    def cost(self) -> tuple[int, int]:
+    def cost(self) -> tuple[int, int | None]:
         """Return parameters, and MACs of one image."""
         if self.stated_cost is not None:
             return self.stated_cost
         return count_parameters(self.network), count_macs(self.network, self.shape)
-
-
-class OpenedSplits:
-    """The data of runs, opened once per command, so that images are read and hashed once."""
-
-    def __init__(self) -> None:
-        self._opened: dict[Path, RunSplits] = {}
-
-    def of(self, run: Run) -> RunSplits:
-        """Return the data of a run."""
-        return self._opened.setdefault(run.path.resolve(), RunSplits(run))
-
-
-class ReferenceImageCache:
-    """Images to compare networks on: a run's locked split if it can be read, else seeded patterns.
-
-    Few for large images, since their outputs are stored. A network of several regions gets images of each in turn, as
-    many as one of a single region, or by region.
-
-    Attributes:
-        notes: Reasons for seeded patterns, one line per region.
-    """
-
-    def __init__(self, splits: OpenedSplits, *, part: str = "val", count: int = 24, by_region: bool = False) -> None:
-        self.splits, self.part, self.count, self.by_region = splits, part, count, by_region
-        self.notes: list[str] = []
-        self._found: dict[tuple[Path | None, str, tuple[int, ...]], ReferenceImages] = {}
-
-    def of(self, source: ExportableNetwork) -> ReferenceImages:
-        """Return images of a source's region, the same for each of its owners."""
-        key = (source.run.path if source.run else None, source.region.name, source.shape)
-        if key not in self._found:
-            self._found[key] = self._read(source)
-        return self._found[key]
-
-    def _read(self, source: ExportableNetwork) -> ReferenceImages:
-        regions = source.region.each
-        most = self.count * (len(regions) if self.by_region else 1)
-        count = fitting(source.region, source.shape, most=most, total=HELD_BYTES)
-        if source.mixture is None:
-            return self._read_region(source, regions[0], count)
-        # at least two of each: one alone would not show what another image of its region changes
-        share = max(2, -(-count // len(regions)))
-        return mixed([self._read_region(source, region, share) for region in regions])
-
-    def _read_region(self, source: ExportableNetwork, region: Region, count: int) -> ReferenceImages:
-        seeded = ReferenceImages(images=seeded_inputs(source.shape, count), kind="seeded")
-        if source.run is None:
-            missing = f"the run of the expert is missing, so its {region.words.cases} are unknown"
-            self.notes.append(f"region '{region.name}': {missing}")
-            return seeded
-        try:
-            part = self.splits.of(source.run).part(region.name, self.part, recipe=source.recipe, most=count)
-        except LorkitError as error:
-            self.notes.append(f"region '{region.name}': its {region.words.cases} cannot be read ({error.given})")
-            return seeded
-        kind: ImageKind = "phantom" if region.synthetic else "real"
-        labels = part.labels if part.masks is None else None
-        return ReferenceImages(images=part.images, kind=kind, masks=part.masks, labels=labels)
-
-
-class DecisionCache:
-    """Thresholds of networks: those of an expert, else chosen on the validation part of the run.
-
-    They are unknown, and null in the export, where that part cannot be read.
-    """
-
-    def __init__(self, splits: OpenedSplits) -> None:
-        self.splits = splits
-        self._found: dict[tuple[Path, Owner, str], Decision | None] = {}
-
-    def of(self, source: ExportableNetwork) -> Decision | None:
-        """Return the thresholds of a network; None for another task, or where they are unknown."""
-        if source.info is not None or source.mixture is not None or source.run is None:
-            return None if source.info is None else source.info.decision
-        if not get_task(source.region.task).decides:
-            return None
-        key = (source.run.path, source.owner, source.region.name)
-        if key not in self._found:
-            self._found[key] = self._decide(source, source.run)
-        return self._found[key]
-
-    def _decide(self, source: ExportableNetwork, run: Run) -> Decision | None:
-        name = source.region.name
-        try:
-            val = self.splits.of(run).part(name, "val", recipe=source.recipe)
-        except LorkitError:  # the images to compare on are missing too, which the export says
-            return None
-        return decide(source.network, val, run.config.regions[name].threshold)
 
 
 def networks_of_run(
@@ -191,6 +101,8 @@ def networks_of_run(
     if strange:
         raise UsageError(f"unknown owner '{strange[0]}'", required=f"one of {', '.join(OWNERS)}", fix="name one")
     networks, root = RunNetworks(run), out or run.exports_dir
+    if run.given is not None:
+        return [given_network(run, home=root / name) for name in run.regions.select(region).names]
     extracted = experts_of(run, region)
     # a network for several regions is compared with the foundation of each of them
     several = any(name in MIXTURES for name in extracted)
@@ -239,12 +151,36 @@ def exportable_expert(path: Path, *, home: Path | None = None, run: Run | None =
     )
 
 
+def given_network(run: Run, *, home: Path | None = None) -> ExportableNetwork:
+    """Return a network that lorkit did not train for export; it is compared with itself as it was given."""
+    from lorkit.export.onnx.given.form import GivenForm
+    from lorkit.export.onnx.given.network import GivenNetwork, cost_of
+    from lorkit.export.onnx.given.reading import read_given
+
+    assert run.given is not None
+    (region,) = run.regions
+    recipe = recipe_of_region(run, region.name)
+    network = GivenNetwork(read_given(run.path / GIVEN_SOURCE), GivenForm.of(run.given, region, recipe))
+    graph = network.canonical()
+    return ExportableNetwork(
+        owner="expert",
+        region=region,
+        parent=run.manifest,
+        recipe=recipe,
+        home=home or run.exports_dir / region.name,
+        run=run,
+        load=lambda: network,
+        graph=lambda: graph,
+        stated_cost=cost_of(graph),
+    )
+
+
 def networks_at(path: Path, region: str | None, owners: Sequence[str], out: Path | None) -> list[ExportableNetwork]:
     """Return the networks of a path: a run (or its id), or an expert; raise UsageError for anything else."""
     if not (path / MANIFEST).is_file():
         return networks_of_run(open_run(path), region, owners, out)
     kind = read_manifest(path, verify=False).kind
-    if kind == "run":
+    if kind in HOMES:
         return networks_of_run(open_run(path), region, owners, out)
     if kind not in ("expert", "mixture"):
         raise UsageError(f"{path} is of kind '{kind}'", required="a run or an expert", fix="name one of them")
@@ -262,6 +198,8 @@ def origin_of(exported: Exported, parent: Path, opened: dict[Path, RunNetworks])
     Raises:
         ArtifactError: That directory no longer contains it.
     """
+    if read_manifest(parent, verify=False).kind == NETWORK:
+        return given_network(open_run(parent))
     if exported.owner == "expert":
         return exportable_expert(parent, run=run_of_expert(parent))
     path = (parent.parent if exported.owner == "foundation" else parent).resolve()

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lorkit.decompose.artifacts import MANIFEST, read_manifest
+from lorkit.decompose.artifacts.places import HOMES
 from lorkit.decompose.documents.base import combine
 from lorkit.decompose.documents.verify import (
     BatchParity,
@@ -125,7 +126,8 @@ def _require_parity(rows: Sequence[VerifiedExport]) -> None:
 
 
 def _select(path: Path | str | None, run: Path | str | None, selection: ExportSelection) -> list[Path]:
-    if path is not None and (Path(path) / MANIFEST).is_file() and read_manifest(Path(path), verify=False).kind != "run":
+    named = path is not None and (Path(path) / MANIFEST).is_file()
+    if path is not None and named and read_manifest(Path(path), verify=False).kind not in HOMES:
         return [read_exported(Path(path), selection).path]
     opened = open_run(path if path is not None else run)
     entries = exports_of(opened, selection)

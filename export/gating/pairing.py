@@ -12,7 +12,10 @@ from lorkit.decompose.errors import UsageError
 from lorkit.decompose.runs import ExportSelection, Run, exports_of
 from lorkit.export.gating.baselines import current_baselines, is_store
 from lorkit.export.runtime.exported import Exported, ExportPair, read_exported
-from lorkit.export.runtime.preference import export_preference
+from lorkit.export.runtime.preference import CANONICAL_TARGET, export_preference
+
+AS_GIVEN = (CANONICAL_TARGET, "fp32")
+"""Target and precision of the export that is a given network as it was given."""
 
 
 class GateExports:
@@ -38,15 +41,33 @@ class GateExports:
 
     @cached_property
     def candidates(self) -> list[Exported]:
-        """The candidates: the named export, else the expert exports of the run."""
-        return [read_exported(self.candidate, self.selection)] if self.candidate else self._selected("expert")
+        """The candidates: the named export, else the expert exports of the run, of a given network all but itself."""
+        if self.candidate:
+            return [read_exported(self.candidate, self.selection)]
+        found = self._selected("expert")
+        # of a given network, the file as it was given is the baseline
+        return [one for one in found if one.key[1::2] != AS_GIVEN] if self.begins else found
 
     @cached_property
     def baselines(self) -> list[Exported]:
         """The named export, all of the named store, else the foundation exports of the run."""
         if self.store is not None:
             return current_baselines(self.store)
-        return [read_exported(self.baseline, self.selection)] if self.baseline else self._selected("foundation")
+        if self.baseline:
+            return [read_exported(self.baseline, self.selection)]
+        if self.begins and self.run is not None:
+            return self._as_given(self.run)
+        return self._selected("foundation")
+
+    @property
+    def begins(self) -> bool:
+        """Whether the baseline is a network as lorkit was given it."""
+        return self.baseline is None and self.run is not None and self.run.given is not None
+
+    def _as_given(self, run: Run) -> list[Exported]:
+        target, precision = AS_GIVEN
+        entries = exports_of(run, ExportSelection(target=target, precision=precision), owners=("expert",))
+        return [read_exported(entry.path, chained=True) for entry in entries]
 
     def _selected(self, owner: Owner) -> list[Exported]:
         if self.run is None:
@@ -75,12 +96,15 @@ def pair_exports(exports: GateExports) -> list[ExportPair]:
     if exports.baseline is not None and exports.store is None:
         (named,) = exports.baselines
         pairs = [_pair(named, one) for one in candidates if exports.candidate or one.region.name == named.region.name]
+    elif exports.begins:
+        as_given = {one.info.profile: one for one in exports.baselines}
+        pairs = [_pair(as_given[one.info.profile], one) for one in candidates if one.info.profile in as_given]
     else:
         by_key = {one.key: one for one in exports.baselines}
         found = (_pair_by_key(by_key, one) for one in candidates)
         pairs = [pair for pair in found if pair is not None]
     if not pairs and not (candidates and exports.store is not None):
-        raise _nothing(candidates, run)
+        raise _nothing(exports)
     for one in (one for pair in pairs for one in pair.heads or (pair,)):
         _check(one)
     ordered = sorted(pairs, key=lambda pair: (pair.baseline.proven, *export_preference(pair.candidate, run)))
@@ -131,8 +155,15 @@ def _check(pair: ExportPair) -> None:
         )
 
 
-def _nothing(candidates: list[Exported], run: Run | None) -> UsageError:
+def _nothing(exports: GateExports) -> UsageError:
+    candidates, run = exports.candidates, exports.run
     where = f" in {run.path}" if run is not None else ""
+    if run is not None and run.given is not None and exports.begins:
+        return UsageError(
+            f"no export{where} to compare with the network as it was given",
+            required="another target or precision for the same profile, beside the target onnx in fp32",
+            fix=f"run `decompose export {run.place} --precision int8`",
+        )
     if run is not None and candidates and not run.has_foundation:
         return UsageError(
             f"run {run.id} has no foundation (method {run.config.method})",

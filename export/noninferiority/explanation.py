@@ -179,5 +179,7 @@ def _about_cases(block: JudgedAccuracy) -> list[str]:
         counted = [f"{count} {others.get(name, f'that the {name} was trained on')}" for name, count in excluded.items()]
         said.append(f"Excluded cases: {', '.join(counted)}.")
     for side in about.unknown:
-        said.append(f"It is unknown whether the {side} was trained on these cases: its run is missing.")
+        said.append(
+            f"It is unknown whether the {side} was trained on these cases: its training data are not known here."
+        )
     return said

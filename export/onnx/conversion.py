@@ -88,6 +88,7 @@ def to_onnx(
     metadata: Mapping[str, str],
     first: str = IMAGE,
     tracer: Tracer | None = None,
+    graph: ir.Model | None = None,
     lowering: Callable[[onnx.ModelProto], onnx.ModelProto] = lambda model: model,
 ) -> Graph:
     """Write `network` as ONNX; equal weights and metadata give equal bytes.
@@ -101,6 +102,7 @@ def to_onnx(
         metadata: Text by name, written under `lorkit.`.
         first: Name of the input with the images.
         tracer: Shares converted architectures between calls.
+        graph: Its float32 graph, of a network that need not be traced; it is not changed.
         lowering: Maps the float32 graph to one of lower precision.
 
     Returns:
@@ -109,7 +111,8 @@ def to_onnx(
     Raises:
         ParityError: The batch size is fixed, or the file would be larger than protobuf allows.
     """
-    model = lowering(ir.to_proto((tracer or Tracer()).graph(network, channels=channels, size=size, first=first)))
+    traced = graph or (tracer or Tracer()).graph(network, channels=channels, size=size, first=first)
+    model = lowering(ir.to_proto(traced))
     strip(model)
     onnx.helper.set_model_props(model, {NAMESPACE + name: text for name, text in sorted(metadata.items())})
     weights = _weight_bytes(model)
@@ -124,7 +127,7 @@ def to_onnx(
         opset=max(entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx")),
         nodes=len(model.graph.node),
         size_bytes=len(data),
-        dtype_census=_census(model.graph),
+        dtype_census=weight_census(model.graph),
     )
 
 
@@ -232,7 +235,8 @@ def _weight_bytes(model: onnx.ModelProto) -> int:
     return sum(len(tensor.raw_data) for tensor in model.graph.initializer)
 
 
-def _census(graph: onnx.GraphProto) -> dict[str, WeightCount]:
+def weight_census(graph: onnx.GraphProto) -> dict[str, WeightCount]:
+    """Return the number of weights of a graph by number format."""
     tensors: Counter[str] = Counter()
     elements: Counter[str] = Counter()
     for tensor in graph.initializer:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from lorkit.decompose.artifacts import MANIFEST, read_manifest, verify_chain
 from lorkit.decompose.artifacts.arrays import Float32Array
+from lorkit.decompose.artifacts.places import HOMES
 from lorkit.decompose.documents.expert import ExpertInfo
 from lorkit.decompose.documents.export import ExportInfo
 from lorkit.decompose.documents.heads import IMAGE, LOGITS, REGION_PROBABILITIES, Mixture, first_input
@@ -83,7 +84,7 @@ def open_network(
             return _open_expert(require_region(Path(path), selection.region), threads)
         if kind == "mixture":
             return _open_mixture(require_region(Path(path), selection.region), threads)
-        if kind != "run":
+        if kind not in HOMES:
             raise UsageError(f"{path} is of kind '{kind}'", required="an export, an expert or a run", fix="name one")
         run = path
     opened, region = open_run(run), selection.region

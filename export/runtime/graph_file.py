@@ -54,7 +54,7 @@ def read_graph_file(path: Path, digest: str) -> GraphFile:
         raise ArtifactError(f"{path} is no ONNX file", required="an intact export", fix="export it again") from None
     named = {entry.key: entry.value for entry in model.metadata_props}
     metadata = {key.removeprefix(NAMESPACE): text for key, text in named.items() if key.startswith(NAMESPACE)}
-    outside = {entry.value for one in _tensors(model) for entry in one.external_data if entry.key == "location"}
+    outside = {entry.value for one in tensors_of(model) for entry in one.external_data if entry.key == "location"}
     return GraphFile(metadata, len(model.graph.node), tuple(sorted(outside)))
 
 
@@ -67,7 +67,7 @@ def file_macs(path: Path, digest: str) -> int | None:
     return graph_macs(onnx.load(path, load_external_data=False)) if path.is_file() else None
 
 
-def _tensors(message: Message) -> Iterator[TensorProto]:
+def tensors_of(message: Message) -> Iterator[TensorProto]:
     """Yield every tensor in a message: of graphs, sparse ones, attributes, functions and what a later ONNX adds."""
     from google.protobuf.message import Message
 
@@ -78,7 +78,7 @@ def _tensors(message: Message) -> Iterator[TensorProto]:
             if field.message_type.name == "TensorProto":
                 yield one
             else:
-                yield from _tensors(one)
+                yield from tensors_of(one)
 
 
 def infer_shapes(model: ModelProto) -> GraphProto:

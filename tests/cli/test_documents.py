@@ -26,7 +26,7 @@ def test_every_command_with_json_names_its_document() -> None:
 
 
 def test_every_document_has_a_schema_and_every_schema_a_source() -> None:
-    files = {"expert-info", "mixture-info", "export-info", "report", "statistics"}
+    files = {"expert-info", "mixture-info", "network-info", "export-info", "report", "statistics"}
     printed = {name for names in DOCUMENTS_OF.values() for name in names}
     assert printed | {"error"} | files == DOCUMENTS.keys()
 

@@ -24,7 +24,7 @@ FROZEN = {
     "--set --out --json",
     "extract": "--run --region --router --region-id --recalibrate --rank --out --force --json",
     "export": "PATH --run --region --target --profile --precision --max-accuracy-drop --max-seconds --batch --threads "
-    "--force --allow-synthetic --json",
+    "--calibration --recipe --out --force --allow-synthetic --json",
     "verify": "PATH --run --region --target --profile --precision --data --bisect --trust-native --json",
     "bench": "PATH... --run --region --target --profile --precision "
     "--batch --threads --against --image --max-seconds --seed --trust-native --json",

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 from pathlib import Path
 
 import nibabel as nib
 import numpy as np
 from dicom_files import write_dicom
+from given_networks import write_given
 from numpy.typing import NDArray
 from PIL import Image
 
@@ -104,6 +106,15 @@ def transactions(root: Path) -> None:
     later = {"id": "p-1", "user": "user-1", "shop": "shop-3", "device": "device-9", "time": 5200000, "amount": 31.5}
     lines = [later, {"id": "p-1", "label": "1"}]
     (root / "new.jsonl").write_text("".join(f"{json.dumps(line)}\n" for line in lines), encoding="utf-8")
+
+
+def network(root: Path) -> None:
+    """Write the folders of classes, the file of a network, and the recipe of the page."""
+    folders(root)
+    write_given(root / "lungs.onnx", size=64)
+    page = Path(__file__).parents[2] / "docs" / "journeys" / "network.md"
+    (recipe,) = re.findall(r"^```yaml\n(.*?)^```", page.read_text(encoding="utf-8"), re.M | re.S)
+    (root / "recipe.yaml").write_text(recipe, encoding="utf-8")
 
 
 def ci(root: Path) -> None:

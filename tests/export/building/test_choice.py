@@ -22,7 +22,8 @@ from lorkit.export.building import choice as choosing
 from lorkit.export.building.choice import AutoExport, ChoiceLimits, choose_export
 from lorkit.export.building.exporting import export
 from lorkit.export.building.job import ExportJob
-from lorkit.export.building.sources import OpenedSplits, networks_of_run
+from lorkit.export.building.run_data import OpenedSplits
+from lorkit.export.building.sources import networks_of_run
 from lorkit.export.runtime import parity
 from lorkit.export.runtime.exported import Exported, read_exported
 from lorkit.export.runtime.preference import export_preference, record_path, tried_exports

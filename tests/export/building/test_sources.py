@@ -16,7 +16,8 @@ from small_runs import small_config, write_run
 
 from lorkit.decompose.documents.heads import MixtureForm
 from lorkit.decompose.runs import Run, locked_data, open_run
-from lorkit.export.building.sources import OpenedSplits, ReferenceImageCache, networks_of_run
+from lorkit.export.building.run_data import OpenedSplits, ReferenceImageCache
+from lorkit.export.building.sources import networks_of_run
 
 
 def test_a_taught_expert_runs_without_teacher_packages(tmp_path: Path) -> None:
