@@ -17,17 +17,36 @@ from lorkit.decompose.events import Listener, ignore, with_progress
 from lorkit.export.onnx.cpu_runner import inferrer
 from lorkit.export.onnx.precision.half import DTYPES, overflowing, to_half_precision
 from lorkit.export.onnx.precision.int8 import quantise
+from lorkit.export.onnx.precision.sensitivity import LAYERS, layer_inferrer
 from lorkit.export.runtime.comparison_rules import Rule
 from lorkit.export.runtime.parity import describe_flips, measure_outputs, worst_parity
 from lorkit.export.runtime.reference_images import ReferenceImages
-from lorkit.export.targets.base import Outputs
+from lorkit.export.targets.base import Inputs, Outputs
 
 _MOST_KEPT = 0.5
 """Maximum fraction of layers in fp32, above which the file would not have its stated precision."""
 
 
+_RANKED_ON = 8
+"""Images by which the layers of int8 are ranked; those of several regions are all used."""
+
 Build = Callable[[Sequence[str], Sequence[str] | None], onnx.ModelProto]
 """Lowers a graph, without the nodes of the first list; or only the nodes of the second."""
+
+
+class Cases(NamedTuple):
+    """Images by input, the source's outputs for them, and how those are compared."""
+
+    inputs: Inputs
+    reference: Outputs
+    rules: Mapping[str, Rule]
+
+    def first(self, count: int) -> Cases:
+        """Return the first cases; all where some decide one output only."""
+        if any(rule.counted_N is not None for rule in self.rules.values()):
+            return self
+        inputs, reference = ({name: rows[:count] for name, rows in part.items()} for part in self[:2])
+        return Cases(inputs, reference, self.rules)
 
 
 class Lowered(NamedTuple):
@@ -78,11 +97,15 @@ def convert_precision(
         notes, large = Lowering(), overflowing(model, tested)
         kept += [name for name in large if name not in kept]
 
+    every = Cases(tested, reference, rules)
+    few = every.first(_RANKED_ON)
+
+    def compare(infer: Callable[[Inputs], Outputs], cases: Cases) -> ProvenParity:
+        found = measure_outputs(infer, *cases, precision=precision, kind=calibration.kind, batches=(8,))
+        return worst_parity(found)
+
     def trial(candidate: onnx.ModelProto) -> ProvenParity:
-        infer, kind = inferrer(candidate), calibration.kind
-        return worst_parity(
-            measure_outputs(infer, tested, reference, rules, precision=precision, kind=kind, batches=(8,))
-        )
+        return compare(inferrer(candidate), every)
 
     with tempfile.TemporaryDirectory(prefix="lorkit-") as folder:
         ranges = Path(folder) / "ranges.json"  # the images are run once, for all graphs that are tried
@@ -96,7 +119,12 @@ def convert_precision(
         lowered = build(kept)
         if not (first := trial(lowered)).passed:
             text = f"{precision} alone is off by {first.error:.2g} (at most {first.tolerance:.2g}): trying each layer"
-            ranked = by_sensitivity(model, lambda name: trial(build(kept, [name])), text, on_event)
+            rounded = layer_inferrer(model, lowered) if precision == "int8" else None
+
+            def alone(name: str) -> ProvenParity:
+                return trial(build(kept, [name])) if rounded is None else compare(rounded(name), few)
+
+            ranked = by_sensitivity(model, alone, text, on_event)
             notes = notes.with_changes(
                 sensitive_layers=[LayerError(layer=name, layer_error=error) for name, error in ranked[:10]]
             )
@@ -168,9 +196,6 @@ def require_precision(census: Mapping[str, WeightCount], precision: str) -> None
             required=f"at least {1 - _MOST_KEPT:.0%} in a file of {precision}",
             fix="export it in a higher precision",
         )
-
-
-LAYERS = ("Conv", "ConvTranspose", "Gemm", "MatMul")
 
 
 def by_sensitivity(
