@@ -8,9 +8,10 @@ from typing import Any
 
 from numpy.typing import NDArray
 
+from lorkit.decompose.data.formats.dicom_series import check_whole
 from lorkit.decompose.data.formats.listing import images_of
 from lorkit.decompose.data.formats.registry import KNOWN, open_image
-from lorkit.decompose.data.formats.stored import network_values
+from lorkit.decompose.data.formats.stored import StoredImage, network_values
 from lorkit.decompose.data.readers.csv_paths import locate, require_path_column
 from lorkit.decompose.data.readers.csv_table import local_path, read_table
 from lorkit.decompose.documents.recipe import Recipe
@@ -57,7 +58,18 @@ def read(path: Path, recipe: Recipe) -> NDArray[Any]:
         DataError: The format is unknown, the file is damaged or has several frames, or a volume is needed or not
             supported.
     """
-    return network_values(open_image(path), recipe.intensity, str(path), recipe.dims)
+    return values_of(open_image(path), recipe, path)
+
+
+def values_of(image: StoredImage, recipe: Recipe, path: Path) -> NDArray[Any]:
+    """Return the values of an image that `recipe` takes.
+
+    Raises:
+        DataError: A volume where the recipe is of pictures, or the other way round; a window that is not usable.
+    """
+    if recipe.dims == 3:
+        check_whole(path, image)
+    return network_values(image, recipe.intensity, str(path), recipe.dims)
 
 
 def _listed(path: Path) -> list[Path]:

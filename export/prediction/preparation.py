@@ -13,11 +13,12 @@ from numpy.typing import NDArray
 
 from lorkit.decompose.artifacts.arrays import Float32Array
 from lorkit.decompose.data.formats.registry import open_image
-from lorkit.decompose.data.formats.stored import StoredImage, network_values
+from lorkit.decompose.data.formats.stored import StoredImage
 from lorkit.decompose.data.preprocessing import region_check
 from lorkit.decompose.data.preprocessing.recipe import apply_recipe
 from lorkit.decompose.documents.mixture import MixtureInfo
 from lorkit.decompose.errors import DataError
+from lorkit.export.prediction.inputs import values_of
 from lorkit.export.prediction.network import LoadedNetwork
 from lorkit.export.prediction.volumes import StatedVolume, VolumeCase, network_spacing
 
@@ -66,7 +67,7 @@ def prepare_image(
         case = None if network.volumes is None else network.volumes.begin(network.run, path, keep=keep)
         begin = time.perf_counter()
         stored = open_image(path)
-        image = network_values(stored, network.recipe.intensity, str(path), network.recipe.dims)
+        image = values_of(stored, network.recipe, path)
         seconds = time.perf_counter() - begin
         if network.volumes is not None:
             spacing = network_spacing(stored)

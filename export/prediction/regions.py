@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from lorkit.decompose.artifacts.arrays import Float32Array
 from lorkit.decompose.data.formats.registry import open_image
-from lorkit.decompose.data.formats.stored import StoredImage, network_values
+from lorkit.decompose.data.formats.stored import StoredImage
 from lorkit.decompose.data.preprocessing.recipe import prepared_size
 from lorkit.decompose.documents.predict import RegionAnswer, SegmentedImage
 from lorkit.decompose.errors import DataError, UsageError
@@ -30,6 +30,7 @@ from lorkit.decompose.runs import ExportSelection, open_run
 from lorkit.decompose.tasks import get_task
 from lorkit.export.prediction import segmentation
 from lorkit.export.prediction.answers import mask_of
+from lorkit.export.prediction.inputs import values_of
 from lorkit.export.prediction.network import LoadedNetwork, open_network
 from lorkit.export.prediction.preparation import PreparedImage, RegionCheckResult, checked, named, prepare_values
 from lorkit.export.prediction.structures import MaskOptions, only, select_labels
@@ -195,7 +196,7 @@ def _prepared(
 ) -> PreparedImage:
     """Prepare an image, unless a network with the same steps before its graph has seen it."""
     key = _key(network)
-    values = network_values(stored, network.recipe.intensity, str(path), network.recipe.dims)
+    values = values_of(stored, network.recipe, path)
     prepared = prepare_values(
         network,
         values,

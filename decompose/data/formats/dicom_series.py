@@ -27,7 +27,7 @@ from lorkit.decompose.data.formats.dicom_geometry import (
     to_ras,
 )
 from lorkit.decompose.data.formats.stored import StoredImage
-from lorkit.decompose.errors import DataError, reads
+from lorkit.decompose.errors import DataError, plural, reads
 
 _WANTED = "an image file, or a folder of the slices of one series"
 
@@ -39,26 +39,51 @@ def slices_of(folder: Path) -> list[Path]:
     return [path for path in files if path.name.upper() != "DICOMDIR" and dicom.accepts(path)]
 
 
-@reads(_WANTED)
 def is_series(folder: Path) -> bool:
     """Tell whether a folder holds slices of one series, each with its place in the patient, and no other image."""
+    return why_no_series(folder) is None
+
+
+@reads(_WANTED)
+def why_no_series(folder: Path) -> str | None:
+    """Return why a folder does not hold the slices of one series and no other image; None where it does."""
     files = slices_of(folder)
-    if len(files) < 2 or any(
-        pictures.accepts(path) or nifti.accepts(path) for path in folder.iterdir() if path.is_file()
-    ):
-        return False
-    found = set()
+    if len(files) < 2:
+        return f"it holds {plural(len(files), 'DICOM file')}"
+    for path in sorted(folder.iterdir()):
+        if path.is_file() and (pictures.accepts(path) or nifti.accepts(path)):
+            return f"{path.name} is another image"
+    first = None
     for path in files:
         try:
             with dicom.refusing_damage(path):
                 dataset = dicom.read_dataset(path, pixels=False)
         except DataError:  # whoever reads the file says what is wrong with it
-            return False
-        fields = [str(dataset.get(name) or "") for name in ("ImagePositionPatient", "ImageOrientationPatient")]
-        if int(dataset.get("NumberOfFrames") or 1) != 1 or not all(text.strip("[] ") for text in fields):
-            return False
-        found.add(str(dataset.get("SeriesInstanceUID") or ""))
-    return len(found) == 1
+            return f"{path.name} cannot be read"
+        for name in ("ImagePositionPatient", "ImageOrientationPatient"):
+            if not str(dataset.get(name) or "").strip("[] "):
+                return f"{path.name} states no {name}"
+        if int(dataset.get("NumberOfFrames") or 1) != 1:
+            return f"{path.name} holds several frames"
+        series = str(dataset.get("SeriesInstanceUID") or "")
+        first = series if first is None else first
+        if series != first:
+            return f"{path.name} is of another series than {files[0].name}"
+    return None
+
+
+def check_whole(path: Path, image: StoredImage) -> None:
+    """Raise DataError for one slice of a DICOM series where a volume is needed; it says why it is alone."""
+    if image.format != "DICOM" or image.dims == 3:
+        return
+    reason = why_no_series(path.parent)
+    if reason is None or len(slices_of(path.parent)) < 2:
+        text = "is one slice"
+        fix = f"name its folder {path.parent}" if reason is None else "name the folder of a whole series"
+    else:
+        text = f"is one slice, and its folder is no series: {reason}"
+        fix = "move what does not belong to the series to another folder"
+    raise DataError(f"{path} {text}", required="a volume: the folder of the slices of one series", fix=fix)
 
 
 class SeriesGrid(NamedTuple):
@@ -116,9 +141,10 @@ def read(folder: Path) -> StoredImage:
 
 
 def _check_series(folder: Path) -> None:
-    if not is_series(folder):
+    reason = why_no_series(folder)
+    if reason is not None:
         raise DataError(
-            f"{folder} holds no slices of one DICOM series",
+            f"{folder} holds no slices of one DICOM series: {reason}",
             required="an image file, or a folder of the slices of one series",
             fix="name its files",
         )

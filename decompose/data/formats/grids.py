@@ -71,6 +71,13 @@ def check_same_grid(image: Path, mask: Path) -> tuple[float, ...]:
         DataError: The mask has no value for every voxel of the image, or its voxels lie elsewhere.
     """
     one, two = read_grid(image), read_grid(mask)
+    if one.oriented != two.oriented:
+        path, other = (mask, "image") if one.oriented else (image, "mask")
+        raise DataError(
+            f"{path} states no orientation (qform_code and sform_code are 0), but its {other} does",
+            required="equal affines of an image and its mask, up to the order and direction of axes",
+            fix="correct the header",
+        )
     if one.shape != two.shape:
         raise DataError(
             f"{mask} has shape {two.shape} for an image of {one.shape}",
@@ -78,7 +85,7 @@ def check_same_grid(image: Path, mask: Path) -> tuple[float, ...]:
             fix="repair the pair or leave it out",
         )
     apart = _distance(one, two)
-    if one.oriented != two.oriented or apart > _APART * min(one.spacing):
+    if apart > _APART * min(one.spacing):
         raise DataError(
             f"{mask} and its image have different affines: voxels lie up to {apart:.3g} mm apart",
             required="equal affines of an image and its mask, up to the order and direction of axes",

@@ -34,18 +34,8 @@ _WANTED = "an intact NIfTI file"
 _ZOOMS_TOLERANCE = 1e-2
 _MOST_CODE = 5  # of the standard's codes of coordinate systems
 _SIZES_OF_NIFTI2 = (np.array(540, "<i4").tobytes(), np.array(540, ">i4").tobytes())
-_DATATYPES = {
-    2,
-    4,
-    8,
-    16,
-    64,
-    256,
-    512,
-    768,
-    1024,
-    1280,
-}  # integers and floats of up to 64 bits, as the standard codes them
+# integers and floats of up to 64 bits, as the standard codes them
+_DATATYPES = {2, 4, 8, 16, 64, 256, 512, 768, 1024, 1280}
 
 
 def accepts(path: Path) -> bool:
@@ -264,23 +254,37 @@ def _two_axes(shape: tuple[int, ...]) -> list[int]:
 
 
 def _notes(image: Any) -> list[str]:
-    notes = []
     slope, intercept = image.dataobj.slope, image.dataobj.inter
-    if (slope, intercept) != (1.0, 0.0):
-        notes.append(f"scaled by {slope:g}, plus {intercept:g}")
-    return notes
+    return [] if (slope, intercept) == (1.0, 0.0) else [f"scaled by {slope:g}, plus {intercept:g}"]
 
 
 def _warnings(image: Any) -> list[str]:
     """Say so where no orientation is stated, or the header states another voxel size than the affine, which is used."""
     if not oriented(image):
         return ["no orientation stated (qform_code and sform_code are 0): axes as stored"]
+    found = []
     zooms = np.asarray(image.header.get_zooms()[:3], dtype=np.float64)
     sides = np.linalg.norm(image.affine[:3, :3], axis=0)[: len(zooms)]
-    if np.allclose(zooms, sides, rtol=_ZOOMS_TOLERANCE):
-        return []
-    stated, used = (" x ".join(f"{side:g}" for side in one) for one in (zooms, sides))
-    return [f"pixdim states {stated} mm, the affine {used} mm: the affine is used"]
+    if not np.allclose(zooms, sides, rtol=_ZOOMS_TOLERANCE):
+        stated, used = (" x ".join(f"{side:g}" for side in one) for one in (zooms, sides))
+        found.append(f"pixdim states {stated} mm, the affine {used} mm: the affine is used")
+    turned = _turned_by_qform(image)
+    if turned is not None:
+        found.append(f"its qform states axes {turned}, its sform {axes(image)}: the sform is used, others may not")
+    return found
+
+
+def _turned_by_qform(image: Any) -> str | None:
+    """Return the axes that the qform states where the sform, which is used, states others; a viewer may use either."""
+    import nibabel
+
+    if not int(image.header["qform_code"]) or not int(image.header["sform_code"]):
+        return None
+    try:
+        stated = axes(nibabel.Nifti1Image(np.zeros((1, 1, 1), np.uint8), image.header.get_qform()))
+    except (ValueError, nibabel.spatialimages.HeaderDataError):  # it is not used
+        return None
+    return None if stated == axes(image) else stated
 
 
 def _bad_field(path: Path, field: str, value: object) -> DataError:

@@ -58,6 +58,7 @@ class Known(NamedTuple):
     nodes: bool = False
 
 
+_DEFAULT = "resnet50"
 BACKBONES: dict[str, Known] = {
     "densenet121": Known(densenet121, (2, 3)),
     "node_mlp": Known(node_mlp, (3,), nodes=True),
@@ -104,14 +105,17 @@ def build_backbone(name: str, *, channels: int, image_size: tuple[int, ...], den
         count, encoder = gated
         built = [build_backbone(encoder, channels=channels, image_size=image_size, dense=dense) for _ in range(count)]
         return GatedEncoders(Encoders(built), new_gate((channels, *image_size), count))
-    network = _unet(name, channels, image_size, dense=dense) if name in UNETS else _pooled(name, channels, image_size)
+    if name in UNETS:
+        network = _unet(name, channels, image_size, dense=dense)
+    else:
+        network = _pooled(name, channels, image_size, dense=dense)
     cast(Any, network).image_shape = (channels, *image_size)
     if dense and name not in UNETS:
         cast(Any, network).stacked_dim = stacked_width(network)  # before experts, whose layers need a region to run
     return network
 
 
-def _pooled(name: str, channels: int, image_size: tuple[int, ...]) -> nn.Module:
+def _pooled(name: str, channels: int, image_size: tuple[int, ...], *, dense: bool = False) -> nn.Module:
     if (usual := parse_small_stem(name)) is not None:
         if usual in UNETS or parse_gated(usual) is not None or _known(usual).nodes:
             raise no_small_stem(usual)
@@ -119,11 +123,12 @@ def _pooled(name: str, channels: int, image_size: tuple[int, ...]) -> nn.Module:
         return shrink_stem_(_pooled(usual, channels, tuple(WIDER * side for side in image_size)), usual)
     known = _known(name)
     if len(image_size) not in known.dims:
-        others = ", ".join(known_backbones(dims=len(image_size)))
+        others = ", ".join([*(UNETS if dense else ()), *known_backbones(dims=len(image_size))])
+        unnamed = ", the default of foundation.backbone," if name == _DEFAULT else ""
         raise UsageError(
-            f"backbone '{name}' with image size {'x'.join(map(str, image_size))}",
+            f"backbone '{name}'{unnamed} with image size {'x'.join(map(str, image_size))}",
             required=f"an image size of {' or '.join(map(str, known.dims))} dimensions",
-            fix=f"choose another backbone ({others}), or change image.size",
+            fix=f"name another one ({others}) with foundation.backbone and student.backbone, or change image.size",
         )
     return known.build(channels, image_size)
 

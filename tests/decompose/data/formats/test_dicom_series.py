@@ -14,7 +14,7 @@ import pytest
 from dicom_files import PIXELS, write_dicom
 
 from lorkit.decompose.data.formats import dicom
-from lorkit.decompose.data.formats.dicom_series import is_series, read, slices_of
+from lorkit.decompose.data.formats.dicom_series import check_whole, is_series, read, slices_of
 from lorkit.decompose.errors import DataError
 
 PACK = Path(os.environ.get("LORKIT_DATA", "../shared/data")) / "second" / "dicom" / "series"
@@ -223,3 +223,38 @@ def test_a_real_series_has_the_values_that_other_readers_find() -> None:
     assert found.sha256 == right["volume_sha256_float32_zyx"]
     assert list(found.values.shape) == right["volume_shape_zyx"]
     assert list(found.spacing_mm or ()) == right["spacing_xyz"][::-1]
+
+
+@pytest.mark.parametrize(
+    ("tags", "message"),
+    [
+        (
+            {"SeriesInstanceUID": "1.2.8"},
+            r"one slice, and its folder is no series: 002.dcm is of another series than 001",
+        ),
+        ({"ImagePositionPatient": None}, r"its folder is no series: 002.dcm states no ImagePositionPatient"),
+        ({"NumberOfFrames": "2"}, r"its folder is no series: 002.dcm holds several frames"),
+    ],
+)
+def test_a_slice_says_why_it_is_alone(tmp_path: Path, tags: dict[str, Any], message: str) -> None:
+    folder = series(tmp_path / "a", [0.0, 1.0, 2.0])
+    dataset = pydicom.dcmread(folder / "002.dcm")
+    for name, value in tags.items():
+        setattr(dataset, name, value)
+    dataset.save_as(folder / "002.dcm")
+    with pytest.raises(DataError, match=message):
+        check_whole(folder / "001.dcm", dicom.read(folder / "001.dcm"))
+    with pytest.raises(DataError, match=r"a holds no slices of one DICOM series: 002.dcm"):
+        read(folder)
+
+
+def test_one_slice_names_its_folder(tmp_path: Path) -> None:
+    folder = series(tmp_path / "a", [0.0, 1.0])
+    with pytest.raises(DataError, match=r"001.dcm is one slice; .*name its folder .*a$"):
+        check_whole(folder / "001.dcm", dicom.read(folder / "001.dcm"))
+    (folder / "b.png").write_bytes(b"x")
+    with pytest.raises(DataError, match=r"its folder is no series: b.png is another image"):
+        check_whole(folder / "001.dcm", dicom.read(folder / "001.dcm"))
+    (folder / "002.dcm").unlink()
+    with pytest.raises(DataError, match=r"name the folder of a whole series"):
+        check_whole(folder / "001.dcm", dicom.read(folder / "001.dcm"))

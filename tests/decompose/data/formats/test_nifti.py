@@ -223,3 +223,15 @@ def test_spacing_of_slices_and_of_volumes_without_orientation(tmp_path: Path) ->
     plain.header["xyzt_units"] = 3  # micrometres
     nib.save(plain, tmp_path / "plain.nii")
     assert network_spacing(load(tmp_path / "plain.nii", voxels=False)) == (0.0005, 0.002, 0.003)
+
+
+@pytest.mark.parametrize(("mirrored", "said"), [(True, True), (False, False)])
+def test_a_qform_that_mirrors_the_patient_against_the_sform_is_said(tmp_path: Path, mirrored: bool, said: bool) -> None:
+    """Other programs may take the qform, and show the mask on the other side."""
+    image = nib.Nifti1Image(VALUES, np.eye(4))
+    image.set_sform(np.eye(4), 2)
+    image.set_qform(np.diag([-1.0 if mirrored else 1.0, 1, 1, 1]), 1)
+    nib.save(image, tmp_path / "a.nii")
+    found = read(tmp_path / "a.nii")
+    assert found.axes == "RAS"
+    assert any("qform states axes LAS, its sform RAS" in text for text in found.warnings) == said

@@ -101,3 +101,10 @@ def test_experts_reach_the_convolutions_of_a_unet_and_leave_no_trace(name: str) 
         torch.testing.assert_close(plain(x), before)
     assert list(plain.state_dict()) == keys
     assert type(plain) is type(backbone)
+
+
+@pytest.mark.parametrize(("dense", "named"), [(True, "segresnet"), (False, "resnet18_3d")])
+def test_the_default_foundation_for_volumes_says_what_to_name(dense: bool, named: str) -> None:
+    message = rf"'resnet50', the default of foundation.backbone, .* name another one \(.*{named}.* foundation.backbone"
+    with pytest.raises(UsageError, match=message):
+        build_backbone("resnet50", channels=1, image_size=(16, 16, 16), dense=dense)
