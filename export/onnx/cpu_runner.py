@@ -9,6 +9,7 @@ import onnx
 import onnxruntime
 
 from lorkit.export.targets.base import Inputs, Outputs, batches
+from lorkit.export.targets.inference_limits import run_within_limits
 
 _BATCH = 8
 PROVIDER = "CPUExecutionProvider"
@@ -17,7 +18,7 @@ PROVIDER = "CPUExecutionProvider"
 def inferrer(model: onnx.ModelProto) -> Callable[[Inputs], Outputs]:
     """Return a function from a graph's inputs to its outputs, both by name."""
     session, names = _session(model), [value.name for value in model.graph.output]
-    return lambda inputs: dict(zip(names, session.run(names, dict(inputs)), strict=True))
+    return lambda inputs: dict(zip(names, run_within_limits(session, names, inputs), strict=True))
 
 
 def largest_values(model: onnx.ModelProto, inputs: Inputs) -> dict[str, float]:
@@ -28,7 +29,7 @@ def largest_values(model: onnx.ModelProto, inputs: Inputs) -> dict[str, float]:
     session, names = _session(seen), [one.name for one in inner]
     largest = np.zeros(len(names))
     for _, batch in batches(inputs, _BATCH):
-        found = session.run(names, batch)
+        found = run_within_limits(session, names, batch)
         largest = np.maximum(largest, [np.abs(values).max(initial=0.0) for values in found])  # NaN stays
     return dict(zip(names, largest.tolist(), strict=True))
 

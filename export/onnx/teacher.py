@@ -30,6 +30,7 @@ from lorkit.decompose.errors import ArtifactError, DataError, UsageError, first_
 from lorkit.decompose.models.backbones.stage_adapters import upsample_and_concatenate
 from lorkit.decompose.models.foundation.teacher import TeacherFeatures
 from lorkit.decompose.tasks import get_task
+from lorkit.export.targets.inference_limits import run_within_limits
 from lorkit.export.targets.onnx import PROVIDER, runtime_errors
 
 _NEAREST = 3
@@ -74,7 +75,7 @@ class OnnxTeacher:
         """Return the stages and the pooled features of normalised images (N, C, *size), on their device."""
         batch = np.ascontiguousarray(image.detach().float().cpu().numpy())
         try:
-            found = self._session.run(list(dict.fromkeys(self._names)), {self._input: batch})
+            found = run_within_limits(self._session, list(dict.fromkeys(self._names)), {self._input: batch})
         except runtime_errors() as error:
             raise UsageError(
                 f"ONNX Runtime cannot run the teacher on a batch of {len(batch)} ({first_line(error)})",

@@ -27,6 +27,7 @@ from lorkit.export.targets.base import (
     missing,
     shapes_of,
 )
+from lorkit.export.targets.inference_limits import run_within_limits
 
 if TYPE_CHECKING:
     import onnxruntime
@@ -52,7 +53,7 @@ class OnnxEngine(Engine):
     def infer(self, inputs: Inputs) -> Outputs:
         """Return all outputs of a batch by name."""
         try:
-            found = self._opened().run(self._outputs, dict(inputs))
+            found = run_within_limits(self._opened(), self._outputs, inputs)
         except runtime_errors() as error:
             raise ArtifactError(
                 f"ONNX Runtime refuses a batch of {shapes_of(inputs)} ({str(error)[:160]})",

@@ -131,8 +131,9 @@ class OpenVinoTarget(HostTarget[OpenVinoRequirements]):
         openvino, directory = _openvino(), request.directory
         try:
             model = openvino.Core().read_model(native_path(request.onnx_path))
+            loops = _loops(model)
             fixed = _fixed_batch(model)
-            if not fixed:  # its default, fp16 weights, would change the network
+            if not fixed and not loops:  # its default, fp16 weights, would change the network
                 openvino.save_model(model, directory / XML, compress_to_fp16=False)
         except RuntimeError as error:
             raise UsageError(
@@ -140,6 +141,12 @@ class OpenVinoTarget(HostTarget[OpenVinoRequirements]):
                 required="operators that it supports",
                 fix="change the backbone, or use --target onnx",
             ) from None
+        if loops:
+            raise UsageError(
+                f"{request.onnx_path.name} has the loop '{loops}'",
+                required="a graph without loops: OpenVINO cannot end one that does not stop",
+                fix="use --target onnx, which can",
+            )
         if fixed:
             raise UsageError(
                 f"{request.onnx_path.name} fixes the batch of '{fixed}'",
@@ -176,6 +183,8 @@ class OpenVinoTarget(HostTarget[OpenVinoRequirements]):
             model = frontend.convert(frontend.load(native_path(directory / XML)))
             if not model.inputs or not model.outputs:  # any other XML gives an empty network
                 raise RuntimeError(f"{len(model.inputs)} inputs and {len(model.outputs)} outputs")
+            if loops := _loops(model):
+                raise RuntimeError(f"the loop '{loops}' may never end, and could not be ended")
             fixed = _fixed_batch(model)
             step = "compile"
             compiled = openvino.Core().compile_model(model, DEVICE, options)
@@ -217,6 +226,11 @@ def _check(compiled: Any, precision: str) -> None:
             required=f"{precision} ({' or '.join(RUNS[precision])})",
             fix="export it on this machine in a precision that its CPU has",
         )
+
+
+def _loops(model: Any) -> str:
+    """Return the name of a loop whose end its own values decide; empty if there is none."""
+    return next((str(one.get_friendly_name()) for one in model.get_ops() if one.get_type_name() == "Loop"), "")
 
 
 def _fixed_batch(model: Any) -> str:

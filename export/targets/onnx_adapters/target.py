@@ -30,6 +30,7 @@ from lorkit.export.targets.base import (
     missing,
     shapes_of,
 )
+from lorkit.export.targets.inference_limits import run_within_limits
 from lorkit.export.targets.onnx import PROVIDER, SETTINGS, runtime_errors, session_options
 from lorkit.export.targets.onnx import TARGET as ONNX
 
@@ -109,7 +110,7 @@ class AdaptersEngine(Engine):
 
     def _run(self, region: str, image: Any) -> Any:
         try:
-            return self._opened().run([LOGITS], {IMAGE: image}, self._options[region])[0]
+            return run_within_limits(self._opened(), [LOGITS], {IMAGE: image}, self._options[region])[0]
         except runtime_errors() as error:
             raise ArtifactError(
                 f"ONNX Runtime refuses a batch of {shapes_of({IMAGE: image})} ({str(error)[:160]})",

@@ -379,3 +379,38 @@ def test_nothing_is_reported_and_nothing_loads_before_it_is_needed(tmp_path: Pat
 
 def test_it_is_found_by_name() -> None:
     assert get_target("openvino") is TARGET
+
+
+@runtime
+def test_a_loop_is_refused_because_nothing_could_end_it(tmp_path: Path, build_request: BuildRequests) -> None:
+    import openvino
+
+    request = build_request(tmp_path)
+    TARGET.build(request)
+    value, floats, flag = helper.make_tensor_value_info, TensorProto.FLOAT, TensorProto.BOOL
+    loop = helper.make_graph(
+        [helper.make_node("Identity", ["on"], ["on_"]), helper.make_node("Relu", ["y"], ["y_"])],
+        "body",
+        [value("i", TensorProto.INT64, []), value("on", flag, []), value("y", floats, ["n", 4])],
+        [value("on_", flag, []), value("y_", floats, ["n", 4])],
+    )
+    weights = [
+        helper.make_tensor("trips", TensorProto.INT64, [], [2**40]),
+        helper.make_tensor("go", flag, [], [True]),
+    ]
+    graph = helper.make_graph(
+        [helper.make_node("Loop", ["trips", "go", "image"], ["logits"], name="endless", body=loop)],
+        "endless",
+        [value("image", floats, ["n", 4])],
+        [value("logits", floats, ["n", 4])],
+        weights,
+    )
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9), tmp_path / MODEL)
+    with pytest.raises(UsageError, match=r"model.onnx has the loop .*; use --target onnx, which can"):
+        TARGET.build(request)
+    openvino.save_model(openvino.Core().read_model(tmp_path / MODEL), tmp_path / XML, compress_to_fp16=False)
+    note = read_json(tmp_path / NOTE)
+    note["files"] = {name: digest_file(tmp_path / name) for name in note.get("files", {})}
+    write_json(tmp_path / NOTE, note)
+    with pytest.raises(ArtifactError, match=r"cannot read .*the loop .* may never end"):
+        TARGET.load(tmp_path)
