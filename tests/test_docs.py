@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 import typer.main
 import yaml
+from small_runs import register_tiny
 
 from lorkit.cli import errors as failures
 from lorkit.cli.commands import list_commands
@@ -188,11 +189,12 @@ def test_the_example_data_are_at_hand(data_root: Path, monkeypatch: pytest.Monke
 def test_the_five_commands_twice(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """The README's path, cut to one epoch; the second time everything is up to date. `make tour` starts processes."""
+    """The README's path with tiny networks; the second time everything is up to date. `make tour` runs it as it is."""
+    register_tiny(monkeypatch.setitem)
     (tmp_path / "decompose.yaml").write_text(
-        "name: small\nimage: {size: 32, channels: 1}\n"
+        "name: small\nimage: {size: 16, channels: 1}\n"
         "regions: {chest: {data: phantom:chest}, brain: {data: phantom:brain}}\n"
-        "foundation: {backbone: shufflenet_v2_x1_0, epochs: 1}\ntrain: {epochs: 1}\n"
+        "foundation: {backbone: tiny_resnet_wide, epochs: 1}\nstudent: {backbone: tiny_resnet}\ntrain: {epochs: 1}\n"
     )
     monkeypatch.chdir(tmp_path)
     assert [run_command_line(words) for words in FIVE[:3]] == [0] * 3
