@@ -21,6 +21,7 @@ from lorkit.decompose.events import EpochRow
 from lorkit.decompose.regions import RegionSet
 from lorkit.decompose.runs.leftovers import sweep_run
 from lorkit.decompose.runs.listing import NETWORKS, RUNS, list_runs
+from lorkit.decompose.runs.record import check_record
 from lorkit.decompose.runs.selection import ExportSelection
 
 EXPERT_INFO = "expert.json"
@@ -177,11 +178,11 @@ ALL_EXPORTS = ExportSelection()
 
 
 def open_run(selector: str | Path | None = None, root: Path = RUNS) -> Run:
-    """Open a run (or a given network) by path or id, or the newest run, and check every file of it.
+    """Open a run (or a given network) by path or id, or the newest run; check every file of it and what they say.
 
     Raises:
         UsageError: There is no such run; the message names the existing ones.
-        ArtifactError: It is damaged.
+        ArtifactError: It is damaged, or its documents name different regions.
     """
     if isinstance(selector, Run):
         return selector
@@ -196,7 +197,9 @@ def open_run(selector: str | Path | None = None, root: Path = RUNS) -> Run:
     path = runs[0] if selector is None else _locate(str(selector), root)
     sweep_run(path)
     kind = read_manifest(path, verify=False).kind
-    return Run(path, read_manifest(path, kind=kind if kind in HOMES else RUN))
+    run = Run(path, read_manifest(path, kind=kind if kind in HOMES else RUN))
+    check_record(run.manifest)
+    return run
 
 
 def _locate(selector: str, root: Path) -> Path:

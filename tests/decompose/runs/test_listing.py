@@ -8,7 +8,7 @@ from lorkit.decompose.runs import list_runs, listing, open_run
 
 def make_run(path: Path) -> None:
     path.mkdir(parents=True)
-    (path / "config.yaml").write_text("method: lorkd\n")
+    (path / "metrics.jsonl").write_text("{}\n")
     write_manifest(path, "run", synthetic=True)
 
 

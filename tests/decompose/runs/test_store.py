@@ -22,7 +22,9 @@ REGIONS = RegionSet(Region(name=name, classes=("a", "b")) for name in ("chest", 
 
 def make_run(path: Path) -> Run:
     path.mkdir(parents=True)
-    write_text(path / "config.yaml", to_yaml(default_config()))
+    config = default_config()
+    regions = {name: config.regions[name] for name in REGIONS.names}
+    write_text(path / "config.yaml", to_yaml(config.model_copy(update={"regions": regions})))
     write_json(path / "regions.json", {"regions": REGIONS.to_json()})
     return Run(path, write_manifest(path, "run", synthetic=True, outside=OUTSIDE))
 
