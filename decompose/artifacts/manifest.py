@@ -66,7 +66,7 @@ def write_manifest(
     kind: str,
     *,
     synthetic: bool,
-    parent: Path | None = None,
+    parent: Manifest | None = None,
     inputs: str = "",
     extra: Mapping[str, Any] | None = None,
     outside: Sequence[str] = (),
@@ -77,10 +77,13 @@ def write_manifest(
         directory: The directory, or its staging directory.
         kind: run, network, foundation, expert, export, report or comparison.
         synthetic: Whether any of its data was drawn by a program.
-        parent: Directory of the artifact that it was made from.
+        parent: Of the artifact that it was made from, as it was opened: its files have to be the same still.
         inputs: Digest of everything that determines its content; equal inputs mean "up to date".
         extra: Further plain data.
         outside: Names at the top of the directory that are not part of it; later steps write there.
+
+    Raises:
+        ArtifactError: The parent has changed since it was opened: what was read of it is not known.
     """
     files = {
         path.relative_to(directory).as_posix(): digest_file(path)
@@ -89,9 +92,9 @@ def write_manifest(
     }
     link = None
     if parent is not None:
-        of_parent, digest = read_document(parent / MANIFEST)
-        relative = os.path.relpath(parent.resolve(), directory.resolve())
-        link = {"kind": str(of_parent["kind"]), "sha256": digest, "path": relative}
+        check_unchanged(parent)
+        relative = os.path.relpath(parent.path.resolve(), directory.resolve())
+        link = {"kind": parent.kind, "sha256": parent.digest, "path": relative}
     document: dict[str, Any] = {
         "schema_version": SCHEMA_VERSION,
         "kind": kind,
@@ -178,6 +181,22 @@ def verify_chain(directory: Path, *, kind: str | None = None) -> list[Manifest]:
         check_files(parent)
         chain.append(parent)
     return chain
+
+
+def check_unchanged(manifest: Manifest) -> None:
+    """Check that an artifact is still what was opened.
+
+    Raises:
+        ArtifactError: Its manifest is another one or gone, or a file differs from it.
+    """
+    path = manifest.path / MANIFEST
+    if not path.is_file() or digest_file(path) != manifest.digest:
+        raise ArtifactError(
+            f"{manifest.path} was replaced while it was read",
+            required=f"the {manifest.kind} with digest {manifest.digest[:12]} until the end",
+            fix="run the command again",
+        )
+    check_files(manifest)
 
 
 def check_files(manifest: Manifest) -> None:

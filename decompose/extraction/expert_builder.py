@@ -116,7 +116,7 @@ class ExpertBuilder:
         write_text(directory / CARD, model_card(info))
         synthetic = self.run.synthetic
         extra = {"region": region, "task": info.task}
-        write_manifest(directory, "expert", synthetic=synthetic, parent=self.run.path, inputs=inputs, extra=extra)
+        write_manifest(directory, "expert", synthetic=synthetic, parent=self.run.manifest, inputs=inputs, extra=extra)
 
     def _decide(self, network: Deployable, val: PreparedRegion, logits: Float32Array) -> Decision | None:
         """Choose the thresholds of a network from its outputs on validation; None for a task without."""

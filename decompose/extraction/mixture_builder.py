@@ -103,7 +103,9 @@ class MixtureBuilder:
         info.write(directory / EXPERT_INFO)
         write_text(directory / CARD, mixture_card(info))
         extra = {"region": form, "regions": list(self.run.regions.names)}
-        write_manifest(directory, "mixture", synthetic=info.synthetic, parent=self.run.path, inputs=inputs, extra=extra)
+        write_manifest(
+            directory, "mixture", synthetic=info.synthetic, parent=self.run.manifest, inputs=inputs, extra=extra
+        )
 
     @cached_property
     def val(self) -> dict[str, PreparedRegion]:

@@ -63,8 +63,9 @@ def write_run(staging: Path, content: RunContent) -> None:
     write_json(staging / "splits.json", dict(content.splits))
     write_text(staging / "metrics.jsonl", "".join(json.dumps(row) + "\n" for row in content.rows))
     save_model(content.live, staging)
+    foundation = None
     if content.foundation is not None:
-        save_foundation(content.foundation, home, synthetic=content.synthetic, inputs=content.inputs)
+        foundation = save_foundation(content.foundation, home, synthetic=content.synthetic, inputs=content.inputs)
     for name, kept in (("checkpoints", content.checkpoints), ("tensorboard", content.curves)):
         if kept is not None and kept.is_dir():
             shutil.copytree(kept, staging / name, copy_function=_link, ignore=_HIDDEN)
@@ -73,7 +74,7 @@ def write_run(staging: Path, content: RunContent) -> None:
         staging,
         "run",
         synthetic=content.synthetic,
-        parent=home if content.foundation is not None else None,
+        parent=foundation,
         inputs=content.inputs,
         extra={"method": config.method, "name": config.name, "regions": list(regions.names), **content.extra, **alone},
         outside=OUTSIDE,

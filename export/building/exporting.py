@@ -269,7 +269,7 @@ def _export_one(
                 staging,
                 "export",
                 synthetic=source.synthetic,
-                parent=source.parent.path,
+                parent=source.parent,
                 inputs=key,
                 extra=extra | {"profile": job.profile.name, "precision": job.precision, "run": source.run_digest},
             )

@@ -69,7 +69,7 @@ def report(
             document.write(staging / JSON)
             write_text(staging / HTML, render_html(document))
             write_text(staging / MARKDOWN, render_markdown(document))
-            write_manifest(staging, "report", synthetic=document.synthetic, parent=home.path, inputs=inputs)
+            write_manifest(staging, "report", synthetic=document.synthetic, parent=home.manifest, inputs=inputs)
     return ReportFiles(files=[home.report_dir / name for name in FILES], up_to_date=up_to_date)
 
 

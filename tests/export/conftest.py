@@ -24,7 +24,7 @@ from torch import nn
 from torch.onnx._internal.exporter._registration import ONNXRegistry
 
 from lorkit import profiles
-from lorkit.decompose.artifacts import digest_json, save_tensors, write_json, write_manifest, write_text
+from lorkit.decompose.artifacts import digest_json, read_manifest, save_tensors, write_json, write_manifest, write_text
 from lorkit.decompose.config import load_config, to_yaml
 from lorkit.decompose.documents.export import ExportedNetwork
 from lorkit.decompose.documents.heads import HeadPolicy, MixtureForm
@@ -139,7 +139,8 @@ def write_export(
     }
     write_json(directory / "export.json", info)
     names = ("owner", "region", "target", "profile", "precision")
-    write_manifest(directory, "export", synthetic=True, parent=parent, extra={name: info[name] for name in names})
+    of = None if parent is None else read_manifest(parent)
+    write_manifest(directory, "export", synthetic=True, parent=of, extra={name: info[name] for name in names})
     return directory
 
 
@@ -173,7 +174,7 @@ def write_run(path: Path, *, regions: tuple[str, ...] = ("chest",), cases: int =
     config = load_config(source)
     write_text(path / "config.yaml", to_yaml(config))
     named = RegionSet(Region(name=name, classes=CLASSES, synthetic=True) for name in regions)
-    write_json(path / "regions.json", {"regions": named.to_json()})
+    write_json(path / "regions.json", {"schema_version": 1, "kind": "regions", "regions": named.to_json()})
     samples = read_regions(config)
     write_json(path / "splits.json", split_regions(samples, config.split, seed=0).to_json(samples))
     write_text(path / "metrics.jsonl", "".join(json.dumps(row) + "\n" for row in training_log(regions)))

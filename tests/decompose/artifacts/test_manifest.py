@@ -8,8 +8,9 @@ from lorkit.decompose.artifacts import files, manifest
 from lorkit.decompose.errors import ArtifactError
 
 
-def make(directory: Path, kind: str = "run", **options: object) -> manifest.Manifest:
+def make(directory: Path, kind: str = "run", *, parent: Path | None = None, **options: object) -> manifest.Manifest:
     directory.mkdir(parents=True)
+    options["parent"] = None if parent is None else manifest.read_manifest(parent)
     (directory / "a.txt").write_text("content")
     (directory / "deep").mkdir()
     (directory / "deep" / "b.txt").write_text("more")
@@ -170,3 +171,24 @@ def test_what_is_read_of_a_run_is_listed(tmp_path: Path, name: str) -> None:
     (tmp_path / "x" / name).write_text("evil")
     with pytest.raises(ArtifactError, match="is not listed"):
         manifest.read_manifest(tmp_path / "x")
+
+
+@pytest.mark.parametrize("change", ["a file", "the manifest", "all of it", "nothing left"])
+def test_an_artifact_is_not_sealed_when_what_it_was_made_from_has_changed(tmp_path: Path, change: str) -> None:
+    opened, child = make(tmp_path / "run"), tmp_path / "expert"
+    child.mkdir()
+    (child / "x").write_text("made from it")
+    sealed = manifest.write_manifest(child, "expert", synthetic=False, parent=opened)
+    assert sealed.parent == {"kind": "run", "sha256": opened.digest, "path": "../run"}
+    (child / manifest.MANIFEST).unlink()
+    if change == "a file":
+        (tmp_path / "run" / "a.txt").write_text("another")
+    elif change == "the manifest":
+        manifest.write_manifest(tmp_path / "run", "run", synthetic=True)
+    else:
+        (tmp_path / "run").rename(tmp_path / "old")
+        if change == "all of it":
+            make(tmp_path / "run")
+    with pytest.raises(ArtifactError, match=r"run was replaced while it was read|a\.txt has changed"):
+        manifest.write_manifest(child, "expert", synthetic=False, parent=opened)
+    assert not (child / manifest.MANIFEST).exists()

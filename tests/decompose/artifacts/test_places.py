@@ -12,7 +12,8 @@ EXPERT, EXPORT = ("expert", "mixture"), ("export",)
 def make(directory: Path, kind: str, parent: Path | None = None, **extra: object) -> Manifest:
     directory.mkdir(parents=True)
     (directory / "file").write_text("content")
-    return write_manifest(directory, kind, synthetic=False, parent=parent, extra=extra, outside=("experts", "exports"))
+    of = None if parent is None else read_manifest(parent, verify=False)
+    return write_manifest(directory, kind, synthetic=False, parent=of, extra=extra, outside=("experts", "exports"))
 
 
 @pytest.mark.parametrize(

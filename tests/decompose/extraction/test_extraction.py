@@ -14,6 +14,7 @@ import safetensors.torch
 import torch
 import yaml
 from PIL import Image
+from resealing import edit_json, reseal
 from small_runs import small_config, write_run
 
 from lorkit.decompose.artifacts import digest_file, load_tensors, read_json, verify_chain
@@ -254,3 +255,20 @@ def test_baselines_are_extracted_the_same_way(make_run: Callable[..., Run], tmp_
     assert expert.region.name == "knee"
     assert expert.info.backbone == deployed_backbone(run.config)
     assert [manifest.kind for manifest in verify_chain(result.path)] == ["expert", "run"]
+
+
+@pytest.mark.usefixtures("without_program")
+@pytest.mark.parametrize("sealed", [False, True])
+def test_an_expert_of_a_run_that_is_replaced_meanwhile_is_refused(
+    small_run: Run, monkeypatch: pytest.MonkeyPatch, sealed: bool
+) -> None:
+    def replace(network: object, directory: Path, **options: object) -> None:
+        if sealed:
+            reseal(small_run.path, lambda manifest: manifest.update(inputs="another"))
+        else:
+            edit_json(small_run.path / "splits.json", lambda splits: splits["warnings"].append("changed"))
+
+    monkeypatch.setattr("lorkit.decompose.extraction.expert_builder.write_program", replace)
+    with pytest.raises(ArtifactError, match=r"was replaced while it was read|splits\.json has changed"):
+        extract(small_run.path, region="chest")
+    assert not list(small_run.experts_dir.glob("*"))

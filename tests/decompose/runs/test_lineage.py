@@ -12,12 +12,14 @@ from lorkit.decompose.errors import ArtifactError
 from lorkit.decompose.runs import OUTSIDE, Run, open_run
 from lorkit.decompose.runs.lineage import RunFinder, check_parent, find_parent, run_of_expert
 
+NEW = "ab" * 32
+
 
 def derive(run: Run, change: str, origin: str) -> Run:
     """Return a copy of a run that was made from another by a change, with one image of its own."""
     path = Path(shutil.copytree(run.path, run.path.with_name(change)))
     splits = read_json(path / "splits.json", kind="splits")
-    splits["regions"]["chest"]["train"] = ["new"]
+    splits["regions"]["chest"]["train"] = [NEW]
     write_json(path / "splits.json", splits)
     extra = {**run.manifest.extra, "origin": {"sha256": origin, "change": change}}
     write_manifest(path, "run", synthetic=False, inputs=change, extra=extra, outside=OUTSIDE)
@@ -32,7 +34,7 @@ def test_a_run_has_seen_what_its_origin_has(small_run: Run) -> None:
     child = derive(small_run, "finetune", small_run.manifest.digest)
     found = finder.lineage(child)
     assert [run.path for run in found.runs] == [child.path, small_run.path]
-    assert found.training_digests == own | {"new"}
+    assert found.training_digests == own | {NEW}
 
 
 def test_an_origin_that_is_gone_leaves_unknown_only_what_a_fine_tuned_run_began_with(small_run: Run) -> None:
@@ -55,7 +57,7 @@ def test_an_expert_belongs_to_the_run_around_it_as_long_as_that_stays_the_same(s
     expert = small_run.path / "experts" / "chest"
     expert.mkdir(parents=True)
     write_json(expert / "x.json", {})
-    write_manifest(expert, "expert", synthetic=True, parent=small_run.path)
+    write_manifest(expert, "expert", synthetic=True, parent=small_run.manifest)
     found = run_of_expert(expert)
     assert found is not None
     assert found.path == small_run.path.resolve()

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from lorkit.decompose.artifacts import digest_file, write_manifest
+from lorkit.decompose.artifacts import digest_file, read_manifest, write_manifest
 from lorkit.decompose.artifacts.keys import KEY_FILE
 from lorkit.decompose.artifacts.manifest import verify_chain
 from lorkit.decompose.errors import ArtifactError, UsageError
@@ -34,7 +34,7 @@ def test_the_unpacked_run_is_whole(small_run: Run, tmp_path: Path) -> None:
     (expert,) = extract(small_run.path, region="chest")
     export = small_run.exports_dir / "chest" / "onnx-here-fp32"
     add(export / "model.onnx")
-    write_manifest(export, "export", synthetic=True, parent=expert.path)
+    write_manifest(export, "export", synthetic=True, parent=read_manifest(expert.path))
     packed = pack(small_run.path, out=tmp_path / "out" / "run.tar")
     assert packed.sha256 == digest_file(packed.archive)
     unpack(packed.archive, tmp_path / "there" / "runs")

@@ -5,18 +5,20 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
 import pytest
 import torch
 from PIL import Image
+from resealing import reseal
 
 from lorkit.decompose.artifacts import digest_file, read_json, read_manifest, verify_chain
 from lorkit.decompose.errors import ArtifactError, MissingRuntimeError, ParityError, UsageError
 from lorkit.decompose.runs import exports_of, open_run
 from lorkit.decompose.runs.expert import load_expert
-from lorkit.export.building import builder, packaging
+from lorkit.export.building import builder, exporting, packaging
 from lorkit.export.building.exporting import export
 from lorkit.export.prediction.prediction import predict
 from lorkit.export.runtime import parity
@@ -176,3 +178,20 @@ def test_reference_outputs_do_not_depend_on_their_batch(extracted: Path) -> None
     one, all_ = (builder.reference_outputs(source, network, {"image": image}, batch=size) for size in (1, 5))
     assert list(one) == ["logits"]
     np.testing.assert_allclose(one["logits"], all_["logits"], atol=1e-5)
+
+
+def test_an_export_of_an_expert_that_is_replaced_meanwhile_is_refused(
+    expert: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    built = exporting.build_export
+
+    def replacing(*arguments: Any) -> None:
+        built(*arguments)
+        shutil.move(expert, expert.with_name("old"))
+        shutil.copytree(expert.with_name("old"), expert)
+        reseal(expert, lambda manifest: manifest.update(inputs="another"))
+
+    monkeypatch.setattr(exporting, "build_export", replacing)
+    with pytest.raises(ArtifactError, match=r"elsewhere was replaced while it was read; required: the expert with"):
+        export(expert, profile="cpu-generic")
+    assert not list((expert / "exports").glob("*/[!.]*"))

@@ -8,7 +8,7 @@ import numpy as np
 import onnx
 import pytest
 
-from lorkit.decompose.artifacts import digest_file, read_json, write_json, write_manifest
+from lorkit.decompose.artifacts import digest_file, read_json, read_manifest, write_json, write_manifest
 from lorkit.decompose.errors import ArtifactError, MissingRuntimeError, ParityError, UsageError
 from lorkit.export.building.exporting import export
 from lorkit.export.building.verification import verify
@@ -87,7 +87,7 @@ def test_another_network_under_a_valid_manifest_fails_parity(exported: Path, cop
 def test_an_export_of_an_earlier_expert_is_refused(exported: Path, tmp_path: Path) -> None:
     run = shutil.copytree(exported, tmp_path / "run")
     expert = run / "experts" / "chest"
-    write_manifest(expert, "expert", synthetic=False, parent=run, inputs="another")
+    write_manifest(expert, "expert", synthetic=False, parent=read_manifest(run), inputs="another")
     assert digest_file(expert / "manifest.json") != digest_file(exported / "experts" / "chest" / "manifest.json")
     with pytest.raises(ArtifactError, match=r"is not the expert that .* was made from"):
         verify(run / "exports" / "chest" / NAME)
