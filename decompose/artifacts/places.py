@@ -72,8 +72,10 @@ def check_place(directory: Path, document: Mapping[str, Any]) -> None:
     An export may be of an expert that was extracted anew from the same run; `verify_chain` checks that.
 
     Raises:
-        ArtifactError: It is of another kind, region, owner or run; the message names both.
+        ArtifactError: It is of another kind, region, owner or run, or what it says it was made from is not that run;
+            the message names both.
     """
+    _check_link(directory, document)
     place = place_of(directory)
     if place is None:
         return
@@ -93,4 +95,28 @@ def check_place(directory: Path, document: Mapping[str, Any]) -> None:
             f"{place.run} is not the run that {directory} was made from",
             required=f"a manifest with digest {str(run)[:12]}",
             fix=f"rebuild {directory}, or copy it out of the run and name its path",
+        )
+
+
+def _check_link(directory: Path, document: Mapping[str, Any]) -> None:
+    """Refuse a report, expert or export in a run whose manifest says that it was made from what is elsewhere.
+
+    Its own manifest has no digest outside it: with another link, its chain would end where nothing is found.
+    """
+    path = Path(os.path.abspath(directory))
+    run = next(filter(_is_run, path.parents), None)
+    link = document.get("parent")
+    if run is None or not isinstance(link, Mapping):
+        return
+    parts, kind = path.relative_to(run).parts, document.get("kind")
+    at, home = (directory / str(link.get("path"))).resolve(), run.resolve()
+    if (kind == "report" and parts == ("report",)) or (kind in _KINDS["experts"] and _place(run, parts)):
+        found = at == home
+    else:
+        found = kind != "export" or _place(run, parts) is None or at.is_relative_to(home)
+    if not found:
+        raise ArtifactError(
+            f"{directory} says that it was made from {at}",
+            required=f"what it was made from, in {run}",
+            fix=f"restore it, rebuild {directory}, or copy it out of the run and name its path",
         )

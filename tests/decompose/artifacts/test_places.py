@@ -1,6 +1,7 @@
 from pathlib import Path
 
 import pytest
+from resealing import edit_json
 
 from lorkit.decompose.artifacts import Manifest, read_manifest, write_manifest
 from lorkit.decompose.artifacts.places import Place, place_of
@@ -98,3 +99,24 @@ def test_an_export_stays_valid_without_the_expert_it_was_made_from(tmp_path: Pat
     make(run / "exports/chest/onnx", "export", run / "experts/chest", region="chest", owner="expert", run=made.digest)
     (run / "experts/chest").rename(tmp_path / "away")
     assert read_manifest(run / "exports/chest/onnx").kind == "export"
+
+
+@pytest.mark.parametrize(
+    ("place", "kind"), [("report", "report"), ("experts/chest", "expert"), ("exports/chest/onnx", "export")]
+)
+@pytest.mark.parametrize("path", ["../../../../x", "/tmp", "."])
+def test_a_link_that_leads_elsewhere_is_refused_in_a_run_alone(
+    tmp_path: Path, place: str, kind: str, path: str
+) -> None:
+    run = tmp_path / "run"
+    made = make(run, "run")
+    make(run / place, kind, run, region="chest", owner="expert", run=made.digest)
+    read_manifest(run / place)
+    edit_json(run / place / "manifest.json", lambda manifest: manifest["parent"].update(path=path))
+    if (kind, path) == ("export", "."):  # an expert that is gone: the export stays valid
+        read_manifest(run / place)
+        return
+    with pytest.raises(ArtifactError, match=f"{place} says that it was made from .*required: what it was made from"):
+        read_manifest(run / place)
+    (run / place).rename(tmp_path / "elsewhere")
+    read_manifest(tmp_path / "elsewhere")
