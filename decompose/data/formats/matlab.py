@@ -14,7 +14,7 @@ import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -47,7 +47,8 @@ class Unread:
     what: str
 
 
-Variable = NDArray[Any] | csc_array | Unread
+Variable: TypeAlias = Any
+"""An array, a `csc_array` (scipy has no types) or `Unread`."""
 
 
 @dataclass(frozen=True)
