@@ -149,7 +149,14 @@ def store(run: Run, document: BenchDocument) -> None:
         kept = [row for row in old.exports if _identity(row) not in new and row.digest in current]
         document = document.with_changes(exports=[*document.exports, *kept])
     document.write(path, sealed=True)
-    write_text(path.with_suffix(".svg"), latencies(document.exports))
+    draw(run, document)
+
+
+def draw(run: Run, document: BenchDocument) -> None:
+    """Draw the stored bench of a run unless that is done: a killed command may have left no drawing, or another one."""
+    path, text = (run.measurements_dir / NAME).with_suffix(".svg"), latencies(document.exports)
+    if not path.is_file() or path.read_bytes() != text.encode():
+        write_text(path, text)
 
 
 def stored(run: Run) -> BenchDocument | None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import datetime
 from collections.abc import Sequence
+from functools import partial
 from typing import TYPE_CHECKING
 
 from lorkit.decompose.artifacts import MANIFEST, read_json, read_manifest
@@ -29,6 +30,7 @@ from lorkit.decompose.evaluation.inference import collect_score_inputs
 from lorkit.decompose.evaluation.scoring import task_scores
 from lorkit.decompose.events import Listener, Working
 from lorkit.decompose.runs import MODELS, Run
+from lorkit.decompose.runs.keeping import kept
 from lorkit.decompose.runs.locked_data import RunSplits
 from lorkit.decompose.runs.store import missing_baseline
 from lorkit.export.benchmarking import benchmark
@@ -123,8 +125,11 @@ def _fresh(run: Run, model: ModelName, document: EvaluateDocument) -> bool:
 
 def latencies_of(run: Run, exports: Sequence[Exported], warnings: list[str], on_event: Listener) -> dict[str, BenchRow]:
     """Return one row per export digest (batch 1, one thread); measure missing ones briefly."""
-    rows = _bench_rows(benchmark.stored(run))
+    document = benchmark.stored(run)
+    rows = _bench_rows(document)
     if all(one.manifest.digest in rows for one in exports if one.proven):
+        if document is not None:
+            warnings += kept(run, partial(benchmark.draw, run, document), "The chart of the bench")
         return rows
     seconds = _SECONDS_PER_EXPORT * len({one.key for one in exports})
     try:

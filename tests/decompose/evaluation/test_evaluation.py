@@ -56,7 +56,7 @@ def test_an_evaluation_that_cannot_be_stored_is_returned_and_said(small_run: Run
     small_run.measurements_dir.write_text("a file in its place")
     document = evaluate(small_run.path, region="chest").to_json()
     assert document["regions"]["chest"]["n"] > 0
-    assert document["warnings"][-1] == "The evaluation was not kept in the run: File exists."
+    assert document["warnings"][-1] == "The evaluation was not kept in the run: File exists (measurements)."
 
 
 def test_distances_in_pixels_and_in_mm_have_no_mean() -> None:

@@ -16,7 +16,8 @@ def run(tmp_path: Path) -> Run:
 @pytest.mark.parametrize(
     ("error", "reason"),
     [
-        (OSError(30, "Read-only file system", "/private/place"), "Read-only file system"),
+        (OSError(30, "Read-only file system", "/private/place"), "Read-only file system (place)"),
+        (OSError(28, "No space left on device"), "No space left on device"),
         (BusyError("another process is writing x"), "another process is writing x"),
     ],
 )
@@ -33,3 +34,11 @@ def test_what_is_written_is_no_warning_and_other_errors_are_errors(run: Run) -> 
     assert done == [1]
     with pytest.raises(ZeroDivisionError):
         kept(run, lambda: 1 / 0, "The verdict")
+
+
+def test_the_file_is_named_by_its_path_in_the_run(run: Run) -> None:
+    def write() -> None:
+        raise OSError(28, "No space left on device", str(run.measurements_dir / "gate.json"))
+
+    named = "No space left on device (measurements/gate.json)"
+    assert kept(run, write, "The verdict") == [f"The verdict was not kept in the run: {named}."]

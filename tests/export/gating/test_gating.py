@@ -75,7 +75,7 @@ def test_a_verdict_that_cannot_be_stored_is_returned_and_said(a_run: Run) -> Non
     a_run.measurements_dir.write_text("a file in its place")
     document = quick(max_seconds=2.0)
     assert document["regions"]["chest"]["verdict"] in ("pass", "inconclusive", "fail")
-    assert document["warnings"][-1] == "The verdict was not kept in the run: File exists."
+    assert document["warnings"][-1] == "The verdict was not kept in the run: File exists (measurements)."
 
 
 def test_a_slow_expert_fails(a_run: Run, workshop: Any) -> None:

@@ -10,7 +10,7 @@ from lorkit.decompose.runs import MODELS, Run, locked_data
 from lorkit.decompose.runs.locked_data import RunSplits
 from lorkit.export.reporting import measurements
 from lorkit.export.reporting.document import report_document
-from lorkit.export.reporting.measurements import evaluations_of, scores_of
+from lorkit.export.reporting.measurements import evaluations_of, latencies_of, scores_of
 from lorkit.export.runtime.exported import read_exported
 
 
@@ -61,7 +61,8 @@ def lowered(a_run: Run, workshop: Any) -> Run:
 
 
 def exports(run: Run) -> list[Any]:
-    return [read_exported(run.exports_dir / "chest" / f"onnx-cpu-generic-{name}") for name in ("fp32", "int8")]
+    paths = [run.exports_dir / "chest" / f"onnx-cpu-generic-{name}" for name in ("fp32", "int8")]
+    return [read_exported(path) for path in paths if path.exists()]
 
 
 def test_a_lower_precision_is_scored_by_its_own_engine(lowered: Run) -> None:
@@ -115,3 +116,18 @@ def test_the_table_tells_whose_score_it_is(measured: Run, workshop: Any, monkeyp
     assert scored["fp32"].scored == "network"
     assert scored["int8"].scored == "export"
     assert scored["int8"].balanced_accuracy != scored["fp32"].balanced_accuracy
+
+
+@pytest.mark.parametrize("left", [None, "<svg/>"])
+def test_a_report_draws_what_a_killed_bench_did_not(measured: Run, left: str | None) -> None:
+    chart, warnings = measured.measurements_dir / "bench.svg", list[str]()
+    whole, found = chart.read_bytes(), exports(measured)
+    chart.unlink()
+    if left is not None:
+        chart.write_text(left)
+    latencies_of(measured, found, warnings, ignore)
+    assert chart.read_bytes() == whole
+    chart.unlink()
+    chart.mkdir()
+    latencies_of(measured, found, warnings, ignore)
+    assert warnings == ["The chart of the bench was not kept in the run: Is a directory (measurements/bench.svg)."]
