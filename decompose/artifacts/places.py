@@ -105,18 +105,18 @@ def _check_link(directory: Path, document: Mapping[str, Any]) -> None:
     """
     path = Path(os.path.abspath(directory))
     run = next(filter(_is_run, path.parents), None)
-    link = document.get("parent")
-    if run is None or not isinstance(link, Mapping):
+    if run is None:
         return
-    parts, kind = path.relative_to(run).parts, document.get("kind")
-    at, home = (directory / str(link.get("path"))).resolve(), run.resolve()
+    parts, kind, link = path.relative_to(run).parts, document.get("kind"), document.get("parent")
+    home = run.resolve()
+    at = (directory / str(link.get("path"))).resolve() if isinstance(link, Mapping) else None
     if (kind == "report" and parts == ("report",)) or (kind in _KINDS["experts"] and _place(run, parts)):
         found = at == home
     else:
-        found = kind != "export" or _place(run, parts) is None or at.is_relative_to(home)
+        found = kind != "export" or _place(run, parts) is None or at is None or at.is_relative_to(home)
     if not found:
         raise ArtifactError(
-            f"{directory} says that it was made from {at}",
+            f"{directory} says that it was made from {at or 'nothing'}",
             required=f"what it was made from, in {run}",
             fix=f"restore it, rebuild {directory}, or copy it out of the run and name its path",
         )

@@ -118,5 +118,9 @@ def test_a_link_that_leads_elsewhere_is_refused_in_a_run_alone(
         return
     with pytest.raises(ArtifactError, match=f"{place} says that it was made from .*required: what it was made from"):
         read_manifest(run / place)
+    if kind != "export":
+        edit_json(run / place / "manifest.json", lambda manifest: manifest.update(parent=None))
+        with pytest.raises(ArtifactError, match=f"{place} says that it was made from nothing"):
+            read_manifest(run / place)
     (run / place).rename(tmp_path / "elsewhere")
     read_manifest(tmp_path / "elsewhere")
