@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from lorkit.cli import options
+
+if TYPE_CHECKING:
+    from lorkit.decompose.runs import Run
 
 
 class Model(StrEnum):
@@ -58,15 +61,23 @@ def evaluate(
     from lorkit.cli.output.streams import print_json
     from lorkit.decompose import evaluate as measure
     from lorkit.decompose import open_run
+    from lorkit.decompose.artifacts.places import is_given
     from lorkit.decompose.runs.expert import is_expert
+    from lorkit.decompose.runs.listing import NETWORKS
 
     options.one_of(path=path, run=run)
     with ProgressLine("evaluate") as progress:
         # an expert alone has no foundation
         asked = model is Model.foundation and not (path is not None and is_expert(path))
         teacher = options.onnx_teacher(open_run(path or run).config) if asked else None
+        named = path or run
+        measured: Run | Path | str | None = named
+        if named is not None and any(is_given(place) for place in (Path(named), NETWORKS / named)):
+            from lorkit.export.building.given import with_network  # needs ONNX Runtime
+
+            measured = with_network(open_run(named))
         document = measure(
-            path or run,
+            measured,
             model=model.value,
             split=split.value,
             data=data,

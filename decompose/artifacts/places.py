@@ -39,6 +39,11 @@ class Place(NamedTuple):
     region: str
 
 
+def is_given(directory: Path) -> bool:
+    """Return whether a directory is of a network that lorkit did not train, according to its manifest."""
+    return (directory / _MANIFEST).is_file() and read_json(directory / _MANIFEST).get("kind") == NETWORK
+
+
 def place_of(directory: Path) -> Place | None:
     """Return the place of a directory in the run around it; None outside of runs, and elsewhere in them.
 

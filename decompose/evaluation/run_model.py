@@ -33,7 +33,7 @@ class RunModel:
 
     def recipe(self, region: str) -> Recipe:
         """Return the preprocessing of the network's images."""
-        if self.model != "foundation":
+        if self.model != "foundation" or self.run.given is not None:
             return recipe_of_region(self.run, region)
         self.networks.foundation(region)  # raises if it cannot be measured
         return foundation_recipe(self.run, region)
@@ -45,6 +45,8 @@ class RunModel:
 
     def network(self, region: str) -> tuple[nn.Module, str]:
         """Return the network of a region and its source."""
+        if self.run.given is not None:
+            return self._given(self.run.given.source), "given"
         if self.model == "foundation":
             return self.networks.foundation(region), str(self.networks.foundation_model.heads[region])
         if self.model == "student":
@@ -56,9 +58,19 @@ class RunModel:
         check_parent(expert, self.run)
         return expert.network, "extracted"
 
+    def _given(self, source: str) -> nn.Module:
+        if self.model != "experts" or self.run.network is None:
+            raise UsageError(
+                f"model {self.model} of {self.run.place}",
+                required=f"the network itself, {source}, which lorkit did not train",
+                fix="leave --model out",
+            )
+        network: nn.Module = self.run.network
+        return network
+
     def router(self, on_event: Listener) -> RunRouter | None:
         """Return the network that answers without knowing the region; None for other models and methods."""
-        live = self.networks.live if self.model == "experts" else None
+        live = self.networks.live if self.model == "experts" and self.run.given is None else None
         if not isinstance(live, RoutedModel):
             return None
         directory = self.run.experts_dir / ROUTER

@@ -35,8 +35,7 @@ from lorkit.decompose.documents.network import RegionInfo
 from lorkit.decompose.events import Listener, Notice, ignore
 from lorkit.decompose.regions import Region, RegionSet
 from lorkit.decompose.runs import OUTSIDE
-from lorkit.decompose.runs.listing import NETWORKS
-from lorkit.decompose.runs.store import GIVEN_INFO, GIVEN_SOURCE
+from lorkit.decompose.runs.listing import GIVEN_INFO, GIVEN_SOURCE, NETWORKS
 
 _REVISION = 1
 _DIGITS = 12  # of the digest in a directory's name

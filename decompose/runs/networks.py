@@ -32,7 +32,13 @@ class RunNetworks:
 
     @cached_property
     def live(self) -> RegionalModel | SeparateModels:
-        """The trained model with all its regions."""
+        """The trained model with all its regions; raise UsageError for a network that lorkit did not train."""
+        if self.run.given is not None:
+            raise UsageError(
+                f"{self.run.place} is {self.run.given.source}, which lorkit did not train",
+                required="a run, for this command",
+                fix="use export, verify, bench, evaluate, gate, report or predict",
+            )
         return load_model(self.run.path)
 
     @cached_property

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -20,13 +20,11 @@ from lorkit.decompose.errors import ArtifactError, UsageError, unknown
 from lorkit.decompose.events import EpochRow
 from lorkit.decompose.regions import RegionSet
 from lorkit.decompose.runs.leftovers import sweep_run
-from lorkit.decompose.runs.listing import NETWORKS, RUNS, list_runs
+from lorkit.decompose.runs.listing import GIVEN_INFO, NETWORKS, RUNS, list_runs
 from lorkit.decompose.runs.record import check_record
 from lorkit.decompose.runs.selection import ExportSelection
 
 EXPERT_INFO = "expert.json"
-GIVEN_INFO, GIVEN_SOURCE = "network.json", "source.onnx"
-"""Files of a network that lorkit did not train."""
 OWNERS: tuple[Owner, ...] = ("expert", "foundation", "student")
 """Owners of exported networks."""
 MODELS: tuple[ModelName, ...] = ("experts", "student", "foundation")
@@ -37,10 +35,11 @@ OUTSIDE = (*DERIVED, "checkpoints", "tensorboard")
 
 @dataclass(frozen=True)
 class Run:
-    """One finished decomposition, or a network that lorkit did not train: its directory and its checked manifest."""
+    """One finished decomposition, or a network that lorkit did not train, with `network` where its runtime is open."""
 
     path: Path
     manifest: Manifest
+    network: Any = field(default=None, repr=False, compare=False)
 
     @property
     def id(self) -> str:

@@ -23,7 +23,7 @@ def command_elsewhere(source: ExportableNetwork, job: ExportJob, region: str | N
     """
     what = [source.parent.path.resolve().name]
     if source.run is not None:
-        what = ["--run", source.run.id, "--region", region or source.region.name]
+        what = ["--run", source.run.selector, "--region", region or source.region.name]
     given = job.profile.name if job.profile.name in profiles.available() else f"{job.profile.name}.yaml"
     options = ["--target", job.target.name, "--profile", given, "--precision", job.precision]
     return shlex.join(["decompose", "export", *what, *options])
@@ -32,7 +32,7 @@ def command_elsewhere(source: ExportableNetwork, job: ExportJob, region: str | N
 def parent_elsewhere(source: ExportableNetwork) -> str:
     """Return in words what that command needs on the other machine."""
     if source.run is not None:
-        return f"run '{source.run.id}' (in runs/)"
+        return f"run '{source.run.id}' (in runs/)" if source.run.given is None else f"the directory {source.run.place}"
     return f"expert '{source.parent.path.resolve().name}'"
 
 

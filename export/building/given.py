@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from lorkit.decompose.artifacts import digest_file
@@ -22,6 +22,7 @@ from lorkit.decompose.runs.given import (
     write_network,
 )
 from lorkit.decompose.runs.listing import NETWORKS
+from lorkit.export.building.sources import given_network
 from lorkit.export.onnx.given.form import GivenForm
 from lorkit.export.onnx.given.network import GivenNetwork
 from lorkit.export.onnx.given.reading import GivenFile, read_given
@@ -88,6 +89,11 @@ def open_given(path: Path, settings: GivenSettings, on_event: Listener = ignore)
     directory = settings.out or default_place(inputs)
     write_network(directory, config, data, source, _describe(file, stated, data), inputs)
     return open_run(directory)
+
+
+def with_network(run: Run) -> Run:
+    """Return a run as it is; a given network with its network, which only ONNX Runtime runs."""
+    return run if run.given is None else replace(run, network=given_network(run).network)
 
 
 def _name_of(path: Path, region: str | None) -> str:

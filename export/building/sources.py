@@ -21,11 +21,12 @@ from lorkit.decompose.models.cost import count_macs, count_parameters
 from lorkit.decompose.runs import OWNERS, Run, experts_of, open_run
 from lorkit.decompose.runs.expert import load_expert
 from lorkit.decompose.runs.lineage import run_of_expert
+from lorkit.decompose.runs.listing import GIVEN_SOURCE
 from lorkit.decompose.runs.locked_data import foundation_recipe, recipe_of_region
 from lorkit.decompose.runs.mixture import is_mixture, load_mixture
 from lorkit.decompose.runs.networks import RunNetworks
 from lorkit.decompose.runs.selection import require_region
-from lorkit.decompose.runs.store import GIVEN_SOURCE, missing_baseline
+from lorkit.decompose.runs.store import missing_baseline
 from lorkit.export.runtime.exported import Exported
 
 WEIGHTS = "model.safetensors"

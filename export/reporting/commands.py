@@ -18,6 +18,9 @@ from lorkit.export.runtime.exported import Exported
 
 def train_command(run: Run, source: Run | None) -> str:
     """Return the command that trained a run; `source` is the run that it was made from, None if it is not here."""
+    if run.given is not None:
+        stated = ("--calibration", "DATA", "--recipe", "RECIPE", "--region", run.regions.names[0], "--out", run.place)
+        return _line("export", run.given.source, *stated)
     config, origin = f"runs/{run.id}/config.yaml", run.manifest.extra.get("origin")
     if origin is None:
         return f"decompose train {config}"
@@ -37,10 +40,10 @@ def extract_commands(run: Run, experts: Mapping[str, ExpertInfo | None]) -> list
         if name not in MIXTURES:
             ways.setdefault(() if info is None else _of_expert(info), []).append(name)
     regions = [
-        _line("extract", "--run", run.id, *(_regions(names, run.regions.names) or ("--region", "all")), *way)
+        _line("extract", "--run", run.selector, *(_regions(names, run.regions.names) or ("--region", "all")), *way)
         for way, names in ways.items()
     ]
-    return regions + [_line("extract", "--run", run.id, f"--{name}") for name in MIXTURES if name in experts]
+    return regions + [_line("extract", "--run", run.selector, f"--{name}") for name in MIXTURES if name in experts]
 
 
 def _of_expert(info: ExpertInfo) -> tuple[str, ...]:
@@ -52,7 +55,7 @@ def evaluate_commands(run: Run, documents: Iterable[EvaluateDocument]) -> list[s
     """Return the commands that made evaluations."""
     return [
         _line(
-            *("evaluate", "--run", run.id),
+            *("evaluate", "--run", run.selector),
             *_regions(document.regions, run.regions.names),
             *("--model", document.model),
             *(() if document.split == "data" else ("--split", document.split)),
@@ -84,7 +87,7 @@ def export_commands(run: Run, exports: Sequence[Exported], choices: Mapping[str,
     drawn = {"triton"} if any(export.synthetic for export in exports) else set[str]()
     return [
         _line(
-            *("export", "--run", run.id, *way, *_regions(names, everything)),
+            *("export", "--run", run.selector, *way, *_regions(names, everything)),
             *(("--allow-synthetic",) if way[1] in drawn else ()),
         )
         for way, names in (*tried.items(), *made.items())
@@ -99,7 +102,7 @@ def bench_commands(run: Run, document: BenchDocument | None) -> list[str]:
     """Return the commands that timed exports, the oldest first; `report` repeats what it timed itself."""
     rows = sorted([] if document is None else document.exports, key=lambda row: row.measured or "")
     ways = dict.fromkeys(tuple(row.options) for row in rows if row.options is not None)
-    return [_line("bench", "--run", run.id, *way) for way in ways]
+    return [_line("bench", "--run", run.selector, *way) for way in ways]
 
 
 def gate_commands(run: Run, gate: GateDocument | None) -> list[str]:
@@ -109,16 +112,16 @@ def gate_commands(run: Run, gate: GateDocument | None) -> list[str]:
     """
     blocks = [] if gate is None else sorted(gate.regions.values(), key=lambda block: block.created or "")
     ways = dict.fromkeys(tuple(block.options) for block in blocks if block.options is not None)
-    stated = [_line("gate", "--run", run.id, *way) for way in ways]
+    stated = [_line("gate", "--run", run.selector, *way) for way in ways]
     if blocks and all(block.options is not None for block in blocks):
         return stated
     limits = "" if gate is None else _limits(gate)
-    return [f"decompose gate --run {run.id}{chosen}{limits}" for chosen in _baselines(run, gate)] + stated
+    return [f"decompose gate --run {run.selector}{chosen}{limits}" for chosen in _baselines(run, gate)] + stated
 
 
 def _baselines(run: Run, gate: GateDocument | None) -> list[str]:
     """Return the options that name the baselines of a gate; without a foundation it has none of its own."""
-    if run.has_foundation:
+    if run.has_foundation or run.given is not None:
         return [""]
     if gate is None:
         return [" --baseline EXPORT"]

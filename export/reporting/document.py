@@ -199,6 +199,8 @@ class _Measured:
 
 def _about(run: Run) -> ReportedRun:
     settings = run.config.model_dump(mode="json", exclude={"regions", "name", "method", "seed"})
+    if run.given is not None:  # nothing else was used
+        settings = {key: settings[key] for key in ("image", "split", "privacy")}
     reported = ReportedRun(
         id=run.id,
         name=run.config.name,

@@ -34,6 +34,7 @@ from lorkit.decompose.runs.keeping import kept
 from lorkit.decompose.runs.locked_data import RunSplits
 from lorkit.decompose.runs.store import missing_baseline
 from lorkit.export.benchmarking import benchmark
+from lorkit.export.building.given import with_network
 from lorkit.export.runtime.batch_size import fitting
 from lorkit.export.runtime.engine import load_engine
 from lorkit.export.runtime.exported import Exported
@@ -78,11 +79,14 @@ def evaluations_of(
         for model in [model for model, document in found.items() if document is None]:
             if model == "foundation" and not run.has_foundation:
                 continue
+            if run.given is not None and model != "experts":
+                continue
             teacher = _teacher(run) if model == "foundation" else None
             reason = missing_baseline(run) if model == "foundation" and teacher is None else None
             if reason is not None:
                 warnings.append(f"Not measured: {model}: {reason}")
             else:
+                run = with_network(run)
                 found[model] = evaluate(run, model=model, run_splits=run_splits, teacher=teacher, on_event=on_event)
     except DataError as error:
         unmeasured = ", ".join(model for model, document in found.items() if document is None)

@@ -60,12 +60,12 @@ def commands_of(run: Run, exports: Sequence[Exported], gate: GateDocument | None
     """Return the commands that repeat a run, with every option that its documents hold; the last makes the report."""
     return [
         train_command(run, _source(run)),
-        *extract_commands(run, _experts(run, exports)),
+        *([] if run.given is not None else extract_commands(run, _experts(run, exports))),
         *evaluate_commands(run, _evaluations(run)),
         *export_commands(run, exports, _choices(run)),
         *bench_commands(run, stored(run)),
         *gate_commands(run, gate),
-        f"decompose report --run {run.id}",
+        f"decompose report --run {run.selector}",
     ]
 
 
@@ -107,7 +107,7 @@ def _choices(run: Run) -> dict[str, list[ExportChoice]]:
 
 def commands_for(one: Exported, run: Run) -> list[str]:
     """Return the commands that check, time and use one export."""
-    path = f"runs/{run.id}/{one.path.relative_to(run.path).as_posix()}"
+    path = f"{run.place}/{one.path.relative_to(run.path).as_posix()}"
     allowed = " --allow-synthetic" if one.synthetic else ""
     return [
         f"sha256sum {path}/manifest.json",

@@ -78,7 +78,7 @@ def _with_changes(document: ReportDocument, home: RunSplits, other: RunSplits, o
     *commands, last = document.commands  # the last one makes the report
     return document.with_changes(
         changes_since=changes(home, other, document, then, on_event),
-        commands=[*commands, f"{last} --against {other.run.id}"],
+        commands=[*commands, f"{last} --against {other.run.selector}"],
     )
 
 

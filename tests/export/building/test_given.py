@@ -12,11 +12,12 @@ import pytest
 from given_networks import write_given, write_images, write_recipe
 from PIL import Image
 
+from lorkit.decompose import evaluate, extract
 from lorkit.decompose.artifacts import read_manifest
 from lorkit.decompose.errors import ArtifactError, DataError, LorkitError, UsageError
 from lorkit.decompose.runs import list_runs, open_run
-from lorkit.export import bench, export, gate, predict, verify
-from lorkit.export.building.given import is_given
+from lorkit.export import bench, export, gate, predict, report, verify
+from lorkit.export.building.given import is_given, with_network
 from lorkit.export.runtime.exported import read_exported
 
 
@@ -68,6 +69,23 @@ def test_all_verbs_take_it(given: Path, tmp_path: Path) -> None:
     Image.fromarray(np.full((16, 16), 160, dtype=np.uint8)).save(tmp_path / "a.png")
     found = predict(None, [tmp_path / "a.png"], run=given / "n")
     assert '"bright"' in json.dumps(found.to_json())
+
+
+def test_report_and_evaluation_are_of_the_file_itself(given: Path) -> None:
+    document = evaluate(with_network(open_run(given / "n")))
+    assert (document.regions["spots"].source, document.regions["spots"].value("accuracy")) == ("given", 1.0)
+    report(given / "n")
+    page = (given / "n" / "report" / "report.md").read_text(encoding="utf-8")
+    assert "decompose export spots.onnx --calibration DATA --recipe RECIPE --region spots --out networks/n" in page
+    assert "decompose train" not in page
+    assert "a network that lorkit did not train" in (given / "n" / "report" / "report.html").read_text(encoding="utf-8")
+
+
+def test_commands_of_training_refuse_it(given: Path) -> None:
+    with pytest.raises(UsageError, match=r"spots\.onnx, which lorkit did not train.*use export"):
+        extract(given / "n")
+    with pytest.raises(UsageError, match=r"model student of networks/n.*lorkit did not train"):
+        evaluate(with_network(open_run(given / "n")), model="student")
 
 
 def test_a_second_export_uses_the_directory_of_the_first(given: Path) -> None:

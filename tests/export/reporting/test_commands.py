@@ -142,12 +142,16 @@ def test_every_option_is_shown_or_has_no_effect(verb: str, a_run: Run) -> None:
     sheet = SimpleNamespace(name="x")
     some = evaluated(data=sheet, outside=SimpleNamespace(data=sheet), flips=True, regions={"knee": None})
     exports = [exported("chest", "triton", synthetic=True)]
+    given = SimpleNamespace(given=SimpleNamespace(source="x.onnx"), regions=a_run.regions, place="networks/x")
     rows = SimpleNamespace(exports=[timed(*_everything(bench))])
     lines = {
         "train": [commands.train_command(one, None) for one in changes],
         "extract": commands.extract_commands(a_run, experts),
         "evaluate": commands.evaluate_commands(a_run, [some, evaluated()]),
-        "export": commands.export_commands(a_run, exports, {"chest": [choice()]}),
+        "export": [
+            *commands.export_commands(a_run, exports, {"chest": [choice()]}),
+            commands.train_command(given, None),  # type: ignore[arg-type]
+        ],
         "bench": commands.bench_commands(a_run, rows),  # type: ignore[arg-type]
         "gate": commands.gate_commands(a_run, gate({"chest": region(options=_everything(judge))})),
     }[verb]
