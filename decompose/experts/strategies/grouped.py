@@ -51,8 +51,9 @@ class Grouped(Strategy):
             return float("inf")
         passed = 3 * workload.pixels_in * geometry.inputs + 1.5 * workload.pixels_out * geometry.outputs
         factors = workload.regions * geometry.rank * geometry.inputs * geometry.taps
+        calls = 100 if geometry.pointwise else 40
         return workload.costs.time(
-            narrow_macs=2 * self.macs(geometry, workload), passed=passed, factors=factors, calls=40
+            narrow_macs=2 * self.macs(geometry, workload), passed=passed, factors=factors, calls=calls
         )
 
 

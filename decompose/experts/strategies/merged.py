@@ -44,8 +44,10 @@ class Merged(Strategy):
 
     def seconds(self, geometry: LayerGeometry, workload: Workload) -> float:
         """Estimate T merged weights, and the copies that split the batch and join it again."""
-        merged = workload.regions * geometry.outputs * geometry.inputs * geometry.taps
         whole = geometry.pointwise and workload.equal
+        # one batched product uses the weights as they are; a convolution reorders those of each region
+        share = 0.5 if whole and geometry.layout == "conv" else 1
+        merged = share * workload.regions * geometry.outputs * geometry.inputs * geometry.taps
         copied = 0 if whole else workload.pixels_in * geometry.inputs + workload.pixels_out * geometry.outputs
         calls = 12 if whole else 12 + 6 * workload.regions
         return workload.costs.time(macs=3 * self.macs(geometry, workload), merged=merged, copied=copied, calls=calls)

@@ -54,7 +54,7 @@ class Taps(Strategy):
         wide = 0 if geometry.pointwise else workload.pixels_in * geometry.rank * geometry.taps
         passed = workload.pixels_in * geometry.inputs + workload.pixels_out * geometry.outputs
         factors = workload.regions * geometry.rank * geometry.inputs * geometry.taps
-        calls = 20 + (0 if geometry.pointwise else 4 * geometry.taps) + (0 if workload.equal else 6 * workload.regions)
+        calls = (80 if geometry.pointwise else 20 + 4 * geometry.taps) + (0 if workload.equal else 6 * workload.regions)
         return workload.costs.time(
             macs=3 * self.macs(geometry, workload), shuffled=wide, passed=passed, factors=factors, calls=calls
         )

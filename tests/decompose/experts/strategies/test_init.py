@@ -41,3 +41,9 @@ def test_strategies_are_found_by_name_and_unknown_ones_listed() -> None:
     assert all(get_strategy(name).name == name for name in STRATEGIES)
     with pytest.raises(UsageError, match=r"unknown strategy 'tap'.*auto, grouped, .*did you mean 'taps'"):
         get_strategy("tap")
+
+
+@pytest.mark.parametrize(("width", "size", "chosen"), [(116, 4, "merged"), (512, 2, "taps")])
+def test_narrow_pointwise_layers_merge_and_wide_ones_do_not(width: int, size: int, chosen: str) -> None:
+    selector = StrategySelector(LayerGeometry.of(nn.Conv2d(width, width, 1), "conv", 8))
+    assert selector.strategy((64, width, size, size), 8).name == chosen
