@@ -8,6 +8,7 @@ import platform
 import shutil
 import sys
 import threading
+from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
 from typing import Self
@@ -15,7 +16,7 @@ from typing import Self
 import psutil
 from typing_extensions import TypedDict  # pydantic, which reads these from documents, asks for it below Python 3.12
 
-from lorkit.decompose.errors import UsageError
+from lorkit.decompose.errors import UsageError, plural
 from lorkit.decompose.processes import run_child
 
 # Instruction sets that determine which kernels a runtime uses.
@@ -90,6 +91,17 @@ def _version(name: str) -> str | None:
 def usable_threads() -> int:
     """Return the number of processors that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def check_threads(counts: Iterable[int | None]) -> None:
+    """Raise UsageError for more threads than the machine has processors; None leaves the number to a runtime."""
+    most, asked = os.cpu_count() or 1, max((count for count in counts if count is not None), default=1)
+    if asked > most:
+        raise UsageError(
+            f"--threads {asked} on a machine with {plural(most, 'processor')}",
+            required=f"at most {most}",
+            fix=f"use --threads {most} or fewer; more would measure how they wait for each other",
+        )
 
 
 def _cpu_info() -> dict[str, str]:

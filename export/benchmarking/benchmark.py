@@ -22,7 +22,7 @@ from lorkit.decompose.documents.base import combine
 from lorkit.decompose.documents.bench import BenchComparison, BenchDocument, BenchRow, TimingSummary
 from lorkit.decompose.errors import ArtifactError, MissingRuntimeError, UsageError, fit_for_artifact
 from lorkit.decompose.events import Listener, Working, ignore
-from lorkit.decompose.machine import fingerprint, tool_versions
+from lorkit.decompose.machine import check_threads, fingerprint, tool_versions
 from lorkit.decompose.runs import ExportSelection, Run, exports_of, open_run
 from lorkit.decompose.runs.keeping import kept
 from lorkit.export.benchmarking.chart import latencies
@@ -189,6 +189,7 @@ def _sweep(batch: Sequence[int], threads: Sequence[int | None], samples: int, ma
             required="numbers above 0, and two samples or more",
             fix="correct the options",
         )
+    check_threads(threads)
     return [Setting(batch=size, threads=count) for count in threads for size in batch]
 
 

@@ -11,6 +11,7 @@ from lorkit.decompose.documents.export import ExportChoice, ExportDocument, Expo
 from lorkit.decompose.documents.heads import MIXTURES
 from lorkit.decompose.errors import UsageError
 from lorkit.decompose.events import Listener, Working, ignore
+from lorkit.decompose.machine import check_threads
 from lorkit.decompose.runs import OWNERS, open_run
 from lorkit.decompose.runs.store import missing_baseline
 from lorkit.export.building.builder import ExportSession, build_export, inputs_digest
@@ -204,6 +205,7 @@ class _Exporter:
 
 def _limits(max_accuracy_drop: float, max_seconds: float, batches: Sequence[int], threads: int | None) -> ChoiceLimits:
     threads = 1 if threads is None else threads
+    check_threads([threads])
     if not (0 <= max_accuracy_drop < 1 and 0 < max_seconds < float("inf")):
         raise UsageError(
             f"an accuracy drop of {max_accuracy_drop} and {max_seconds} s",

@@ -11,7 +11,8 @@ from types import ModuleType
 import pytest
 
 from lorkit.decompose import machine
-from lorkit.decompose.machine import ISA_FLAGS, cuda_peak_mib, fingerprint, resident_mib, tool_versions
+from lorkit.decompose.errors import UsageError
+from lorkit.decompose.machine import ISA_FLAGS, check_threads, cuda_peak_mib, fingerprint, resident_mib, tool_versions
 
 
 def test_fingerprint_is_plain_data_that_names_this_machine() -> None:
@@ -86,3 +87,11 @@ def test_memory_that_is_left_is_at_most_that_of_the_control_group(
     (tmp_path / "memory.max").write_text("5000\n")
     assert machine.available_bytes() == 4000
     assert free > 0
+
+
+def test_threads_beyond_the_processors_are_refused_with_the_number(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "cpu_count", lambda: 4)
+    check_threads([None, 1, 4])
+    check_threads([])
+    with pytest.raises(UsageError, match=r"--threads 5 on a machine with 4 processors; required: at most 4; use"):
+        check_threads([1, 5, None])
