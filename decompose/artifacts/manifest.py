@@ -17,7 +17,7 @@ from typing_extensions import TypedDict  # pydantic asks for it below Python 3.1
 
 from lorkit.decompose.artifacts.files import SCHEMA_VERSION, digest_file, read_document, write_json
 from lorkit.decompose.artifacts.places import check_place
-from lorkit.decompose.errors import ArtifactError
+from lorkit.decompose.errors import ArtifactError, BusyError
 from lorkit.decompose.machine import fingerprint, tool_versions
 
 MANIFEST = "manifest.json"
@@ -83,7 +83,8 @@ def write_manifest(
         outside: Names at the top of the directory that are not part of it; later steps write there.
 
     Raises:
-        ArtifactError: The parent has changed since it was opened: what was read of it is not known.
+        BusyError: The parent was replaced since it was opened: what was read of it is not known.
+        ArtifactError: A file of the parent has changed since.
     """
     files = {
         path.relative_to(directory).as_posix(): digest_file(path)
@@ -187,11 +188,12 @@ def check_unchanged(manifest: Manifest) -> None:
     """Check that an artifact is still what was opened.
 
     Raises:
-        ArtifactError: Its manifest is another one or gone, or a file differs from it.
+        BusyError: Its manifest is another one or gone: another process replaced it.
+        ArtifactError: A file differs from the manifest.
     """
     path = manifest.path / MANIFEST
     if not path.is_file() or digest_file(path) != manifest.digest:
-        raise ArtifactError(
+        raise BusyError(
             f"{manifest.path} was replaced while it was read",
             required=f"the {manifest.kind} with digest {manifest.digest[:12]} until the end",
             fix="run the command again",

@@ -114,6 +114,7 @@ def _check_link(directory: Path, document: Mapping[str, Any]) -> None:
         return
     parts, kind, link = path.relative_to(run).parts, document.get("kind"), document.get("parent")
     home = run.resolve()
+    shown = os.path.normpath(directory / str(link.get("path"))) if isinstance(link, Mapping) else "nothing"
     at = (directory / str(link.get("path"))).resolve() if isinstance(link, Mapping) else None
     if (kind == "report" and parts == ("report",)) or (kind in _KINDS["experts"] and _place(run, parts)):
         found = at == home
@@ -121,7 +122,7 @@ def _check_link(directory: Path, document: Mapping[str, Any]) -> None:
         found = kind != "export" or _place(run, parts) is None or at is None or at.is_relative_to(home)
     if not found:
         raise ArtifactError(
-            f"{directory} says that it was made from {at or 'nothing'}",
+            f"{directory} says that it was made from {shown}",
             required=f"what it was made from, in {run}",
             fix=f"restore it, rebuild {directory}, or copy it out of the run and name its path",
         )

@@ -15,7 +15,7 @@ from PIL import Image
 from resealing import reseal
 
 from lorkit.decompose.artifacts import digest_file, read_json, read_manifest, verify_chain
-from lorkit.decompose.errors import ArtifactError, MissingRuntimeError, ParityError, UsageError
+from lorkit.decompose.errors import ArtifactError, BusyError, MissingRuntimeError, ParityError, UsageError
 from lorkit.decompose.runs import exports_of, open_run
 from lorkit.decompose.runs.expert import load_expert
 from lorkit.export.building import builder, exporting, packaging
@@ -192,6 +192,6 @@ def test_an_export_of_an_expert_that_is_replaced_meanwhile_is_refused(
         reseal(expert, lambda manifest: manifest.update(inputs="another"))
 
     monkeypatch.setattr(exporting, "build_export", replacing)
-    with pytest.raises(ArtifactError, match=r"elsewhere was replaced while it was read; required: the expert with"):
+    with pytest.raises(BusyError, match=r"elsewhere was replaced while it was read; required: the expert with"):
         export(expert, profile="cpu-generic")
     assert not list((expert / "exports").glob("*/[!.]*"))
