@@ -6,7 +6,6 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
-import torch
 from onnx import ModelProto
 
 from lorkit.decompose.artifacts import digest_file, digest_json
@@ -20,6 +19,7 @@ from lorkit.decompose.runs import Run
 from lorkit.export.building.elsewhere import command_elsewhere, parent_elsewhere
 from lorkit.export.building.job import ExportJob
 from lorkit.export.building.packaging import graph_metadata, network_info, write_package
+from lorkit.export.building.references import reference_outputs
 from lorkit.export.building.run_data import DecisionCache, OpenedSplits, ReferenceImageCache
 from lorkit.export.building.samples import Samples
 from lorkit.export.building.sources import ExportableNetwork
@@ -29,11 +29,11 @@ from lorkit.export.runtime.agreement import engine_bytes
 from lorkit.export.runtime.batch_size import fitting
 from lorkit.export.runtime.comparison_rules import batches_of, rules_of
 from lorkit.export.runtime.native_code import RECORD, record_build
-from lorkit.export.runtime.parity import infer_all, measure_outputs, require_parity, worst_parity
+from lorkit.export.runtime.parity import measure_outputs, require_parity, worst_parity
 from lorkit.export.runtime.reference_images import ReferenceImages, seeded_inputs
 from lorkit.export.runtime.rounding_noise import pair_noise
 from lorkit.export.targets import MODEL
-from lorkit.export.targets.base import Availability, BuildRequest, Inputs, Outputs
+from lorkit.export.targets.base import Availability, BuildRequest, Outputs
 
 # Increment when the content of an export changes for the same inputs, so that older ones are rebuilt.
 FORMAT = 8
@@ -213,20 +213,6 @@ def _check_parity(
     of = f"region '{network.region}'" if network.mixture is None else f"the {network.region} network"
     require_parity(parity, f"the {job.target.name} engine of {of} ({network.owner})")
     return parity, engine.provider
-
-
-def reference_outputs(source: ExportableNetwork, network: ExportedNetwork, inputs: Inputs, batch: int = 8) -> Outputs:
-    """Return the source network's outputs (N, ...) by name, by torch on the CPU in fp32."""
-    module = source.network  # loaded here, since parameters created in inference mode cannot be traced
-
-    def infer(part: Inputs) -> Outputs:
-        with torch.inference_mode():
-            # copies: prepared images are read-only
-            found = module(*(torch.tensor(values) for values in part.values()))
-        tensors = [found] if isinstance(found, torch.Tensor) else found
-        return {name: one.numpy() for name, one in zip(network.output_names, tensors, strict=True)}
-
-    return infer_all(infer, inputs, fitting(source.region, source.shape, most=batch))
 
 
 def _samples_to_keep(source: ExportableNetwork, network: ExportedNetwork, inputs: ReferenceImages) -> Samples:

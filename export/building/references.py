@@ -16,6 +16,7 @@ from lorkit.decompose.runs.locked_data import prepare_file
 from lorkit.export.building.samples import read_samples
 from lorkit.export.runtime.batch_size import HELD_BYTES, fitting
 from lorkit.export.runtime.exported import Exported
+from lorkit.export.runtime.parity import infer_all
 from lorkit.export.runtime.reference_images import ReferenceImages
 
 if TYPE_CHECKING:
@@ -92,7 +93,6 @@ class References:
 
     def _computed(self, exported: Exported, parent: Path) -> Reference:
         """Run the source with torch, which is imported here because samples do not need it."""
-        from lorkit.export.building.builder import reference_outputs
         from lorkit.export.building.run_data import OpenedSplits, ReferenceImageCache
         from lorkit.export.building.sources import origin_of
 
@@ -117,6 +117,22 @@ class References:
             images = ReferenceImages(images=whole[:count], kind="real")
         infer = partial(reference_outputs, source, exported.info)
         return Reference(images, infer(images.given(exported.info.inputs)), "source", notes, infer)
+
+
+def reference_outputs(source: ExportableNetwork, network: ExportedNetwork, inputs: Inputs, batch: int = 8) -> Outputs:
+    """Return the source network's outputs (N, ...) by name, by torch on the CPU in fp32."""
+    import torch
+
+    module = source.network  # loaded here, since parameters created in inference mode cannot be traced
+
+    def infer(part: Inputs) -> Outputs:
+        with torch.inference_mode():
+            # copies: prepared images are read-only
+            found = module(*(torch.tensor(values) for values in part.values()))
+        tensors = [found] if isinstance(found, torch.Tensor) else found
+        return {name: one.numpy() for name, one in zip(network.output_names, tensors, strict=True)}
+
+    return infer_all(infer, inputs, fitting(source.region, source.shape, most=batch))
 
 
 def _check_description(exported: Exported, source: ExportableNetwork) -> None:

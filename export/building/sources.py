@@ -6,8 +6,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import onnx_ir as ir
 from torch import nn
 
 from lorkit.decompose.artifacts import MANIFEST, Manifest, read_manifest
@@ -28,6 +28,9 @@ from lorkit.decompose.runs.networks import RunNetworks
 from lorkit.decompose.runs.selection import require_region
 from lorkit.decompose.runs.store import missing_baseline
 from lorkit.export.runtime.exported import Exported
+
+if TYPE_CHECKING:
+    import onnx_ir as ir
 
 WEIGHTS = "model.safetensors"
 

@@ -7,7 +7,7 @@ switch: the input `layer` is the index of the layer whose activations and weight
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import onnx
@@ -26,7 +26,7 @@ class _Rounding(NamedTuple):
     scale: str
     zero_point: str
     stored: str | None
-    attributes: dict[str, int]
+    attributes: dict[str, Any]
 
 
 def layer_inferrer(model: onnx.ModelProto, quantised: onnx.ModelProto) -> Callable[[str], Callable[[Inputs], Outputs]]:

@@ -18,7 +18,7 @@ from lorkit.decompose.artifacts import digest_file, read_json, read_manifest, ve
 from lorkit.decompose.errors import ArtifactError, BusyError, MissingRuntimeError, ParityError, UsageError
 from lorkit.decompose.runs import exports_of, open_run
 from lorkit.decompose.runs.expert import load_expert
-from lorkit.export.building import builder, exporting, packaging
+from lorkit.export.building import exporting, packaging, references
 from lorkit.export.building.exporting import export
 from lorkit.export.prediction.prediction import predict
 from lorkit.export.runtime import parity
@@ -175,7 +175,7 @@ def test_reference_outputs_do_not_depend_on_their_batch(extracted: Path) -> None
     source = exportable_expert(extracted / "experts" / "chest")
     image = np.random.default_rng(0).random((5, 1, 16, 16), dtype=np.float32)
     network = packaging.network_info(source)
-    one, all_ = (builder.reference_outputs(source, network, {"image": image}, batch=size) for size in (1, 5))
+    one, all_ = (references.reference_outputs(source, network, {"image": image}, batch=size) for size in (1, 5))
     assert list(one) == ["logits"]
     np.testing.assert_allclose(one["logits"], all_["logits"], atol=1e-5)
 
