@@ -179,13 +179,20 @@ class Stage:
 
     def _run(self, words: tuple[str, ...]) -> int:
         os.chdir(self.work)
-        runs = sorted(path for path in Path("runs").glob("*") if not path.name.startswith("."))
+        runs = sorted((path for path in Path("runs").glob("*") if not path.name.startswith(".")), key=_created)
         return run_command_line([str(runs[0]) if word == "RUN" else word for word in words])
 
     def _listed(self, words: tuple[str, ...]) -> int:
         code = self._run(words)
         (self.root / "modules").write_text(json.dumps(sorted(sys.modules)), encoding="utf-8")
         return code
+
+
+def _created(run: Path) -> str:
+    """Return when a run was made: the finished run is the first one, and commands make others from it."""
+    with suppress(OSError, ValueError):
+        return str(json.loads((run / "manifest.json").read_text(encoding="utf-8"))["created"])
+    return "~"
 
 
 @contextmanager
