@@ -69,26 +69,27 @@ class RegionNorm(nn.Module):
         return routed.rearrange(self._hard(routed.arrange(x), names, rows, routed.equal))
 
     def _hard(self, x: Tensor, names: Sequence[str], rows: Sizes, equal: bool) -> Tensor:
-        for name, count in zip(names, rows, strict=True):  # before any statistics change
-            if self._norm(name).training and self._lone(x[:count]):
+        norms = [self._norm(name) for name in names]
+        alone = x.shape[0] * x.shape[1]
+        for name, norm, count in zip(names, norms, rows, strict=True):  # before any statistics change
+            if count == 1 and norm.training and x.numel() == alone:
                 raise DataError(
                     f"region '{name}' has one value per channel at norm '{self.name}', which has no variance",
                     required="two samples or more of each region in a training batch",
                     fix="raise train.batch_size or use balanced sampling",
                 )
-        alike = len({(norm.eps, norm.momentum) for norm in map(self._norm, names)}) == 1
+        alike = len({(norm.eps, norm.momentum) for norm in norms}) == 1
         plain = transformed()
         if equal and alike and not plain and self._many(x, rows):
-            return self._folded(x, names)
+            return self._folded(x, norms)
         # a compiler joins parts without copies, and cannot trace writing into slices
         eager = len(rows) > 1 and alike and x.numel() > 0 and not (plain or torch.compiler.is_compiling())
         if eager and all(norm.training for norm in self.regions.values()):
-            return self._segmented(x, names, rows)
+            return self._segmented(x, norms, rows)
         parts = [self._normalise(name, part) for name, part in zip(names, torch.split(x, list(rows)), strict=True)]
         return parts[0] if len(parts) == 1 else torch.cat(parts)
 
-    def _segmented(self, x: Tensor, names: Sequence[str], rows: Sizes) -> Tensor:
-        norms = [self._norm(name) for name in names]
+    def _segmented(self, x: Tensor, norms: Sequence[_BatchNorm], rows: Sizes) -> Tensor:
         cast(Any, norms[0])._check_input_dim(x)
         statistics = [Statistics(norm.running_mean, norm.running_var, _advance(norm)) for norm in norms]
         return segmented_norm(x, rows, statistics, [self._affine(norm) for norm in norms], norms[0].eps)
@@ -101,9 +102,8 @@ class RegionNorm(nn.Module):
             return False
         return all(norm.training and norm.momentum is not None for norm in self.regions.values())
 
-    def _folded(self, x: Tensor, names: Sequence[str]) -> Tensor:
+    def _folded(self, x: Tensor, norms: Sequence[_BatchNorm]) -> Tensor:
         """Normalise T regions of equal size in one call: (T * n, C, *S) as (n * S, T * C)."""
-        norms = [self._norm(name) for name in names]
         first, channels = norms[0], x.shape[1]
         last = with_contiguous_gradient(x.movedim(1, -1))
         folded = last.reshape(len(norms), -1, channels).transpose(0, 1).reshape(-1, len(norms) * channels)
@@ -133,8 +133,9 @@ class RegionNorm(nn.Module):
         return joined_norm(norm, self.after, self.kind)
 
     def _norm(self, region: str) -> _BatchNorm:
-        self.routing.index(region)
-        norm = self.regions[region]
+        norm = self.regions._modules.get(region)  # without torch's attribute lookup, once per region and norm
+        if norm is None:
+            self.routing.index(region)  # raises with the known ones
         if type(norm) not in NORMS:
             raise UsageError(
                 f"norm '{self.name}' by region was made a {type(norm).__name__}, whose own forward would not run",
