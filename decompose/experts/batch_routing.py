@@ -7,11 +7,13 @@ outermost).
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any, cast
 
 import torch
 from torch import Tensor
 
 from lorkit.decompose.errors import DataError
+from lorkit.decompose.experts.algebra import transformed
 
 RegionSelection = Tensor | str | None
 
@@ -68,7 +70,7 @@ class BatchRouting:
         """Group the rows of `x` (L, ...) by region, unless they are grouped."""
         if self.order is None or self.presorted:
             return x
-        return x.index_select(0, _rows(self.order, len(x) // len(self.order), x))
+        return self._permuted(x, self.order, self.inverse)
 
     def split(self, x: Tensor, layer: str) -> list[tuple[int, Tensor]]:
         """Return (region index, its rows) for each region of the batch; views if the rows are grouped.
@@ -87,7 +89,7 @@ class BatchRouting:
         """Undo `arrange`."""
         if self.inverse is None or self.presorted:
             return y
-        return y.index_select(0, _rows(self.inverse, len(y) // len(self.inverse), y))
+        return self._permuted(y, self.inverse, self.order)
 
     def group(self, x: Tensor) -> Tensor:
         """Apply `order` to the N rows of `x`, as callers of a presorted plan must."""
@@ -104,6 +106,14 @@ class BatchRouting:
         return self.gates.repeat_interleave(repeat, 0) if repeat > 1 else self.gates
 
     @staticmethod
+    def _permuted(x: Tensor, order: Tensor, inverse: Tensor | None) -> Tensor:
+        repeat = len(x) // len(order)
+        assert inverse is not None
+        if transformed() or torch.compiler.is_compiling():
+            return x.index_select(0, _rows(order, repeat, x))
+        return cast(Tensor, cast(Any, _Permutation).apply(x, _rows(order, repeat, x), _rows(inverse, repeat, x)))
+
+    @staticmethod
     def _repeat(x: Tensor, samples: int, layer: str) -> int:
         if len(x) % samples or len(x) == 0:
             raise DataError(
@@ -112,6 +122,27 @@ class BatchRouting:
                 fix="route as many samples as the batch has, or exclude this layer with `select`",
             )
         return len(x) // samples
+
+
+class _Permutation(torch.autograd.Function):
+    """Rows in another order, in the memory format of the input.
+
+    The gradient is the inverse permutation; that of `index_select` fills a map with zeros and adds to it.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, order: Tensor, inverse: Tensor) -> Tensor:
+        ctx.save_for_backward(order, inverse)
+        if x.dim() < 3 or x.is_contiguous() or not x.movedim(1, -1).is_contiguous():
+            return x.index_select(0, order)
+        y = torch.empty_like(x)  # not a view, which the network could not change in place
+        torch.index_select(x.movedim(1, -1), 0, order, out=y.movedim(1, -1))
+        return y
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None]:
+        order, inverse = ctx.saved_tensors
+        return cast(Tensor, cast(Any, _Permutation).apply(gradients[0], inverse, order)), None, None
 
 
 def version_of(ids: RegionSelection) -> int | None:

@@ -1,8 +1,10 @@
 from __future__ import annotations
 
+import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from torch.autograd import gradcheck, gradgradcheck
 
 from lorkit.decompose.experts import Routing
 
@@ -34,3 +36,23 @@ def test_grouped_rows_are_slices_of_the_same_memory() -> None:
     (_, first), (_, second) = Routing(REGIONS).route(torch.tensor([0, 0, 2, 2])).split(x, "layer")
     assert first.data_ptr() == x.data_ptr()
     assert second.data_ptr() == x[2:].data_ptr()
+
+
+@pytest.mark.parametrize("memory", [torch.contiguous_format, torch.channels_last])
+@pytest.mark.parametrize("repeat", [1, 2])
+def test_grouping_keeps_the_memory_format_and_every_derivative(memory: torch.memory_format, repeat: int) -> None:
+    ids = torch.tensor([2, 0, 1, 0])
+    plan = Routing(REGIONS).route(ids)
+    x = torch.randn(4 * repeat, 3, 2, 2, dtype=torch.float64).contiguous(memory_format=memory).requires_grad_()
+    order = torch.argsort(ids.repeat_interleave(repeat), stable=True)
+    y = plan.arrange(x)
+    assert torch.equal(y, x[order])
+    assert y.is_contiguous(memory_format=memory)
+    assert torch.equal(plan.rearrange(y), x)
+    cotangent = torch.randn_like(y)
+    found = torch.autograd.grad(y, x, cotangent)[0]
+    assert torch.equal(found, torch.autograd.grad(x[order], x, cotangent)[0])
+    assert found.is_contiguous(memory_format=memory)
+    torch.relu_(plan.arrange(x)).sum().backward()  # networks change activations in place
+    assert gradcheck(plan.arrange, (x,))
+    assert gradgradcheck(lambda x: plan.rearrange(x) ** 2, (x,))
