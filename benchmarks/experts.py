@@ -16,6 +16,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -39,7 +40,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--threads", default=f"1,{torch.get_num_threads()}", help="thread counts, comma-separated")
     parser.add_argument(
-        "--only", default="steps,regions,batches,official,latency,layers", help="parts, comma-separated"
+        "--only", default="steps,python_api,regions,batches,official,latency,layers", help="parts, comma-separated"
     )
     parser.add_argument("--rounds", type=int, default=ROUNDS, help="pairs of steps per ratio")
     parser.add_argument("--out", type=Path, help="also write the JSON to this file")
@@ -83,6 +84,18 @@ def steps(rounds: int) -> dict[str, Any]:
             title = f"{name}, norm {norm}" + (f", experts from {narrow} channels" if narrow else "")
             found[title] = {**result, "mac_overhead": overhead, "goal": goal, "strategies": used}
             _note(f"{title}: {result['ratio']:.3f}, goal {goal:.3f}")
+    return found
+
+
+def python_api(rounds: int) -> dict[str, Any]:
+    """Time steps that a user of the Python API writes: plain AdamW, one cross-entropy, factors not packed."""
+    found = {}
+    for name in ("resnet18", "shufflenet_v2_x1_0"):
+        for norm in ("region", "shared"):
+            model, routing = experts(name, regions=8, norm=norm)
+            result = paired(_user_step(plain(name), None, name), _user_step(model, routing, name), max(5, rounds // 2))
+            found[f"{name}, norm {norm}"] = result
+            _note(f"{name}, norm {norm}, Python API: {result['ratio']:.3f}")
     return found
 
 
@@ -169,7 +182,8 @@ def layers(rounds: int) -> dict[str, Any]:
 
 
 PARTS = {
-    "steps": steps, "regions": regions, "batches": batches, "official": official, "latency": latency, "layers": layers,
+    "steps": steps, "python_api": python_api, "regions": regions, "batches": batches, "official": official,
+    "latency": latency, "layers": layers,
 }  # fmt: skip
 
 
@@ -215,6 +229,26 @@ def step_of(model: nn.Module, routing: Routing | None, name: str, batch: int) ->
         else:
             with routing.use(ids, sort=True):
                 model(image).square().mean().backward()
+        optimizer.step()
+        optimizer.zero_grad()
+
+    return step
+
+
+def _user_step(model: nn.Module, routing: Routing | None, name: str, batch: int = 64) -> Step:
+    """Return a step on images in random order of regions, with a linear head of ten classes."""
+    generator = torch.Generator().manual_seed(1)
+    image = torch.randn(batch, *shape_of(name), generator=generator).to(memory_format=_format(name))
+    label = torch.randint(10, (batch,), generator=generator)
+    ids = torch.randperm(batch, generator=generator) * len(routing.regions) // batch if routing else None
+    with torch.no_grad(), routing.use("r0") if routing else nullcontext():
+        head = nn.Linear(model(image[:2]).shape[1], 10)
+    optimizer = torch.optim.AdamW([*model.parameters(), *head.parameters()], lr=1e-4)
+
+    def step() -> None:
+        with routing.use(ids) if routing else nullcontext():
+            features = model(image)
+            nn.functional.cross_entropy(head(features.reshape(*features.shape[:2], -1).mean(2)), label).backward()
         optimizer.step()
         optimizer.zero_grad()
 
