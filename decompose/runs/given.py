@@ -23,7 +23,8 @@ from lorkit.decompose.artifacts import (
     write_manifest,
     write_text,
 )
-from lorkit.decompose.artifacts.places import NETWORK
+from lorkit.decompose.artifacts.manifest import is_artifact
+from lorkit.decompose.artifacts.places import NETWORK, is_given
 from lorkit.decompose.config import Config, to_yaml
 from lorkit.decompose.config.loading import config_digest
 from lorkit.decompose.data.readers.registry import read_regions
@@ -32,6 +33,7 @@ from lorkit.decompose.data.samples.samples import RegionSamples
 from lorkit.decompose.data.splits import Splits, split_regions
 from lorkit.decompose.documents.given import GivenInfo
 from lorkit.decompose.documents.network import RegionInfo
+from lorkit.decompose.errors import UsageError
 from lorkit.decompose.events import Listener, Notice, ignore
 from lorkit.decompose.regions import Region, RegionSet
 from lorkit.decompose.runs import OUTSIDE
@@ -101,9 +103,15 @@ def write_network(
     """Write a given network, unless the directory holds it already.
 
     Raises:
-        UsageError: The directory holds something that is no artifact.
+        UsageError: The directory holds something else, such as a run.
         ArtifactError: It holds this network, and a file of it has changed.
     """
+    if is_artifact(directory) and not is_given(directory):
+        raise UsageError(
+            f"{directory} is of another kind",
+            required="a new path, or a network of this kind",
+            fix="choose another --out",
+        )
     if is_current(directory, NETWORK, inputs):
         return
     directory.parent.mkdir(parents=True, exist_ok=True)

@@ -11,7 +11,7 @@ from given_networks import write_images, write_recipe
 from lorkit.decompose.artifacts import exclusive
 from lorkit.decompose.config.given import read_recipe
 from lorkit.decompose.documents.given import GivenInfo
-from lorkit.decompose.errors import BusyError
+from lorkit.decompose.errors import BusyError, UsageError
 from lorkit.decompose.runs import given, open_run
 
 
@@ -44,6 +44,13 @@ def test_a_directory_that_another_process_wrote_meanwhile_is_kept(
     assert (place / "manifest.json").read_bytes() == before
     assert [path.name for path in tmp_path.glob(".n*")] == []
     assert open_run(place).given == content["info"]
+
+
+def test_a_run_is_not_replaced(tmp_path: Path, content: dict[str, Any]) -> None:
+    (tmp_path / "n").mkdir()
+    (tmp_path / "n" / "manifest.json").write_text('{"kind": "run", "schema_version": 1}')
+    with pytest.raises(UsageError, match="is of another kind"):
+        given.write_network(tmp_path / "n", **content)
 
 
 def test_two_writers_do_not_meet(tmp_path: Path, content: dict[str, Any]) -> None:
