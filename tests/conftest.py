@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import os
+import secrets
 import sys
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
 
+from lorkit.decompose.artifacts import keys
 from lorkit.decompose.models.backbones.timm_models import declare_operators
 
 torch.set_num_threads(1)
@@ -64,6 +67,22 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     own, children = sum(os.times()[:2]), sum(os.times()[2:4])
     seconds = own + (sum(_worker_seconds) if _worker_seconds else children)
     terminalreporter.write_line(f"CPU time of all processes: {seconds / 60:.1f} minutes")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def one_key() -> Iterator[None]:
+    """Let all directories of runs of this process have one key, so that tests can copy a finished run."""
+    with pytest.MonkeyPatch.context() as patch:
+        same = SimpleNamespace(token_bytes=lambda count: b"k" * count, token_hex=lambda count: (b"k" * count).hex())
+        patch.setattr(keys, "secrets", same)
+        yield
+
+
+@pytest.fixture
+def own_keys(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let each directory have a key of its own, as outside of tests."""
+    monkeypatch.setattr(keys, "secrets", secrets)
+    keys._passing_key.cache_clear()
 
 
 @pytest.fixture(scope="session")

@@ -63,9 +63,13 @@ def _find(config: Path | None, settings: list[str] | None, digest: str, as_json:
     from lorkit.cli.output.streams import print_json, print_result
     from lorkit.decompose import load_config
     from lorkit.decompose.data.finding import find
+    from lorkit.decompose.runs import RUNS
 
+    # a run's own configuration names the directory of runs, whose key the digests have
+    of_run = config is not None and (config.parent / "manifest.json").is_file()
+    runs = config.resolve().parent.parent if config is not None and of_run else RUNS
     with ProgressLine() as progress:
-        document = find(load_config(config, overrides=settings or ()), digest, on_event=progress)
+        document = find(load_config(config, overrides=settings or ()), digest, runs=runs, on_event=progress)
     if as_json:
         print_json(document)
         return

@@ -19,6 +19,7 @@ from lorkit.decompose.errors import ArtifactError
 
 KEY_FILE = ".patient-key"
 _BYTES = 32
+_NAME = 16
 
 
 @cache
@@ -46,6 +47,11 @@ class DirectoryKey:
     def exists(self) -> bool:
         """Whether there is a key file, so that other processes compute the same digests."""
         return self.path.exists()
+
+    @property
+    def name(self) -> str:
+        """16 hexadecimal digits by which artifacts name the key of their digests; they do not reveal it."""
+        return self.digest("key", b"")[:_NAME]
 
     def digest(self, purpose: str, data: bytes) -> str:
         """Return 64 hexadecimal digits; equal data of another purpose have another digest."""
@@ -89,5 +95,5 @@ class DirectoryKey:
         return ArtifactError(
             f"{self.path} is no key of patients ({found})",
             required=f"{2 * _BYTES} hexadecimal digits",
-            fix="restore it; a new key would give every patient another name",
+            fix="restore it; a new key would give every patient and every case another name",
         )

@@ -6,7 +6,6 @@ by class, so that every part has about its fraction of each class.
 
 from __future__ import annotations
 
-import hashlib
 import itertools
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
@@ -17,8 +16,10 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
 from lorkit.decompose.artifacts import SCHEMA_VERSION
+from lorkit.decompose.artifacts.keys import DirectoryKey
 from lorkit.decompose.config import SplitConfig
 from lorkit.decompose.data.assignment import Indices, Pool, assign, class_counts
+from lorkit.decompose.data.keyed_digests import digest_cases, keyed_digests
 from lorkit.decompose.data.node_samples import NodeSamples, split_nodes
 from lorkit.decompose.data.samples.label_table import MULTILABEL, check_both_answers
 from lorkit.decompose.data.samples.samples import PARTS, RegionSamples
@@ -45,29 +46,35 @@ class Splits:
         """Return the indices of train, val and test of a region, each ascending."""
         return self._parts[region]
 
-    def to_json(self, samples: Mapping[str, RegionSamples]) -> dict[str, Any]:
-        """Return `splits.json`: the digests of each part's images, which lock a split to content, not to rows."""
-        regions = {
+    def digests(self, samples: Mapping[str, RegionSamples]) -> dict[str, dict[str, list[str]]]:
+        """Return the plain digests of the images by region and part."""
+        return {
             region: {part: [samples[region].digests[index] for index in indices] for part, indices in parts.items()}
             for region, parts in self._parts.items()
         }
+
+    def to_json(self, samples: Mapping[str, RegionSamples], key: DirectoryKey) -> dict[str, Any]:
+        """Return `splits.json`: keyed digests of each part's images, which lock a split to content, not to rows."""
+        regions = {
+            region: {part: keyed_digests(digests, key) for part, digests in parts.items()}
+            for region, parts in self.digests(samples).items()
+        }
         labels = {
-            region: {part: label_digest(samples[region], indices) for part, indices in parts.items()}
+            region: {part: label_digest(samples[region], indices, key) for part, indices in parts.items()}
             for region, parts in self._parts.items()
         }
         head = {"schema_version": SCHEMA_VERSION, "kind": "splits", "warnings": []}
-        return {**head, "regions": regions, "labels": labels}
+        return {**head, "regions": regions, "labels": labels, "keys": dict.fromkeys(regions, key.name)}
 
 
-def label_digest(samples: RegionSamples, indices: Indices) -> str:
-    """Digest the class names or masks of some images, independent of the order of rows."""
-    return digest_cases([samples.digests[index] for index in indices], [samples.target(index) for index in indices])
+SPLIT_KEYS = ("regions", "labels", "keys")
+"""What `splits.json` states by region: digests by part, digests of labels by part, and the name of the key of both."""
 
 
-def digest_cases(digests: Sequence[str], targets: Sequence[str]) -> str:
-    """Digest a set of cases (images and their targets), independent of their order."""
-    rows = sorted(f"{digest}\t{target}" for digest, target in zip(digests, targets, strict=True))
-    return hashlib.sha256("\n".join(rows).encode()).hexdigest()
+def label_digest(samples: RegionSamples, indices: Indices, key: DirectoryKey) -> str:
+    """Return the keyed digest of the class names or masks of some images, independent of the order of rows."""
+    targets = [samples.target(index) for index in indices]
+    return digest_cases([samples.digests[index] for index in indices], targets, key)
 
 
 def split_regions(samples: Mapping[str, RegionSamples], split: SplitConfig, *, seed: int) -> Splits:

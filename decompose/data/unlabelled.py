@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
+from lorkit.decompose.artifacts.keys import DirectoryKey
 from lorkit.decompose.data.samples.class_names import about_patients
 from lorkit.decompose.data.samples.samples import RegionSamples
 from lorkit.decompose.data.splits import Splits
@@ -44,6 +46,14 @@ def counts_of(unlabelled: Mapping[str, RegionSamples]) -> dict[str, UnlabelledFa
     return {
         name: UnlabelledFacts(n=len(one), groups=len(set(one.groups)), digest=one.digest)
         for name, one in unlabelled.items()
+    }
+
+
+def record_of(unlabelled: Mapping[str, RegionSamples], key: DirectoryKey) -> dict[str, Any]:
+    """Return the counts as plain data of a manifest, their digests keyed."""
+    return {
+        name: one.with_changes(digest=key.digest("samples", one.digest.encode())).to_json()
+        for name, one in counts_of(unlabelled).items()
     }
 
 

@@ -17,6 +17,8 @@ class Replacement(Part):
     verdict: Verdict
     because: str | None
     case_digest: Digest | None = None
+    case_key: str | None = None
+    """Name of the key of `case_digest`."""
     who: str
     commit: str | None = None
     when: str

@@ -17,8 +17,8 @@ class DataFile(Part):
     """A file that was used instead of a locked part."""
 
     name: str
-    sha256: Digest | None
-    """Null for a folder."""
+    digest: Digest | None
+    """Of the file, keyed by the file of the directory of runs; null for a folder, or without a key."""
 
 
 class ClassificationEvaluation(ClassificationScores):

@@ -88,7 +88,7 @@ class ChangedAnswer(Part):
     """A case with different answers of the two networks: a class, or a mean Dice."""
 
     case: str
-    """SHA-256 of the image."""
+    """Digest of the image, keyed by the file of the directory of runs."""
     truth: str | None
     baseline: str | float
     candidate: str | float
@@ -107,7 +107,9 @@ class CaseSet(Part):
     """The cases of the accuracy test."""
 
     digest: Digest
-    """Digest of images and targets, independent of their order; for a complete locked split that of splits.json."""
+    """Of images and targets, keyed, independent of their order; for a complete locked split that of splits.json."""
+    key: str | None = None
+    """Name of the key: digests of other keys cannot be compared."""
     n: int
     groups: int
     excluded: dict[str, int]

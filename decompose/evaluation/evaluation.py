@@ -8,12 +8,12 @@ from pathlib import Path
 
 from torch import nn
 
-from lorkit.decompose.artifacts import digest_file
+from lorkit.decompose.artifacts.keys import DirectoryKey
+from lorkit.decompose.data.keyed_digests import data_file
 from lorkit.decompose.data.prepared import PreparedRegion
 from lorkit.decompose.data.preprocessing.mirroring import check_flips
 from lorkit.decompose.documents.base import Interval, combine
 from lorkit.decompose.documents.evaluate import (
-    DataFile,
     EvaluateDocument,
     MultilabelEvaluation,
     NodeEvaluation,
@@ -122,8 +122,8 @@ def evaluate(
     router = known.router(on_event) if known is not None and expert is None and not flips else None
     notes = [f"region '{name}': {note}" for name, one in decisions.items() if one is not None for note in one.notes]
     document = _document(run, model, split, data, flips, blocks, [*notes, *(known.notes if known is not None else [])])
-    if router is not None:
-        document = _with_predictions(document, router, samples, decisions, outside)
+    if known is not None and router is not None:
+        document = _with_predictions(document, router, samples, decisions, outside, known.splits.key)
     elif outside is not None:
         raise UsageError(
             "--outside without a router",
@@ -139,6 +139,7 @@ def _with_predictions(
     samples: Mapping[str, PreparedRegion],
     decisions: Mapping[str, Decision | None],
     outside: Path | str | None,
+    key: DirectoryKey,
 ) -> EvaluateDocument:
     """Add what a router answers without knowing the region."""
     found = score_unknown(router, samples)
@@ -147,7 +148,7 @@ def _with_predictions(
         name: region_block(samples[name], scores.inputs, decisions[name], source=source, synthetic=synthetic)
         for name, scores in found.items()
     }
-    strange = None if outside is None else evaluate_outside(router, Path(outside), samples, found)
+    strange = None if outside is None else evaluate_outside(router, Path(outside), samples, found, key)
     return combine(
         EvaluateDocument,
         document,
@@ -228,6 +229,7 @@ def _document(
 ) -> EvaluateDocument:
     names = dict.fromkeys(name for block in blocks.values() for name in get_task(block.task).metrics)
     means = {name: _mean(name, blocks.values()) for name in names}
+    key = DirectoryKey(RUNS if run is None else run.path.parent)
     return EvaluateDocument.model_validate(
         {
             "warnings": [*_warnings(blocks), *notes],
@@ -238,7 +240,7 @@ def _document(
             "model": model,
             "split": split if data is None else "data",
             "flips": flips,
-            "data": _describe(Path(data)) if data is not None else None,
+            "data": data_file(Path(data), key) if data is not None else None,
             "synthetic": any(block.synthetic for block in blocks.values()),
             "regions": blocks,
             "means": {name: value for name, (value, _) in means.items()},
@@ -268,10 +270,6 @@ def _warnings(blocks: Mapping[str, RegionEvaluation]) -> list[str]:
     return warnings
 
 
-def _describe(path: Path) -> DataFile:
-    return DataFile(name=path.name, sha256=digest_file(path) if path.is_file() else None)
-
-
 def _mean(metric: str, blocks: Collection[RegionEvaluation]) -> tuple[float | None, Interval | None]:
     """Return the mean over regions and its interval; regions have different patients, so errors are independent.
 
@@ -293,7 +291,7 @@ def _stored(run: Run, document: EvaluateDocument, *, whole: bool) -> EvaluateDoc
     """Store the evaluation in the run; a selection of regions never replaces an evaluation of all."""
     parts = ["evaluate", document.model, document.split]
     parts += ["flips"] if document.flips else []
-    parts += [(document.data.sha256 or "folder")[:8]] if document.data else []
+    parts += [(document.data.digest or "folder")[:8]] if document.data else []
     parts += [] if whole else list(document.regions)
     path = run.measurements_dir / f"{'-'.join(parts)}.json"
     lost = kept(run, lambda: document.write(path, sealed=True), "The evaluation")

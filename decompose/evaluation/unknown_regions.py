@@ -11,12 +11,13 @@ import numpy as np
 import torch
 from torch import nn
 
-from lorkit.decompose.artifacts import digest_file
 from lorkit.decompose.artifacts.arrays import Float32Array
+from lorkit.decompose.artifacts.keys import DirectoryKey
 from lorkit.decompose.config import RegionConfig
+from lorkit.decompose.data.keyed_digests import data_file
 from lorkit.decompose.data.prepared import PreparedRegion, prepare
 from lorkit.decompose.data.readers.registry import read_region
-from lorkit.decompose.documents.evaluate import DataFile, OutsideImages, RegionPrediction, RegionShare
+from lorkit.decompose.documents.evaluate import OutsideImages, RegionPrediction, RegionShare
 from lorkit.decompose.documents.heads import HeadPolicy, Mixture
 from lorkit.decompose.documents.recipe import Recipe
 from lorkit.decompose.errors import UsageError
@@ -136,7 +137,11 @@ def region_prediction(
 
 
 def evaluate_outside(
-    router: RunRouter, path: Path, samples: Mapping[str, PreparedRegion], found: Mapping[str, RoutedScores]
+    router: RunRouter,
+    path: Path,
+    samples: Mapping[str, PreparedRegion],
+    found: Mapping[str, RoutedScores],
+    key: DirectoryKey,
 ) -> OutsideImages:
     """Measure a router on images of no region: how often it abstains, and how well its confidence tells them apart.
 
@@ -145,6 +150,7 @@ def evaluate_outside(
         path: A file or folder of images with labels; the labels only group the result.
         samples: Images of its regions.
         found: What it says of them.
+        key: Of the digest of the file.
 
     Raises:
         DataError: The images cannot be read.
@@ -161,7 +167,7 @@ def evaluate_outside(
     ends = interval(auroc(own_N, score_N, draws))
     names = others.region.classes
     return OutsideImages(
-        data=DataFile(name=path.name, sha256=digest_file(path) if path.is_file() else None),
+        data=data_file(path, key),
         n=len(outside),
         abstained=float(abstained_N.mean()),
         auroc=float(auroc(own_N, score_N, whole)[0]),

@@ -13,8 +13,9 @@ from lorkit.decompose.artifacts import digest_json, load_tensors, read_json
 from lorkit.decompose.config import Config, config_digest
 from lorkit.decompose.data import RegionSamples, Splits, read_region, split_regions
 from lorkit.decompose.data.batches.pool import pools_of
-from lorkit.decompose.data.samples.pseudonyms import Pseudonyms
-from lorkit.decompose.data.unlabelled import counts_of
+from lorkit.decompose.data.samples.pseudonyms import RUNS, Pseudonyms
+from lorkit.decompose.data.splits import SPLIT_KEYS
+from lorkit.decompose.data.unlabelled import counts_of, record_of
 from lorkit.decompose.documents.training import Plan
 from lorkit.decompose.errors import UsageError
 from lorkit.decompose.events import Listener, Notice, ignore
@@ -24,7 +25,13 @@ from lorkit.decompose.lifecycle.new_region_model import (
     merge_region,
     single_region_model,
 )
-from lorkit.decompose.lifecycle.provenance import origin_record, teaching_of, with_heads, with_known_head
+from lorkit.decompose.lifecycle.provenance import (
+    cases_of_other_keys,
+    origin_record,
+    teaching_of,
+    with_heads,
+    with_known_head,
+)
 from lorkit.decompose.lifecycle.settings import config_with_region, only_region
 from lorkit.decompose.methods import get_method
 from lorkit.decompose.methods.student import with_fresh_student
@@ -129,15 +136,15 @@ class _Addition(TrainableRun):
     def _extra(self) -> dict[str, Any]:
         """Return the run that it is made from, and how this one and the new region were taught."""
         found = teaching_of(self.run, self.run.regions.names)
-        others = found.get("unlabelled", {}) | {name: one.to_json() for name, one in counts_of(self.unlabelled).items()}
+        others = found.get("unlabelled", {}) | record_of(self.unlabelled, self.key)
         origin = origin_record(self.run.manifest, "add-region", region=self.region.name)
         return {"origin": origin, **found, **({"unlabelled": others} if others else {})}
 
     def _split_document(self) -> dict[str, Any]:
         """Return `splits.json`: the locked parts of the other regions unchanged, and the parts of the new one."""
         document = read_json(self.run.path / "splits.json", kind="splits")
-        new = self.splits.to_json({self.region.name: self.samples})
-        return {**document, **{key: {**document[key], **new[key]} for key in ("regions", "labels")}}
+        new = self.splits.to_json({self.region.name: self.samples}, self.key)
+        return {**document, **{stated: {**document[stated], **new[stated]} for stated in SPLIT_KEYS}}
 
 
 def add_region(run: Run, region: str, config: Config, **options: Unpack[RunOptions]) -> TrainResult:
@@ -161,8 +168,11 @@ def add_region(run: Run, region: str, config: Config, **options: Unpack[RunOptio
     """
     if options.get("tensorboard"):
         check_tensorboard()
-    keys = Pseudonyms(run.path.parent, create=not options.get("dry_run", False))
-    return make_run(_read(run, region, config, keys, options.get("on_event", ignore)), **options)
+    on_event, out = options.get("on_event", ignore), Path(options.get("out", RUNS))
+    for text in cases_of_other_keys(run, run.regions.names, out):
+        on_event(Notice(text=text))
+    keys = Pseudonyms(out, create=not options.get("dry_run", False))
+    return make_run(_read(run, region, config, keys, on_event), **options)
 
 
 def _read(run: Run, region: str, stated: Config, pseudonyms: Pseudonyms, on_event: Listener) -> _Addition:
@@ -199,6 +209,7 @@ def _read(run: Run, region: str, stated: Config, pseudonyms: Pseudonyms, on_even
     return _Addition(
         config=config,
         regions=RegionSet([*run.regions, samples.region]),
+        key=pseudonyms.key,
         inputs=digest_json({"revision": _REVISION, **decides, **origin}),
         run=run,
         samples=samples,

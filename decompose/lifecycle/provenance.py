@@ -9,7 +9,9 @@ from typing import Any
 
 import torch
 
-from lorkit.decompose.artifacts import MANIFEST, Manifest, digest_file
+from lorkit.decompose.artifacts import MANIFEST, Manifest, digest_file, read_json
+from lorkit.decompose.artifacts.keys import KEY_FILE, DirectoryKey
+from lorkit.decompose.data.keyed_digests import key_of
 from lorkit.decompose.errors import ArtifactError
 from lorkit.decompose.models.foundation.model import Foundation, load_foundation, on_same_backbone
 from lorkit.decompose.regions import Region, RegionSet
@@ -22,6 +24,21 @@ def origin_record(manifest: Manifest, change: str, **more: str) -> dict[str, str
     Names of runs are not stored, since they may contain the name of a removed region.
     """
     return {"kind": manifest.kind, "sha256": manifest.digest, "change": change, **more}
+
+
+def cases_of_other_keys(run: Run, regions: Sequence[str], out: Path) -> list[str]:
+    """Return what the user should know of regions whose locked cases a new run in `out` cannot find by their digests.
+
+    They are copied as they are: only their images, which a new run need not have, would give digests of another key.
+    """
+    document, key = read_json(run.path / "splits.json", kind="splits"), DirectoryKey(out)
+    others = [name for name in regions if key_of(document, name) != key.name]
+    if not others:
+        return []
+    return [
+        f"the cases of {', '.join(others)} are known by another key than that of {out}: measure them with --data FILE, "
+        f"or copy {KEY_FILE} of the directory that they are from"
+    ]
 
 
 def teaching_of(run: Run, regions: Sequence[str]) -> dict[str, Any]:

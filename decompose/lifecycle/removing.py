@@ -13,10 +13,11 @@ from torch import Tensor
 from lorkit.decompose.artifacts import MANIFEST, digest_json, load_tensors, read_json, staged_directory
 from lorkit.decompose.config import Config
 from lorkit.decompose.data import Splits
+from lorkit.decompose.data.splits import SPLIT_KEYS
 from lorkit.decompose.documents.training import Plan
 from lorkit.decompose.errors import ParityError, UsageError, plural
 from lorkit.decompose.events import EpochRow, Notice, ignore
-from lorkit.decompose.lifecycle.provenance import origin_record, teaching_of, with_heads
+from lorkit.decompose.lifecycle.provenance import cases_of_other_keys, origin_record, teaching_of, with_heads
 from lorkit.decompose.lifecycle.settings import without_region
 from lorkit.decompose.methods import get_method
 from lorkit.decompose.methods.student import with_fresh_student
@@ -90,13 +91,16 @@ def remove_region(run: Run, region: str, **options: Unpack[RunOptions]) -> Train
     removal = _Removal(config=config, regions=regions, inputs=inputs, run=run, region=region)
     if (known := removal.without_training(**options)) is not None:
         return known
-    content, directory = removal.content(), removal.directory(options.get("out", RUNS))
+    out, on_event = Path(options.get("out", RUNS)), options.get("on_event", ignore)
+    for text in cases_of_other_keys(run, regions.names, out):
+        on_event(Notice(text=text))
+    content, directory = removal.content(), removal.directory(out)
     with staged_directory(directory) as staging:
         write_run(staging, content)
         mentions = traces(staging, region)
     for path in mentions:
         text = f"'{region}' still occurs in {path}, as part of another name or path: check whether that is acceptable"
-        options.get("on_event", ignore)(Notice(text=text))
+        on_event(Notice(text=text))
     return TrainResult(run=directory, regions=regions.names)
 
 
@@ -156,7 +160,7 @@ def _foundation(run: Run, regions: RegionSet) -> Foundation | None:
 
 def _splits(run: Run, region: str) -> dict[str, Any]:
     document = read_json(run.path / "splits.json", kind="splits")
-    parts = {key: {name: one for name, one in document[key].items() if name != region} for key in ("regions", "labels")}
+    parts = {key: {name: one for name, one in document[key].items() if name != region} for key in SPLIT_KEYS}
     return {**document, **parts}
 
 

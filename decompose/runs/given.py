@@ -23,6 +23,7 @@ from lorkit.decompose.artifacts import (
     write_manifest,
     write_text,
 )
+from lorkit.decompose.artifacts.keys import DirectoryKey
 from lorkit.decompose.artifacts.manifest import is_artifact
 from lorkit.decompose.artifacts.places import NETWORK, is_given
 from lorkit.decompose.config import Config, to_yaml
@@ -122,7 +123,8 @@ def write_network(
         write_text(staging / "config.yaml", to_yaml(config))
         about = {"schema_version": SCHEMA_VERSION, "kind": "regions", "synthetic": regions.synthetic}
         write_json(staging / "regions.json", {**about, "regions": regions.to_json()})
-        write_json(staging / "splits.json", data.splits.to_json({data.region.name: data.samples}))
+        key = DirectoryKey(directory.parent, create=True)
+        write_json(staging / "splits.json", data.splits.to_json({data.region.name: data.samples}, key))
         write_bytes(staging / GIVEN_SOURCE, source)
         info.write(staging / GIVEN_INFO)
         write_manifest(

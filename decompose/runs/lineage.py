@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
 from lorkit.decompose.artifacts import MANIFEST, Manifest, digest_file, read_json, read_manifest
+from lorkit.decompose.artifacts.keys import DirectoryKey
 from lorkit.decompose.artifacts.places import HOMES
+from lorkit.decompose.data.keyed_digests import KeyedCases, key_of
 from lorkit.decompose.errors import ArtifactError
 from lorkit.decompose.runs import RUNS, Run, list_runs, open_run
 from lorkit.decompose.runs.expert import LoadedExpert
@@ -59,11 +62,28 @@ class Lineage:
     complete: bool
 
     @cached_property
-    def training_digests(self) -> frozenset[str]:
-        """The digests of all images that these runs were trained or tuned on, of all regions."""
-        documents = [read_json(run.path / "splits.json", kind="splits")["regions"] for run in self.runs]
-        parts = [parts for regions in documents for parts in regions.values()]
-        return frozenset(digest for one in parts for part in SEEN_PARTS for digest in one.get(part, ()))
+    def training_cases(self) -> KeyedCases:
+        """The images that these runs were trained or tuned on, of all regions whose key is here."""
+        found: dict[DirectoryKey, set[str]] = {}
+        for key, _, known, parts in self._regions:
+            if known:
+                found.setdefault(key, set()).update(digest for part in SEEN_PARTS for digest in parts.get(part, ()))
+        return KeyedCases(found)
+
+    @cached_property
+    def unreadable(self) -> tuple[str, ...]:
+        """The regions whose cases are known by a key that is not in the directory of their run."""
+        return tuple(dict.fromkeys(region for _, region, known, _ in self._regions if not known))
+
+    @cached_property
+    def _regions(self) -> list[tuple[DirectoryKey, str, bool, Mapping[str, list[str]]]]:
+        """The key beside a run, a region of it, whether its cases are known by that key, and its parts."""
+        found, keys = [], {run.path.parent: DirectoryKey(run.path.parent) for run in self.runs}
+        for run in self.runs:
+            document, key = read_json(run.path / "splits.json", kind="splits"), keys[run.path.parent]
+            for region, parts in document["regions"].items():
+                found.append((key, region, key_of(document, region) == key.name, parts))
+        return found
 
 
 class RunFinder:

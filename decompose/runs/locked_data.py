@@ -11,8 +11,10 @@ from typing import Any
 import numpy as np
 
 from lorkit.decompose.artifacts import read_json
+from lorkit.decompose.artifacts.keys import DirectoryKey
 from lorkit.decompose.config import ImageConfig, RegionConfig
 from lorkit.decompose.data.assignment import Indices
+from lorkit.decompose.data.keyed_digests import check_key, key_of, keyed_digests
 from lorkit.decompose.data.node_samples import NodeSamples, visible_labels
 from lorkit.decompose.data.prepared import PreparedRegion, prepare
 from lorkit.decompose.data.preprocessing.recipe import build_recipe
@@ -20,7 +22,7 @@ from lorkit.decompose.data.readers.registry import read_region
 from lorkit.decompose.data.samples.open_files import OpenFiles
 from lorkit.decompose.data.samples.pseudonyms import RUNS, Pseudonyms
 from lorkit.decompose.data.samples.samples import PARTS, RegionSamples
-from lorkit.decompose.data.splits import Splits, label_digest
+from lorkit.decompose.data.splits import SPLIT_KEYS, Splits, label_digest
 from lorkit.decompose.documents.recipe import Recipe
 from lorkit.decompose.errors import ArtifactError, DataError, UsageError
 from lorkit.decompose.regions import Region
@@ -44,6 +46,7 @@ class RunSplits:
 
     def __init__(self, run: Run, region: str | None = None) -> None:
         self.run, self.names = run, run.regions.select(region).names
+        self.key = DirectoryKey(run.path.parent)
         self._files = OpenFiles.of(run.config)
         self._samples: dict[str, RegionSamples] = {}
         self._parts: dict[str, Mapping[str, Indices]] = {}
@@ -57,13 +60,17 @@ class RunSplits:
         return {part: len(indices) for part, indices in self.parts(region).items()} | self.run.unlabelled(region)
 
     def digests(self, region: str) -> Mapping[str, list[str]]:
-        """Return the digests of a region's images by part, which needs no image.
+        """Return the keyed digests of a region's images by part, which needs no image.
 
         Raises:
             ArtifactError: The run has no split.
         """
         found: Mapping[str, list[str]] = self._document["regions"].get(region, {})
         return found
+
+    def key_name(self, region: str) -> str | None:
+        """Return the name of the key of a region's digests."""
+        return key_of(self._document, region)
 
     def samples(self, region: str) -> RegionSamples:
         """Return the samples of a region, including those of no part.
@@ -73,7 +80,7 @@ class RunSplits:
         """
         if region not in self._samples:
             samples = _read(self.run, self.run.regions.get(region), self._files)
-            self._parts[region] = locked_splits(self._document, {region: samples}).parts(region)
+            self._parts[region] = locked_splits(self._document, {region: samples}, self.key).parts(region)
             training = {region: self._parts[region]["train"]}
             known = visible_labels({region: samples}, training, self.run.config.split)
             self._samples[region] = known[region]
@@ -99,20 +106,18 @@ class RunSplits:
         return prepare(self.samples(region), recipe or self.recipe(region), indices=indices)
 
 
-def locked_splits(document: Mapping[str, Any], samples: Mapping[str, RegionSamples]) -> Splits:
-    """Find the samples of a stored split by the digests of their images; other samples are omitted.
+def locked_splits(document: Mapping[str, Any], samples: Mapping[str, RegionSamples], key: DirectoryKey) -> Splits:
+    """Find the samples of a stored split by the keyed digests of their images; other samples are omitted.
 
     Raises:
         ArtifactError: The document is not a split, or lacks a region.
-        DataError: Images of the locked split are no longer in the data, or have other labels.
+        DataError: Images of the locked split are no longer in the data, have other labels, or are known by another key.
     """
-    if document.get("kind") != "splits" or not all(
-        isinstance(document.get(key), dict) for key in ("regions", "labels")
-    ):
+    if document.get("kind") != "splits" or not all(isinstance(document.get(stated), dict) for stated in SPLIT_KEYS):
         raise ArtifactError(
             "the locked split is damaged, or of an earlier version",
-            required="splits.json with digests and labels",
-            fix="train again",
+            required="splits.json with keyed digests and labels",
+            fix="train again with --force",
         )
     regions = {}
     for name, region in samples.items():
@@ -122,7 +127,8 @@ def locked_splits(document: Mapping[str, Any], samples: Mapping[str, RegionSampl
                 required=f"one of {', '.join(document['regions'])}",
                 fix="use the split of the run that trained this region",
             )
-        regions[name] = _find(name, region, document["regions"][name], document["labels"].get(name, {}))
+        check_key(document, name, key)
+        regions[name] = _find(region, document["regions"][name], document["labels"].get(name, {}), key)
     return Splits(regions)
 
 
@@ -209,11 +215,11 @@ def _named(config: RegionConfig, region: Region) -> RegionConfig:
 
 
 def _find(
-    name: str, samples: RegionSamples, parts: Mapping[str, list[str]], labels: Mapping[str, str]
+    samples: RegionSamples, parts: Mapping[str, list[str]], labels: Mapping[str, str], key: DirectoryKey
 ) -> dict[str, Indices]:
     places: dict[str, list[int]] = defaultdict(list)
-    cases = samples.region.words.cases
-    for index, digest in enumerate(samples.digests):
+    name, cases = samples.region.name, samples.region.words.cases
+    for index, digest in enumerate(keyed_digests(samples.digests, key)):
         places[digest].append(index)
     found = {}
     for part, digests in parts.items():
@@ -233,7 +239,7 @@ def _find(
                 fix="restore the data, or train again",
             )
         found[part] = np.sort(np.array(indices, dtype=np.int64))
-        if label_digest(samples, found[part]) != labels.get(part):
+        if label_digest(samples, found[part], key) != labels.get(part):
             raise DataError(
                 f"region '{name}': labels of the locked {part} split are not those that the run was trained with",
                 required="unchanged labels, for comparable results",

@@ -6,7 +6,7 @@ A run can be changed and sealed again. That is found here, before it leads a com
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field
 
@@ -42,13 +42,15 @@ class RegionsDocument(Part):
 
 
 class SplitsDocument(Part):
-    """`splits.json`: the digests of the cases of each part, and one of their labels, by region."""
+    """`splits.json`: the keyed digests of the cases of each part, one of their labels, and the key, by region."""
 
     schema_version: Literal[1] = 1
     kind: Literal["splits"]
     warnings: list[str] = Field(default=[])
     regions: dict[str, _Parts]
     labels: dict[str, dict[Literal["train", "val", "test"], Digest]]
+    keys: dict[str, Annotated[str, Field(pattern="^[0-9a-f]{16}$")]] = Field(default={})
+    """Names of keys; empty in runs from before digests were keyed, whose locked cases are not read."""
 
 
 def check_record(manifest: Manifest) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, TypedDict, Unpack
 
 from lorkit.decompose.artifacts import is_current
+from lorkit.decompose.artifacts.keys import DirectoryKey
 from lorkit.decompose.config import Config
 from lorkit.decompose.documents.training import Plan, TrainDocument
 from lorkit.decompose.events import CacheStatistics, Finished, Listener, Notice, ignore
@@ -130,8 +131,15 @@ class NewRun(ABC):
         return None
 
 
+@dataclass(frozen=True, kw_only=True)
 class TrainableRun(NewRun):
-    """A run that is trained."""
+    """A run that is trained.
+
+    Attributes:
+        key: Key of the digests by which the run names its cases.
+    """
+
+    key: DirectoryKey
 
     @abstractmethod
     def begin(self, foundations: Path) -> Training:
@@ -150,10 +158,12 @@ def make_run(new: TrainableRun, **options: Unpack[RunOptions]) -> TrainResult:
         UsageError: It cannot be trained, or was interrupted, and neither `resume` nor `force` is given.
         DataError: A loss is not finite.
         StorageError: Another process trains the same run.
+        ArtifactError: The key file of the directory of runs is damaged.
     """
     if (known := new.without_training(**options)) is not None:
         return known
     out, on_event = options.get("out", RUNS), options.get("on_event", ignore)
+    _ = new.key.name  # a damaged key file is refused here, not after training
     training, directory = new.begin(foundations_of(out)), new.directory(out)
     fabric = launch(new.config.train)  # before locking: further processes run the command from its beginning
     listener = on_event if fabric.is_global_zero else ignore

@@ -17,7 +17,7 @@ from lorkit.decompose.data.node_samples import split_notices, visible_labels
 from lorkit.decompose.data.readers.registry import expected_task
 from lorkit.decompose.data.samples.pseudonyms import RUNS, Pseudonyms
 from lorkit.decompose.data.splits import regions_of_same_images
-from lorkit.decompose.data.unlabelled import counts_of
+from lorkit.decompose.data.unlabelled import counts_of, record_of
 from lorkit.decompose.documents.training import Plan
 from lorkit.decompose.events import Listener, Notice, ignore
 from lorkit.decompose.methods import Method, get_method
@@ -166,7 +166,7 @@ class _Decomposition(TrainableRun):
     ) -> RunContent:
         origin = ({"origin": self.start.origin} if self.start is not None else {}) | self.student
         if self.unlabelled:
-            origin["unlabelled"] = {name: one.to_json() for name, one in counts_of(self.unlabelled).items()}
+            origin["unlabelled"] = record_of(self.unlabelled, self.key)
         if further and foundation is not None:
             origin["teachers"] = teacher_records([foundation, *further], trained.teaching)
         if any(end.stopped for end in trained.ends):
@@ -174,7 +174,7 @@ class _Decomposition(TrainableRun):
         return RunContent(
             config=self.config,
             regions=self.regions,
-            splits=self.splits.to_json(self.samples),
+            splits=self.splits.to_json(self.samples, self.key),
             live=trained.live,
             foundation=foundation,
             rows=[row for end in trained.ends for row in end.history],
@@ -206,7 +206,7 @@ def train(
     if options.get("tensorboard"):
         check_tensorboard()
     keys = Pseudonyms(Path(options.get("out", RUNS)), create=not options.get("dry_run", False))
-    return make_run(_read(config, options.get("on_event", ignore), start, teacher, keys), **options)
+    return make_run(_read(config, options.get("on_event", ignore), keys, start, teacher), **options)
 
 
 def pretrain(
@@ -223,7 +223,7 @@ def pretrain(
     Returns:
         Its directory, `<out>/<digest>/`; None for a weights file or a teacher, which need no pre-training.
     """
-    new = _read(config, on_event, teacher=teacher, pseudonyms=Pseudonyms(create=True))
+    new = _read(config, on_event, Pseudonyms(create=True), teacher=teacher)
     opened = new.open_foundation(Path(out), force=force)
     fabric = launch(config.train)
     listener = on_event if fabric.is_global_zero else ignore
@@ -235,9 +235,9 @@ def pretrain(
 def _read(
     config: Config,
     on_event: Listener,
+    pseudonyms: Pseudonyms,
     start: Start | None = None,
     teacher: Teacher | None = None,
-    pseudonyms: Pseudonyms | None = None,
 ) -> _Decomposition:
     method = get_method(config.method)
     config = with_used_teachers(config, method, on_event)
@@ -279,6 +279,7 @@ def _read(
         unlabelled=unlabelled,
         regions=regions,
         inputs=inputs,
+        key=pseudonyms.key,
         start=start,
         teacher=teacher,
     )

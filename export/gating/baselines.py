@@ -20,9 +20,10 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from lorkit.decompose.artifacts import MANIFEST, digest_file, exclusive
+from lorkit.decompose.artifacts.keys import KEY_FILE
 from lorkit.decompose.documents.base import Verdict
 from lorkit.decompose.documents.baselines import BaselineRecord, Replacement
-from lorkit.decompose.documents.gate import GateDocument, GateRegion
+from lorkit.decompose.documents.gate import CaseSet, GateDocument, GateRegion
 from lorkit.decompose.documents.measured import Subject
 from lorkit.decompose.errors import ArtifactError, UsageError
 from lorkit.export.runtime.exported import Exported, read_exported
@@ -59,7 +60,7 @@ def replace_baseline(
     verdict: Verdict,
     *,
     because: str | None = None,
-    cases: str | None = None,
+    cases: CaseSet | None = None,
     against: str | None = None,
 ) -> Replacement:
     """Make a candidate the baseline of its region, target, profile and precision.
@@ -69,7 +70,7 @@ def replace_baseline(
         candidate: The judged export.
         verdict: Verdict of the gate.
         because: Reason to replace the baseline although the verdict is not PASS.
-        cases: Digest of the cases of its accuracy test.
+        cases: The cases of its accuracy test.
         against: Digest of the baseline that it was compared with; None without one.
 
     Returns:
@@ -99,7 +100,8 @@ def replace_baseline(
             by=digest,
             verdict=verdict,
             because=because,
-            case_digest=cases,
+            case_digest=None if cases is None else cases.digest,
+            case_key=None if cases is None else cases.key,
             who=_first_set(_WHO) or _user(),
             commit=_first_set(_COMMIT),
             when=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
@@ -122,7 +124,12 @@ def replace_baselines(store: Path, document: GateDocument, because: str | None =
     judged = [(_reopen_judged(block.candidate), block) for block in document.regions.values()]
     return [
         replace_baseline(
-            store, candidate, block.verdict, because=because, cases=_cases(block), against=block.baseline.digest
+            store,
+            candidate,
+            block.verdict,
+            because=because,
+            cases=block.accuracy_test.case_set,
+            against=block.baseline.digest,
         )
         for candidate, block in judged
     ]
@@ -167,17 +174,19 @@ def _reopen_judged(about: Subject) -> Exported:
 def other_cases(store: Path, baseline: Exported, block: GateRegion) -> str | None:
     """Return a warning if a baseline was stored with other cases than those of this gate."""
     entries = [entry for entry in read_record(store).history if entry.by == baseline.manifest.digest]
-    then, now = (entries[-1].case_digest if entries else None), _cases(block)
-    if then is None or now is None or then == now:
+    last, about = (entries[-1] if entries else None), block.accuracy_test.case_set
+    if last is None or last.case_digest is None or about is None or last.case_digest == about.digest:
         return None
+    then, now = last.case_digest, about.digest
+    if last.case_key != about.key:
+        return (
+            f"region {baseline.region.name}: its baseline was stored on cases of another key, so it is unknown whether"
+            f" the case sets are the same: judge both with the same --data and the same {KEY_FILE}"
+        )
     return (
         f"region {baseline.region.name}: judged on the cases {now[:12]}; its baseline was stored on {then[:12]}:"
         " the two verdicts are of different case sets"
     )
-
-
-def _cases(block: GateRegion) -> str | None:
-    return None if block.accuracy_test.case_set is None else block.accuracy_test.case_set.digest
 
 
 def _copy_into_store(store: Path, candidate: Exported) -> None:

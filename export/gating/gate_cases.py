@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
+from lorkit.decompose.artifacts.keys import KEY_FILE, DirectoryKey
+from lorkit.decompose.documents.gate import Side
 from lorkit.decompose.errors import DataError, fit_for_artifact
 from lorkit.decompose.runs import Run
 from lorkit.decompose.runs.lineage import RunFinder
@@ -47,13 +50,27 @@ class GateCases:
                 return f"the locked test split cannot be read ({fit_for_artifact(error)})"
         homes = {side: self.finder.of_export(one.manifest) for side, one in pair.sides.items()}
         lineages = {side: None if run is None else self.finder.lineage(run) for side, run in homes.items()}
+        others = {side: one.unreadable for side, one in lineages.items() if one is not None and one.unreadable}
+        if others and self.data is None:
+            return _ask_for_data(others)
         return replace(
             found,
-            seen={side: None if one is None else one.training_digests for side, one in lineages.items()},
-            unknown_ancestors=frozenset(side for side, one in lineages.items() if one is not None and not one.complete),
+            key=found.key if self.home is None else DirectoryKey(self.home.path.parent),
+            seen={side: None if one is None else one.training_cases for side, one in lineages.items()},
+            unknown_ancestors=frozenset(side for side, one in lineages.items() if one is not None and not one.complete)
+            | others.keys(),
         )
 
     @cached_property
     def _splits(self) -> RunSplits:
         assert self.home is not None
         return RunSplits(self.home)
+
+
+def _ask_for_data(others: Mapping[Side, tuple[str, ...]]) -> str:
+    """Return why a locked split decides nothing: nobody can tell whether one side was trained on its cases."""
+    names = " and ".join(f"the {side} ({', '.join(regions)})" for side, regions in others.items())
+    return (
+        f"the training cases of {names} are known by a key that is not beside its run: name cases that neither side "
+        f"was trained on with --data, or copy {KEY_FILE} of the directory that the run is from"
+    )

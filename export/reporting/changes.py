@@ -85,6 +85,8 @@ class _PairedComparisons:
             return None, "not exported in both runs"
         if then.classes != now.classes:
             return None, f"other classes: {', '.join(then.classes)} then"
+        if self.home.key_name(region) != self.other.key_name(region):
+            return None, "the test cases of the runs are known by other keys: compare them by `gate --data`"
         if len({frozenset(splits.digests(region).get("test", ())) for splits in (self.home, self.other)}) > 1:
             return None, "the runs have different test splits"
         key = f"{then.manifest.digest}:{now.manifest.digest}"

@@ -15,6 +15,7 @@ import torch
 from forked_ranks import Ranks
 
 from lorkit.decompose.artifacts import load_tensors, read_json
+from lorkit.decompose.artifacts.keys import DirectoryKey
 from lorkit.decompose.config import Config, load_config
 from lorkit.decompose.data import PreparedRegion, prepare, read_regions
 from lorkit.decompose.data.batches.loader import Batch, BatchLoader
@@ -79,7 +80,7 @@ def reference(config: Config, run: Path, build: Build | None = None) -> tuple[di
     `build` gives the module, by default that of the method.
     """
     samples = read_regions(config)
-    splits = locked_splits(read_json(run / "splits.json", kind="splits"), samples)
+    splits = locked_splits(read_json(run / "splits.json", kind="splits"), samples, DirectoryKey(run.parent))
     parts: dict[str, PreparedRegion] = {
         name: prepare(one, build_recipe(config.image, config.regions[name]), indices=splits.parts(name)["train"])
         for name, one in samples.items()

@@ -25,6 +25,7 @@ from torch.onnx._internal.exporter._registration import ONNXRegistry
 
 from lorkit import profiles
 from lorkit.decompose.artifacts import digest_json, read_manifest, save_tensors, write_json, write_manifest, write_text
+from lorkit.decompose.artifacts.keys import DirectoryKey
 from lorkit.decompose.config import load_config, to_yaml
 from lorkit.decompose.documents.export import ExportedNetwork
 from lorkit.decompose.documents.heads import HeadPolicy, MixtureForm
@@ -176,7 +177,8 @@ def write_run(path: Path, *, regions: tuple[str, ...] = ("chest",), cases: int =
     named = RegionSet(Region(name=name, classes=CLASSES, synthetic=True) for name in regions)
     write_json(path / "regions.json", {"schema_version": 1, "kind": "regions", "regions": named.to_json()})
     samples = read_regions(config)
-    write_json(path / "splits.json", split_regions(samples, config.split, seed=0).to_json(samples))
+    splits, key = split_regions(samples, config.split, seed=0), DirectoryKey(path.parent, create=True)
+    write_json(path / "splits.json", splits.to_json(samples, key))
     write_text(path / "metrics.jsonl", "".join(json.dumps(row) + "\n" for row in training_log(regions)))
     write_manifest(path, "run", synthetic=True, outside=OUTSIDE)
     return open_run(path)

@@ -8,13 +8,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 import yaml
+from plain_digests import found_below, plain_digests
 from small_runs import register_tiny
 
 from lorkit.decompose.config import load_config
 from lorkit.decompose.evaluation.evaluation import evaluate
 from lorkit.decompose.extraction.extraction import extract
 from lorkit.decompose.models.cost import count_parameters
+from lorkit.decompose.runs import open_run
 from lorkit.decompose.runs.expert import load_expert
+from lorkit.decompose.runs.locked_data import RunSplits
 from lorkit.decompose.training.training import train
 from lorkit.export.building.exporting import export
 from lorkit.export.building.verification import verify
@@ -74,6 +77,10 @@ def test_from_three_tasks_on_the_same_images_to_a_verdict_and_a_report(root: Pat
     assert metrics == {"square": "dice", "side": "balanced_accuracy", "where": "auroc"}
     for name, region in judged.regions.items():
         assert region.accuracy_test.candidate == pytest.approx(getattr(document.regions[name], metrics[name]), abs=1e-6)
+    evaluate(run, region="side", data=root / "side.npz")
     report(run)
+    known = plain_digests(load_config(root / "decompose.yaml"), RunSplits(open_run(run)))
+    assert len(known) > 120, "60 images and masks, their files, parts and regions"
+    assert found_below(run, known) == {}
     text = (run / "report" / "report.md").read_text()
     assert all(name in text for name in (*TASKS, "Dice", "Balanced accuracy", "AUROC"))

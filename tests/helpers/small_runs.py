@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from lorkit.decompose.artifacts import write_json, write_manifest, write_text
+from lorkit.decompose.artifacts.keys import DirectoryKey
 from lorkit.decompose.config import Config, load_config, to_yaml
 from lorkit.decompose.data import read_regions, split_regions
 from lorkit.decompose.experts import expert_layers
@@ -78,7 +79,8 @@ def write_run(config: Config, directory: Path) -> Run:
     directory.mkdir(parents=True)
     write_text(directory / "config.yaml", to_yaml(config))
     write_json(directory / "regions.json", {"schema_version": 1, "kind": "regions", "regions": regions.to_json()})
-    write_json(directory / "splits.json", split_regions(samples, config.split, seed=config.seed).to_json(samples))
+    splits, key = split_regions(samples, config.split, seed=config.seed), DirectoryKey(directory.parent, create=True)
+    write_json(directory / "splits.json", splits.to_json(samples, key))
     save_model(live, directory)
     (directory / "foundation").mkdir()
     save_foundation(foundation, directory / "foundation", synthetic=regions.synthetic, inputs="foundation")

@@ -105,7 +105,7 @@ def prepare_comparison(
         further=prepare_for_further(config, samples, splits, config.image, others, on_event),
     )
     # all that determines a cell besides its settings; digests of samples include labels and groups
-    shared = {"data": digests, "split": splits.to_json(samples)["regions"]}
+    shared = {"data": digests, "split": splits.digests(samples)}
     if others:
         shared["unlabelled"] = {name: one.digest for name, one in others.items()}
     if config.teachers:

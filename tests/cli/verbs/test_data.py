@@ -7,7 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from lorkit.decompose import load_config
+from lorkit.decompose.artifacts.keys import DirectoryKey
 from lorkit.decompose.data import read_regions
+from lorkit.decompose.data.keyed_digests import keyed_digests
 
 
 def test_data_on_phantoms(decompose: Callable[..., Any], tmp_path: Path) -> None:
@@ -25,7 +27,8 @@ def test_a_case_is_found(decompose: Callable[..., Any], tmp_path: Path) -> None:
     (tmp_path / "decompose.yaml").write_text(
         "image: {size: 16, channels: 1}\nregions: {chest: {data: phantom:chest}}\n"
     )
-    digest = read_regions(load_config(tmp_path / "decompose.yaml"))["chest"].digests[0]
+    plain = read_regions(load_config(tmp_path / "decompose.yaml"))["chest"].digests
+    (digest,) = keyed_digests(plain[:1], DirectoryKey(tmp_path / "runs", create=True))
     outcome = decompose("data", "--find", digest[:12])
     assert (outcome.code, outcome.stdout.split("\t")[0]) == (0, digest[:12]), outcome.stderr
     assert decompose("data", "--find", digest, "--json").document["found"][0]["region"] == "chest"

@@ -10,6 +10,8 @@ from file_operations import every_attempt
 from lorkit.decompose.artifacts.drafts import is_abandoned
 from lorkit.decompose.artifacts.keys import KEY_FILE, DirectoryKey
 
+pytestmark = pytest.mark.usefixtures("own_keys")
+
 
 def test_digests_are_hmacs_of_the_purpose_and_the_data(tmp_path: Path) -> None:
     key = DirectoryKey(tmp_path, create=True)

@@ -8,9 +8,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from lorkit.decompose.artifacts.keys import KEY_FILE, DirectoryKey
 from lorkit.decompose.config import Config, load_config
 from lorkit.decompose.data import read_regions, split_regions
 from lorkit.decompose.data.finding import find
+from lorkit.decompose.data.keyed_digests import keyed_digests
 from lorkit.decompose.errors import DataError, UsageError
 
 
@@ -31,24 +33,26 @@ def config(tmp_path: Path) -> Config:
     return load_config(tmp_path / "decompose.yaml")
 
 
-def test_every_case_of_the_test_part_is_found(config: Config) -> None:
+def test_every_case_of_the_test_part_is_found(config: Config, tmp_path: Path) -> None:
     samples = read_regions(config)
     test = split_regions(samples, config.split, seed=config.seed).parts("chest")["test"].tolist()
+    digests = keyed_digests(samples["chest"].digests, DirectoryKey(tmp_path / "runs", create=True))
     for index in test:
-        (case,) = find(config, samples["chest"].digests[index][:12]).found
-        assert (case.part, case.digest) == ("test", samples["chest"].digests[index])
+        (case,) = find(config, digests[index][:12], runs=tmp_path / "runs").found
+        assert (case.part, case.digest) == ("test", digests[index])
         assert Path(case.name).name.startswith(f"{case.group}_")
         assert case.target == ("clear" if Path(case.name).name[1] == "c" else "nodule")
         pixels = np.asarray(Image.open(Path(case.source) / case.name))
         assert np.array_equal(pixels, samples["chest"].images[index])
 
 
-def test_an_image_without_a_label_is_found(config: Config) -> None:
+def test_an_image_without_a_label_is_found(config: Config, tmp_path: Path) -> None:
     from lorkit.decompose.data.readers.unlabelled import read_unlabelled
 
     samples = read_regions(config)
     others = read_unlabelled(samples["chest"], config.regions["chest"], base=config.base)
-    (case,) = find(config, others.digests[0]).found
+    (digest,) = keyed_digests(others.digests, DirectoryKey(tmp_path / "runs", create=True))
+    (case,) = find(config, digest, runs=tmp_path / "runs").found
     assert (case.part, case.target, Path(case.name).name) == ("unlabelled", "", "Pu_a.png")
 
 
@@ -58,6 +62,11 @@ def test_what_is_no_digest_is_refused(config: Config, given: str) -> None:
         find(config, given)
 
 
-def test_a_case_of_other_data_is_not_found(config: Config) -> None:
+def test_a_case_of_other_data_is_not_found(config: Config, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=rf"without {KEY_FILE}"):
+        find(config, "0" * 64, runs=tmp_path)
+    assert DirectoryKey(tmp_path, create=True).name
     with pytest.raises(DataError, match="no sample of chest"):
-        find(config, "0" * 64)
+        find(config, "0" * 64, runs=tmp_path)
+    with pytest.raises(DataError, match="no sample of chest"):  # nobody finds a plain digest in an artifact
+        find(config, read_regions(config)["chest"].digests[0], runs=tmp_path)

@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from lorkit.decompose.artifacts.keys import DirectoryKey
 from lorkit.decompose.config import RegionConfig, SplitConfig
 from lorkit.decompose.data.samples.samples import RegionSamples, check_samples
 from lorkit.decompose.data.samples.source import Source
@@ -19,6 +21,7 @@ from lorkit.decompose.errors import ArtifactError, DataError
 from lorkit.decompose.runs.locked_data import locked_splits
 
 Make = Callable[..., RegionSamples]
+KEY = DirectoryKey(Path("runs"))
 
 
 def split(samples: RegionSamples, seed: int = 0) -> dict[str, np.ndarray]:
@@ -134,44 +137,44 @@ def test_lock_finds_samples_by_content(make: Make) -> None:
     labels = [0, 1] * 20
     samples = make(labels, images=images)
     splits = split_regions({"r": samples}, SplitConfig(), seed=0)
-    document = json.loads(json.dumps(splits.to_json({"r": samples})))
+    document = json.loads(json.dumps(splits.to_json({"r": samples}, KEY)))
     assert document["kind"] == "splits"
-    again = locked_splits(document, {"r": samples})
+    again = locked_splits(document, {"r": samples}, KEY)
     for part, indices in splits.parts("r").items():
         assert again.parts("r")[part].tolist() == indices.tolist()
     shuffled = make([*labels[::-1], 0], images=np.concatenate([images[::-1], images[:1] ^ 255]))
-    found = locked_splits(document, {"r": shuffled})
+    found = locked_splits(document, {"r": shuffled}, KEY)
     assert sorted(39 - found.parts("r")["test"]) == splits.parts("r")["test"].tolist()
 
 
 def test_lock_refuses_what_is_gone(make: Make) -> None:
     samples = make([0, 1] * 20)
-    document = split_regions({"r": samples}, SplitConfig(), seed=0).to_json({"r": samples})
+    document = split_regions({"r": samples}, SplitConfig(), seed=0).to_json({"r": samples}, KEY)
     fewer = make([0, 1] * 19, images=samples.images[:38])
     with pytest.raises(DataError, match="images of the locked"):
-        locked_splits(document, {"r": fewer})
+        locked_splits(document, {"r": fewer}, KEY)
     with pytest.raises(ArtifactError, match="no region 's'"):
-        locked_splits(document, {"s": samples})
+        locked_splits(document, {"s": samples}, KEY)
     with pytest.raises(ArtifactError, match="locked split is damaged"):
-        locked_splits({"kind": "run"}, {"r": samples})
+        locked_splits({"kind": "run"}, {"r": samples}, KEY)
 
 
 def test_lock_refuses_changed_labels(make: Make) -> None:
     labels = [0, 1] * 20
     samples = make(labels)
-    document = split_regions({"r": samples}, SplitConfig(), seed=0).to_json({"r": samples})
+    document = split_regions({"r": samples}, SplitConfig(), seed=0).to_json({"r": samples}, KEY)
     other = make([1 - labels[0], *labels[1:]], images=samples.images)
     with pytest.raises(DataError, match=r"labels of the locked \w+ split"):
-        locked_splits(document, {"r": other})
+        locked_splits(document, {"r": other}, KEY)
 
 
 def test_lock_refuses_a_lost_repetition(make: Make) -> None:
     images = np.zeros((2, 4, 4), np.uint8)
     samples = make([0, 1], images=images)
-    document = Splits({"r": {"train": np.array([0, 1])}}).to_json({"r": samples})
+    document = Splits({"r": {"train": np.array([0, 1])}}).to_json({"r": samples}, KEY)
     other = make([0, 1], images=np.stack([images[0], images[0] + 1]))
     with pytest.raises(DataError, match="repeated"):
-        locked_splits(document, {"r": other})
+        locked_splits(document, {"r": other}, KEY)
 
 
 @settings(max_examples=30, deadline=None)

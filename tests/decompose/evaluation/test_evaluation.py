@@ -9,8 +9,7 @@ import pytest
 import torch
 from torch import nn
 
-from lorkit.decompose.artifacts import read_json
-from lorkit.decompose.documents.evaluate import SegmentationEvaluation
+from lorkit.decompose.documents.evaluate import EvaluateDocument, SegmentationEvaluation
 from lorkit.decompose.errors import ArtifactError, UsageError
 from lorkit.decompose.evaluation.evaluation import _mean, evaluate
 from lorkit.decompose.evaluation.inference import predict_logits
@@ -49,7 +48,7 @@ def test_every_model_is_measured_on_every_region_and_stored(small_run: Run, mode
     assert any("probe" in text for text in document["warnings"]) == (model == "foundation")
     values = [document["regions"][name]["accuracy"] for name in ("chest", "knee")]
     assert document["means"]["accuracy"] == pytest.approx(np.mean(values))
-    assert read_json(small_run.measurements_dir / f"evaluate-{model}-test.json", kind="evaluate") == document
+    assert EvaluateDocument.read(small_run.measurements_dir / f"evaluate-{model}-test.json").to_json() == document
 
 
 def test_an_evaluation_that_cannot_be_stored_is_returned_and_said(small_run: Run) -> None:

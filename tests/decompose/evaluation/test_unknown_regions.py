@@ -9,6 +9,7 @@ import pytest
 from routed_models import routed_images
 
 from lorkit.decompose.artifacts.arrays import Float32Array
+from lorkit.decompose.artifacts.keys import DirectoryKey
 from lorkit.decompose.evaluation.routed_evaluation import RoutedScores
 from lorkit.decompose.evaluation.unknown_regions import RunRouter, evaluate_outside, region_prediction, score_unknown
 
@@ -56,7 +57,7 @@ def test_images_of_no_region_are_counted_by_their_own_label(tmp_path: Path) -> N
     np.savez(tmp_path / "x.npz", images=images, labels=labels, label_names=np.array(["hand", "foot"]))
     some = router(0.6)
     found = score_unknown(some, IMAGES)
-    document = evaluate_outside(some, tmp_path / "x.npz", IMAGES, found)
+    document = evaluate_outside(some, tmp_path / "x.npz", IMAGES, found, DirectoryKey(tmp_path))
     assert document.n == 12
     assert document.answered_as == {
         "hand": {"a": 5, "b": 0, "(abstained)": 0},

@@ -55,7 +55,7 @@ def test_the_new_run_is_whole_and_names_the_old_one(grown: Pair) -> None:
     assert new.config.regions["chest"] == old.config.regions["chest"]
     assert new.config.foundation.regions == ("chest", "knee")  # those that it was trained on
     before, after = (read_json(run.path / "splits.json", kind="splits") for run in (old, new))
-    for key in ("regions", "labels"):
+    for key in ("regions", "labels", "keys"):
         assert after[key].pop("wrist")
     assert before == after
     assert '"phase": "add-wrist"' in (new.path / "metrics.jsonl").read_text()

@@ -8,9 +8,12 @@ from typing import Any
 import pytest
 
 from lorkit.decompose.artifacts import read_json, read_manifest, write_json, write_manifest
+from lorkit.decompose.artifacts.keys import KEY_FILE, DirectoryKey
+from lorkit.decompose.data.keyed_digests import keyed_digests
 from lorkit.decompose.errors import ArtifactError
 from lorkit.decompose.runs import OUTSIDE, Run, open_run
 from lorkit.decompose.runs.lineage import RunFinder, check_parent, find_parent, run_of_expert
+from lorkit.decompose.runs.locked_data import RunSplits
 
 NEW = "ab" * 32
 
@@ -19,7 +22,7 @@ def derive(run: Run, change: str, origin: str) -> Run:
     """Return a copy of a run that was made from another by a change, with one image of its own."""
     path = Path(shutil.copytree(run.path, run.path.with_name(change)))
     splits = read_json(path / "splits.json", kind="splits")
-    splits["regions"]["chest"]["train"] = [NEW]
+    splits["regions"]["chest"]["train"] = keyed_digests([NEW], DirectoryKey(run.path.parent))
     write_json(path / "splits.json", splits)
     extra = {**run.manifest.extra, "origin": {"sha256": origin, "change": change}}
     write_manifest(path, "run", synthetic=False, inputs=change, extra=extra, outside=OUTSIDE)
@@ -28,13 +31,28 @@ def derive(run: Run, change: str, origin: str) -> Run:
 
 def test_a_run_has_seen_what_its_origin_has(small_run: Run) -> None:
     finder = RunFinder()
-    own = finder.lineage(small_run).training_digests
-    splits = read_json(small_run.path / "splits.json", kind="splits")["regions"]
-    assert own == {digest for parts in splits.values() for part in ("train", "val") for digest in parts[part]}
+    data = RunSplits(small_run)
+    own = {digest for name in data.names for part in ("train", "val") for digest in data.part(name, part).digests}
+    tests = {digest for name in data.names for digest in data.part(name, "test").digests}
+    seen = finder.lineage(small_run).training_cases
+    assert all(digest in seen for digest in own)
+    assert not any(digest in seen for digest in tests)
     child = derive(small_run, "finetune", small_run.manifest.digest)
     found = finder.lineage(child)
     assert [run.path for run in found.runs] == [child.path, small_run.path]
-    assert found.training_digests == own | {NEW}
+    assert all(digest in found.training_cases for digest in (*own, NEW))
+    assert NEW not in seen
+    assert found.unreadable == ()
+
+
+def test_cases_of_another_key_are_unknown(small_run: Run, own_keys: None) -> None:
+    assert RunFinder().lineage(small_run).unreadable == ()
+    (small_run.path.parent / KEY_FILE).unlink()
+    found = RunFinder().lineage(small_run)
+    assert found.unreadable == small_run.regions.names
+    assert len(found.training_cases) == 0
+    DirectoryKey(small_run.path.parent, create=True).digest("case", b"")
+    assert RunFinder().lineage(small_run).unreadable == small_run.regions.names
 
 
 def test_an_origin_that_is_gone_leaves_unknown_only_what_a_fine_tuned_run_began_with(small_run: Run) -> None:

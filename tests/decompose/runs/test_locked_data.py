@@ -11,6 +11,8 @@ import numpy as np
 import pytest
 
 from lorkit.decompose.artifacts import read_json
+from lorkit.decompose.artifacts.keys import DirectoryKey
+from lorkit.decompose.data.keyed_digests import keyed_digests
 from lorkit.decompose.errors import DataError, UsageError
 from lorkit.decompose.runs import Run, locked_data, open_run
 from lorkit.decompose.runs.locked_data import RunSplits, check_part, locked_splits, prepare_file, recipe_of_region
@@ -18,11 +20,11 @@ from lorkit.decompose.runs.locked_data import RunSplits, check_part, locked_spli
 
 def test_parts_are_found_by_digest_and_never_overlap(small_run: Run) -> None:
     document = read_json(small_run.path / "splits.json", kind="splits")
-    data = RunSplits(small_run)
+    data, key = RunSplits(small_run), DirectoryKey(small_run.path.parent)
     for name in small_run.regions.names:
         found = {part: data.part(name, part) for part in ("train", "val", "test")}
         for part, prepared in found.items():
-            assert sorted(prepared.digests) == sorted(document["regions"][name][part])
+            assert sorted(keyed_digests(prepared.digests, key)) == sorted(document["regions"][name][part])
             assert prepared.images.shape[1:] == (1, 16, 16)
         groups = [set(prepared.groups) for prepared in found.values()]
         assert not groups[0] & groups[1]
@@ -112,14 +114,14 @@ def test_a_run_that_moved_still_finds_its_data(small_run: Run, tmp_path: Path) -
 def test_a_repeated_image_that_is_gone_is_refused(small_run: Run) -> None:
     document = read_json(small_run.path / "splits.json", kind="splits")
     samples = {"chest": RunSplits(small_run).samples("chest")}
-    held = locked_splits(document, samples).parts("chest")
+    held = locked_splits(document, samples, DirectoryKey(small_run.path.parent)).parts("chest")
     assert {part: len(rows) for part, rows in held.items()} == {
         part: len(digests) for part, digests in document["regions"]["chest"].items()
     }
     train = document["regions"]["chest"]["train"]
     train.append(train[0])
     with pytest.raises(DataError, match="'chest': 1 repeated images of the locked train split are gone"):
-        locked_splits(document, samples)
+        locked_splits(document, samples, DirectoryKey(small_run.path.parent))
 
 
 def test_at_most_so_many_samples_are_spread_over_the_whole_part(small_run: Run) -> None:

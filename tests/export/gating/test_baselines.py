@@ -5,14 +5,21 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sample_documents import costs, measured, region
+from sample_documents import CASES, accuracy, costs, measured, region
 from sample_documents import gate as gate_document
 
-from lorkit.decompose.documents.gate import GateRegion
+from lorkit.decompose.documents.gate import CaseSet, GateRegion
 from lorkit.decompose.errors import ArtifactError, UsageError
 from lorkit.decompose.runs import Run, export_directory
 from lorkit.export.gating import gating
-from lorkit.export.gating.baselines import current_baselines, is_store, read_record, replace_baseline, replace_baselines
+from lorkit.export.gating.baselines import (
+    current_baselines,
+    is_store,
+    other_cases,
+    read_record,
+    replace_baseline,
+    replace_baselines,
+)
 from lorkit.export.gating.gating import gate
 from lorkit.export.runtime.exported import Exported, read_exported
 
@@ -178,11 +185,22 @@ def test_what_is_in_service_and_was_not_judged_is_named(
     assert "is a baseline in" not in " ".join(gate(a_run.path, baseline=store, region="chest").to_json()["warnings"])
 
 
+def test_case_sets_of_two_keys_are_not_compared(exports: list[Exported], tmp_path: Path) -> None:
+    one, other, same = (CaseSet.model_validate(CASES | {"key": key * 16}) for key in ("a", "b", "a"))
+    replace_baseline(tmp_path, exports[0], "pass", cases=one)
+    cases = (other.with_changes(digest="2" * 64), same, same.with_changes(digest="2" * 64))
+    judged = [region(accuracy_test=accuracy(case_set=about.to_json())) for about in cases]
+    said = [other_cases(tmp_path, exports[0], block) or "" for block in judged]
+    assert "unknown whether the case sets are the same" in said[0]
+    assert said[1] == ""
+    assert "of different case sets" in said[2]
+
+
 def test_a_region_without_a_baseline_in_the_store_is_not_passed_over(
     a_run: Run, exports: list[Exported], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     store = tmp_path / "store"
-    replace_baseline(store, exports[0], "pass", cases="0" * 64)
+    replace_baseline(store, exports[0], "pass", cases=CaseSet.model_validate(CASES | {"digest": "0" * 64}))
 
     def judge(pair: Any, *_: Any, **__: Any) -> GateRegion:
         return measured(pair)

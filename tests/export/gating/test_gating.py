@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 from sample_documents import latency, measured
 
-from lorkit.decompose.artifacts import read_json
 from lorkit.decompose.documents.gate import CHECKS, GateDocument, GateRegion
 from lorkit.decompose.errors import DataError, MissingRuntimeError, UsageError
 from lorkit.decompose.events import Event, Working
@@ -46,7 +45,7 @@ def test_a_faster_equally_good_expert_passes(a_run: Run) -> None:
     assert [len(sentences) for sentences in chest["reasons_by_check"].values()] == [2, 1, 1, 0]
     assert document["synthetic"]
     assert exit_code(GateDocument.model_validate(document)) == 0
-    assert read_json(a_run.measurements_dir / "gate.json", kind="gate") == document
+    assert GateDocument.read(a_run.measurements_dir / "gate.json").to_json() == document
 
 
 @pytest.mark.parametrize("store", [False, True])

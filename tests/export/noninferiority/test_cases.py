@@ -10,7 +10,9 @@ import numpy as np
 import pytest
 
 from lorkit.decompose.artifacts import read_json, write_json, write_manifest
+from lorkit.decompose.artifacts.keys import DirectoryKey
 from lorkit.decompose.config import ImageConfig, RegionConfig
+from lorkit.decompose.data.keyed_digests import keyed_digests
 from lorkit.decompose.data.preprocessing.recipe import build_recipe
 from lorkit.decompose.errors import DataError
 from lorkit.decompose.runs import OUTSIDE, Run, export_directory, open_run
@@ -49,13 +51,13 @@ def test_what_either_side_learnt_from_is_left_out_with_its_patients(
     arrays["groups"] = arrays["groups"].astype("U32")
     arrays["groups"][test[:5]] = arrays["groups"][np.flatnonzero(arrays["split"] == "train")[0]]
     np.savez(tmp_path / "all.npz", **arrays)
-    trained = RunFinder().lineage(a_run).training_digests
+    trained = RunFinder().lineage(a_run).training_cases
     seen = {"baseline": None, "candidate": trained}
     _, kept, about = replace(cases_of_file(tmp_path / "all.npz", pair), seen=seen).prepare(pair)
     assert len(kept) == len(test) - 5
     assert about.excluded == {"baseline": 0, "candidate": len(arrays["labels"]) - len(test), "same_patients": 5}
     assert about.unknown == ["baseline"]
-    everything = frozenset(kept.digests) | trained
+    everything = frozenset(one for one in RunSplits(a_run).samples("chest").digests)
     with pytest.raises(DataError, match="was trained on the patients of all"):
         replace(cases_of_file(tmp_path / "all.npz", pair), seen={"candidate": everything}).prepare(pair)
 
@@ -65,7 +67,7 @@ def test_each_side_sees_the_remaining_cases_as_its_own_recipe_prepares_them(
 ) -> None:
     (path,) = a_run.config.regions["chest"].data or ()
     small = pair.candidate.recipe.model_copy(update={"steps": build_recipe(SMALL, RegionConfig(data=("x",))).steps})
-    seen = {"candidate": RunFinder().lineage(a_run).training_digests}
+    seen = {"candidate": RunFinder().lineage(a_run).training_cases}
     other: Any = SimpleNamespace(
         baseline=pair.baseline, candidate=SimpleNamespace(recipe=small, region=pair.candidate.region)
     )
@@ -105,17 +107,19 @@ def test_a_fine_tuned_run_has_learnt_what_its_origin_has(a_run: Run, tmp_path: P
     child = tmp_path / "runs" / "tuned"
     shutil.copytree(a_run.path, child)
     splits = read_json(child / "splits.json", kind="splits")
-    first = splits["regions"]["chest"]["train"].pop(0)
+    samples = RunSplits(a_run).samples("chest")
+    first = samples.digests[int(RunSplits(a_run).parts("chest")["train"][0])]
+    splits["regions"]["chest"]["train"].remove(*keyed_digests([first], DirectoryKey(a_run.path.parent)))
     write_json(child / "splits.json", splits)
     origin = {"kind": "run", "sha256": a_run.manifest.digest, "change": "finetune"}
     write_manifest(child, "run", synthetic=True, outside=OUTSIDE, extra={"origin": origin})
     found = RunFinder().lineage(open_run(child))
     assert ([run.id for run in found.runs], found.complete) == (["tuned", a_run.id], True)
-    assert first in found.training_digests
+    assert first in found.training_cases
     shutil.move(a_run.path, tmp_path / "elsewhere")
     found = RunFinder().lineage(open_run(child))
     assert found.complete is False
-    assert first not in found.training_digests
+    assert first not in found.training_cases
 
 
 def test_an_image_that_is_there_often_counts_once(a_run: Run, workshop: Any, tmp_path: Path) -> None:

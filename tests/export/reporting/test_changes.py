@@ -4,13 +4,15 @@ from typing import Any
 import pytest
 import yaml
 
-from lorkit.decompose.artifacts import write_manifest
+from lorkit.decompose.artifacts import write_json, write_manifest
+from lorkit.decompose.artifacts.keys import KEY_FILE, DirectoryKey
+from lorkit.decompose.data import read_regions, split_regions
 from lorkit.decompose.documents.changes import Changes, ThenNow
 from lorkit.decompose.events import ignore
 from lorkit.decompose.runs import OUTSIDE, Run, open_run
 from lorkit.decompose.runs.locked_data import RunSplits
 from lorkit.export.reporting import changes as module
-from lorkit.export.reporting.changes import changes
+from lorkit.export.reporting.changes import _judged_export, _PairedComparisons, changes
 from lorkit.export.reporting.document import report_document
 
 
@@ -64,6 +66,20 @@ def test_other_test_cases_give_no_interval(pair: tuple[Run, Run], workshop: Any,
     row = compare(pair[0], open_run(other.path)).rows[0]
     assert row.paired is None
     assert row.unpaired == "the runs have different test splits"
+
+
+def test_runs_of_two_keys_are_not_paired(pair: tuple[Run, Run], own_keys: None) -> None:
+    """Their keyed digests differ, which says nothing about their cases."""
+    for run in pair:
+        (run.path.parent / KEY_FILE).unlink()
+        key = DirectoryKey(run.path.parent, create=True)
+        samples = read_regions(run.config)
+        write_json(run.path / "splits.json", split_regions(samples, run.config.split, seed=0).to_json(samples, key))
+        write_manifest(run.path, "run", synthetic=True, outside=OUTSIDE)
+    runs = [open_run(run.path) for run in pair]
+    home, other = (RunSplits(run) for run in runs)
+    found = _PairedComparisons(home, other).compare("chest", *(_judged_export(run, "chest") for run in runs))
+    assert found == (None, "the test cases of the runs are known by other keys: compare them by `gate --data`")
 
 
 def test_settings_and_regions_that_differ_are_named(tmp_path: Path, workshop: Any, measured: Run) -> None:

@@ -24,6 +24,8 @@ from lorkit.export.runtime.native_code import RECORD, native_trusted, record_bui
 from lorkit.export.targets import TARGETS
 from lorkit.export.targets.base import Engine
 
+pytestmark = pytest.mark.usefixtures("own_keys")
+
 AOTI = TARGETS["aoti"]
 
 

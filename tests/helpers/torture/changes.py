@@ -32,7 +32,7 @@ from torture.tally import Budget, Tally
 
 _TEXTS = (".json", ".jsonl", ".yaml", ".md", ".py", ".html", ".csv")
 _ROUND = 25
-_EXPORT, _RUN = "runs/*/exports/chest/onnx-*", "runs/*"
+_EXPORT, _RUN = "runs/[!.]*/exports/chest/onnx-*", "runs/[!.]*"
 
 
 @dataclass(frozen=True)
@@ -55,14 +55,14 @@ class Subject:
 
 
 SUBJECTS: tuple[Subject, ...] = (
-    Subject("expert", "runs/*/experts/chest", ("predict", "THIS", "image.png"), (("verify", _EXPORT),)),
+    Subject("expert", "runs/[!.]*/experts/chest", ("predict", "THIS", "image.png"), (("verify", _EXPORT),)),
     Subject("export", _EXPORT, ("predict", "THIS", "image.png"), (("verify", "THIS"),)),
-    Subject("run", _RUN, ("evaluate", "--run", "THIS", "--model", "student"), (("inspect", "runs/*/experts/chest"),),
+    Subject("run", _RUN, ("evaluate", "--run", "THIS", "--model", "student"), (("inspect", f"{_RUN}/experts/chest"),),
             ("experts", "exports", "measurements", "report", "foundation", "checkpoints")),
-    Subject("foundation of a run", "runs/*/foundation", ("evaluate", "--run", _RUN, "--model", "foundation"),
+    Subject("foundation of a run", "runs/[!.]*/foundation", ("evaluate", "--run", _RUN, "--model", "foundation"),
             (("inspect", _RUN),)),
     Subject("foundation", "foundations/*", ("pretrain",)),
-    Subject("report", "runs/*/report", ("inspect", "THIS")),
+    Subject("report", "runs/[!.]*/report", ("inspect", "THIS")),
     Subject("comparison", "comparisons/*", ("compare", "--methods", "stl")),
     Subject("baseline", "store/*/*", ("predict", "THIS", "image.png")),
 )  # fmt: skip

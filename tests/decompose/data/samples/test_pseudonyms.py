@@ -15,6 +15,8 @@ from lorkit.decompose.artifacts.keys import KEY_FILE
 from lorkit.decompose.data.samples.pseudonyms import Pseudonyms
 from lorkit.decompose.errors import ArtifactError
 
+pytestmark = pytest.mark.usefixtures("own_keys")
+
 
 def created(runs: Path) -> str:
     return Pseudonyms(runs, create=True).pseudonym("P1")
