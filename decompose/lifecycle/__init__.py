@@ -1,4 +1,4 @@
-"""New runs from a finished one: add a region, remove a region, fine-tune an expert; and what runs leave behind."""
+"""New runs from a finished one by adding, removing or fine-tuning regions; cleaning up after runs."""
 
 from lorkit.decompose.lifecycle.adding import add_region
 from lorkit.decompose.lifecycle.cleaning import clean

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ast
 import runpy
+import sys
 import textwrap
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +19,7 @@ from lorkit.export.rendering.svg import figure, path, tag
 
 HERE = Path(__file__).parent
 ROOT = HERE.parent.parent
+sys.path.insert(0, str(ROOT / "tests" / "helpers"))
 RULES = runpy.run_path(str(ROOT / "tests" / "test_architecture.py"))
 DIRECTORIES = ("cli", "export", "profiles", "decompose")
 
@@ -50,7 +52,7 @@ class Box:
 
 def read_edges() -> dict[Name, set[Name]]:
     """Return which package imports which others; an import of a verb counts as one of the verb's package."""
-    verbs = {(room,): RULES["_bindings"](ROOT / room / "__init__.py")[1] for room in ("decompose", "export")}
+    verbs = {(room,): RULES["facts_of"](ROOT / room / "__init__.py").taken for room in ("decompose", "export")}
     edges: dict[Name, set[Name]] = {}
     for source in RULES["SOURCES"]:
         own = _package(RULES["place_of"](source))

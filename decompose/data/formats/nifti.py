@@ -277,12 +277,13 @@ def _warnings(image: Any) -> list[str]:
 def _turned_by_qform(image: Any) -> str | None:
     """Return the axes that the qform states where the sform, which is used, states others; a viewer may use either."""
     import nibabel
+    from nibabel.spatialimages import HeaderDataError
 
     if not int(image.header["qform_code"]) or not int(image.header["sform_code"]):
         return None
     try:
         stated = axes(nibabel.Nifti1Image(np.zeros((1, 1, 1), np.uint8), image.header.get_qform()))
-    except (ValueError, nibabel.spatialimages.HeaderDataError):  # it is not used
+    except (ValueError, HeaderDataError):  # it is not used
         return None
     return None if stated == axes(image) else stated
 
