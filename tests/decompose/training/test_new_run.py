@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from lorkit.decompose.artifacts.keys import DirectoryKey
 from lorkit.decompose.config import default_config
 from lorkit.decompose.documents.training import Plan
 from lorkit.decompose.events import Event, Finished, Listener, Notice
@@ -59,7 +60,8 @@ class Drawn(TrainableRun):
 
 
 def drawn(**options: Any) -> Drawn:
-    return Drawn(config=CONFIG, regions=RegionSet([Region(name="a", classes=("x", "y"))]), inputs="0" * 64, **options)
+    regions, key = RegionSet([Region(name="a", classes=("x", "y"))]), DirectoryKey(Path("runs"))
+    return Drawn(config=CONFIG, regions=regions, inputs="0" * 64, key=key, **options)
 
 
 @pytest.mark.usefixtures("tiny")
