@@ -49,7 +49,7 @@ class Drawn(TrainableRun):
         content = RunContent(
             config=self.config,
             regions=self.regions,
-            splits={"schema_version": 1, "kind": "splits", "regions": {}, "labels": {}},
+            splits={"schema_version": 1, "kind": "splits", "regions": {"a": {}}, "labels": {"a": {}}},
             live=build_model(self.config, self.regions),
             foundation=None,
             rows=[row],
