@@ -31,6 +31,7 @@ from lorkit.export.targets.base import (
     shapes_of,
 )
 from lorkit.export.targets.host_note import SHARE, EngineRequirements, HostTarget, require_bf16, share, unsupported
+from lorkit.export.targets.stepwise_norms import split_norms
 
 if TYPE_CHECKING:
     from onnx import ModelProto
@@ -133,6 +134,8 @@ class OpenVinoTarget(HostTarget[OpenVinoRequirements]):
             model = openvino.Core().read_model(native_path(request.onnx_path))
             loops = _loops(model)
             fixed = _fixed_batch(model)
+            if request.precision != "bf16":  # which would round the means
+                split_norms(model, openvino)
             if not fixed and not loops:  # its default, fp16 weights, would change the network
                 openvino.save_model(model, directory / XML, compress_to_fp16=False)
         except RuntimeError as error:

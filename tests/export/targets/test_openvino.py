@@ -414,3 +414,21 @@ def test_a_loop_is_refused_because_nothing_could_end_it(tmp_path: Path, build_re
     write_json(tmp_path / NOTE, note)
     with pytest.raises(ArtifactError, match=r"cannot read .*the loop .* may never end"):
         TARGET.load(tmp_path)
+
+
+@runtime
+@pytest.mark.parametrize(("precision", "joined"), [("fp32", 0), ("bf16", 1)])
+def test_norms_of_large_windows_are_stored_axis_by_axis(
+    build_request: BuildRequests, tmp_path: Path, precision: str, joined: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One sum over all voxels of a window has 18 times the rounding noise; bf16 would round the means."""
+    request = build_request(tmp_path, precision=precision)
+    monkeypatch.setattr(module, "require_bf16", lambda: None)
+    info, result = helper.make_tensor_value_info, TensorProto.FLOAT
+    shape = ["batch", 2, 32, 32, 32]
+    scale = numpy_helper.from_array(np.ones(2, np.float32), "one")
+    node = helper.make_node("InstanceNormalization", ["image", "one", "one"], ["logits"])
+    graph = helper.make_graph([node], "g", [info("image", result, shape)], [info("logits", result, shape)], [scale])
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)]), request.onnx_path)
+    TARGET.build(request)
+    assert (tmp_path / XML).read_text(encoding="utf-8").count('type="MVN"') == joined
