@@ -151,6 +151,10 @@ class BatchLoader:
         """Choose the epoch of the next iteration."""
         self._epoch = epoch
 
+    def notices(self) -> list[str]:
+        """Return what `RegionSampler.notices` says of the batches."""
+        return self._sampler.notices()
+
     @property
     def samples_per_batch(self) -> NDArray[np.int64]:
         """(steps, regions) samples of each region in each batch, equal in every epoch and on every rank."""

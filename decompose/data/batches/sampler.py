@@ -73,6 +73,19 @@ class RegionSampler:
         self.samples_per_batch = allocate_samples(region_shares(list(counts.values()), policy), batch_size, self.steps)
         self._share = share
 
+    def notices(self) -> list[str]:
+        """Return a sentence if a batch has more samples of a region than there are, so that it repeats some."""
+        found = []
+        for column, (name, count) in enumerate(self.counts.items()):
+            takes = self.samples_per_batch[:, column]
+            without = unlabelled_samples(takes, self._share) if name in self.unlabelled else np.zeros_like(takes)
+            if (most := int((takes - without).max())) > count:
+                found.append(f"{most} of '{name}' from {count}, each up to {-(-most // count)} times")
+        if not found:
+            return []
+        size = self.samples_per_batch[0].sum()
+        return [f"train.batch_size {size}: a batch takes {'; '.join(found)}; a smaller train.batch_size repeats fewer"]
+
     def epoch(self, epoch: int) -> list[dict[str, DrawnSamples]]:
         """Return the batches of an epoch for this rank: regions in routing order, absent ones omitted."""
         batches: list[dict[str, DrawnSamples]] = [{} for _ in range(self.steps)]

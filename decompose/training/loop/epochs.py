@@ -74,7 +74,7 @@ def fit(
     if resume and checkpoints.exists:
         trainer.restore(*checkpoints.load())
     progress = trainer.progress
-    for text in phase.notices():
+    for text in (*phase.notices(), *trainer.loader.notices()):
         yield Notice(text=text)
     # a resumed phase may have stopped already
     epochs = progress.epochs_done if stop_reason(progress, phase.settings) else phase.settings.epochs

@@ -59,6 +59,34 @@ def test_small_region_repeats_within_an_epoch_only_in_another_pass() -> None:
     assert len(set(knee)) == len(knee)
 
 
+@settings(max_examples=60, deadline=None)
+@given(
+    st.lists(st.integers(1, 80), min_size=1, max_size=4),
+    st.integers(2, 70),
+    st.sampled_from(["sqrt", "balanced", "proportional"]),
+    st.sampled_from([0.0, 0.5]),
+)
+def test_a_batch_with_more_samples_than_a_region_has_is_said(
+    counts: list[int], batch_size: int, policy: str, share: float
+) -> None:
+    """Compared with the batches themselves: how often a labelled sample is in one at least."""
+    named = {f"r{index}": count for index, count in enumerate(counts)}
+    unlabelled = dict.fromkeys(list(named)[:1], 30)
+    one = RegionSampler(named, batch_size=batch_size, policy=policy, seed=0, unlabelled=unlabelled, share=share)
+    drawn = [
+        (name, int((batch[name].indices < count).sum()))
+        for batch in one.epoch(0)
+        for name, count in named.items()
+        if name in batch
+    ]
+    most = {name: max((taken for other, taken in drawn if other == name), default=0) for name in named}
+    text = " ".join(one.notices())
+    for name, count in named.items():
+        said = f"{most[name]} of '{name}' from {count}, each up to {-(-most[name] // count)} times"
+        assert (said in text) == (most[name] > count)
+    assert bool(text) == any(most[name] > count for name, count in named.items())
+
+
 def test_epoch_is_a_function_of_seed_and_epoch() -> None:
     def rows(one: RegionSampler, epoch: int) -> list[list[int]]:
         return [draw.indices.tolist() for batch in one.epoch(epoch) for draw in batch.values()]

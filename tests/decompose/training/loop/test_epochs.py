@@ -190,6 +190,20 @@ def test_the_earliest_of_the_best_epochs_is_kept(
     assert all(torch.equal(tensor, kept[name]) for name, tensor in module.state_dict().items())
 
 
+def test_samples_that_a_batch_repeats_are_said_before_training(
+    parts: dict[str, dict[str, PreparedRegion]], tmp_path: Path
+) -> None:
+    count = max(len(one) for one in parts["train"].values())
+    config = default_config(
+        overrides=[*SETTINGS, "student.backbone=tiny", f"train.batch_size={4 * len(parts['train']) * count}"]
+    )
+    _, events = run(config, parts, tmp_path / "x", None, stop_after=1)
+    start = next(index for index, event in enumerate(events) if isinstance(event, Started))
+    told = [event.text for event in events[:start] if isinstance(event, Notice)]
+    assert len(told) == 1
+    assert f"from {count}, each up to 4 times" in told[0]
+
+
 @pytest.mark.parametrize("stop_after", [None, 1, 3])
 def test_patience_ends_a_training_at_the_same_epoch_after_a_resume(
     parts: dict[str, dict[str, PreparedRegion]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stop_after: int | None
