@@ -50,6 +50,9 @@ def peak_activation_bytes(model: onnx.ModelProto) -> int | None:
     sized.CopyFrom(model)
     graph = infer_shapes(sized)
     weights = {tensor.name for tensor in graph.initializer}
+    for node in graph.node:  # in order: what weights alone decide, such as dequantised weights, is computed once
+        if node.input and weights.issuperset(node.input):
+            weights |= set(node.output)
     sizes = {
         value.name: _bytes(value)
         for value in (*graph.input, *graph.value_info, *graph.output)
@@ -64,7 +67,7 @@ def _plan(graph: onnx.GraphProto, weights: set[str], sizes: Mapping[str, int | N
     held = {value.name: sizes[value.name] for value in graph.input if value.name not in weights}
     peak = 0
     for turn, node in enumerate(graph.node):
-        held |= {name: sizes.get(name) for name in node.output if name}
+        held |= {name: sizes.get(name) for name in node.output if name and name not in weights}
         known = [size for size in held.values() if size is not None]
         if len(known) < len(held):
             return None

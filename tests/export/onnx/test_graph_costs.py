@@ -43,6 +43,18 @@ def test_weights_are_no_activations_and_formats_count_their_width() -> None:
     assert peak_activation_bytes(graph(nodes, weights=[half])) == 8 * 2 + 8 * 4
 
 
+def test_what_is_computed_from_weights_alone_is_no_activation() -> None:
+    """The weights of an int8 file are dequantised in the graph; a runtime does so once, when it loads it."""
+    parts = {"w": np.zeros((4, 8), np.int8), "scale": np.ones(8, np.float32), "zero": np.zeros(8, np.int8)}
+    nodes = [
+        helper.make_node("DequantizeLinear", ["w", "scale", "zero"], ["floats"], axis=1),
+        helper.make_node("Transpose", ["floats"], ["turned"], perm=[1, 0]),
+        helper.make_node("Gemm", ["image", "turned"], ["out"], transB=1),
+    ]
+    weights = [numpy_helper.from_array(array, name) for name, array in parts.items()]
+    assert peak_activation_bytes(graph(nodes, weights=weights)) == (4 + 8) * 4
+
+
 def test_a_size_that_nobody_can_know_is_null() -> None:
     nodes = [helper.make_node("NonZero", ["image"], ["found"]), helper.make_node("Cast", ["found"], ["out"], to=1)]
     assert peak_activation_bytes(graph(nodes)) is None
