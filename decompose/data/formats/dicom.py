@@ -131,10 +131,26 @@ def _check_deflated(path: Path) -> None:
                 return
 
 
-def _check(path: Path, dataset: Dataset) -> None:
+def count_frames(path: Path) -> int:
+    """Return the frames of a file, from its header.
+
+    Raises:
+        DataError: The file is damaged, or of a kind that is no image of a patient.
+    """
+    with refusing_damage(path):
+        dataset = read_dataset(path, pixels=False)
+        _check_kind(path, dataset)
+        return int(dataset.get("NumberOfFrames") or 1)
+
+
+def _check_kind(path: Path, dataset: Dataset) -> None:
     kind = _NO_IMAGE.get(str(dataset.get("SOPClassUID", "")))
     if kind is not None:
         raise DataError(f"{path} is {kind}", required="a DICOM image", fix="name the images that it belongs to")
+
+
+def _check(path: Path, dataset: Dataset) -> None:
+    _check_kind(path, dataset)
     if not any(name in dataset for name in _PIXELS):
         raise DataError(f"{path} holds no pixels", required="a DICOM image", fix="leave it out")
     photometric = str(dataset.get("PhotometricInterpretation") or "")
@@ -160,6 +176,25 @@ def _check(path: Path, dataset: Dataset) -> None:
             required="the lowest bits in use",
             fix="convert it",
         )
+
+
+def as_mask_or_volume(path: Path) -> DataError:
+    """Return why one DICOM file is neither the image nor the mask of a case: what it is, and what to do with it."""
+    with refusing_damage(path):
+        dataset = read_dataset(path, pixels=False)
+        frames = int(dataset.get("NumberOfFrames") or 1)
+    kind = _NO_IMAGE.get(str(dataset.get("SOPClassUID", "")))
+    if kind is not None:
+        given, fix = kind, "convert it to NIfTI: segimage2itkimage of dcmqi writes segmentations"
+    elif frames > 1:
+        given, fix = f"a DICOM file of {frames} frames", "convert it to NIfTI with dcm2niix"
+    else:
+        given, fix = "one DICOM slice", "name the folder of its series as the image; convert masks to NIfTI"
+    return DataError(
+        f"{path} is {given}",
+        required="images as NIfTI files or folders of the slices of one DICOM series, and masks as NIfTI files",
+        fix=fix,
+    )
 
 
 def _pixel_bytes(dataset: Dataset, samples: int) -> int:
@@ -211,11 +246,11 @@ def _with_places(dataset: Dataset, image: StoredImage, spacing: tuple[float, ...
     planes = [plane(dataset, frame) for frame in range(frames)]
     placed = [one for one in planes if one is not None]
     if len(placed) < frames or functional_group(dataset, "PlanePositionSequence", 0) is None:
-        return replace(image, warnings=(*image.warnings, "no positions of frames stated: axes as stored"))
+        return _unplaced(image, "no positions of frames stated")
     try:
         found = stack(placed, [f"frame {frame + 1}" for frame in range(frames)], "frames")
     except DataError as error:
-        return replace(image, warnings=(*image.warnings, f"{error.given}: axes as stored"))
+        return _unplaced(image, error.given)
     sides = None if spacing is None else (found.distance, *spacing)
     moved = () if found.order == tuple(range(frames)) else ("frames are sorted by position for a network of volumes",)
     return replace(
@@ -227,6 +262,10 @@ def _with_places(dataset: Dataset, image: StoredImage, spacing: tuple[float, ...
         notes=(*image.notes, *moved),
         warnings=(*image.warnings, *tilt_notes(found)),
     )
+
+
+def _unplaced(image: StoredImage, reason: str) -> StoredImage:
+    return replace(image, unplaced=reason, warnings=(*image.warnings, f"{reason}: axes as stored"))
 
 
 def _unit(dataset: Dataset) -> str | None:

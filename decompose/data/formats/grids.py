@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from lorkit.decompose.data.formats import dicom_series, nifti
+from lorkit.decompose.data.formats import dicom, dicom_series, nifti
 from lorkit.decompose.errors import DataError, reads
 
 _PAIRS = (("R", "L"), ("A", "P"), ("S", "I"))
@@ -52,6 +52,8 @@ def read_grid(path: Path) -> Grid:
             raise DataError(f"{path} states no pixel spacing", required="PixelSpacing", fix="leave the series out")
         return _turned(found.stack.axes[::-1], (*found.size[::-1], len(found.paths)), found.affine_44, path)
     if not nifti.accepts(path):
+        if path.is_file() and dicom.accepts(path):
+            raise dicom.as_mask_or_volume(path)
         raise DataError(
             f"{path} is no volume",
             required="a NIfTI file (.nii, .nii.gz), or a folder of the slices of one DICOM series",

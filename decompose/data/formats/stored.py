@@ -37,6 +37,7 @@ class StoredImage:
         was_inverted: The file stores white as zero, and `values` were inverted already.
         padding: (low, high), in the units of `values`, of pixels that hold no measurement.
         orient: Turns `values` into the axes in which networks take them.
+        unplaced: Why the frames of a file are no volume: it does not state where they lie, or they lie unevenly.
         spacing_mm: Distance of neighbours along each spatial axis of `values`, in mm.
         axes: Direction in which each spatial axis of `values` runs, such as "LPS"; None where it is not stated.
         group: The patient, or what stands for it; None where the file does not state it.
@@ -55,6 +56,7 @@ class StoredImage:
     was_inverted: bool = False
     padding: tuple[float, float] | None = None
     orient: Callable[[NDArray[Any]], NDArray[Any]] = np.ascontiguousarray
+    unplaced: str | None = None
     spacing_mm: tuple[float, ...] | None = None
     axes: str | None = None
     group: str | None = None
@@ -91,10 +93,17 @@ def network_values(image: StoredImage, intensity: Intensity, where: str, dims: i
         (H, W), (H, W, 3) or (D, H, W) of uint8, uint16 or float32.
 
     Raises:
-        DataError: A volume where the recipe is of pictures, or the other way round; the file's window is not usable.
+        DataError: A volume where the recipe is of pictures, or the other way round; frames without places; the file's
+            window is not usable.
     """
     if dims not in (None, image.dims):
         raise _other_dims(image, where)
+    if image.unplaced is not None:
+        raise DataError(
+            f"{where}: {image.unplaced}",
+            required="frames with stated positions at equal distances for a volume, or one frame for a picture",
+            fix="convert it with dcm2niix, one file per volume, or export single frames",
+        )
     values = image.orient(image.values)
     if image.padding is not None:
         values = _without_padding(values, image.padding, image.inverted)

@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from lorkit.decompose.config import RegionConfig
+from lorkit.decompose.data.formats import dicom
 from lorkit.decompose.data.formats import nifti as nifti_files
 from lorkit.decompose.data.formats.grids import check_same_grid
 from lorkit.decompose.data.preprocessing.recipe import intensity_step
@@ -47,6 +48,9 @@ def mask_column(table: Table) -> str | None:
     for name in (MASK, LABEL):
         cells = [row[name] for _, row in table.rows if row.get(name)] if name in table.columns else []
         if cells and nifti_files.accepts(Path(cells[0])):
+            return name
+        # refused by name where it is read; beside labels it may be of a picture
+        if cells and cells[0].lower().endswith(dicom.SUFFIXES) and (name == LABEL or LABEL not in table.columns):
             return name
     return None
 

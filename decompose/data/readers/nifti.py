@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lorkit.decompose.data.formats import nifti
+from lorkit.decompose.data.formats import dicom, nifti
 from lorkit.decompose.data.formats.grids import check_same_grid
 from lorkit.decompose.data.preprocessing.recipe import intensity_step
 from lorkit.decompose.data.readers.image_files import FileImages
@@ -60,6 +60,7 @@ def read(entries: list[str], config: RegionConfig, files: OpenFiles | None = Non
         missing = sorted(one.keys() - other.keys())
         if missing:
             where = root / layout[0 if what == "image" else 1]
+            _refuse_dicom(where)
             raise DataError(
                 f"no {what} file for case '{missing[0]}' in {where} ({len(missing)} in total)",
                 required="an image and a mask of the same name for every case",
@@ -83,6 +84,13 @@ def read(entries: list[str], config: RegionConfig, files: OpenFiles | None = Non
         masks=found_masks,
         spacings=spacings,
     )
+
+
+def _refuse_dicom(folder: Path) -> None:
+    """Raise DataError for the first DICOM file of a folder: it would be an image or mask if it were NIfTI."""
+    for path in sorted(folder.iterdir()):
+        if path.is_file() and path.name.lower().endswith(dicom.SUFFIXES) and not path.name.startswith("."):
+            raise dicom.as_mask_or_volume(path)
 
 
 def _mask_files(root: Path, paths: list[Path], config: RegionConfig) -> tuple[tuple[str, ...], MaskFiles]:

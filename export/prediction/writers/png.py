@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from lorkit.decompose.data.formats import dicom
 from lorkit.decompose.errors import DataError
 from lorkit.export.prediction.masks import png
 from lorkit.export.prediction.writers.base import LabelledMask, MaskLabel, MaskSource, file_part
@@ -18,7 +19,9 @@ class PngWriter:
     name = "png"
 
     def check(self, path: Path) -> None:
-        """Accept every picture."""
+        """Raise DataError for a DICOM file of several frames, before a network runs on it."""
+        if path.is_file() and dicom.accepts(path) and dicom.count_frames(path) > 1:
+            raise _volume(path)
 
     def suffixes(self, labels: Sequence[MaskLabel], *, overlapping: bool) -> list[str]:
         """Return one suffix, or one per structure that may overlap with others."""
@@ -31,13 +34,17 @@ class PngWriter:
             DataError: The image is a volume, such as several frames in one DICOM file.
         """
         if mask.values.ndim == 3:
-            raise DataError(
-                f"{mask.path} is a volume in one DICOM file",
-                required="a NIfTI file, or the folder of a DICOM series, where masks of volumes are written",
-                fix="convert it with dcm2niix, or leave out --out",
-            )
+            raise _volume(mask.path)
         if not mask.overlapping:
             yield png(mask.values.astype(np.uint8))
             return
         for label, layer in mask.layers():
             yield png(layer.astype(np.uint8) * np.uint8(label.value))
+
+
+def _volume(path: Path) -> DataError:
+    return DataError(
+        f"{path} holds several frames in one DICOM file",
+        required="where masks are written, a picture, a NIfTI file, or the folder of a DICOM series",
+        fix="convert it with dcm2niix, or leave out --out",
+    )

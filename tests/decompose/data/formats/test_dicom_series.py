@@ -15,6 +15,8 @@ from dicom_files import PIXELS, write_dicom
 
 from lorkit.decompose.data.formats import dicom
 from lorkit.decompose.data.formats.dicom_series import check_whole, is_series, read, slices_of
+from lorkit.decompose.data.formats.stored import network_values
+from lorkit.decompose.documents.recipe import Intensity
 from lorkit.decompose.errors import DataError
 
 PACK = Path(os.environ.get("LORKIT_DATA", "../shared/data")) / "second" / "dicom" / "series"
@@ -212,6 +214,8 @@ def test_frames_that_are_no_volume_keep_their_axes_and_that_is_said(
     found = dicom.read(frames(tmp_path / "a.dcm", heights))
     assert message in found.warnings[0]
     assert (found.axes, found.spacing_mm, found.voxel_ml) == (None, None, None)
+    with pytest.raises(DataError, match=rf"a\.dcm: .*{message}.*; convert it with dcm2niix"):
+        network_values(found, Intensity(op="intensity", rule="dtype"), "a.dcm", 3)
     plain = dicom.read(write_dicom(tmp_path / "b.dcm", np.stack([PIXELS, PIXELS]), NumberOfFrames="2"))
     assert plain.warnings == ("no positions of frames stated: axes as stored",)
 

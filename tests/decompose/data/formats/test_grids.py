@@ -7,7 +7,9 @@ from pathlib import Path
 
 import nibabel
 import numpy as np
+import pydicom
 import pytest
+from dicom_files import PIXELS, write_dicom
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from nibabel import orientations
@@ -95,3 +97,20 @@ def test_a_real_series_and_its_labels_share_a_grid_whose_axes_run_apart() -> Non
     for organ in (1, 5):  # spleen and liver after contrast, and not what lies at their mirror image
         assert 60 < hounsfield[number == organ].mean() < 120
         assert hounsfield[:, ::-1][number == organ].mean() < 0
+
+
+@pytest.mark.parametrize(
+    ("tags", "message"),
+    [
+        ({"SOPClassUID": pydicom.uid.SegmentationStorage}, "is a segmentation object; .*dcmqi"),
+        ({"SOPClassUID": "1.2.840.10008.5.1.4.1.1.66.7"}, "is a label map object"),
+        ({"NumberOfFrames": "2"}, "is a DICOM file of 2 frames; .*dcm2niix"),
+        ({}, "is one DICOM slice; .*name the folder of its series"),
+    ],
+)
+def test_a_dicom_file_as_image_or_mask_says_what_it_is(tmp_path: Path, tags: dict[str, str], message: str) -> None:
+    """A segmentation, several frames and a slice each need something else."""
+    path = write_dicom(tmp_path / "a.dcm", np.stack([PIXELS, PIXELS]) if "NumberOfFrames" in tags else PIXELS, **tags)
+    for pair in ((path, write(tmp_path / "b.nii.gz")), (write(tmp_path / "b.nii.gz"), path)):
+        with pytest.raises(DataError, match=rf"a\.dcm {message}"):
+            check_same_grid(*pair)

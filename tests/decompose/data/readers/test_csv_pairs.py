@@ -9,6 +9,7 @@ import nibabel
 import numpy as np
 import pytest
 from dicom_files import write_dicom
+from pydicom.uid import SegmentationStorage
 
 from lorkit.decompose.config import RegionConfig
 from lorkit.decompose.data.readers import csv_pairs
@@ -82,10 +83,13 @@ def test_an_image_may_be_a_folder_of_slices(root: Path) -> None:
         ("image,mask\nscans/0.nii.gz,\nscans/1.nii.gz,masks/1.nii.gz\n", r"pairs.csv, line 2: mask is empty"),
         ("image,mask\nscans/0.nii.gz,masks/9.nii.gz\n", r"pairs.csv, line 2: no image at .*masks/9.nii.gz"),
         ("image,mask\nscans/0.nii.gz,../x.nii.gz\n", r"pairs.csv, line 2: .* lies outside"),
+        ("image,mask\nscans/0.nii.gz,seg.dcm\n", r"seg\.dcm is a segmentation object; .*masks as NIfTI files"),
+        ("image,mask\nseg.dcm,masks/0.nii.gz\n", r"seg\.dcm is a segmentation object"),
         ("mask,note\nmasks/0.nii.gz,x\n", r"pairs.csv has columns mask, note|none names images"),
     ],
 )
 def test_mistakes_are_named(root: Path, text: str, message: str) -> None:
+    write_dicom(root / "seg.dcm", SOPClassUID=SegmentationStorage)
     with pytest.raises(DataError, match=message):
         read(root, text)
 

@@ -9,6 +9,8 @@ from typing import Any
 import nibabel
 import numpy as np
 import pytest
+from dicom_files import write_dicom
+from pydicom.uid import SegmentationStorage
 
 from lorkit.decompose.artifacts.masks import join_structures, of_structure
 from lorkit.decompose.config import RegionConfig
@@ -116,6 +118,9 @@ def test_bad_pairs_of_volumes_are_refused(tmp_path: Path) -> None:
     write(tmp_path, "two.nii.gz", image, mask)
     (tmp_path / "labels" / "two.nii.gz").unlink()
     refused("no mask file for case 'two'")
+    segmentation = write_dicom(tmp_path / "labels" / "two.dcm", SOPClassUID=SegmentationStorage)
+    refused("two.dcm is a segmentation object; .*segimage2itkimage")
+    segmentation.unlink()
     write(tmp_path, "two.nii.gz", image, mask[:5])
     refused("has shape")
     write(tmp_path, "two.nii.gz", np.zeros((9, 10, 11, 2), np.uint8), mask)

@@ -7,7 +7,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from dicom_files import PIXELS, write_dicom
 from PIL import Image
+from pydicom.uid import SegmentationStorage
 
 from lorkit.decompose.errors import DataError
 from lorkit.export.prediction.writers.base import LabelledMask, MaskLabel, MaskSource
@@ -29,5 +31,15 @@ def test_overlapping_structures_get_a_picture_each() -> None:
 
 
 def test_a_volume_of_several_frames_is_no_picture() -> None:
-    with pytest.raises(DataError, match=r"x\.dcm is a volume in one DICOM file"):
+    with pytest.raises(DataError, match=r"x\.dcm holds several frames in one DICOM file"):
         [*PngWriter().encode(LabelledMask(Path("x.dcm"), np.zeros((2, 3, 4), np.uint8), LABELS), SOURCE)]
+
+
+def test_several_frames_are_refused_before_the_network_runs(tmp_path: Path) -> None:
+    PngWriter().check(write_dicom(tmp_path / "one.dcm"))
+    frames = write_dicom(tmp_path / "two.dcm", np.stack([PIXELS, PIXELS]), NumberOfFrames="2")
+    with pytest.raises(DataError, match=r"two\.dcm holds several frames .*convert it with dcm2niix"):
+        PngWriter().check(frames)
+    other = write_dicom(tmp_path / "seg.dcm", SOPClassUID=SegmentationStorage)
+    with pytest.raises(DataError, match=r"seg\.dcm is a segmentation object"):
+        PngWriter().check(other)
