@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from lorkit.decompose.artifacts.drafts import open_draft
 from lorkit.decompose.errors import ArtifactError
+from lorkit.decompose.machine import available_bytes
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -101,7 +102,15 @@ def read_document(path: Path, *, kind: str | None = None) -> tuple[dict[str, Any
 
 def _read_bytes(path: Path, required: str) -> bytes:
     try:
-        return path.read_bytes()
+        with path.open("rb") as stream:
+            size, free = os.fstat(stream.fileno()).st_size, available_bytes()
+            if size > free:  # a file with holes states any size
+                raise ArtifactError(
+                    f"{path} has {size / 2**30:.3g} GiB",
+                    required=f"at most the {free / 2**30:.3g} GiB of memory that are free",
+                    fix="rebuild the artifact, or free memory",
+                )
+            return stream.read()
     except FileNotFoundError:
         raise ArtifactError(f"{path} is missing", required=required, fix="rebuild the artifact") from None
     except OSError as error:

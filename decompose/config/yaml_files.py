@@ -54,9 +54,11 @@ def read_yaml(path: Path) -> dict[str, Any]:
         UsageError: The file is missing, no UTF-8 text, no YAML, larger than the limits of this module, or no mapping.
     """
     try:
-        if path.stat().st_size > MOST_BYTES:
-            raise _too_much(str(path), f"{path.stat().st_size} bytes", f"at most {MOST_BYTES}")
-        text = path.read_text(encoding="utf-8")
+        with path.open("rb") as stream:  # devices and pipes state no size
+            data = stream.read(MOST_BYTES + 1)
+        if len(data) > MOST_BYTES:
+            raise _too_much(str(path), f"more than {MOST_BYTES} bytes", f"at most {MOST_BYTES}")
+        text = data.decode("utf-8")
     except FileNotFoundError:
         raise UsageError(
             f"no configuration at {path}", required="a YAML file", fix="write one with `decompose init`"

@@ -22,6 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lorkit.decompose.data.formats import dicom_values
+from lorkit.decompose.data.formats.dicom_elements import open_bounded
 from lorkit.decompose.data.formats.dicom_geometry import frame_axes, pixel_spacing, plane, stack, tilt_notes, to_ras
 from lorkit.decompose.data.formats.dicom_values import functional_group
 from lorkit.decompose.data.formats.limits import check_fits
@@ -37,6 +38,7 @@ _MAGIC = slice(128, 132)
 _GROUP_LENGTH_AT = 8  # bytes after the magic: tag, type and length of the first element, whose value is the length
 _CHUNK = 1 << 24
 _MOST_DEFLATED = 1 << 30
+_META_GROUP = 2
 _NO_IMAGE = {
     "1.2.840.10008.5.1.4.1.1.66.4": "a segmentation object",
     "1.2.840.10008.5.1.4.1.1.66.7": "a label map object",
@@ -93,7 +95,8 @@ def read_dataset(path: Path, *, pixels: bool = True) -> Dataset:
     import pydicom
 
     _check_deflated(path)
-    dataset = pydicom.dcmread(path, force=True, stop_before_pixels=not pixels)
+    with open_bounded(path) as stream:
+        dataset = pydicom.dcmread(stream, force=True, stop_before_pixels=not pixels)
     if "SOPClassUID" not in dataset and "Rows" not in dataset:
         raise ValueError("no DICOM data set")
     if "TransferSyntaxUID" not in dataset.file_meta:
@@ -108,13 +111,15 @@ def read_dataset(path: Path, *, pixels: bool = True) -> Dataset:
 def _check_deflated(path: Path) -> None:
     """Refuse a data set of few bytes that unpacks to very many, before pydicom unpacks all of it."""
     from pydicom import uid
-    from pydicom.filereader import read_file_meta_info
+    from pydicom.filereader import read_dataset, read_preamble
 
-    if (
-        not _has_preamble(path)
-        or read_file_meta_info(path).get("TransferSyntaxUID") != uid.DeflatedExplicitVRLittleEndian
-    ):
+    if not _has_preamble(path):
         return
+    with open_bounded(path) as stream:
+        read_preamble(stream, force=False)
+        meta = read_dataset(stream, False, True, stop_when=lambda tag, *_: tag >> 16 != _META_GROUP)
+        if meta.get("TransferSyntaxUID") != uid.DeflatedExplicitVRLittleEndian:
+            return
     with path.open("rb") as stream:
         stream.seek(_MAGIC.stop + _GROUP_LENGTH_AT)
         stream.seek(int.from_bytes(stream.read(4), "little"), os.SEEK_CUR)

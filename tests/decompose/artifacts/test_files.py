@@ -1,4 +1,5 @@
 import pickle
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -61,6 +62,16 @@ def test_truncated_weights_are_refused(tmp_path: Path) -> None:
     (tmp_path / "m").write_bytes((tmp_path / "m").read_bytes()[:-50])
     with pytest.raises(ArtifactError, match="cannot be read"):
         files.load_tensors(tmp_path / "m")
+
+
+@pytest.mark.parametrize("read", [files.read_json, files.read_document, files.load_tensors])
+def test_a_file_that_is_larger_than_the_free_memory_is_refused_before_it_is_read(
+    tmp_path: Path, read: Callable[[Path], object]
+) -> None:
+    with (tmp_path / "a").open("wb") as stream:
+        stream.truncate(2**43)
+    with pytest.raises(ArtifactError, match=r"a has 8.19e\+03 GiB; required: at most the .* GiB of memory"):
+        read(tmp_path / "a")
 
 
 def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> None:

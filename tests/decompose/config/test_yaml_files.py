@@ -74,5 +74,13 @@ def test_files_that_are_no_mapping_of_text_are_refused(tmp_path: Path, monkeypat
     path.write_text("a: 1")
     assert read_yaml(path) == {"a": 1}
     monkeypatch.setattr(yaml_files, "MOST_BYTES", 3)
-    with pytest.raises(UsageError, match="4 bytes; required: at most 3"):
+    with pytest.raises(UsageError, match="more than 3 bytes; required: at most 3"):
         read_yaml(path)
+
+
+@pytest.mark.skipif(not Path("/dev/zero").is_char_device(), reason="needs a device without an end")
+def test_a_device_without_an_end_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "a.yaml").symlink_to("/dev/zero")
+    monkeypatch.setattr(yaml_files, "MOST_BYTES", 2**20)
+    with pytest.raises(UsageError, match="more than 1048576 bytes"):
+        read_yaml(tmp_path / "a.yaml")
