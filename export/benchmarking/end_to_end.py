@@ -31,6 +31,7 @@ from lorkit.export.prediction.structures import kept_labels, labelled
 from lorkit.export.prediction.volumes import StatedVolume, VolumeRunner, network_spacing
 from lorkit.export.prediction.writers.base import MaskSource
 from lorkit.export.prediction.writers.registry import writer_of
+from lorkit.export.prediction.writers.spool import Spool
 from lorkit.export.prediction.writers.target import MaskTarget
 from lorkit.export.runtime.exported import Exported
 from lorkit.export.runtime.reference_images import seeded_inputs
@@ -66,7 +67,7 @@ def end_to_end(
     with tempfile.TemporaryDirectory(prefix="lorkit-") as folder:
         path = image or _drawn(exported, Path(folder))
         if exported.recipe.window is not None:
-            return _windowed(exported, engine, path, clock, Path(folder), given=image is not None)
+            return _windowed(exported, engine, path, clock, given=image is not None)
         stop, rounds = clock() + seconds, list[list[float]]()
         _round(exported, engine, path, clock)
         while len(rounds) < _FEWEST or (len(rounds) < _MOST and clock() < stop):
@@ -81,9 +82,7 @@ def end_to_end(
     )
 
 
-def _windowed(
-    exported: Exported, engine: Engine, path: Path, clock: Callable[[], float], folder: Path, *, given: bool
-) -> EndToEnd:
+def _windowed(exported: Exported, engine: Engine, path: Path, clock: Callable[[], float], *, given: bool) -> EndToEnd:
     """Time one volume window by window until its mask is written, once: that takes as long as many pictures."""
     (head,) = exported.info.heads
     runner = VolumeRunner(exported.recipe, get_task(head.task).exclusive)
@@ -97,8 +96,8 @@ def _windowed(
         volume = apply_recipe(exported.recipe, values, spacing)
     mask = runner.mask(engine.run, case, volume, values.shape, path.name)
     region, about = head.as_region(), MaskSource(head.region, exported.owner, {}, __version__)
-    with case.stages.stage("write"):
-        target = MaskTarget(folder, "mask", writer_of(path), about)
+    with Spool() as spool, case.stages.stage("write"):
+        target = MaskTarget(spool, "mask", writer_of(path), about)
         target.write(labelled(path, region, mask, kept_labels(region, None)))
     costs, shape = case.costs(), " x ".join(map(str, values.shape))
     ms = {name: seconds * 1e3 for name, seconds in costs.stage_seconds.items()}

@@ -5,7 +5,6 @@ An export needs its runtime, numpy and Pillow, not torch; an extracted expert ru
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -31,6 +30,7 @@ from lorkit.export.prediction.sources import about, mask_values, source_of
 from lorkit.export.prediction.structures import MaskOptions, kept_labels
 from lorkit.export.prediction.writers.base import MaskLabel
 from lorkit.export.prediction.writers.registry import check_format
+from lorkit.export.prediction.writers.spool import Spool
 from lorkit.export.prediction.writers.target import MaskTarget
 
 
@@ -111,16 +111,17 @@ def predict(
     inputs = list(inputs)
     call = _Call(network, files.expand(inputs), options, top=top, allow_out_of_region=allow_out_of_region)
     shown: list[Float32Array] | None = None if sheet is None else []
-    # results are written here first, so that an unreadable image leaves none of them
-    with tempfile.TemporaryDirectory(prefix="lorkit-") as folder:
-        targets = call.targets(Path(folder)) if out is not None else [None] * len(call.paths)
+    # results wait here, so that an unreadable image leaves none of them
+    with Spool() as spool:
+        targets = call.targets(spool) if out is not None else [None] * len(call.paths)
         if out is not None:
-            check_kept(inputs, call.paths, [one for one in targets if one], Path(out), call.labels)
+            made = [one for one in targets if one]
+            check_kept(inputs, call.paths, made, Path(out), call.labels, preview=preview)
         rows, warnings = _rows(call, targets, shown, on_event)
         document = _document(call, rows, [*warnings, NOTE] if fast else warnings, flips=flips).with_changes(fast=fast)
         if out is not None:
             names = distinct([files.stem(one) for one in call.paths])
-            write_results(document, names, Path(folder), Path(out), options, call.labels)
+            write_results(document, names, spool, Path(out), options, call.labels)
         if sheet is not None and shown is not None:
             from lorkit.export.prediction.sheet import prediction_sheet
 
@@ -158,13 +159,13 @@ class _Call:
         """The structures of masks; none of a network without masks or of a router."""
         return kept_labels(self.network.region, self.options.structures) if self._segments else ()
 
-    def targets(self, folder: Path) -> list[MaskTarget | None]:
+    def targets(self, spool: Spool) -> list[MaskTarget | None]:
         """Return where masks are written; nowhere for a network without masks."""
         if not self.network.dense:
             return [None] * len(self.paths)
         overlapping = self._segments and not get_task(self.network.region.task).exclusive
         source = source_of([self.network])
-        return [*mask_targets(self.paths, folder, source, self.options.to, self.labels, overlapping=overlapping)]
+        return [*mask_targets(self.paths, spool, source, self.options, self.labels, overlapping=overlapping)]
 
 
 def _rows(

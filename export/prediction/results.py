@@ -22,6 +22,7 @@ from lorkit.export.prediction.structures import MaskOptions
 from lorkit.export.prediction.writers import label_tables
 from lorkit.export.prediction.writers.base import MaskLabel, MaskSource
 from lorkit.export.prediction.writers.registry import writer_of
+from lorkit.export.prediction.writers.spool import Spool
 from lorkit.export.prediction.writers.target import MaskTarget
 
 DOCUMENT, TABLE = "predictions.json", "predictions.csv"
@@ -32,26 +33,27 @@ _TABLES: dict[str, Callable[[PredictDocument], list[list[str]]]] = {
 
 
 def mask_targets(
-    paths: Sequence[Path], folder: Path, source: MaskSource, to: str | None, labels: Sequence[MaskLabel],
+    paths: Sequence[Path], spool: Spool, source: MaskSource, options: MaskOptions, labels: Sequence[MaskLabel],
     *, overlapping: bool = False,
 ) -> list[MaskTarget]:  # fmt: skip
     """Return where the mask of each image is written.
 
     Raises:
-        UsageError: A format does not take an image, or two masks would have one name.
+        UsageError: A format does not take an image, or two files would have one name.
         DataError: An image lacks what its format needs.
         MissingRuntimeError: A format needs a package that is not installed.
     """
-    writers = [writer_of(path, to) for path in paths]
+    writers = [writer_of(path, options.to) for path in paths]
     stems = distinct([files.stem(path) for path in paths])
-    targets = [MaskTarget(folder, stem, writer, source) for stem, writer in zip(stems, writers, strict=True)]
+    targets = [MaskTarget(spool, stem, writer, source) for stem, writer in zip(stems, writers, strict=True)]
     taken: dict[str, Path] = {}
     for path, target in zip(paths, targets, strict=True):
-        for name in target.names(labels, overlapping=overlapping):
+        made = [("mask", name) for name in target.names(labels, overlapping=overlapping)]
+        for what, name in [*made, ("preview", target.preview)][: len(made) + options.preview]:
             if name.casefold() in taken:
                 raise UsageError(
-                    f"{taken[name.casefold()]} and {path} would share the mask {name}",
-                    required="another name for each mask",
+                    f"{taken[name.casefold()]} and {path} would share the {what} {name}",
+                    required="another name for each file",
                     fix="rename an image or a structure, or predict them one by one",
                 )
             taken[name.casefold()] = path
@@ -59,40 +61,40 @@ def mask_targets(
 
 
 def check_kept(inputs: Sequence[Path | str], paths: Sequence[Path], targets: Sequence[MaskTarget], out: Path,
-               labels: Sequence[MaskLabel], *, overlapping: bool = False) -> None:  # fmt: skip
+               labels: Sequence[MaskLabel], *, overlapping: bool = False, preview: bool = False) -> None:  # fmt: skip
     """Raise UsageError if a result would replace an input, such as an image or the CSV that lists the images."""
     taken = {Path(one).resolve() for one in [*inputs, *paths]}
     masks = [name for target in targets for name in target.names(labels, overlapping=overlapping)]
     results = [TABLE, DOCUMENT, statistics.TABLE, statistics.DOCUMENT, label_tables.ITK_SNAP, label_tables.SLICER]
-    for what, names in (("mask", masks), ("results", results)):
+    pictures = [target.preview for target in targets if preview]
+    for what, names in (("mask", masks), ("preview", pictures), ("results", results)):
         for name in names:
             if (out / name).resolve() in taken:
-                kind = "an image" if what == "mask" else "an input"
+                kind = "an input" if what == "results" else "an image"
                 raise UsageError(
                     f"the {what} {out / name} would replace {kind}",
-                    required=f"a directory without the {'images' if what == 'mask' else 'inputs'}",
+                    required=f"a directory without the {'inputs' if what == 'results' else 'images'}",
                     fix="name another one with --out",
                 )
 
 
 def write_results(
-    document: PredictDocument, names: Sequence[str], folder: Path, out: Path, options: MaskOptions,
+    document: PredictDocument, names: Sequence[str], spool: Spool, out: Path, options: MaskOptions,
     labels: Sequence[MaskLabel] = (),
 ) -> None:  # fmt: skip
-    """Write the documents and tables of a prediction, and move what was written to `folder` to `out`.
+    """Write the documents and tables of a prediction, and write the files of `spool` to `out`.
 
     Args:
         document: The prediction.
         names: Stem of each image's files.
-        folder: Where masks and pictures lie.
+        spool: Masks and pictures.
         out: Where everything is written.
         options: What was made of masks.
         labels: What the values of masks mean; none where no mask is written.
     """
     out.mkdir(parents=True, exist_ok=True)
-    for path in sorted(folder.iterdir()):
-        write_bytes(out / path.name, path.read_bytes())
-        path.unlink()
+    for name in spool:
+        write_bytes(out / name, spool.read(name))
     for name, row in zip(names, document.predictions, strict=True):
         document.with_changes(warnings=[], predictions=[row]).write(out / f"{name}.json")
     write_text(out / TABLE, _csv(_TABLES.get(document.task, classification.table)(document)))

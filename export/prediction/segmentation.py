@@ -8,7 +8,6 @@ Shapes: S structures; a mask is (H, W), or a volume in the axes of the image as 
 
 from __future__ import annotations
 
-from lorkit.decompose.artifacts import write_bytes
 from lorkit.decompose.artifacts.arrays import Bits, Float32Array, Mask
 from lorkit.decompose.data.preprocessing.decoding import decode_at
 from lorkit.decompose.documents.predict import PredictDocument, SegmentedImage
@@ -90,8 +89,8 @@ def described(
     if image.stored is not None and options.statistics:
         more["statistics"] = image_statistics(image.stored, mask)
     if image.stored is not None and options.preview and target is not None:
-        more["preview"] = f"{target.stem}_preview.png"
-        write_bytes(target.folder / str(more["preview"]), preview(image.stored, mask))
+        more["preview"] = target.preview
+        target.spool.add(target.preview, preview(image.stored, mask))
     return found.with_changes(**more) if more else found
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +18,7 @@ from lorkit.export.prediction.regions import merged_labels, merged_row, open_net
 from lorkit.export.prediction.results import check_kept, distinct, mask_targets, write_results
 from lorkit.export.prediction.sources import about, mask_values, source_of
 from lorkit.export.prediction.structures import MaskOptions, select_labels
+from lorkit.export.prediction.writers.spool import Spool
 from lorkit.export.prediction.writers.target import MaskTarget
 
 
@@ -62,14 +62,13 @@ def predict_regions(
     notes += [NOTE] if settings.fast else []
     every, paths = merged_labels(networks), files.expand(inputs)
     labels = select_labels(every, settings.options.structures)
-    with tempfile.TemporaryDirectory(prefix="lorkit-") as folder:
+    with Spool() as spool:
         targets: list[MaskTarget | None] = [None] * len(paths)
         if settings.out is not None:
             layers = overlapping(networks)
-            made = mask_targets(
-                paths, Path(folder), source_of(networks), settings.options.to, labels, overlapping=layers
-            )
-            check_kept(inputs, paths, made, settings.out, labels, overlapping=layers)
+            made = mask_targets(paths, spool, source_of(networks), settings.options, labels, overlapping=layers)
+            preview = settings.options.preview
+            check_kept(inputs, paths, made, settings.out, labels, overlapping=layers, preview=preview)
             targets = [*made]
         rows: list[SegmentedImage] = []
         for index, (one, target) in enumerate(zip(paths, targets, strict=True)):
@@ -85,7 +84,7 @@ def predict_regions(
         )
         if settings.out is not None:
             names = distinct([files.stem(one) for one in paths])
-            write_results(document, names, Path(folder), settings.out, settings.options, labels)
+            write_results(document, names, spool, settings.out, settings.options, labels)
     return document
 
 

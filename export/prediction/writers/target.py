@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
-from lorkit.decompose.artifacts import write_bytes
 from lorkit.export.prediction.writers.base import LabelledMask, MaskLabel, MaskSource, Writer
+from lorkit.export.prediction.writers.spool import Spool
 
 
 @dataclass(frozen=True)
@@ -15,13 +14,13 @@ class MaskTarget:
     """The files of one image's mask.
 
     Attributes:
-        folder: Where they are written.
+        spool: Where they are kept until all images are predicted.
         stem: What their names begin with.
         writer: Their format.
         source: What made the mask.
     """
 
-    folder: Path
+    spool: Spool
     stem: str
     writer: Writer
     source: MaskSource
@@ -30,14 +29,19 @@ class MaskTarget:
         """Return the names of the files: one, or one per structure where they overlap and the format has no layers."""
         return [f"{self.stem}{suffix}" for suffix in self.writer.suffixes(labels, overlapping=overlapping)]
 
+    @property
+    def preview(self) -> str:
+        """Name of the picture of the image with its mask."""
+        return f"{self.stem}_preview.png"
+
     def write(self, mask: LabelledMask) -> list[str]:
         """Write the files and return their names.
 
         Raises:
             DataError: The format needs what the image does not state.
-            StorageError: A file cannot be written.
+            StorageError: There is no room for a file.
         """
         names = self.names(mask.labels, overlapping=mask.overlapping)
         for name, content in zip(names, self.writer.encode(mask, self.source), strict=True):
-            write_bytes(self.folder / name, content)
+            self.spool.add(name, content)
         return names

@@ -35,6 +35,7 @@ from lorkit.export.prediction.prediction import predict
 from lorkit.export.prediction.preparation import prepare_image
 from lorkit.export.prediction.sources import source_of
 from lorkit.export.prediction.writers.registry import writer_of
+from lorkit.export.prediction.writers.spool import Spool
 from lorkit.export.prediction.writers.target import MaskTarget
 from lorkit.export.runtime.engine import load_engine
 from lorkit.export.runtime.exported import ExportPair, read_exported
@@ -176,10 +177,13 @@ def test_a_perfect_network_is_judged_by_what_its_files_hold(
         rows: Iterator[Float32Array] = iter(logits)
         return lambda batch: np.stack([next(rows) for _ in batch])
 
-    opened = open_network(export, None, ExportSelection(), None)
+    opened, spool = open_network(export, None, ExportSelection(), None), Spool()
     for (path, *_), one in zip(files_of(source), logits, strict=True):
-        target = MaskTarget(tmp_path, stem(path), writer_of(path), source_of([opened]))
+        target = MaskTarget(spool, stem(path), writer_of(path), source_of([opened]))
         segmentation.row(exported.region, prepare_image(opened, path), one, target)
+    for name in spool:
+        (tmp_path / name).write_bytes(spool.read(name))
+    spool.close()
     wanted = reference(source, tmp_path)["dice"].mean()
     found = task_scores(prepared, collect_score_inputs(network_of(), prepared))
     engines = (SimpleNamespace(run=network_of()), SimpleNamespace(run=network_of()))

@@ -16,6 +16,7 @@ from lorkit.export.prediction.preparation import PreparedImage, RegionCheckResul
 from lorkit.export.prediction.sheet import answer_of, caption, prediction_sheet
 from lorkit.export.prediction.writers.base import MaskSource
 from lorkit.export.prediction.writers.png import PngWriter
+from lorkit.export.prediction.writers.spool import Spool
 from lorkit.export.prediction.writers.target import MaskTarget
 
 HEADS = [
@@ -53,8 +54,12 @@ def images(tmp_path: Path) -> list[PreparedImage]:
 def predicted(tmp_path: Path, policy: HeadPolicy = "routed", confidence: float = 0.9) -> list[RoutedImage]:
     mixture = Mixture(form="router", heads=HEADS, policy=policy, abstain_below=0.5)
     source = MaskSource("eye", "expert fp32", {"eye": 64 * "0"}, "1")
-    targets = [MaskTarget(tmp_path, f"{name}-mask", PngWriter(), source) for name in "abc"]
-    return routed.rows(mixture, images(tmp_path), outputs(confidence), targets)[0]
+    with Spool() as spool:
+        targets = [MaskTarget(spool, f"{name}-mask", PngWriter(), source) for name in "abc"]
+        rows = routed.rows(mixture, images(tmp_path), outputs(confidence), targets)[0]
+        for name in spool:
+            (tmp_path / name).write_bytes(spool.read(name))
+    return rows
 
 
 def test_each_image_has_the_answer_of_the_head_of_its_region(tmp_path: Path) -> None:
