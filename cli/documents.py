@@ -18,6 +18,7 @@ DOCUMENTS_OF = {
     "predict": ("predict",),
     "inspect": ("inspect",),
     "pack": ("pack",),
+    "clean": ("clean",),
     "doctor": ("doctor",),
     "profiles list": ("profiles",),
     "profiles show": ("profile",),

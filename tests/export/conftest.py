@@ -286,6 +286,7 @@ def finished_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def a_run(finished_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
     """A copy of the run, in `runs/` of the current directory."""
     shutil.copytree(finished_run, tmp_path / "runs" / "by-hand")
+    assert DirectoryKey(tmp_path / "runs", create=True).name  # written, as a command that a test starts needs it
     monkeypatch.chdir(tmp_path)
     return open_run(Path("runs/by-hand"))
 

@@ -39,6 +39,7 @@ COMMANDS: tuple[tuple[str, ...], ...] = (
     *((verb, *USELESS) for verb in ("evaluate", "extract", "export", "bench", "gate", "report")),
     *((verb, *USELESS, "--json") for verb in ("verify", "gate", "predict")),
     ("pack", "nowhere"),
+    ("clean", "--out", "nowhere"),
     ("doctor",),
     ("gate", "--seed", "1"),
     ("gate", "--seed", "3"),

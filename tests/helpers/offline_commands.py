@@ -40,6 +40,7 @@ COMMANDS: tuple[tuple[str, ...], ...] = (
     ("predict", *ONE, "--target", "onnx", "picture.png"),
     ("predict", *ONE, "--target", "openvino", "picture.png"),
     ("pack",),
+    ("clean",),
     ("inspect", "picture.png"),
     ("doctor",),
     ("schema", "export"),

@@ -52,7 +52,7 @@ def test_every_image_is_described_and_the_broken_one_named(folder: Path) -> None
     np.testing.assert_array_equal(open_image(folder / "b.dcm").float32, PIXELS.astype(np.float32) - 10)
 
 
-def test_the_patient_is_a_keyed_hash(folder: Path) -> None:
+def test_the_patient_is_a_keyed_hash(own_keys: None, folder: Path) -> None:
     first = inspect([folder / "b.dcm"]).document
     assert first.warnings
     assert first.files[0].group == inspect([folder / "b.dcm"]).document.files[0].group

@@ -75,7 +75,7 @@ def test_known_patients_stay_together_beside_files_of_none(tmp_path: Path) -> No
 
 
 @pytest.mark.usefixtures("own_keys")
-def test_what_decides_a_run_does_not_depend_on_the_key_of_patients(tmp_path: Path) -> None:
+def test_what_decides_a_run_does_not_depend_on_the_key_of_patients(own_keys: None, tmp_path: Path) -> None:
     files(tmp_path / "data" / "clear", ["A", "A", "B"], ["1", "2", "3"])
     files(tmp_path / "data" / "lesion", ["C", "C", "B"], ["4", "5", "6"])
     one, two = (
