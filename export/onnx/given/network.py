@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from lorkit.decompose.artifacts.arrays import Float32Array
-from lorkit.decompose.errors import ArtifactError, UsageError, first_line, refusing_damage
+from lorkit.decompose.errors import ArtifactError, DataError, UsageError, first_line, refusing_damage
 from lorkit.export.onnx.cpu_runner import inferrer
 from lorkit.export.onnx.given.form import GivenForm
 from lorkit.export.onnx.given.graph import OURS, canonical_graph, in_float32, without_probabilities
@@ -42,6 +42,7 @@ class GivenNetwork(nn.Module):
     Raises:
         ArtifactError: ONNX Runtime does not load it.
         UsageError: Recipe and graph do not say the same, or its graph does not run for its images.
+        DataError: It returns values that are not finite.
     """
 
     def __init__(self, file: GivenFile, form: GivenForm) -> None:
@@ -146,13 +147,13 @@ class GivenNetwork(nn.Module):
         return joined
 
     def _check_outputs(self) -> None:
-        """Raise UsageError if what it returns are no logits of the recipe's classes."""
+        """Raise UsageError if what it returns are no logits of the classes, DataError if they are not finite."""
         images = seeded_inputs(self.form.recipe.shape, 2)
         single = self.single
         with torch.no_grad():
             logits = self(torch.from_numpy(images))
         if not bool(torch.isfinite(logits).all()):
-            raise UsageError(
+            raise DataError(
                 f"{self.file.path} returns values that are not finite", required="logits", fix="export it again"
             )
         if self._given is None:

@@ -16,7 +16,7 @@ from onnx import numpy_helper
 
 from lorkit.decompose.config import ImageConfig, RegionConfig
 from lorkit.decompose.data.preprocessing.recipe import build_recipe
-from lorkit.decompose.errors import UsageError
+from lorkit.decompose.errors import DataError, UsageError
 from lorkit.decompose.regions import Region
 from lorkit.export.onnx.cpu_runner import inferrer
 from lorkit.export.onnx.given.form import GivenForm
@@ -116,6 +116,16 @@ def test_what_does_not_fit_its_recipe_is_refused(
     file = read_given(write_given(tmp_path / "a.onnx", **given))
     with pytest.raises(UsageError, match=text):
         GivenNetwork(file, form_of(**form)).canonical()
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_a_network_of_values_that_are_not_finite_is_damaged_data(tmp_path: Path, value: float) -> None:
+    model = onnx.load(write_given(tmp_path / "a.onnx"))
+    (weights,) = (one for one in model.graph.initializer if one.name == "w")
+    weights.CopyFrom(numpy_helper.from_array(np.full_like(numpy_helper.to_array(weights), value), "w"))
+    onnx.save(model, tmp_path / "a.onnx")
+    with pytest.raises(DataError, match=r"a\.onnx returns values that are not finite"):
+        GivenNetwork(read_given(tmp_path / "a.onnx"), form_of())
 
 
 def test_weights_are_counted_without_the_normalisation(tmp_path: Path) -> None:
