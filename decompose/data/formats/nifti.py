@@ -11,7 +11,6 @@ from __future__ import annotations
 import contextlib
 import gzip
 import logging
-import math
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -21,21 +20,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lorkit.decompose.data.formats.limits import check_fits
+from lorkit.decompose.data.formats.nifti_header import bad_field, damaged, needed_bytes, parse
 from lorkit.decompose.data.formats.stored import StoredImage
 from lorkit.decompose.errors import DataError, reads, refusing_damage
 
 SUFFIXES = (".nii", ".nii.gz")
-MAX_BYTES = 8 * 1024**3
 _TO_MM = {1: 1e3, 2: 1.0, 3: 1e-3}  # the standard's codes of metres, millimetres and micrometres
 _CHUNK = 1024 * 1024
 _HEAD = 1024  # bytes: the larger of the two headers has 540
 _MOST_BEYOND = 64 * 1024**2
 _WANTED = "an intact NIfTI file"
 _ZOOMS_TOLERANCE = 1e-2
-_MOST_CODE = 5  # of the standard's codes of coordinate systems
-_SIZES_OF_NIFTI2 = (np.array(540, "<i4").tobytes(), np.array(540, ">i4").tobytes())
-# integers and floats of up to 64 bits, as the standard codes them
-_DATATYPES = {2, 4, 8, 16, 64, 256, 512, 768, 1024, 1280}
 
 
 def accepts(path: Path) -> bool:
@@ -88,10 +83,8 @@ def load(path: Path, *, voxels: bool = True) -> Any:
     import nibabel
 
     head = _bytes(path, _HEAD, whole=False)
-    kind: Any = nibabel.Nifti2Image if head[:4] in _SIZES_OF_NIFTI2 else nibabel.Nifti1Image
-    header = kind.header_class(head[: kind.header_class.template_dtype.itemsize], check=False)
-    _check_header(path, header)
-    needed = _needed_bytes(path, header)
+    kind, header = parse(path, head)
+    needed = needed_bytes(path, header)
     if voxels:
         check_fits(path, 2 * needed, "its voxels")
     data = _bytes(path, needed) if voxels else b""
@@ -99,9 +92,9 @@ def load(path: Path, *, voxels: bool = True) -> Any:
         image = kind.from_bytes(data) if voxels else nibabel.load(path)
     _check_shape(path, image)
     if len(data) < needed and voxels:
-        raise _damaged(path, f"{len(data)} bytes, {needed} stated")
+        raise damaged(path, f"{len(data)} bytes, {needed} stated")
     if not abs(np.linalg.det(image.affine[:3, :3])) > 0:
-        raise _bad_field(path, "sform" if int(header["sform_code"]) else "qform", "a singular affine")
+        raise bad_field(path, "sform" if int(header["sform_code"]) else "qform", "a singular affine")
     return image
 
 
@@ -175,41 +168,6 @@ def _exactly(stream: Any, count: int) -> bytes:
         parts.append(part)
         count -= len(part)
     return b"".join(parts)
-
-
-def _needed_bytes(path: Path, header: Any) -> int:
-    """Return where the voxels end that a header states; raise DataError for more than a volume can have."""
-    count = math.prod(max(0, int(side)) for side in header["dim"][1 : 1 + max(0, min(7, int(header["dim"][0])))])
-    needed = max(int(header["vox_offset"]), header.single_vox_offset) + count * header.get_data_dtype().itemsize
-    if needed > MAX_BYTES:
-        raise DataError(
-            f"{path} states {needed / 2**30:.3g} GiB", required=f"at most {MAX_BYTES >> 30} GiB", fix="split it"
-        )
-    return int(needed)
-
-
-def _check_header(path: Path, header: Any) -> None:
-    if header["magic"].item() not in (b"n+1", b"n+2"):
-        raise _damaged(path, f"magic {header['magic'].item()!r}")
-    if int(header["sizeof_hdr"]) != header.template_dtype.itemsize:
-        raise _bad_field(path, "sizeof_hdr", int(header["sizeof_hdr"]))
-    if int(header["datatype"]) not in _DATATYPES:
-        raise _bad_field(path, "datatype", int(header["datatype"]))
-    for name in ("qform_code", "sform_code"):
-        if not 0 <= int(header[name]) <= _MOST_CODE:
-            raise _bad_field(path, name, int(header[name]))
-    fields = {name: header[name] for name in ("scl_slope", "scl_inter", "vox_offset")}
-    fields["pixdim"] = header["pixdim"][: 1 + min(3, int(header["dim"][0]))]
-    if int(header["qform_code"]) > 0:
-        names = ("quatern_b", "quatern_c", "quatern_d", "qoffset_x", "qoffset_y", "qoffset_z")
-        fields |= {name: header[name] for name in names}
-    if int(header["sform_code"]) > 0:
-        fields |= {name: header[name] for name in ("srow_x", "srow_y", "srow_z")}
-    for name, value in fields.items():
-        if not np.isfinite(value).all():
-            raise _bad_field(path, name, np.asarray(value).tolist())
-    if not int(header["sform_code"]) and not (fields["pixdim"][1:] > 0).all():
-        raise _bad_field(path, "pixdim", fields["pixdim"].tolist())
 
 
 def _check_shape(path: Path, image: Any) -> None:
@@ -286,15 +244,3 @@ def _turned_by_qform(image: Any) -> str | None:
     except (ValueError, HeaderDataError):  # it is not used
         return None
     return None if stated == axes(image) else stated
-
-
-def _bad_field(path: Path, field: str, value: object) -> DataError:
-    return DataError(
-        f"{path}: header field {field} is {value}",
-        required="a header whose fields are usable",
-        fix="write the file again with the right header",
-    )
-
-
-def _damaged(path: Path, text: str) -> DataError:
-    return DataError(f"{path} cannot be read ({text})", required="an intact NIfTI file", fix="replace it")

@@ -82,7 +82,7 @@ def test_a_field_that_scales_or_places_voxels_is_finite(tmp_path: Path, field: s
         read(path)
 
 
-@pytest.mark.parametrize(("field", "value"), [("datatype", 0), ("datatype", 1), ("datatype", 128), ("datatype", 999)])
+@pytest.mark.parametrize(("field", "value"), [("datatype", 0), ("datatype", 999)])
 def test_a_type_that_is_no_number_is_refused(tmp_path: Path, field: str, value: int) -> None:
     with pytest.raises(DataError, match=rf"header field {field} is {value}"):
         read(broken(tmp_path / "a.nii", field, value))
