@@ -21,6 +21,7 @@ from lorkit.decompose.errors import ArtifactError, BusyError
 from lorkit.decompose.machine import fingerprint, tool_versions
 
 MANIFEST = "manifest.json"
+_LONGEST_NAME, _LONGEST_PATH = 255, 2048  # bytes; with the directory less than the 4096 of Linux
 _OF_RUN = frozenset({"config.yaml", "regions.json", "splits.json", "model.safetensors", "metrics.jsonl", "foundation"})
 _OF_NETWORK = frozenset({"config.yaml", "regions.json", "splits.json", "network.json", "source.onnx"})
 # By kind, whether a name at the top of a directory is of the artifact. People keep notes in runs and reports; what is
@@ -128,6 +129,8 @@ def read_manifest(directory: Path, *, kind: str | None = None, verify: bool = Tr
     document, digest = read_document(directory / MANIFEST, kind=kind)
     try:
         manifest = Manifest(path=directory, digest=digest, **document)
+        for name in (*manifest.files, *([manifest.parent["path"]] if manifest.parent else [])):
+            _check_name(name)
     except (TypeError, ValueError):
         raise ArtifactError(
             f"{directory / MANIFEST} lacks its fields", required="an intact manifest", fix="rebuild the artifact"
@@ -136,6 +139,13 @@ def read_manifest(directory: Path, *, kind: str | None = None, verify: bool = Tr
         check_place(directory, document)
         check_files(manifest)
     return manifest
+
+
+def _check_name(name: str) -> None:
+    """Raise ValueError for a path that no file system holds: its use would be an error of the system, or a defect."""
+    data = name.encode()
+    if b"\0" in data or len(data) > _LONGEST_PATH or max(map(len, data.split(b"/"))) > _LONGEST_NAME:
+        raise ValueError(name)
 
 
 def is_artifact(path: Path) -> bool:

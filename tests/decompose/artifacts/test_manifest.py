@@ -69,6 +69,19 @@ def test_a_broken_link_to_the_parent_is_an_artifact_error(tmp_path: Path, parent
         manifest.read_manifest(tmp_path / "x")
 
 
+@pytest.mark.parametrize("name", ["a" * 256, "a/" * 2000, "a\0b", "\ud800"], ids=ascii)
+def test_a_path_that_no_file_system_holds_is_a_damaged_manifest(tmp_path: Path, name: str) -> None:
+    made = make(tmp_path / "x")
+    path = tmp_path / "x" / manifest.MANIFEST
+    document = json.loads(path.read_text())
+    link = {"kind": "run", "sha256": made.digest, "path": name}
+    for changed in ({"files": {**document["files"], name: made.digest}}, {"parent": link}):
+        path.write_text(json.dumps({**document, **changed}))
+        for read in (manifest.read_manifest, manifest.verify_chain):
+            with pytest.raises(ArtifactError, match="lacks its fields"):
+                read(tmp_path / "x")
+
+
 def test_another_kind_is_refused(tmp_path: Path) -> None:
     make(tmp_path / "x", kind="expert")
     with pytest.raises(ArtifactError, match="kind 'run'"):
