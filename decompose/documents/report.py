@@ -60,6 +60,8 @@ class ReportedRegion(Part):
     recall_at: list[Places] = []
     """Numbers or shares of nodes among which the recall is measured."""
     cases: dict[str, int]
+    spacing: list[float] | None = None
+    """Distance of voxels in mm at which volumes are taken window by window; null where they are resized."""
 
 
 class RegionTables(Part):

@@ -221,9 +221,15 @@ def _regions(run_splits: RunSplits) -> dict[str, ReportedRegion]:
             **row,
             cases={part: len(some) for part, some in run_splits.digests(row["name"]).items()}
             | run_splits.run.unlabelled(row["name"]),
+            spacing=_spacing(run_splits.run, row["name"]),
         )
         for row in run_splits.run.regions.to_json()
     }
+
+
+def _spacing(run: Run, region: str) -> list[float] | None:
+    stated = None if region not in run.config.regions else run.config.regions[region].spacing
+    return None if stated is None else [*stated]
 
 
 def _tables(document: EvaluateDocument | None) -> dict[str, RegionTables] | None:

@@ -1,4 +1,5 @@
 import json
+from copy import copy
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +33,16 @@ def test_everything_known_is_in_one_document(measured: Run) -> None:
     assert {link.kind for link in document.chain} == {"run", "export"}
     assert document.chain[1].parent == measured.manifest.digest
     assert document.warnings == []
+    assert next(iter(document.regions.values())).spacing is None
+
+
+def test_the_spacing_of_windows_is_stated(measured: Run) -> None:
+    regions = dict(measured.config.regions)
+    regions["knee"] = regions["knee"].model_copy(update={"spacing": (0.8, 1.0, 2.5)})
+    run = copy(measured)
+    vars(run)["config"] = measured.config.model_copy(update={"regions": regions})
+    document = report_document(RunSplits(run), on_event=ignore)
+    assert {name: row.spacing for name, row in document.regions.items()} == {"chest": None, "knee": [0.8, 1.0, 2.5]}
 
 
 def test_a_gate_of_replaced_exports_is_stale(measured: Run) -> None:
