@@ -16,6 +16,7 @@ import typer
 
 from lorkit import __version__
 from lorkit.cli import errors
+from lorkit.cli.commands import Command
 from lorkit.cli.output import streams
 from lorkit.cli.output.streams import print_error, print_json, print_result, results_only
 from lorkit.cli.verbs.bench import bench
@@ -51,7 +52,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 for _command in COMMANDS:
-    app.command(_command.__name__, cls=TargetsHelp if _command is export else None)(_command)
+    app.command(_command.__name__, cls=TargetsHelp if _command is export else Command)(_command)
 app.add_typer(profiles, name="profiles")
 
 

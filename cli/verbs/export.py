@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from typer.core import TyperCommand
 
 from lorkit.cli import completion, options
+from lorkit.cli.commands import Command
 
 _Target = Annotated[
     str,
@@ -120,7 +120,7 @@ def export(
     next_steps.after_export(path, run, document)
 
 
-class TargetsHelp(TyperCommand):
+class TargetsHelp(Command):
     """A command whose help ends with the targets, which are checked only when the help is shown."""
 
     def format_epilog(self, ctx: Any, formatter: Any) -> None:
