@@ -10,6 +10,8 @@ import pydicom
 from pydicom.dataset import FileMetaDataset
 from pydicom.uid import ExplicitVRLittleEndian
 
+# rows run to the right, columns to the front: both against the patient's axes of DICOM, and the normal upwards
+AXES = ["-1", "0", "0", "0", "-1", "0"]
 PIXELS = np.arange(16, dtype=np.uint16).reshape(4, 4) * 200
 
 
@@ -30,3 +32,22 @@ def write_dicom(path: Path, pixels: np.ndarray = PIXELS, **tags: Any) -> Path:
     dataset.PixelData = pixels.tobytes()
     dataset.save_as(path, enforce_file_format=True)
     return path
+
+
+def write_frames(path: Path, heights: list[float]) -> Path:
+    """Write frames of one file that state their places, as enhanced CT and MR do; heights are in mm."""
+    pixels = np.stack([PIXELS + index for index in range(len(heights))])
+    item, plane, measures = pydicom.Dataset(), pydicom.Dataset(), pydicom.Dataset()
+    plane.ImageOrientationPatient, measures.PixelSpacing = AXES, ["0.5", "0.25"]
+    item.PlaneOrientationSequence, item.PixelMeasuresSequence = pydicom.Sequence([plane]), pydicom.Sequence([measures])
+    return write_dicom(
+        path, pixels, NumberOfFrames=str(len(heights)), SharedFunctionalGroupsSequence=pydicom.Sequence([item]),
+        PerFrameFunctionalGroupsSequence=pydicom.Sequence([_placed(height) for height in heights]),
+    )  # fmt: skip
+
+
+def _placed(height: float) -> pydicom.Dataset:
+    item, place = pydicom.Dataset(), pydicom.Dataset()
+    place.ImagePositionPatient = ["0", "0", str(height)]
+    item.PlanePositionSequence = pydicom.Sequence([place])
+    return item

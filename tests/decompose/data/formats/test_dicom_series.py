@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pydicom
 import pytest
-from dicom_files import PIXELS, write_dicom
+from dicom_files import AXES, PIXELS, write_dicom, write_frames
 
 from lorkit.decompose.data.formats import dicom
 from lorkit.decompose.data.formats.dicom_series import check_whole, is_series, read, slices_of
@@ -20,8 +20,6 @@ from lorkit.decompose.documents.recipe import Intensity
 from lorkit.decompose.errors import DataError
 
 PACK = Path(os.environ.get("LORKIT_DATA", "../shared/data")) / "second" / "dicom" / "series"
-# rows run to the right, columns to the front: both against the patient's axes of DICOM, and the normal upwards
-AXES = ["-1", "0", "0", "0", "-1", "0"]
 
 
 def series(folder: Path, positions: list[float], **tags: Any) -> Path:
@@ -168,33 +166,9 @@ def test_colour_slices_are_turned_too(tmp_path: Path) -> None:
     assert found.orient(found.values)[3, 1, 1].tolist() == (pixels[1, 3] + 1).tolist()
 
 
-def groups(position: float) -> pydicom.Dataset:
-    """Return the functional groups of a frame at a height."""
-    item, place = pydicom.Dataset(), pydicom.Dataset()
-    place.ImagePositionPatient = ["0", "0", str(position)]
-    item.PlanePositionSequence = pydicom.Sequence([place])
-    return item
-
-
-def shared() -> pydicom.Dataset:
-    """Return the functional groups that all frames share."""
-    item, plane, measures = pydicom.Dataset(), pydicom.Dataset(), pydicom.Dataset()
-    plane.ImageOrientationPatient, measures.PixelSpacing = AXES, ["0.5", "0.25"]
-    item.PlaneOrientationSequence, item.PixelMeasuresSequence = pydicom.Sequence([plane]), pydicom.Sequence([measures])
-    return item
-
-
-def frames(path: Path, heights: list[float]) -> Path:
-    pixels = np.stack([PIXELS + index for index in range(len(heights))])
-    return write_dicom(
-        path, pixels, NumberOfFrames=str(len(heights)), SharedFunctionalGroupsSequence=pydicom.Sequence([shared()]),
-        PerFrameFunctionalGroupsSequence=pydicom.Sequence([groups(height) for height in heights]),
-    )  # fmt: skip
-
-
 def test_frames_with_places_are_the_volume_that_their_slices_are(tmp_path: Path) -> None:
     heights = [4.0, 0.0, 2.0, 6.0]
-    one, many = dicom.read(frames(tmp_path / "a.dcm", heights)), read(series(tmp_path / "a", heights))
+    one, many = dicom.read(write_frames(tmp_path / "a.dcm", heights)), read(series(tmp_path / "a", heights))
     np.testing.assert_array_equal(one.values, [PIXELS + index for index in range(4)], "as the file holds them")
     np.testing.assert_array_equal(one.orient(one.values), many.orient(many.values))
     assert (one.spacing_mm, one.axes, one.voxel_ml) == (many.spacing_mm, many.axes, many.voxel_ml)
@@ -211,7 +185,7 @@ def test_frames_with_places_are_the_volume_that_their_slices_are(tmp_path: Path)
 def test_frames_that_are_no_volume_keep_their_axes_and_that_is_said(
     tmp_path: Path, heights: list[float], message: str
 ) -> None:
-    found = dicom.read(frames(tmp_path / "a.dcm", heights))
+    found = dicom.read(write_frames(tmp_path / "a.dcm", heights))
     assert message in found.warnings[0]
     assert (found.axes, found.spacing_mm, found.voxel_ml) == (None, None, None)
     with pytest.raises(DataError, match=rf"a\.dcm: .*{message}.*; convert it with dcm2niix"):

@@ -14,7 +14,7 @@ from typing import Any
 import nibabel as nib
 import numpy as np
 import pytest
-from dicom_files import PIXELS, write_dicom
+from dicom_files import PIXELS, write_dicom, write_frames
 from mixtures import RouterNetwork
 from PIL import Image
 
@@ -242,6 +242,7 @@ def volumes(folder: Path) -> list[Path]:
               "BitsStored": 8, "HighBit": 7}  # fmt: skip
     write_dicom(folder / "cine.dcm", np.zeros((5, 4, 4, 3), np.uint8), NumberOfFrames="5", **colour)
     write_dicom(folder / "frames.dcm", np.stack([PIXELS] * 5), NumberOfFrames="5")
+    write_frames(folder / "placed.dcm", [0.0, 2.0, 4.0, 6.0])
     write_dicom(folder / "slice.dcm")
     for name, series in (("series", "1.2.3"), ("mixed", "")):
         (folder / name).mkdir()
@@ -263,7 +264,7 @@ def test_an_example_reads_the_volumes_that_predict_reads(tmp_path: Path, script:
     recipe = Recipe.model_validate({"version": 2, "axes": "RAS", "steps": steps})
     (tmp_path / "files").mkdir()
     answered = {path.name for path in volumes(tmp_path / "files") if same_answer(script, path, recipe)}
-    assert answered == {"plain.nii.gz", "unplaced.nii", "frames.dcm", "series"}
+    assert answered == {"plain.nii.gz", "unplaced.nii", "placed.dcm", "series"}
 
 
 @pytest.mark.parametrize("name", ["plain.nii.gz", "unplaced.nii"])
