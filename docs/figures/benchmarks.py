@@ -132,6 +132,18 @@ FIGURES = (
         line=1.15,
     ),
     Figure(
+        name="commands",
+        page="commands",
+        title="The five commands on built-in phantoms, two cores",
+        axis="seconds",
+        series=(
+            Series(heading="The five commands of the README, from an empty directory", column="seconds", name="wall"),
+            Series(
+                heading="The five commands of the README, from an empty directory", column="CPU seconds", name="CPU"
+            ),
+        ),
+    ),
+    Figure(
         name="routing",
         page="routing",
         title="MoLA-Grad beside other methods, five regions, a quarter of the patients",
