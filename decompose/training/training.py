@@ -252,8 +252,7 @@ def _read(
         for text in split_notices(samples, config.split):
             on_event(Notice(text=text))
         config = _known_networks(resolve_graphs(config, method, samples, splits), start, teacher)
-        training = {name: splits.parts(name)["train"] for name in samples}
-        samples = visible_labels(samples, training, config.split)
+        samples = visible_labels(samples, {name: splits.parts(name)["train"] for name in samples}, config.split)
     for one, other in regions_of_same_images(samples) if method.finds_region else ():
         text = f"regions '{one}' and '{other}' have the same images: method {method.name} cannot tell them apart there"
         on_event(Notice(text=f"{text}; with mola.heads all-heads it gives the answers of both"))

@@ -11,7 +11,7 @@ from __future__ import annotations
 import difflib
 import hashlib
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +30,7 @@ from lorkit.decompose.errors import ArtifactError, DataError, UsageError, first_
 from lorkit.decompose.models.backbones.stage_adapters import upsample_and_concatenate
 from lorkit.decompose.models.foundation.teacher import TeacherFeatures
 from lorkit.decompose.tasks import get_task
+from lorkit.export.runtime.graph_file import files_of_weights
 from lorkit.export.targets.inference_limits import run_within_limits
 from lorkit.export.targets.onnx import PROVIDER, runtime_errors
 
@@ -108,31 +109,7 @@ def _read(path: Path) -> tuple[onnx.ModelProto, list[Path]]:
         path, required="an ONNX model", fix="export it again", said="cannot be read as ONNX", kind=ArtifactError
     ):
         model = onnx.load(str(path), load_external_data=False)
-    folder, files = path.resolve().parent, []
-    for tensor in _tensors(model.graph):
-        if tensor.data_location != onnx.TensorProto.EXTERNAL:
-            continue
-        location = next((entry.value for entry in tensor.external_data if entry.key == "location"), "")
-        file = (folder / location).resolve()
-        if not file.is_relative_to(folder) or not file.is_file():
-            raise ArtifactError(
-                f"{path} keeps '{tensor.name}' in '{location}'",
-                required="data in the file itself, or in a file of its folder",
-                fix="save the model as one file, or put its data beside it",
-            )
-        files.append(file)
-    return model, sorted(set(files))
-
-
-def _tensors(graph: onnx.GraphProto) -> Iterator[onnx.TensorProto]:
-    yield from graph.initializer
-    for sparse in graph.sparse_initializer:
-        yield from (sparse.values, sparse.indices)
-    for node in graph.node:
-        for attribute in node.attribute:
-            yield from (attribute.t, *attribute.tensors)
-            for inner in (attribute.g, *attribute.graphs):
-                yield from _tensors(inner)
+    return model, sorted(files_of_weights(model, path))
 
 
 def _checked_input(graph: onnx.GraphProto, image: ImageConfig, path: Path) -> str:

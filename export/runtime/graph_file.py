@@ -81,6 +81,34 @@ def tensors_of(message: Message) -> Iterator[TensorProto]:
                 yield from tensors_of(one)
 
 
+def files_of_weights(model: ModelProto, path: Path) -> set[Path]:
+    """Return the files beside an ONNX file that hold weights of it.
+
+    Args:
+        model: The graph without the data of these files.
+        path: The ONNX file.
+
+    Raises:
+        ArtifactError: A file is missing, or is outside of the folder of the ONNX file.
+    """
+    from onnx import TensorProto
+
+    folder, files = path.resolve().parent, set[Path]()
+    for tensor in tensors_of(model):
+        if tensor.data_location != TensorProto.EXTERNAL:
+            continue
+        location = next((entry.value for entry in tensor.external_data if entry.key == "location"), "")
+        file = (folder / location).resolve()
+        if not file.is_relative_to(folder) or not file.is_file():
+            raise ArtifactError(
+                f"{path} keeps '{tensor.name}' in '{location}'",
+                required="weights in the file itself, or in a file of its folder",
+                fix="save the model as one file, or put its weights beside it",
+            )
+        files.add(file)
+    return files
+
+
 def infer_shapes(model: ModelProto) -> GraphProto:
     """Return a graph with the shape of each value that can be inferred, for one image; the model's own is changed."""
     from onnx import shape_inference

@@ -14,7 +14,7 @@ from onnx import TensorProto, inliner
 
 from lorkit.decompose.errors import ArtifactError, MissingDataError, UsageError, refusing_damage
 from lorkit.export.onnx.conversion import MAX_BYTES
-from lorkit.export.runtime.graph_file import tensors_of
+from lorkit.export.runtime.graph_file import files_of_weights
 
 _FLOATS = {TensorProto.FLOAT: "float32", TensorProto.FLOAT16: "float16"}
 _OURS = ("", "ai.onnx", "com.microsoft")
@@ -86,7 +86,7 @@ def _load(path: Path) -> onnx.ModelProto:
         path, required="an ONNX model", fix="export it again", said="cannot be read as ONNX", kind=ArtifactError
     ):
         model = onnx.load(str(path), load_external_data=False)
-        outside = _outside(model, path)
+        outside = files_of_weights(model, path)
         _check_size(path, path.stat().st_size + sum(file.stat().st_size for file in outside))
         if outside:
             model = onnx.load(str(path))
@@ -99,24 +99,6 @@ def _check_size(path: Path, size: int) -> None:
         raise UsageError(
             f"{path} has {size} bytes with its weights", required="less than 2 GiB", fix="export a smaller network"
         )
-
-
-def _outside(model: onnx.ModelProto, path: Path) -> set[Path]:
-    """Return the files with weights beside an ONNX file; raise ArtifactError for any that is elsewhere."""
-    folder, files = path.resolve().parent, set[Path]()
-    for tensor in tensors_of(model):
-        if tensor.data_location != TensorProto.EXTERNAL:
-            continue
-        location = next((entry.value for entry in tensor.external_data if entry.key == "location"), "")
-        file = (folder / location).resolve()
-        if not file.is_relative_to(folder) or not file.is_file():
-            raise ArtifactError(
-                f"{path} keeps '{tensor.name}' in '{location}'",
-                required="weights in the file itself, or in a file of its folder",
-                fix="save the model as one file, or put its weights beside it",
-            )
-        files.add(file)
-    return files
 
 
 def _refuse_operators(model: onnx.ModelProto, path: Path) -> None:
