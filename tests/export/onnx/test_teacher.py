@@ -127,6 +127,19 @@ def test_data_elsewhere_are_refused(tmp_path: Path) -> None:
         OnnxTeacher(path, IMAGE, STAGES, "pooled")
 
 
+def test_data_elsewhere_are_refused_in_functions_too(tmp_path: Path) -> None:
+    path = write_graph(tmp_path / "t.onnx")
+    model = onnx.load(path)
+    hidden = onnx.TensorProto(name="hidden", data_type=onnx.TensorProto.FLOAT, dims=[1])
+    hidden.data_location = onnx.TensorProto.EXTERNAL
+    hidden.external_data.add(key="location", value="../secret.data")
+    node = onnx.helper.make_node("Constant", [], ["y"], value=hidden)
+    model.functions.add(name="f", domain="own", output=["y"]).node.append(node)
+    path.write_bytes(model.SerializeToString())
+    with pytest.raises(ArtifactError, match=r"keeps 'hidden' in '../secret.data'"):
+        OnnxTeacher(path, IMAGE, STAGES, "pooled")
+
+
 @pytest.mark.parametrize(
     ("batch", "image", "names", "message"),
     [
