@@ -106,7 +106,10 @@ def _show(found: Findings) -> None:
     ]
     tables.table("targets", ("target", "state", "because", "how to get it"), states)
     native = ", ".join(name for name, target in TARGETS.items() if target.native)
-    tables.line(f"{native}: an engine is compiled code of its author; one of another machine needs --trust-native")
+    tables.line(
+        f"{native}, and trt with version_compatible: an engine is compiled code of its author; one of another machine "
+        "needs --trust-native"
+    )
 
 
 def _state(row: TargetFacts) -> str:

@@ -70,7 +70,7 @@ def inputs_digest(source: ExportableNetwork, job: ExportJob) -> str:
             else None,
             "allowed": job.allow_synthetic and source.synthetic,
         }
-        | ({"record": RECORD} if job.target.native else {})
+        | ({"record": [RECORD, 2]} if job.target.native or job.profile.engine.version_compatible else {})
     )
 
 

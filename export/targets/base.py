@@ -201,7 +201,7 @@ class Target(ABC):
         forms: Networks that it takes: those of one region, of nodes, routers, networks by region id.
         default_profile: Default profile if this machine's is a CPU; None for the machine's.
         leaves: Files that `leave` writes.
-        native: Files of an engine that are code of its author, which runs when they are loaded.
+        native: Files of every engine that are code of its author, which runs when they are loaded.
         packages: It wraps an engine of another target for a server or another tool, so it is no faster than that.
     """
 
@@ -216,6 +216,10 @@ class Target(ABC):
     leaves: ClassVar[tuple[str, ...]] = ()
     native: ClassVar[tuple[str, ...]] = ()
     packages: ClassVar[bool] = False
+
+    def code_in(self, directory: Path) -> tuple[str, ...]:
+        """Return the files of the engine in a directory that are code of its author."""
+        return self.native
 
     @abstractmethod
     def available(self, profile: Profile | None = None) -> Availability:

@@ -85,6 +85,12 @@ class TensorrtTarget(Target):
         changed = differences(key, {**self.surroundings(), **self.requested(profile), "batch_shapes": shapes})
         return changed and f"its engine was built for another {changed}"
 
+    def code_in(self, directory: Path) -> tuple[str, ...]:
+        """Return the engine also if it contains its own runtime, which TensorRT runs on the host."""
+        if self.native or not (directory / self.engine).is_file():
+            return self.native
+        return (self.engine,) if read_key(directory).get("settings", {}).get("version_compatible") else ()
+
     def check_build(self, profile: Profile) -> None:
         """Raise MissingRuntimeError if nothing can be built here, UsageError if not for this profile."""
         if not self.available().ok:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import stat
 from collections.abc import Callable
@@ -12,8 +13,8 @@ import numpy as np
 import pytest
 
 from lorkit.cli.main import run_command_line
-from lorkit.decompose.artifacts import digest_file, read_json, write_json
-from lorkit.decompose.artifacts.keys import KEY_FILE
+from lorkit.decompose.artifacts import digest_file, digest_json, read_json, write_json
+from lorkit.decompose.artifacts.keys import KEY_FILE, DirectoryKey
 from lorkit.decompose.errors import ArtifactError
 from lorkit.export import trust_native
 from lorkit.export.benchmarking import footprint
@@ -23,6 +24,7 @@ from lorkit.export.runtime.engine import load_engine
 from lorkit.export.runtime.native_code import RECORD, native_trusted, record_build, require_trusted
 from lorkit.export.targets import TARGETS
 from lorkit.export.targets.base import Engine
+from lorkit.export.targets.tensorrt.building import ENGINE, KEY
 
 pytestmark = pytest.mark.usefixtures("own_keys")
 
@@ -83,6 +85,55 @@ def test_everything_else_is_refused(
     with trust_native():
         check(built)
     check(built, TARGETS["onnx"])
+
+
+def forged(export: Path, home: Path, mode: int = 0o600) -> Path:
+    """Give an export of another user a record with a key that came with it, for this machine."""
+    (home / KEY_FILE).write_text("ab" * 32 + "\n", encoding="ascii")
+    (home / KEY_FILE).chmod(mode)
+    files = {name: digest_file(export / name) for name in AOTI.native}
+    write_json(export / RECORD, read_json(export / RECORD) | {"built": native_code._record(DirectoryKey(home), files)})
+    return export
+
+
+def test_a_key_that_came_with_the_package_counts_for_nothing(
+    built: Path, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    refused = pytest.raises(ArtifactError, match="this machine did not build it")
+    theirs, mine = (tmp_path_factory.mktemp(name) for name in ("theirs", "mine"))
+    forged(shutil.copytree(built, theirs / "export"), theirs)
+    with refused:  # an archive that was made on a machine of the same identity, as containers have it
+        check(shutil.copytree(theirs, mine / "unpacked") / "export")
+    check(theirs / "export")
+    with monkeypatch.context() as patch, refused:  # a directory of another user of the machine
+        patch.setattr(native_code.os, "geteuid", lambda: os.getuid() + 1)
+        check(theirs / "export")
+    for mode in (0o640, 0o604, 0o620):
+        with refused:
+            check(forged(theirs / "export", theirs, mode))
+    (theirs / KEY_FILE).unlink()
+    (theirs / KEY_FILE).mkdir(mode=0o700)
+    with refused:
+        check(theirs / "export")
+
+
+def test_an_engine_that_contains_its_runtime_is_code_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("trt", "trt-rtx"):
+        directory, target = tmp_path / name, TARGETS[name]
+        directory.mkdir()
+        (directory / ENGINE).write_bytes(b"plan")
+        for contains in (False, True):
+            key = {"schema_version": 1, "batch_shapes": [[1], [1], [1]], "settings": {"version_compatible": contains}}
+            write_json(directory / KEY, key | {"key": digest_json(key)})
+            assert target.code_in(directory) == ((ENGINE,) if contains else ())
+        files = {ENGINE: digest_file(directory / ENGINE)}
+        with pytest.raises(ArtifactError, match=r"model\.engine is compiled code"):
+            require_trusted(target, directory, files)
+        with trust_native():
+            require_trusted(target, directory, files)
+        record_build(target, directory, None)
+        require_trusted(target, directory, files)
 
 
 def test_consent_ends_with_its_block() -> None:
