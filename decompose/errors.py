@@ -10,13 +10,16 @@ import contextlib
 import difflib
 import errno
 import functools
+import os
 import re
+import stat
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
 F = TypeVar("F", bound=Callable[..., Any])
 _FAILING = (errno.EIO, errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.ESTALE)  # of the disk, not of a file
+_SPECIAL = {stat.S_IFIFO: "a pipe", stat.S_IFSOCK: "a socket", stat.S_IFCHR: "a device", stat.S_IFBLK: "a device"}
 _LONGEST = 1000  # characters of a part of a message: names in damaged files can have any length
 
 _SUFFIXES = (
@@ -95,6 +98,19 @@ class BusyError(StorageError):
     """Something that another process is writing."""
 
 
+def refuse_special(path: Path | str, *, kind: type[LorkitError] = DataError) -> None:
+    """Raise the error for a pipe, socket or device: to read one may wait for ever, or have no end.
+
+    Files, directories and paths at which nothing is are left to the reader.
+    """
+    try:
+        mode = os.stat(path).st_mode
+    except (OSError, ValueError):  # the reader says why
+        return
+    if (what := _SPECIAL.get(stat.S_IFMT(mode))) is not None:
+        raise kind(f"{path} is {what}", required="a file", fix="write what it gives to a file, and name that")
+
+
 @contextlib.contextmanager
 def refusing_damage(
     path: Path | str,
@@ -107,7 +123,7 @@ def refusing_damage(
     """Turn whatever a library raises while it reads a foreign file into one error that names the file.
 
     Every reader has this boundary, here or as `reads`: bytes of others lead libraries to any exception. The cause stays
-    in the traceback of `--debug`.
+    in the traceback of `--debug`. Pipes, sockets and devices are refused before they are opened.
 
     Args:
         path: The file, for the message.
@@ -120,6 +136,7 @@ def refusing_damage(
         LorkitError: Of that kind, or as the block raised it.
         OSError: The disk fails.
     """
+    refuse_special(path, kind=kind)
     try:
         yield
     except LorkitError:

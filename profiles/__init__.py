@@ -93,6 +93,8 @@ def _builtin() -> dict[str, Profile]:
 
 def _read(path: Path) -> Profile:
     try:
+        if path.exists() and not path.is_file():  # a pipe would wait for its writer
+            raise ProfileError(f"{path} is no file; required: a YAML file of a profile; check the path")
         if path.stat().st_size > _MOST_BYTES:
             raise ProfileError(
                 f"{path} has {path.stat().st_size} bytes; required: a profile of at most {_MOST_BYTES}; check the path"

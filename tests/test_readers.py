@@ -21,7 +21,8 @@ BOUNDARIES = {"reads", "refusing_damage", "refuse", "_explained"}
 ELSEWHERE = {
     "decompose/config/yaml_files.py: _check_amount": "`parse_yaml` turns its errors into a UsageError",
     "decompose/config/yaml_files.py: parse_yaml": "turns errors into a UsageError, as `read_yaml` does",
-    "decompose/config/yaml_files.py: read_yaml": "turns errors into a UsageError",
+    "decompose/config/yaml_files.py: _of_file": "`read_yaml` turns its errors into a UsageError",
+    "decompose/config/yaml_files.py: _of_pipe": "`read_yaml` turns its errors into a UsageError",
     "decompose/data/formats/dicom.py: _check_deflated": "as `read_dataset`, which calls it",
     "decompose/data/formats/dicom.py: read_dataset": "every caller has `dicom.refusing_damage`",
     "decompose/data/formats/limits.py: _stated": "a file of the system",

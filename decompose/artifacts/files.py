@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lorkit.decompose.artifacts.drafts import open_draft
-from lorkit.decompose.errors import ArtifactError
+from lorkit.decompose.errors import ArtifactError, refuse_special
 from lorkit.decompose.machine import available_bytes
 
 if TYPE_CHECKING:
@@ -101,6 +101,7 @@ def read_document(path: Path, *, kind: str | None = None) -> tuple[dict[str, Any
 
 
 def _read_bytes(path: Path, required: str) -> bytes:
+    refuse_special(path, kind=ArtifactError)
     try:
         with path.open("rb") as stream:
             size, free = os.fstat(stream.fileno()).st_size, available_bytes()

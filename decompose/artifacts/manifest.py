@@ -17,6 +17,7 @@ from typing_extensions import TypedDict  # pydantic asks for it below Python 3.1
 
 from lorkit.decompose.artifacts.files import SCHEMA_VERSION, digest_file, read_document, write_json
 from lorkit.decompose.artifacts.places import check_place
+from lorkit.decompose.artifacts.weights import check_size, is_cut
 from lorkit.decompose.errors import ArtifactError, BusyError
 from lorkit.decompose.machine import fingerprint, tool_versions
 
@@ -232,7 +233,8 @@ def check_files(manifest: Manifest) -> None:
             )
         if not path.is_file():
             raise ArtifactError(f"{path} is missing", required="a complete artifact", fix=_rebuild(manifest))
-        if digest_file(path) != digest:
+        check_size(path)
+        if is_cut(path) or digest_file(path) != digest:
             raise ArtifactError(
                 f"{path} has changed since it was written",
                 required=f"SHA-256 {digest[:12]}...",

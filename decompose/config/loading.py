@@ -51,7 +51,7 @@ def load_config(
         path: A YAML file, or a directory with `decompose.yaml`.
         overrides: `a.b=c` settings, applied before validation; values are read as YAML.
         method: Replaces the file's `method`.
-        base: Directory for relative paths; that of the file by default.
+        base: Directory for relative paths; that of the file by default, of a pipe the current one.
 
     Raises:
         UsageError: The file is missing or not YAML, a key is unknown (the nearest known one is named), or a value is
@@ -64,7 +64,9 @@ def load_config(
     path = Path(path)
     if path.is_dir():
         path = path / FILE_NAME
-    return _build(read_yaml(path), base or path.resolve().parent, str(path), overrides, method)
+    of_shell = path.is_fifo()  # `<(...)` has no directory of its own
+    base = base or (Path.cwd() if of_shell else path.resolve().parent)
+    return _build(read_yaml(path), base, str(path), overrides, method)
 
 
 def with_overrides(config: Config, overrides: Sequence[str] = (), *, method: str | None = None) -> Config:

@@ -7,9 +7,9 @@ from typing import Literal
 
 from pydantic import model_validator
 
-from lorkit.decompose.artifacts import digest_file
+from lorkit.decompose.artifacts.weights import digest_weights
 from lorkit.decompose.config.base import Epochs, Rate, Section
-from lorkit.decompose.errors import DataError, MissingDataError
+from lorkit.decompose.errors import DataError, MissingDataError, refuse_special
 
 FROM_TIMM = "timm"
 """In place of a file of weights: those that timm publishes for the backbone, from the user's cache."""
@@ -63,10 +63,12 @@ def student_weights_digest(student: StudentConfig) -> str | None:
 
     Raises:
         DataError: There is no such file.
+        ArtifactError: It cannot be one of weights.
     """
     if student.weights is None:
         return None
     path = Path(student.weights)
+    refuse_special(path)
     if path.is_dir():
         raise DataError(
             f"student.weights: {path} is a directory",
@@ -80,4 +82,4 @@ def student_weights_digest(student: StudentConfig) -> str | None:
             required="a weights file",
             fix="correct the path, or set null to start from fresh weights",
         )
-    return digest_file(path)
+    return digest_weights(path)

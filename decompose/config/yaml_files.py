@@ -6,13 +6,16 @@ and 100,000 keys would take minutes.
 
 from __future__ import annotations
 
+import os
+import select
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from lorkit.decompose.errors import UsageError, first_line
+from lorkit.decompose.errors import UsageError, first_line, refuse_special
 
 MOST_BYTES = 64 * 2**20
 MOST_KEYS = 10_000
@@ -27,6 +30,8 @@ MOST_DIGITS = 400
 """Of a number: the largest float has 309."""
 _LONGEST = 10_000
 """Letters of a text."""
+PIPE_SECONDS = 15.0
+"""For which a pipe is read."""
 _FAST: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
@@ -48,14 +53,14 @@ class _Plain(_FAST):  # type: ignore[misc]
 
 
 def read_yaml(path: Path) -> dict[str, Any]:
-    """Read a mapping of settings.
+    """Read a mapping of settings from a file, or from a pipe such as `<(...)` of a shell.
 
     Raises:
-        UsageError: The file is missing, no UTF-8 text, no YAML, larger than the limits of this module, or no mapping.
+        UsageError: The file is missing, no UTF-8 text, no YAML, larger than the limits of this module, no mapping, a
+            socket or a device, or a pipe whose text does not end in time.
     """
     try:
-        with path.open("rb") as stream:  # devices and pipes state no size
-            data = stream.read(MOST_BYTES + 1)
+        data = _of_pipe(path) if path.is_fifo() else _of_file(path)
         if len(data) > MOST_BYTES:
             raise _too_much(str(path), f"more than {MOST_BYTES} bytes", f"at most {MOST_BYTES}")
         text = data.decode("utf-8")
@@ -73,6 +78,33 @@ def read_yaml(path: Path) -> dict[str, Any]:
     if not isinstance(document, dict):
         raise UsageError(f"{path} holds {type(document).__name__}", required="a mapping of settings", fix="see `init`")
     return document
+
+
+def _of_file(path: Path) -> bytes:
+    refuse_special(path, kind=UsageError)
+    with path.open("rb") as stream:
+        return stream.read(MOST_BYTES + 1)
+
+
+def _of_pipe(path: Path) -> bytes:
+    """Return what a pipe gives until its writer closes it; nobody may ever write to it, or never stop."""
+    end, data = time.monotonic() + PIPE_SECONDS, bytearray()
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)  # otherwise the system waits for a writer
+    try:
+        while len(data) <= MOST_BYTES:
+            left = end - time.monotonic()
+            if left <= 0 or not select.select([descriptor], [], [], left)[0]:
+                raise UsageError(
+                    f"{path} is a pipe whose text did not end within {PIPE_SECONDS:g} s",
+                    required="a file, or a pipe whose writer ends",
+                    fix="write the configuration to a file, and name that",
+                )
+            if not (part := os.read(descriptor, 1 << 16)):
+                break
+            data += part
+    finally:
+        os.close(descriptor)
+    return bytes(data)
 
 
 def parse_yaml(text: str, where: str) -> Any:

@@ -24,12 +24,14 @@ from torch import Tensor
 
 from lorkit.decompose.artifacts import digest_file
 from lorkit.decompose.artifacts.arrays import Float32Array
+from lorkit.decompose.artifacts.weights import check_size
 from lorkit.decompose.config import Config, ImageConfig
 from lorkit.decompose.data.readers.registry import expected_task
-from lorkit.decompose.errors import ArtifactError, DataError, UsageError, first_line, refusing_damage
+from lorkit.decompose.errors import ArtifactError, DataError, UsageError, first_line, refuse_special, refusing_damage
 from lorkit.decompose.models.backbones.stage_adapters import upsample_and_concatenate
 from lorkit.decompose.models.foundation.teacher import TeacherFeatures
 from lorkit.decompose.tasks import get_task
+from lorkit.export.onnx.conversion import MAX_BYTES
 from lorkit.export.runtime.graph_file import files_of_weights
 from lorkit.export.targets.inference_limits import run_within_limits
 from lorkit.export.targets.onnx import PROVIDER, runtime_errors
@@ -103,13 +105,23 @@ def open_teacher(config: Config) -> OnnxTeacher | None:
 
 def _read(path: Path) -> tuple[onnx.ModelProto, list[Path]]:
     """Read a graph without its external data, and return the files of these."""
+    refuse_special(path)
     if not path.is_file():
         raise DataError(f"foundation.weights: no file {path}", required="an ONNX file", fix="correct the path")
+    if path.stat().st_size > MAX_BYTES:
+        raise ArtifactError(
+            f"{path} has {path.stat().st_size} bytes",
+            required="an ONNX model of less than 2 GiB",
+            fix="keep its weights in files beside it",
+        )
     with refusing_damage(
         path, required="an ONNX model", fix="export it again", said="cannot be read as ONNX", kind=ArtifactError
     ):
         model = onnx.load(str(path), load_external_data=False)
-    return model, sorted(files_of_weights(model, path))
+    files = sorted(files_of_weights(model, path))
+    for file in files:
+        check_size(file)
+    return model, files
 
 
 def _checked_input(graph: onnx.GraphProto, image: ImageConfig, path: Path) -> str:

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from lorkit.decompose.artifacts.arrays import Floats
-from lorkit.decompose.errors import BusyError, StorageError, first_line
+from lorkit.decompose.errors import BusyError, StorageError, first_line, refuse_special
 from lorkit.export.serving.cache import CounterCache
 from lorkit.export.serving.counters import WAIT_S, Layout, Ledger, Place, Row, check_header, damaged
 from lorkit.export.serving.entries import cells_of, keys_text, row_of, sums_of, values_cell
@@ -61,6 +61,7 @@ class SqliteStore:
 
     def __init__(self, path: Path, layout: Layout, *, wait_s: float = WAIT_S) -> None:
         self.path, self._layout = path, layout
+        refuse_special(path)
         with _explained(path):
             self._connection = sqlite3.connect(path, timeout=wait_s, isolation_level=None)
         self._ledger = _SqliteLedger(self._connection, layout, path)

@@ -28,7 +28,7 @@ from lorkit.decompose.data.readers.structure_files import (
 from lorkit.decompose.data.samples.mask_labels import AnyLabels, MaskLabels, OverlappingLabels, labels_of
 from lorkit.decompose.data.samples.open_files import OpenFiles
 from lorkit.decompose.data.samples.source import Images, Source
-from lorkit.decompose.errors import DataError, refusing_damage
+from lorkit.decompose.errors import DataError, refuse_special, refusing_damage
 
 if TYPE_CHECKING:
     from lorkit.decompose.config import RegionConfig
@@ -164,6 +164,7 @@ def _labels(path: Path, config: RegionConfig) -> AnyLabels:
     """
     if isinstance(config.structures, dict):
         return labels_of(config.structures, overlap=config.may_overlap)
+    refuse_special(path)
     return stated_labels(path, overlap=config.may_overlap) if path.is_file() else MaskLabels()
 
 

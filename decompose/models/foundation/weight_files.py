@@ -7,7 +7,6 @@ can hold beside plain tensors (sparse ones, ones without values, one value as ma
 from __future__ import annotations
 
 import re
-import zipfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal
@@ -16,8 +15,8 @@ import torch
 from torch import Tensor
 
 from lorkit.decompose.artifacts import load_tensors
+from lorkit.decompose.artifacts.weights import check_weights
 from lorkit.decompose.errors import ArtifactError, first_line
-from lorkit.decompose.machine import available_bytes
 
 _CONTAINERS = ("state_dict", "model_state_dict", "model", "module", "encoder", "backbone", "network", "net", "weights")
 _NESTING = 2
@@ -38,6 +37,7 @@ def read_tensors(path: Path, section: Section) -> tuple[dict[str, Tensor], str]:
         ArtifactError: It is missing or damaged, cannot be read without running its code, declares more than fits in
             memory, or holds no tensors, or tensors that do not hold all of their values.
     """
+    check_weights(path)
     values, container = _read(path, section)
     _check_plain(values, path)
     return values, container
@@ -48,7 +48,6 @@ def _read(path: Path, section: Section) -> tuple[dict[str, Tensor], str]:
     if path.suffix == ".safetensors":
         return load_tensors(path), ""
     try:  # boundary
-        _check_unpacked(path)
         document = torch.load(path, map_location="cpu", weights_only=True)
     except ArtifactError:
         raise
@@ -100,28 +99,6 @@ def _spread(document: Any, prefix: str, depth: int = 0) -> Iterator[tuple[str, T
             yield from _spread(value, f"{prefix}.{key}".removeprefix("."), depth + 1)
     elif isinstance(document, Tensor):
         yield prefix, document
-
-
-def _check_unpacked(path: Path) -> None:
-    """Refuse a torch file whose storages do not fit in memory, or unpack to more bytes than it has."""
-    if not zipfile.is_zipfile(path):
-        return
-    with zipfile.ZipFile(path) as archive:
-        entries = archive.infolist()
-    packed = next((one.filename for one in entries if one.compress_type != zipfile.ZIP_STORED), None)
-    if packed is not None:
-        raise ArtifactError(
-            f"{path}: '{packed}' is compressed, which torch never does",
-            required="a file as torch.save writes it",
-            fix="save it again with torch.save or safetensors",
-        )
-    size = sum(entry.file_size for entry in entries)
-    if size > available_bytes():
-        raise ArtifactError(
-            f"{path} holds {size / 2**30:.3g} GiB of tensors",
-            required=f"at most the {available_bytes() / 2**30:.3g} GiB of memory that are free",
-            fix="free memory",
-        )
 
 
 def _check_plain(values: Mapping[str, Tensor], path: Path) -> None:

@@ -15,8 +15,9 @@ import torch
 from torch import Tensor
 
 from lorkit.decompose.artifacts import MANIFEST, digest_file, digest_json, is_current, write_text
+from lorkit.decompose.artifacts.weights import digest_weights
 from lorkit.decompose.config import Config, TrainConfig
-from lorkit.decompose.errors import MissingDataError, UsageError
+from lorkit.decompose.errors import MissingDataError, UsageError, refuse_special
 from lorkit.decompose.events import Event, Finished, Listener, Notice
 from lorkit.decompose.methods.base import TrainingModule
 from lorkit.decompose.methods.probes import probe_for
@@ -86,13 +87,14 @@ def foundation_inputs(
 
 def _weights_digest(path: Path) -> str:
     file = path / MANIFEST if path.is_dir() else path
+    refuse_special(file)
     if not file.is_file():
         raise MissingDataError(
             f"foundation.weights: no file {file}",
             required="a weights file, or a directory that `decompose pretrain` wrote",
             fix="correct the path, or set null to pre-train one",
         )
-    return digest_file(file)
+    return digest_file(file) if path.is_dir() else digest_weights(file)
 
 
 @dataclass(frozen=True, kw_only=True)

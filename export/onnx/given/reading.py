@@ -12,7 +12,7 @@ from pathlib import Path
 import onnx
 from onnx import TensorProto, inliner
 
-from lorkit.decompose.errors import ArtifactError, MissingDataError, UsageError, refusing_damage
+from lorkit.decompose.errors import ArtifactError, MissingDataError, UsageError, refuse_special, refusing_damage
 from lorkit.export.onnx.conversion import MAX_BYTES
 from lorkit.export.runtime.graph_file import files_of_weights
 
@@ -64,6 +64,7 @@ def read_given(path: Path) -> GivenFile:
         ArtifactError: It is no ONNX file, or keeps weights outside of its folder.
         UsageError: It has several inputs or outputs, an input that is no image of a fixed size, or operators of others.
     """
+    refuse_special(path)
     if not path.is_file():
         raise MissingDataError(f"no file {path}", required="an ONNX file", fix="check the path")
     model = _load(path)

@@ -15,10 +15,10 @@ from lorkit.decompose.errors import DataError, UsageError
 def test_weights_count_by_their_content_and_not_by_their_place(tmp_path: Path) -> None:
     one, two = tmp_path / "a.pth", tmp_path / "b.pth"
     for path in (one, two):
-        path.write_bytes(b"the same")
+        path.write_bytes(b"\x80the same")
     digests = [config_digest(default_config(overrides=[f"student.weights={path}"])) for path in (one, two)]
     assert digests[0] == digests[1] != config_digest(default_config())
-    two.write_bytes(b"another")
+    two.write_bytes(b"\x80another")
     assert config_digest(default_config(overrides=[f"student.weights={two}"])) != digests[0]
     assert student_weights_digest(StudentConfig(weights=str(two))) == digest_file(two)
     assert student_weights_digest(StudentConfig()) is None

@@ -1,12 +1,13 @@
 from __future__ import annotations
 
+import os
 import time
 from pathlib import Path
 
 import pytest
 import yaml
 
-from lorkit.decompose.config import yaml_files
+from lorkit.decompose.config import load_config, yaml_files
 from lorkit.decompose.config.yaml_files import parse_yaml, read_yaml
 from lorkit.decompose.errors import UsageError
 
@@ -79,8 +80,46 @@ def test_files_that_are_no_mapping_of_text_are_refused(tmp_path: Path, monkeypat
 
 
 @pytest.mark.skipif(not Path("/dev/zero").is_char_device(), reason="needs a device without an end")
-def test_a_device_without_an_end_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "a.yaml").symlink_to("/dev/zero")
-    monkeypatch.setattr(yaml_files, "MOST_BYTES", 2**20)
-    with pytest.raises(UsageError, match="more than 1048576 bytes"):
-        read_yaml(tmp_path / "a.yaml")
+def piped(parts: list[bytes], *, end: bool = True) -> tuple[Path, int]:
+    """Return the path of a pipe that holds some bytes, as `<(...)` gives one, and the end that is written to."""
+    reading, writing = os.pipe()
+    for part in parts:
+        os.write(writing, part)
+    if end:
+        os.close(writing)
+    return Path(f"/dev/fd/{reading}"), reading if end else writing
+
+
+def test_a_pipe_is_read_to_its_end() -> None:
+    path, _ = piped([b"name: one\n", b"seed: 3\n"])
+    assert read_yaml(path) == {"name": "one", "seed": 3}
+
+
+def test_paths_of_a_piped_configuration_are_relative_to_the_current_directory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    regions = b'name: one\nimage: {size: 32, channels: 1}\nregions: {a: {data: here}, b: {data: "phantom:chest"}}\n'
+    path, _ = piped([regions])
+    assert load_config(path).regions["a"].data == (str(tmp_path / "here"),)
+
+
+def test_a_pipe_whose_writer_does_not_end_is_refused(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(yaml_files, "PIPE_SECONDS", 0.1)
+    path, _ = piped([b"name: one\n"], end=False)
+    os.mkfifo(tmp_path / "nobody")
+    for one in (path, tmp_path / "nobody"):
+        with pytest.raises(UsageError, match="is a pipe whose text did not end within"):
+            read_yaml(one)
+
+
+def test_a_pipe_without_end_is_refused_by_its_size(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(yaml_files, "MOST_BYTES", 100)
+    path, _ = piped([b"a" * 200], end=False)
+    with pytest.raises(UsageError, match="more than 100 bytes"):
+        read_yaml(path)
+
+
+def test_a_device_is_refused() -> None:
+    with pytest.raises(UsageError, match="/dev/zero is a device; required: a file"):
+        read_yaml(Path("/dev/zero"))

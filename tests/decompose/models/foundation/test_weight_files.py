@@ -8,8 +8,8 @@ import pytest
 import torch
 from torch import Tensor
 
+from lorkit.decompose.artifacts import weights
 from lorkit.decompose.errors import ArtifactError
-from lorkit.decompose.models.foundation import weight_files
 from lorkit.decompose.models.foundation.weight_files import read_tensors, shape_text
 
 
@@ -56,8 +56,8 @@ def test_compressed_storages_are_refused_unread(tmp_path: Path) -> None:
 
 def test_more_than_memory_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = save(tmp_path / "w.pth", a=torch.zeros(100_000))
-    monkeypatch.setattr(weight_files, "available_bytes", lambda: 1000)
-    with pytest.raises(ArtifactError, match=r"w\.pth holds .* GiB of tensors; required: at most"):
+    monkeypatch.setattr(weights, "available_bytes", lambda: 1000)
+    with pytest.raises(ArtifactError, match=r"w\.pth has .* GiB; required: at most"):
         read_tensors(path, "student")
 
 
