@@ -5,6 +5,7 @@ from __future__ import annotations
 from lorkit.decompose.artifacts.directories import staged_directory
 from lorkit.decompose.artifacts.files import (
     SCHEMA_VERSION,
+    SEAL,
     digest_bytes,
     digest_file,
     digest_json,
@@ -32,6 +33,7 @@ __all__ = [
     "DERIVED",
     "MANIFEST",
     "SCHEMA_VERSION",
+    "SEAL",
     "Manifest",
     "check_files",
     "digest_bytes",

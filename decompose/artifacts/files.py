@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 SCHEMA_VERSION = 1
+SEAL = "seal"
+"""Key of the digest of the rest of a document that no manifest lists."""
 
 _NO_FILE = (errno.EISDIR, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG)
 _SETTLED_NS = 1_000_000_000

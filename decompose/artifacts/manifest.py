@@ -1,7 +1,8 @@
 """Artifact directories: atomic writes, digests of every file, and the chain from parent to child.
 
-A directory is complete if it has a `manifest.json`, which is written last and states the SHA-256 of each file; readers
-check all of them. Nothing is unpickled or evaluated, and no path may leave the directory: artifacts are not trusted.
+A directory is complete if it has a `manifest.json`, which is written last and states the SHA-256 of each file, and its
+own as `seal`; readers check all of them. Nothing is unpickled or evaluated, and no path may leave the directory:
+artifacts are not trusted.
 """
 
 from __future__ import annotations
@@ -15,7 +16,14 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict
 from typing_extensions import TypedDict  # pydantic asks for it below Python 3.12
 
-from lorkit.decompose.artifacts.files import SCHEMA_VERSION, digest_file, read_document, write_json
+from lorkit.decompose.artifacts.files import (
+    SCHEMA_VERSION,
+    SEAL,
+    digest_file,
+    digest_json,
+    read_document,
+    write_json,
+)
 from lorkit.decompose.artifacts.places import check_place
 from lorkit.decompose.artifacts.weights import check_size, is_cut
 from lorkit.decompose.errors import ArtifactError, BusyError
@@ -110,7 +118,7 @@ def write_manifest(
         "machine": fingerprint(),
         "extra": dict(extra or {}),
     }
-    write_json(directory / MANIFEST, document)
+    write_json(directory / MANIFEST, document | {SEAL: digest_json(document)})
     return Manifest(path=directory, digest=digest_file(directory / MANIFEST), **document)
 
 
@@ -118,8 +126,8 @@ def read_manifest(directory: Path, *, kind: str | None = None, verify: bool = Tr
     """Read a directory's manifest and check each file that it names, and its place in a run.
 
     Raises:
-        ArtifactError: No manifest, another kind, a file that is missing, changed or outside the directory, or an
-            artifact in a run at the place of another region, owner or run.
+        ArtifactError: No manifest, another kind, a manifest or file that is missing or changed, a file outside the
+            directory, or an artifact in a run at the place of another region, owner or run.
     """
     if not (directory / MANIFEST).is_file():
         raise ArtifactError(
@@ -128,7 +136,9 @@ def read_manifest(directory: Path, *, kind: str | None = None, verify: bool = Tr
             fix="name another, or build it again",
         )
     document, digest = read_document(directory / MANIFEST, kind=kind)
+    seal = document.pop(SEAL, None)
     try:
+        changed = seal != digest_json(document)
         manifest = Manifest(path=directory, digest=digest, **document)
         for name in (*manifest.files, *([manifest.parent["path"]] if manifest.parent else [])):
             _check_name(name)
@@ -136,6 +146,12 @@ def read_manifest(directory: Path, *, kind: str | None = None, verify: bool = Tr
         raise ArtifactError(
             f"{directory / MANIFEST} lacks its fields", required="an intact manifest", fix="rebuild the artifact"
         ) from None
+    if changed:
+        raise ArtifactError(
+            f"{directory / MANIFEST} was changed after it was written, or an earlier version wrote it",
+            required="what its seal is the digest of",
+            fix=f"restore it, or {_rebuild(manifest)}",
+        )
     if verify:
         check_place(directory, document)
         check_files(manifest)

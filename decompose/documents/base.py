@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal, Self, TypeVar
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, WithJsonSchema
 
-from lorkit.decompose.artifacts import digest_json, read_json, write_json
+from lorkit.decompose.artifacts import SEAL, digest_json, read_json, write_json
 from lorkit.decompose.documents.html import document_table
 from lorkit.decompose.documents.problems import DIGEST, to_artifact_error
 from lorkit.decompose.errors import ArtifactError
@@ -36,8 +36,6 @@ Verdict = Literal["pass", "fail", "inconclusive"]
 Owner = Literal["expert", "foundation", "student"]
 Tools = dict[str, str | None]
 """Versions of libraries by name; null if not installed."""
-SEAL = "seal"
-"""Key of a measurement's own digest in its file: the SHA-256 of the rest, as `digest_json` gives it."""
 P = TypeVar("P", bound="Part")
 M = TypeVar("M", bound=BaseModel)
 

@@ -17,8 +17,8 @@ from typing import Any
 from pydantic import BaseModel
 from pydantic.json_schema import GenerateJsonSchema
 
-from lorkit.decompose.artifacts import SCHEMA_VERSION, write_text
-from lorkit.decompose.documents.base import SEAL, Document, ErrorDocument
+from lorkit.decompose.artifacts import SCHEMA_VERSION, SEAL, write_text
+from lorkit.decompose.documents.base import Document, ErrorDocument
 from lorkit.decompose.documents.bench import BenchDocument
 from lorkit.decompose.documents.clean import CleanDocument
 from lorkit.decompose.documents.compare import CompareDocument

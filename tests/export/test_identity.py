@@ -170,7 +170,7 @@ def test_a_path_of_another_region_than_asked_for_is_refused(run: Path, reader: s
 
 
 def test_a_manifest_cannot_take_back_that_data_was_drawn(run: Path, make_export: Callable[..., Path]) -> None:
-    """It has no digest of its own; what has one is believed."""
+    """What its files say is believed."""
     edit_json(run / "experts/knee/expert.json", lambda info: info.update(synthetic=True))
     reseal(run / "experts/knee")
     with pytest.raises(ArtifactError, match=r"synthetic is 'False' in manifest.json and 'True' in expert.json"):
@@ -180,7 +180,7 @@ def test_a_manifest_cannot_take_back_that_data_was_drawn(run: Path, make_export:
     with pytest.raises(ArtifactError, match="synthetic is False"):
         _ = open_run(run).synthetic
     path = make_export("drawn")
-    edit_json(path / "manifest.json", lambda manifest: manifest.update(synthetic=False))
+    reseal(path, lambda manifest: manifest.update(synthetic=False))
     for read in (load_engine, verify, lambda one: gate(candidate=one, baseline=one, max_seconds=0.1)):
         with pytest.raises(ArtifactError, match=r"synthetic is 'False' in manifest.json and 'True' in export.json"):
             read(path)

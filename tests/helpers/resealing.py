@@ -33,6 +33,17 @@ def reseal(directory: Path, edit: Edit = lambda manifest: None, *, parent: Path 
         edit(manifest)
 
     edit_json(directory / MANIFEST, seal)
+    seal_manifest(directory)
+
+
+def seal_manifest(directory: Path) -> None:
+    """Compute the seal of a changed manifest again."""
+    edit_json(directory / MANIFEST, lambda manifest: manifest.update(seal=_of_the_rest(manifest)))
+
+
+def _of_the_rest(manifest: dict[str, Any]) -> str:
+    rest = {name: value for name, value in manifest.items() if name != "seal"}
+    return hashlib.sha256(json.dumps(rest, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
 
 
 def another_run(run: Path, target: Path) -> Path:

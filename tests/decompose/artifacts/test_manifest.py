@@ -1,8 +1,10 @@
 import json
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import pytest
+from resealing import edit_json, seal_manifest
 
 from lorkit.decompose.artifacts import files, manifest
 from lorkit.decompose.errors import ArtifactError, BusyError
@@ -48,6 +50,7 @@ def test_a_manifest_cannot_point_outside(tmp_path: Path, name: str) -> None:
     document = json.loads(path.read_text())
     document["files"][name] = files.digest_bytes(b"s")
     path.write_text(json.dumps(document))
+    seal_manifest(tmp_path / "x")
     with pytest.raises(ArtifactError, match="outside its directory"):
         manifest.read_manifest(tmp_path / "x")
 
@@ -80,6 +83,38 @@ def test_a_path_that_no_file_system_holds_is_a_damaged_manifest(tmp_path: Path, 
         for read in (manifest.read_manifest, manifest.verify_chain):
             with pytest.raises(ArtifactError, match="lacks its fields"):
                 read(tmp_path / "x")
+
+
+LEAVES = ("schema_version", "kind", "created", "synthetic", "inputs", "parent/sha256", "files/a.txt", "tools/torch",
+          "machine/cpu", "extra/region", "seal")  # fmt: skip
+
+
+@pytest.mark.parametrize("how", ["changed", "removed"])
+@pytest.mark.parametrize("leaf", LEAVES)
+def test_no_value_of_a_manifest_can_be_changed_unnoticed(tmp_path: Path, leaf: str, how: str) -> None:
+    make(tmp_path / "run")
+    make(tmp_path / "x", "report", parent=tmp_path / "run", extra={"region": "chest"})
+    manifest.read_manifest(tmp_path / "x")
+
+    def edit(document: Any) -> None:
+        *above, name = leaf.split("/")
+        for one in above:
+            document = document[one]
+        value = document.pop(name)
+        if how == "changed":
+            document[name] = not value if isinstance(value, bool) else f"{value}1"
+
+    edit_json(tmp_path / "x" / manifest.MANIFEST, edit)
+    for read in (manifest.read_manifest, lambda path: manifest.read_manifest(path, verify=False)):
+        with pytest.raises(ArtifactError):
+            read(tmp_path / "x")
+
+
+def test_the_layout_of_a_manifest_says_nothing(tmp_path: Path) -> None:
+    written = make(tmp_path / "x")
+    edit_json(tmp_path / "x" / manifest.MANIFEST, lambda document: document.update(sorted(document.items())))
+    read = manifest.read_manifest(tmp_path / "x")
+    assert read.model_copy(update={"digest": written.digest}) == written
 
 
 def test_another_kind_is_refused(tmp_path: Path) -> None:
@@ -146,8 +181,8 @@ def test_a_damaged_network_of_several_regions_names_the_command_that_makes_it(tm
 @pytest.mark.parametrize("kind", ["run", "expert", "export", "report"])
 def test_a_manifest_without_files_is_no_artifact(tmp_path: Path, kind: str) -> None:
     make(tmp_path / "x", kind=kind)
-    path = tmp_path / "x" / manifest.MANIFEST
-    path.write_text(json.dumps(json.loads(path.read_text()) | {"files": {}}))
+    edit_json(tmp_path / "x" / manifest.MANIFEST, lambda document: document.update(files={}))
+    seal_manifest(tmp_path / "x")
     with pytest.raises(ArtifactError, match="lists no file"):
         manifest.read_manifest(tmp_path / "x")
 

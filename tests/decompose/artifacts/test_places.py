@@ -1,7 +1,7 @@
 from pathlib import Path
 
 import pytest
-from resealing import edit_json
+from resealing import reseal
 
 from lorkit.decompose.artifacts import Manifest, read_manifest, write_manifest
 from lorkit.decompose.artifacts.places import Place, place_of
@@ -112,14 +112,14 @@ def test_a_link_that_leads_elsewhere_is_refused_in_a_run_alone(
     made = make(run, "run")
     make(run / place, kind, run, region="chest", owner="expert", run=made.digest)
     read_manifest(run / place)
-    edit_json(run / place / "manifest.json", lambda manifest: manifest["parent"].update(path=path))
+    reseal(run / place, lambda manifest: manifest["parent"].update(path=path))
     if (kind, path) == ("export", "."):  # an expert that is gone: the export stays valid
         read_manifest(run / place)
         return
     with pytest.raises(ArtifactError, match=f"{place} says that it was made from .*required: what it was made from"):
         read_manifest(run / place)
     if kind != "export":
-        edit_json(run / place / "manifest.json", lambda manifest: manifest.update(parent=None))
+        reseal(run / place, lambda manifest: manifest.update(parent=None))
         with pytest.raises(ArtifactError, match=f"{place} says that it was made from nothing"):
             read_manifest(run / place)
     (run / place).rename(tmp_path / "elsewhere")

@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from onnx import numpy_helper
+from resealing import seal_manifest
 
 from lorkit.decompose.artifacts import digest_file
 from lorkit.decompose.errors import ParityError, UsageError
@@ -120,6 +121,7 @@ def test_a_failed_verification_names_the_layer(extracted: Path, tmp_path: Path) 
     )
     manifest["files"]["export.json"] = digest_file(described)
     (result.path / "manifest.json").write_text(json.dumps(manifest))
+    seal_manifest(result.path)
     with pytest.raises(ParityError, match=rf"first at layer {name} \(Conv\)"):
         verify(result.path, bisect=True)
     alone = shutil.copytree(result.path, tmp_path / "alone")

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from resealing import seal_manifest
 
 from lorkit.cli.main import run_command_line
 from lorkit.decompose.artifacts import digest_file, digest_json, read_json, write_json
@@ -164,6 +165,7 @@ def foreign(make_export: Callable[..., Path], monkeypatch: pytest.MonkeyPatch) -
     manifest["files"] = {name: digest_file(path / name) for name in names}
     manifest["extra"]["target"] = "aoti"
     write_json(path / "manifest.json", manifest)
+    seal_manifest(path)
 
     class Native(Engine):
         def infer(self, inputs: Any) -> Any:

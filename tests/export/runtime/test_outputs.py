@@ -16,6 +16,7 @@ import onnx
 import pytest
 import torch
 from PIL import Image
+from resealing import seal_manifest
 
 from lorkit.cli.main import run_command_line
 from lorkit.decompose.artifacts import digest_file, read_json, write_json
@@ -39,6 +40,7 @@ def reseal(directory: Path, **extra: str) -> None:
     manifest["files"] = {name: digest_file(directory / name) for name in manifest["files"]}
     manifest["extra"] |= extra
     write_json(directory / "manifest.json", manifest)
+    seal_manifest(directory)
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])

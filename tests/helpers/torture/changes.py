@@ -14,6 +14,7 @@ import json
 import os
 import random
 import tempfile
+import time
 import warnings
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -22,7 +23,7 @@ from pathlib import Path
 
 from file_kinds import KINDS, FileKind
 from mutations import document_changes, mutations
-from resealing import reseal
+from resealing import reseal, seal_manifest
 
 from lorkit.decompose.artifacts import MANIFEST
 from lorkit.decompose.errors import LorkitError
@@ -117,8 +118,8 @@ def judge(stage: Stage, change: Change, expected: Answer, varying: frozenset[str
     kept = {path: path.read_bytes() for path in (change.file, manifest)}
     try:
         change.file.write_bytes(change.data)
-        if change.sealed and change.file != manifest:
-            reseal(change.directory)
+        if change.sealed:
+            (seal_manifest if change.file == manifest else reseal)(change.directory)
         found = _ask(stage, change.subject, change.subject.words)
         if found.code in REFUSED or found.same(expected, varying):
             return ""
@@ -191,9 +192,12 @@ def _changes(work: Path, subject: Subject, rng: random.Random, count: int, seale
 
 def _intact(stage: Stage, subject: Subject) -> tuple[Answer, frozenset[str]]:
     """Return the answer to an intact artifact, and what of it varies; each is asked for in a child of its own."""
-    told = [
-        each_in_children([subject], lambda one: json.dumps(asdict(_ask(stage, one, one.words))))[0][1] for _ in "ab"
-    ]
+    told = []
+    for pause_s in (0, 1.1):  # documents state their second
+        time.sleep(pause_s)
+        told += [
+            said for _, said in each_in_children([subject], lambda one: json.dumps(asdict(_ask(stage, one, one.words))))
+        ]
     try:
         one, other = (Answer(**json.loads(said)) for said in told)
     except ValueError:

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from resealing import seal_manifest
 
 from lorkit.decompose.artifacts import MANIFEST, digest_file, load_tensors, save_tensors, write_json
 from lorkit.decompose.errors import ArtifactError, UsageError
@@ -36,6 +37,7 @@ def reseal(directory: Path, name: str) -> None:
     manifest = json.loads((directory / MANIFEST).read_text())
     manifest["files"][name] = digest_file(directory / name)
     write_json(directory / MANIFEST, manifest)
+    seal_manifest(directory)
 
 
 def test_a_foundation_comes_back_whole(tmp_path: Path) -> None:
