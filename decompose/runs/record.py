@@ -17,7 +17,8 @@ from lorkit.decompose.errors import ArtifactError, DataError, UsageError
 from lorkit.decompose.regions import RegionSet
 
 _FIX = "restore it, or train again with --force"
-_Parts = dict[Literal["train", "val", "test"], list[Digest]]
+_Part = Literal["train", "val", "test"]
+_Parts = Annotated[dict[_Part, list[Digest]], Field(min_length=3)]
 
 
 class RegionRow(Part):
@@ -48,7 +49,7 @@ class SplitsDocument(Part):
     kind: Literal["splits"]
     warnings: list[str] = Field(default=[])
     regions: dict[str, _Parts]
-    labels: dict[str, dict[Literal["train", "val", "test"], Digest]]
+    labels: dict[str, Annotated[dict[_Part, Digest], Field(min_length=3)]]
     keys: dict[str, Annotated[str, Field(pattern="^[0-9a-f]{16}$")]] = Field(default={})
     """Names of keys; empty in runs from before digests were keyed, whose locked cases are not read."""
 
