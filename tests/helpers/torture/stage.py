@@ -167,7 +167,10 @@ class Stage:
 
     def survivors(self) -> bool:
         """Tell whether a process of the last child lives on, and end it."""
-        group = int(self._group.read_text(encoding="ascii"))
+        told = self._group.read_text(encoding="ascii")
+        if not told:  # killed before it began
+            return False
+        group = int(told)
         for pause_s in (0, 0.1, 0.4, 1.5):
             with suppress(InterruptedError):
                 signal.sigtimedwait([], pause_s)
