@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+import runpy
 import signal
 import subprocess
 import sys
@@ -40,15 +41,18 @@ class Finished:
 
 
 def module_command(module: str) -> tuple[str, ...]:
-    """Return the command that runs a module of lorkit; the current directory is not among its places of modules."""
-    return (sys.executable, "-P", "-m", module)
+    """Return the command that runs a module of lorkit; the current directory is not among its places of modules.
+
+    It starts with this file, so that the child ends with its parent before it imports anything large.
+    """
+    return (sys.executable, "-P", __file__, module)
 
 
 def run_child(command: Sequence[str], *, timeout: float) -> Finished:
     """Run a command without a shell and wait for it.
 
-    A child in Python calls `end_with_parent` first. One that does not, such as a tool of a driver, lives for `timeout`
-    seconds at most while this process does, and needs a small one.
+    A child in Python calls `end_with_parent` first; that of `module_command` does. One that does not, such as a tool of
+    a driver, lives for `timeout` seconds at most while this process does, and needs a small one.
 
     Raises:
         TimeoutError: It did not end in time, and was ended.
@@ -119,3 +123,8 @@ def _watch(parent: int) -> None:
     while True:
         _end_orphan(parent)
         time.sleep(_WATCH_S)
+
+
+if __name__ == "__main__":
+    end_with_parent()
+    runpy.run_module(sys.argv.pop(1), run_name="__main__", alter_sys=True)

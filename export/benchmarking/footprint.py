@@ -1,6 +1,6 @@
 """Peak memory, load time and first inference of an export in a separate process.
 
-Measured in a child process (`python -P -m lorkit.export.benchmarking.footprint DIR`): a process that has loaded other
+Measured in a child process (`lorkit.export.benchmarking.footprint DIR`): a process that has loaded other
 networks, or PyTorch, cannot measure its own peak or a cold start.
 """
 

@@ -6,13 +6,14 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import psutil
 import pytest
 from source_facts import facts_of
 
-from lorkit.decompose.processes import end_with_parent, marked_children, module_command, run_child
+from lorkit.decompose.processes import end_with_parent, marked_children, run_child
 
 ROOT = Path(__file__).parents[2]
 ROOM = ROOT / "decompose" / "processes.py"
@@ -96,4 +97,45 @@ def test_what_a_child_says_and_how_it_ends() -> None:
     assert (done.status, done.stdout, done.stderr) == (3, "out\n", "err")
     with pytest.raises(TimeoutError, match=r"within 0.2 s"):
         run_child([sys.executable, "-c", "import time; time.sleep(60)"], timeout=0.2)
-    assert module_command("lorkit.x")[1:] == ("-P", "-m", "lorkit.x")
+
+
+MODULE = """
+import os, pathlib, sys, time
+pathlib.Path(os.environ["PLACE"]).write_text(str(os.getpid()))
+time.sleep(float(os.environ["IMPORTS_S"]))
+if __name__ == "__main__":
+    print(sys.argv[1:], __spec__.name, os.path.basename(sys.argv[0]))
+"""
+STARTER = """
+from lorkit.decompose.processes import module_command, run_child
+print(run_child([*module_command("slow_module"), "a", "b"], timeout=100).stdout)
+"""
+
+
+@pytest.fixture
+def started(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[], subprocess.Popen[str]]:
+    """Start a process that starts a module as a child; how long its imports take is in IMPORTS_S."""
+    (tmp_path / "slow_module.py").write_text(MODULE)
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    monkeypatch.setenv("PLACE", str(tmp_path / "pid"))
+    monkeypatch.setenv("IMPORTS_S", "0")
+    return lambda: subprocess.Popen([sys.executable, "-c", STARTER], stdout=subprocess.PIPE, text=True)
+
+
+def test_a_module_runs_as_with_the_interpreters_own_option(started: Callable[[], subprocess.Popen[str]]) -> None:
+    with started() as parent:
+        assert parent.communicate()[0].strip() == "['a', 'b'] slow_module slow_module.py"
+
+
+def test_a_module_ends_with_its_parent_while_it_imports(
+    started: Callable[[], subprocess.Popen[str]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("IMPORTS_S", "100")
+    place = tmp_path / "pid"
+    with started() as parent:
+        end = time.monotonic() + 60
+        while not (place.is_file() and place.read_text()) and time.monotonic() < end:
+            time.sleep(0.02)
+        child = psutil.Process(int(place.read_text()))
+        os.kill(parent.pid, signal.SIGKILL)
+        child.wait(timeout=20)
