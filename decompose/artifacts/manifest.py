@@ -11,9 +11,9 @@ import datetime
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 from typing_extensions import TypedDict  # pydantic asks for it below Python 3.12
 
 from lorkit.decompose.artifacts.files import (
@@ -45,11 +45,14 @@ _CLOSED: dict[str, Callable[[str], bool]] = {
 }
 
 
+_Digest = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
+
+
 class ParentLink(TypedDict):
     """The artifact that another one was made from; the path is relative to the child."""
 
     kind: str
-    sha256: str
+    sha256: _Digest
     path: str
 
 
@@ -65,7 +68,7 @@ class Manifest(BaseModel):
     synthetic: bool
     inputs: str
     parent: ParentLink | None
-    files: dict[str, str]
+    files: dict[str, _Digest]
     tools: dict[str, str | None]
     machine: dict[str, Any]
     extra: dict[str, Any]

@@ -149,11 +149,12 @@ def _parents(manifest: Manifest) -> list[InspectedParent]:
         path = Path(os.path.normpath(manifest.path / manifest.parent["path"]))
         there = is_artifact(path)
         parent = read_manifest(path, verify=False) if there else None
-        holds = None if parent is None else parent.digest == manifest.parent["sha256"] and _problem(parent) is None
+        same = parent is not None and parent.digest == manifest.parent["sha256"]
+        holds = None if parent is None else same and _problem(parent) is None
         found.append(
             InspectedParent(path=str(path), kind=manifest.parent["kind"], sha256=manifest.parent["sha256"], holds=holds)
         )
-        if parent is None:
+        if parent is None or not same:  # the parents of another artifact say nothing; a path may lead in a circle
             break
         manifest = parent
     return found

@@ -63,7 +63,9 @@ def test_a_broken_manifest_is_an_artifact_error(tmp_path: Path, text: str) -> No
         manifest.read_manifest(tmp_path / "x", kind="run")
 
 
-@pytest.mark.parametrize("parent", [{"a": "b"}, {"kind": "run"}, "text", 3])
+@pytest.mark.parametrize(
+    "parent", [{"a": "b"}, {"kind": "run"}, "text", 3, {"kind": "run", "sha256": "x", "path": ".."}]
+)
 def test_a_broken_link_to_the_parent_is_an_artifact_error(tmp_path: Path, parent: object) -> None:
     make(tmp_path / "x")
     path = tmp_path / "x" / manifest.MANIFEST

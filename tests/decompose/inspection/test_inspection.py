@@ -9,8 +9,10 @@ import numpy as np
 import pytest
 from dicom_files import PIXELS, write_dicom
 from PIL import Image
+from resealing import reseal
 
 from lorkit.decompose import inspect, open_image
+from lorkit.decompose.artifacts import read_manifest, write_manifest
 from lorkit.decompose.artifacts.keys import _passing_key
 from lorkit.decompose.data.samples.pseudonyms import Pseudonyms
 from lorkit.decompose.errors import UsageError
@@ -75,6 +77,19 @@ def test_an_artifact_says_whether_it_holds(small_run: Run, tmp_path: Path) -> No
         stream.write("# changed\n")
     (changed,) = inspect([copy]).document.artifacts
     assert "config.yaml has changed" in (changed.problem or "")
+
+
+@pytest.mark.parametrize("path", ["", ".", "../report", "../other"])
+def test_a_parent_that_is_another_artifact_ends_the_chain(tmp_path: Path, path: str) -> None:
+    for name, of in (("first", None), ("other", "first"), ("report", "other")):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "file").write_text(name)
+        parent = None if of is None else read_manifest(tmp_path / of)
+        write_manifest(tmp_path / name, "report", synthetic=False, parent=parent)
+    assert len(inspect([tmp_path / "report"]).document.artifacts[0].parents) == 2
+    reseal(tmp_path / "report", lambda manifest: manifest["parent"].update(path=path, sha256=64 * "0"))
+    (found,) = inspect([tmp_path / "report"]).document.artifacts
+    assert [parent.holds for parent in found.parents] == [False]
 
 
 def test_nothing_to_inspect_is_an_error(tmp_path: Path) -> None:
