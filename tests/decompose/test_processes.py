@@ -124,7 +124,7 @@ def started(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[], sub
 
 def test_a_module_runs_as_with_the_interpreters_own_option(started: Callable[[], subprocess.Popen[str]]) -> None:
     with started() as parent:
-        assert parent.communicate()[0].strip() == "['a', 'b'] slow_module slow_module.py"
+        assert parent.communicate(timeout=60)[0].strip() == "['a', 'b'] slow_module slow_module.py"
 
 
 def test_a_module_ends_with_its_parent_while_it_imports(
