@@ -18,7 +18,8 @@ class RedisServer:
 
     Args:
         folder: For its files.
-        settings: Of redis-server, by name; by default it appends each write to its file, and syncs that each second.
+        settings: Of redis-server, by name; by default it appends each write to its file, syncs that each second, and
+            looks once a second, not ten times, whether there is anything to do: it waits for most of a session.
     """
 
     def __init__(self, folder: Path, **settings: str) -> None:
@@ -26,7 +27,7 @@ class RedisServer:
         found = shutil.which("redis-server")
         if found is None:
             pytest.skip("redis-server is not installed")
-        defaults = {"appendonly": "yes", "save": "", "bind": "127.0.0.1", "dir": str(folder)}
+        defaults = {"appendonly": "yes", "save": "", "bind": "127.0.0.1", "dir": str(folder), "hz": "1"}
         self._command, self._settings = found, {**defaults, **settings}
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
