@@ -7,6 +7,7 @@ import secrets
 import sys
 from collections import Counter
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -83,6 +84,16 @@ def own_keys(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let each directory have a key of its own, as outside of tests."""
     monkeypatch.setattr(keys, "secrets", secrets)
     keys._passing_key.cache_clear()
+
+
+@pytest.fixture(scope="session")
+def operators_known_once() -> Iterator[None]:
+    """Let torch's exporter make its table of ONNX operators once: it makes one for each graph, for a second."""
+    from torch.onnx._internal.exporter._registration import ONNXRegistry
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ONNXRegistry, "from_torchlib", staticmethod(cache(ONNXRegistry.from_torchlib)))
+        yield
 
 
 @pytest.fixture(scope="session")

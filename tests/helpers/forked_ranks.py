@@ -1,17 +1,20 @@
 """Train on two ranks in forks of one process that has imported everything, as the children of Fabric's launcher.
 
-Reads a line for each training, a JSON object with `config` and `out`, and prints the exit codes of its ranks.
+Reads a line for each training, a JSON object of `config`, `out` and `imports`, and prints the exit codes of its ranks.
 """
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
 import socket
 import subprocess
 import sys
 import traceback
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 
 class Ranks:
@@ -21,11 +24,14 @@ class Ranks:
         words = [sys.executable, "-W", "ignore", __file__]
         self._process = subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
 
-    def train(self, config: Path, out: Path) -> None:
-        """Train a configuration below `out`; an error of a rank is on stderr."""
+    def train(self, config: Path, out: Path, imports: Sequence[str] = ()) -> None:
+        """Train a configuration below `out`; an error of a rank is on stderr.
+
+        `imports` names modules that this training needs beyond the others: imported once, not by each rank.
+        """
         assert self._process.stdin is not None
         assert self._process.stdout is not None
-        self._process.stdin.write(json.dumps({"config": str(config), "out": str(out)}) + "\n")
+        self._process.stdin.write(json.dumps({"config": str(config), "out": str(out), "imports": imports}) + "\n")
         self._process.stdin.flush()
         assert json.loads(self._process.stdout.readline()) == [0, 0]
 
@@ -40,7 +46,7 @@ def _free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def _fork(job: dict[str, str], rank: int, port: int) -> int:
+def _fork(job: dict[str, Any], rank: int, port: int) -> int:
     child = os.fork()
     if child:
         return child
@@ -81,6 +87,8 @@ def main() -> None:
     torch.optim.SGD(network.parameters())
     for line in sys.stdin:
         job, port = json.loads(line), _free_port()
+        for name in job["imports"]:
+            importlib.import_module(name)
         ranks = [_fork(job, rank, port) for rank in range(2)]
         print(json.dumps([os.waitstatus_to_exitcode(os.waitpid(one, 0)[1]) for one in ranks]), flush=True)
 

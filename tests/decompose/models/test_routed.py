@@ -29,7 +29,8 @@ def mixed(model: RoutedModel, gates_GM: Tensor) -> nn.Module:
 
 @pytest.mark.parametrize("router", ["features", "downscaled", "image"])
 @pytest.mark.parametrize("gates", ["network", "stage"])
-@pytest.mark.parametrize(("backbone", "layout"), [("resnet18", "reshape"), ("vit_tiny", "conv")])
+@pytest.mark.parametrize(("backbone", "layout"), [("tiny_resnet", "reshape"), ("tiny_vit", "conv")])
+@pytest.mark.usefixtures("tiny")
 def test_every_sample_has_the_mixture_of_its_gates(router: str, gates: str, backbone: str, layout: str) -> None:
     settings = (f"mola.router={router}", f"mola.gates={gates}", f"mola.layout={layout}", "mola.adapters=3")
     _, module = make_routed(*settings, "mola.rank=2", backbone=backbone)

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
+import multiprocessing
+import os
+import signal
 import threading
 import time
+from multiprocessing.context import ForkProcess
 from pathlib import Path
 from typing import Any
 
@@ -17,82 +19,49 @@ from lorkit.decompose.artifacts import exclusive, read_json
 from lorkit.decompose.config import Config, load_config
 from lorkit.decompose.evaluation.comparison import cells, comparison
 from lorkit.decompose.evaluation.comparison.comparison import compare
-from lorkit.decompose.events import Event, Notice, Started
+from lorkit.decompose.events import Event, Notice, Saved, Started
 
 TINY = ["foundation.backbone=tiny", "student.backbone=tiny", "train.augment=null"]
-SCRIPT = f"""
-import json, os, signal, sys
-sys.modules["torchmetrics"] = None  # Lightning imports it, for seconds, to learn its version
-import torch
-torch.set_num_threads(1)
-sys.path.insert(0, {str(Path(__file__).parents[3] / "helpers")!r})
-from small_runs import register_tiny
-register_tiny(dict.__setitem__)
-from lorkit.decompose import compare, load_config
-from lorkit.decompose.events import Saved, Started
-started = []
-def listen(event):
-    if isinstance(event, Started):
-        started.append(event.phase)
-    if isinstance(event, Saved) and event.phase == sys.argv[3]:
-        os.kill(os.getpid(), signal.SIGKILL)
-config = load_config(sys.argv[1], overrides=[*{TINY}, "train.epochs=2"])
-document = compare(config, methods=sys.argv[2].split(","), on_event=listen)
-print(json.dumps({{"started": started, "rows": [row.label for row in document.rows]}}))
-"""
+FORKS = multiprocessing.get_context("fork")
 
 
-def start(made_run: Path, folder: Path, methods: str, dies_after: str = "") -> subprocess.Popen[str]:
-    command = [sys.executable, "-c", SCRIPT, str(made_run / "decompose.yaml"), methods, dies_after]
-    return subprocess.Popen(command, cwd=folder, stdout=subprocess.PIPE, text=True)
+def run_compare(made_run: Path, folder: Path, methods: str, dies_after: str) -> None:
+    """Compare in a directory, and write what was trained here and which rows came of it; or die after an epoch."""
+    started: list[str] = []
+
+    def listen(event: Event) -> None:
+        if isinstance(event, Started):
+            started.append(event.phase)
+        if isinstance(event, Saved) and event.phase == dies_after:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    os.chdir(folder)
+    config = load_config(made_run / "decompose.yaml", overrides=[*TINY, "train.epochs=2"])
+    document = compare(config, methods=methods.split(","), on_event=listen)
+    told = {"started": started, "rows": [row.label for row in document.rows]}
+    (folder / f"{methods}.json").write_text(json.dumps(told), encoding="utf-8")
 
 
-def end_of(process: subprocess.Popen[str]) -> str:
-    """Wait for a process; one that hangs is ended and fails the test."""
-    try:
-        return process.communicate(timeout=120)[0]
-    except subprocess.TimeoutExpired:
+def start(made_run: Path, folder: Path, methods: str, dies_after: str = "") -> ForkProcess:
+    """Start a comparison in a fork of this process, which has imported everything once a test above has trained."""
+    process = FORKS.Process(target=run_compare, args=(made_run, folder, methods, dies_after))
+    process.start()
+    return process
+
+
+def end_of(process: ForkProcess) -> int | None:
+    """Wait for a process, and return its exit code; one that hangs is ended."""
+    process.join(timeout=120)
+    code = process.exitcode
+    if code is None:
         process.kill()
-        process.communicate(timeout=30)
-        raise
-
-
-def result(process: subprocess.Popen[str]) -> dict[str, Any]:
-    text = end_of(process)
-    assert process.returncode == 0
-    found: dict[str, Any] = json.loads(text)
-    return found
+        process.join(timeout=30)
+    return code
 
 
 def stored(folder: Path) -> dict[str, Any]:
     (path,) = (folder / "comparisons").glob("*/comparison.json")
     return read_json(path, kind="compare")
-
-
-def test_two_processes_share_the_work(made_run: Path, tmp_path: Path) -> None:
-    pair = [start(made_run, tmp_path, methods) for methods in ("mtl,mtl-kd", "mtl-kd,linear-probe")]
-    one, two = (result(process) for process in pair)
-    assert one["rows"] == ["mtl", "mtl-kd"]
-    assert two["rows"] == ["mtl-kd", "linear-probe"]
-    started = sorted(one["started"] + two["started"])
-    assert started == ["foundation", "mtl", "mtl-kd"], "nothing is trained twice"
-    document = stored(tmp_path)
-    assert {row["label"] for row in document["rows"]} == {"mtl", "mtl-kd", "linear-probe"}
-    assert document["foundation"] is not None
-    assert not list((tmp_path / "comparisons").rglob("*.training")), "nothing half-made is left"
-
-
-@pytest.mark.usefixtures("tiny")
-def test_a_killed_cell_goes_on_after_its_last_epoch(made_run: Path, tmp_path: Path) -> None:
-    killed = start(made_run, tmp_path, "mtl", dies_after="mtl")
-    end_of(killed)
-    assert killed.returncode == -9
-    config = load_config(made_run / "decompose.yaml", overrides=[*TINY, "train.epochs=2"])
-    heard: list[Event] = []
-    found = compare(config, methods=["mtl"], out=tmp_path / "comparisons", on_event=heard.append).to_json()
-    assert [event.first_epoch for event in heard if isinstance(event, Started)] == [1]
-    straight = compare(config, methods=["mtl"], out=tmp_path / "straight" / "comparisons").to_json()
-    assert found["rows"][0]["regions"] == straight["rows"][0]["regions"]
 
 
 @pytest.mark.usefixtures("tiny")
@@ -150,3 +119,30 @@ def test_a_cell_of_another_process_is_left_to_it_and_read_afterwards(
     assert [row["label"] for row in document["rows"]] == ["mtl", "stl"]
     assert "another process trains mtl, seed 0, fraction 1: its result is read when it is finished" in order
     assert "mtl" not in order
+
+
+@pytest.mark.usefixtures("own_keys")
+def test_two_processes_share_the_work(made_run: Path, tmp_path: Path) -> None:
+    both = ("mtl,mtl-kd", "mtl-kd,linear-probe")
+    pair = [start(made_run, tmp_path, methods) for methods in both]
+    assert [end_of(process) for process in pair] == [0, 0]
+    one, two = (json.loads((tmp_path / f"{methods}.json").read_text(encoding="utf-8")) for methods in both)
+    assert one["rows"] == ["mtl", "mtl-kd"]
+    assert two["rows"] == ["mtl-kd", "linear-probe"]
+    started = sorted(one["started"] + two["started"])
+    assert started == ["foundation", "mtl", "mtl-kd"], "nothing is trained twice"
+    document = stored(tmp_path)
+    assert {row["label"] for row in document["rows"]} == {"mtl", "mtl-kd", "linear-probe"}
+    assert document["foundation"] is not None
+    assert not list((tmp_path / "comparisons").rglob("*.training")), "nothing half-made is left"
+
+
+@pytest.mark.usefixtures("tiny", "own_keys")
+def test_a_killed_cell_goes_on_after_its_last_epoch(made_run: Path, tmp_path: Path) -> None:
+    assert end_of(start(made_run, tmp_path, "mtl", dies_after="mtl")) == -signal.SIGKILL
+    config = load_config(made_run / "decompose.yaml", overrides=[*TINY, "train.epochs=2"])
+    heard: list[Event] = []
+    found = compare(config, methods=["mtl"], out=tmp_path / "comparisons", on_event=heard.append).to_json()
+    assert [event.first_epoch for event in heard if isinstance(event, Started)] == [1]
+    straight = compare(config, methods=["mtl"], out=tmp_path / "straight" / "comparisons").to_json()
+    assert found["rows"][0]["regions"] == straight["rows"][0]["regions"]

@@ -18,6 +18,7 @@ from lorkit.decompose.models.deployed_mixtures import region_id_network, router_
 from lorkit.export.onnx.conversion import to_onnx
 
 BATCHES = (1, 3, 8, 17)
+pytestmark = pytest.mark.usefixtures("operators_known_once")
 
 
 def check(network: nn.Module, path: Path, side: int) -> None:

@@ -2,28 +2,24 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
+import gc
+import multiprocessing
+from datetime import timedelta
 from pathlib import Path
 
 import torch
-
-from lorkit.decompose.methods.losses.cka.loss import CKALoss
-
-# Ranks of unequal batches, a width that differs, and a batch that is too small alone but not together.
-SCRIPT = """
-import gc, os, sys, torch, torch.distributed as dist
-from datetime import timedelta
+import torch.distributed as dist
 from torch.nn.parallel import DistributedDataParallel
-from lorkit.decompose.methods.losses.cka.loss import CKALoss
-from lorkit.decompose.errors import DataError
-torch.set_num_threads(1)
 
-def compute():
-    rank, folder = int(sys.argv[1]), sys.argv[2]
-    dist.init_process_group("gloo", init_method=f"file://{folder}/meet", rank=rank, world_size=2,
-                            timeout=timedelta(seconds=60))
-    given, found = torch.load(f"{folder}/given.pt", weights_only=True), {}
+from lorkit.decompose.errors import DataError
+from lorkit.decompose.methods.losses.cka.loss import CKALoss
+
+
+def compute(rank: int, folder: Path) -> None:
+    """Be one rank: unequal batches, a width that differs, and a batch that is too small alone but not together."""
+    meet = f"file://{folder}/meet"
+    dist.init_process_group("gloo", init_method=meet, rank=rank, world_size=2, timeout=timedelta(seconds=60))
+    given, found = torch.load(folder / "given.pt", weights_only=True), {}
     for name, split in given["splits"].items():
         part = slice(0, split) if rank == 0 else slice(split, None)
         for view in ("gap", "token", "patch-image"):
@@ -43,14 +39,15 @@ def compute():
         CKALoss(gather=True)(given["x"][:, : 3 + rank], given["y"])
     except DataError as error:
         found["width"] = str(error)
-    torch.save(found, f"{folder}/found{rank}.pt")
+    torch.save(found, folder / f"found{rank}.pt")
     dist.barrier()
 
-compute()
-gc.collect()  # DDP's cycles hold the group
-dist.destroy_process_group()
-os._exit(0)  # a thread of gloo that asks for the GIL while Python shuts down is unwound, and that aborts the process
-"""
+
+def be_rank(rank: int, folder: Path) -> None:
+    """Compute, and leave the group."""
+    compute(rank, folder)
+    gc.collect()  # DDP's cycles hold the group
+    dist.destroy_process_group()
 
 
 def test_two_processes_are_one_with_the_joined_batch(tmp_path: Path) -> None:
@@ -60,12 +57,14 @@ def test_two_processes_are_one_with_the_joined_batch(tmp_path: Path) -> None:
     splits = {"unequal": 6, "one below the least": 8, "none": 9}
     given = {"x": x, "y": y, "splits": splits, "layer": layer.state_dict()}
     torch.save(given, tmp_path / "given.pt")
-    commands = [[sys.executable, "-c", SCRIPT, str(rank), str(tmp_path)] for rank in range(2)]
-    running = [subprocess.Popen(command, stderr=subprocess.PIPE, text=True) for command in commands]
+    forks = multiprocessing.get_context("fork")  # of this process, which has imported everything
+    running = [forks.Process(target=be_rank, args=(rank, tmp_path)) for rank in range(2)]
     try:
         for process in running:
-            errors = process.communicate(timeout=120)[1]
-            assert process.returncode == 0, errors
+            process.start()
+        for process in running:
+            process.join(timeout=120)
+            assert process.exitcode == 0
     finally:
         for process in running:
             process.kill()
