@@ -36,7 +36,7 @@ from lorkit.export.targets import MODEL
 from lorkit.export.targets.base import Availability, BuildRequest, Outputs
 
 # Increment when the content of an export changes for the same inputs, so that older ones are rebuilt.
-FORMAT = 8
+FORMAT = 9
 _CALIBRATION, _TRIED = 128, 48
 _KEPT_SAMPLES = 8
 _KEPT_BYTES = 8 * 2**20

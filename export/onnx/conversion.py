@@ -32,6 +32,7 @@ from lorkit.decompose.documents.export import Graph, WeightCount
 from lorkit.decompose.documents.heads import IMAGE, LOGITS
 from lorkit.decompose.errors import ParityError, first_line
 from lorkit.export.onnx.cpu_runner import inferrer
+from lorkit.export.onnx.folding import fold_batch_norms
 from lorkit.export.targets.graphs import EXPORTER, MAX_BATCH, OPSET, TRACED_BATCH, strip
 from lorkit.export.targets.onnx import runtime_errors
 from lorkit.export.targets.quiet import quiet
@@ -62,6 +63,8 @@ class Tracer:
             ParityError: The network cannot be traced with a free batch size, or its graph has a fixed one.
         """
         program = _trace(network, channels=channels, size=size)
+        with torch.no_grad():
+            fold_batch_norms(program)
         names = input_names(network, first), output_names(network)
         key = (*names, *_architecture(program))
         known = self._graphs.get(key)
