@@ -16,7 +16,7 @@ from lorkit.decompose.config import ImageConfig, RegionConfig
 from lorkit.decompose.data.assignment import Indices
 from lorkit.decompose.data.keyed_digests import check_key, key_of, keyed_digests
 from lorkit.decompose.data.node_samples import NodeSamples, visible_labels
-from lorkit.decompose.data.prepared import PreparedRegion, prepare
+from lorkit.decompose.data.prepared import PreparedImages, PreparedRegion, prepare
 from lorkit.decompose.data.preprocessing.recipe import build_recipe
 from lorkit.decompose.data.readers.registry import read_region
 from lorkit.decompose.data.samples.open_files import OpenFiles
@@ -33,7 +33,7 @@ from lorkit.decompose.tasks import get_task
 class RunSplits:
     """The samples of a run, each region read once on first use, and the parts it was trained, tuned and tested on.
 
-    Use one object per command, so that images are read and hashed once.
+    Use one object per command, so that images are read, hashed and prepared once.
 
     Args:
         run: A finished run.
@@ -50,6 +50,7 @@ class RunSplits:
         self._files = OpenFiles.of(run.config)
         self._samples: dict[str, RegionSamples] = {}
         self._parts: dict[str, Mapping[str, Indices]] = {}
+        self._prepared = PreparedImages()
 
     @cached_property
     def _document(self) -> dict[str, Any]:
@@ -103,7 +104,7 @@ class RunSplits:
         indices = self.parts(region)[check_part(part)]
         if most is not None and len(indices) > most:
             indices = indices[:: -(-len(indices) // most)]
-        return prepare(self.samples(region), recipe or self.recipe(region), indices=indices)
+        return prepare(self.samples(region), recipe or self.recipe(region), indices=indices, shared=self._prepared)
 
 
 def locked_splits(document: Mapping[str, Any], samples: Mapping[str, RegionSamples], key: DirectoryKey) -> Splits:

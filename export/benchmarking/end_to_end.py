@@ -39,7 +39,7 @@ from lorkit.export.targets.base import Engine, Outputs
 
 PICTURE, VOLUME = (512, 512), 2
 """Size of drawn 2D images, and factor of a drawn volume's sides to those of the network."""
-_FEWEST, _MOST = 5, 50
+_FEWEST, _MOST = 5, 25
 
 
 def end_to_end(

@@ -12,10 +12,14 @@ import pytest
 
 from lorkit.decompose.artifacts import read_json
 from lorkit.decompose.artifacts.keys import DirectoryKey
+from lorkit.decompose.config import ImageConfig
 from lorkit.decompose.data.keyed_digests import keyed_digests
+from lorkit.decompose.data.preprocessing.recipe import apply_recipe, build_recipe
 from lorkit.decompose.errors import DataError, UsageError
 from lorkit.decompose.runs import Run, locked_data, open_run
 from lorkit.decompose.runs.locked_data import RunSplits, check_part, locked_splits, prepare_file, recipe_of_region
+
+PREPARING = "lorkit.decompose.data.prepared"
 
 
 def test_parts_are_found_by_digest_and_never_overlap(small_run: Run) -> None:
@@ -52,6 +56,19 @@ def test_a_region_is_read_once_and_not_before_it_is_needed(
     data.part("knee", "test", recipe=recipe_of_region(small_run, "chest"))
     assert seen == ["knee"]
     assert reads[str(small_run.path / "splits.json")] == 1
+
+
+def test_an_image_is_prepared_once_for_all_models(small_run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    done = []
+    monkeypatch.setattr(f"{PREPARING}.apply_recipe", lambda *given: done.append(1) or apply_recipe(*given))
+    data = RunSplits(small_run, "knee")
+    first, again, few = data.part("knee", "test"), data.part("knee", "test"), data.part("knee", "test", most=3)
+    assert len(done) == len(first)
+    assert again.stored is first.stored
+    np.testing.assert_array_equal(few.stored, first.stored[[first.digests.index(digest) for digest in few.digests]])
+    other = build_recipe(ImageConfig(size=8, channels=1), small_run.config.regions["knee"])
+    assert data.part("knee", "test", recipe=other).images.shape[2:] == (8, 8)
+    assert len(done) == 2 * len(first)
 
 
 def with_changed(run: Run, folder: Path, change: Callable[[dict[str, np.ndarray]], None]) -> RunSplits:
