@@ -46,12 +46,12 @@ def segmented_norm(
         affine: Weight and bias (C,) of each region.
         eps: Added to variances.
     """
-    flat = [value for pair in affine for value in pair]
     if not _dense(x):
         # else the kernel below adds to uninitialised memory (torch 2.13); outside of the function, whose second
         # derivative covers only its inputs
         x = x.contiguous()
-    return cast(Tensor, cast(Any, _Segmented).apply(x, rows, tuple(statistics), eps, *flat))
+    weights, biases = zip(*affine, strict=True)
+    return cast(Tensor, cast(Any, _Segmented).apply(x, rows, tuple(statistics), eps, *weights, *biases))
 
 
 class _Segmented(torch.autograd.Function):
@@ -59,51 +59,51 @@ class _Segmented(torch.autograd.Function):
     def forward(
         ctx: Any, x: Tensor, rows: Sizes, statistics: tuple[Statistics, ...], eps: float, *affine: Tensor | None
     ) -> Tensor:
-        y = torch.empty_like(x)
+        y, regions = torch.empty_like(x), len(rows)
+        weights, biases = affine[:regions], affine[regions:]
         given = [*affine, *(one.mean for one in statistics)]
         mixed = any(value is not None and value.dtype != x.dtype for value in given)
         wide = torch.promote_types(x.dtype, torch.float32) if mixed else x.dtype
-        saved = []
-        parts = zip(
-            torch.split(x, list(rows)), torch.split(y, list(rows)), statistics, affine[::2], affine[1::2], strict=True
-        )
-        for part, into, (mean, variance, momentum), weight, bias in parts:
-            kept = [part.new_empty(x.shape[1], dtype=wide) for _ in range(2)]
+        kept_2TC = x.new_empty((2, regions, x.shape[1]), dtype=wide)
+        means, inverses = (one.unbind() for one in kept_2TC.unbind())
+        parts = zip(torch.split(x, list(rows)), torch.split(y, list(rows)), statistics, strict=True)
+        for t, (part, into, (mean, variance, momentum)) in enumerate(parts):
             _forward.out(
                 part,
-                weight,
-                bias,
+                weights[t],
+                biases[t],
                 mean,
                 variance,
                 True,
                 momentum,
                 eps,
                 out=into,
-                save_mean=kept[0],
-                save_invstd=kept[1],
+                save_mean=means[t],
+                save_invstd=inverses[t],
             )
-            saved += kept
         ctx.rows, ctx.eps = rows, eps
-        ctx.save_for_backward(x, *saved, *affine)
+        ctx.save_for_backward(x, kept_2TC, *weights)
         return y
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
-        x, *rest = ctx.saved_tensors
-        kept, affine = rest[: 2 * len(ctx.rows)], rest[2 * len(ctx.rows) :]
-        wanted = [ctx.needs_input_grad[0], any(ctx.needs_input_grad[4::2]), any(ctx.needs_input_grad[5::2])]
+        x, kept_2TC, *weights = ctx.saved_tensors
+        rows, regions = list(ctx.rows), len(ctx.rows)
+        means, inverses = (one.unbind() for one in kept_2TC.unbind())
+        needs = ctx.needs_input_grad
+        wanted = [needs[0], any(needs[4 : 4 + regions]), any(needs[4 + regions :])]
         dx = torch.empty_like(x) if wanted[0] else None
-        found: list[Tensor | None] = []
         start = 0
-        for t, part in enumerate(torch.split(gradients[0], list(ctx.rows))):
-            rows = slice(start, start + ctx.rows[t])
-            mean, inverse = kept[2 * t : 2 * t + 2]
-            values = _backward(part, x[rows], affine[2 * t], None, None, mean, inverse, True, ctx.eps, wanted)
+        dweights: list[Tensor | None] = []
+        dbiases: list[Tensor | None] = []
+        for t, (part, read) in enumerate(zip(torch.split(gradients[0], rows), torch.split(x, rows), strict=True)):
+            values = _backward(part, read, weights[t], None, None, means[t], inverses[t], True, ctx.eps, wanted)
             if dx is not None:
-                dx[rows].copy_(values[0])
-            found += [values[1] if wanted[1] else None, values[2] if wanted[2] else None]
-            start = rows.stop
-        return (dx, None, None, None, *found)
+                dx[start : start + rows[t]].copy_(values[0])
+                start += rows[t]
+            dweights.append(values[1] if wanted[1] else None)
+            dbiases.append(values[2] if wanted[2] else None)
+        return (dx, None, None, None, *dweights, *dbiases)
 
 
 def _dense(x: Tensor) -> bool:
