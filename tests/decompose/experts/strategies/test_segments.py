@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from lorkit.decompose.experts.strategies.segments import add_product, multiply
+from lorkit.decompose.experts.strategies.segments import add_product, multiply, product
 
 
 def draw(*shape: int, dtype: torch.dtype = torch.float64) -> torch.Tensor:
@@ -30,3 +30,9 @@ def test_under_autocast_equal_regions_are_computed_in_its_type_and_float64_stays
     with torch.autocast("cpu", torch.bfloat16):
         assert multiply(x, weight, (3, 3), True).dtype == torch.bfloat16
         assert multiply(x.double(), weight.double(), (3, 3), True).dtype == torch.float64
+
+
+@pytest.mark.parametrize("columns", [3, 16, 17])
+def test_a_product_of_few_columns_is_the_same_product(columns: int) -> None:
+    one, other = draw(2, 20, 5), draw(2, 5, columns)
+    torch.testing.assert_close(product(one, other), torch.einsum("tpk,tkm->tpm", one, other))
