@@ -10,9 +10,10 @@ import torch
 from torch import Tensor
 
 from lorkit.decompose.experts import algebra
-from lorkit.decompose.experts.strategies import segments
+from lorkit.decompose.experts.strategies import one_node, segments
 from lorkit.decompose.experts.strategies.base import LayerInputs, Strategy, flat, full_precision, strided, unflat
 from lorkit.decompose.experts.strategies.geometry import LayerGeometry, Workload
+from lorkit.decompose.experts.strategies.merged_node import merged_node
 
 
 class Merged(Strategy):
@@ -26,6 +27,11 @@ class Merged(Strategy):
 
     def run(self, inputs: LayerInputs, x: Tensor) -> Tensor:
         """Compute op(x_t, W0 + s_t delta_t) region by region."""
+        if one_node.in_one_node(inputs, x):
+            return merged_node(inputs, x, self._plain)
+        return self._plain(inputs, x)
+
+    def _plain(self, inputs: LayerInputs, x: Tensor) -> Tensor:
         geometry = inputs.geometry
         if algebra.hooked(inputs.base):
             return _beside(inputs, x)

@@ -31,12 +31,18 @@ class Pack:
 
         Parameters that were moved, replaced or copied are no longer slices of the buffer.
         """
-        if torch.compiler.is_compiling() or transformed() or len(factors) != len(self.parameters):
+        if torch.compiler.is_compiling() or transformed() or not self.holds(factors):
             return None
+        return cast(Tensor, cast(Any, _Joined).apply(self.buffer, *factors))
+
+    def holds(self, factors: Sequence[Tensor]) -> bool:
+        """Return whether factors are this pack's parameters, in order, and still slices of the buffer."""
+        if len(factors) != len(self.parameters):
+            return False
         for factor, parameter, address in zip(factors, self.parameters, self._addresses, strict=True):
             if factor is not parameter or parameter.data_ptr() != address:
-                return None
-        return cast(Tensor, cast(Any, _Joined).apply(self.buffer, *factors))
+                return False
+        return True
 
     def release_(self) -> None:
         """Give every parameter that is still a slice its own memory again."""

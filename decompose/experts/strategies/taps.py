@@ -18,6 +18,7 @@ from lorkit.decompose.experts.algebra import transformed
 from lorkit.decompose.experts.strategies import segments
 from lorkit.decompose.experts.strategies.base import LayerInputs, Strategy, flat, strided, unflat
 from lorkit.decompose.experts.strategies.geometry import LayerGeometry, Sizes, Workload
+from lorkit.decompose.experts.strategies.taps_node import taps_in_one_node, taps_node
 
 
 class Taps(Strategy):
@@ -28,6 +29,11 @@ class Taps(Strategy):
 
     def run(self, inputs: LayerInputs, x: Tensor) -> Tensor:
         """Compute base(x) + up(sum of shifted taps)."""
+        if taps_in_one_node(inputs, x):
+            return taps_node(inputs, x, self._plain, (_sum, _spread))
+        return self._plain(inputs, x)
+
+    def _plain(self, inputs: LayerInputs, x: Tensor) -> Tensor:
         geometry = inputs.geometry
         y = inputs.base(x)
         spatial = geometry.spatial(tuple(x.shape))
