@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
+from lorkit.decompose.artifacts import write_bytes
 from lorkit.decompose.artifacts.masks import of_structure
 from lorkit.decompose.data.node_samples import nodes_of
 from lorkit.decompose.data.samples.label_table import MULTILABEL, POSITIVE
@@ -54,9 +56,11 @@ def contact_sheet(samples: Mapping[str, RegionSamples], path: Path, *, columns: 
         chosen = members[np.linspace(0, len(members) - 1, min(columns, len(members))).round().astype(np.int64)]
         for column, index in enumerate(chosen.tolist()):
             sheet.paste(image_tile(*_slice(region, index, label)), (_LABEL + column * step, top))
+    stream = io.BytesIO()
+    sheet.save(stream, format="PNG")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        sheet.save(path, format="PNG")
+        write_bytes(path, stream.getvalue())
     except OSError as error:
         raise StorageError(
             f"{path} cannot be written ({error})", required="a writable location", fix="name another"

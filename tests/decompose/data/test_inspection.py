@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from file_operations import attempt
 from PIL import Image
 
 from lorkit.decompose.config import Config, RegionConfig, default_config
@@ -108,6 +109,18 @@ def test_unwritable_place_is_a_storage_error(make: Make, tmp_path: Path) -> None
     (tmp_path / "file").write_text("")
     with pytest.raises(StorageError):
         contact_sheet({"r": make([0, 1])}, tmp_path / "file" / "sheet.png")
+
+
+def test_a_stopped_command_leaves_the_sheet_that_was_there(make: Make, tmp_path: Path) -> None:
+    path = tmp_path / "sheet.png"
+    path.write_bytes(b"the old one")
+    stopped = attempt(lambda: contact_sheet({"r": make([0, 1])}, path) and 0, under=tmp_path)
+    assert stopped.operations
+    assert path.read_bytes() != b"the old one"
+    for at in range(len(stopped.operations)):
+        path.write_bytes(b"the old one")
+        attempt(lambda: contact_sheet({"r": make([0, 1])}, path) and 0, under=tmp_path, at=at)
+        assert path.read_bytes() == b"the old one", stopped.operations[at]
 
 
 def test_what_hints_at_mistakes_is_said(make: Make) -> None:
