@@ -21,7 +21,7 @@ import os
 import platform
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -45,20 +45,22 @@ def main() -> None:
     arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     arguments.add_argument("--hours", type=float, default=3.0, help="most time for all parts together")
     arguments.add_argument("--seed", type=int, default=0)
+    every = ("offline", *SHARES)
+    arguments.add_argument("--only", nargs="+", choices=every, default=every, help="parts; all if not given")
     options = arguments.parse_args()
     torch.set_num_threads(1)
     started = time.monotonic()
     with small_stage(lambda text: print(text, file=sys.stderr, flush=True)) as stage:
-        tallies = run(stage, options.seed, started + 3600 * options.hours)
+        tallies = run(stage, options.only, options.seed, started + 3600 * options.hours)
     print(table(tallies))
     minutes = (time.monotonic() - started) / 60
     print(f"\n{minutes:.0f} minutes, seed {options.seed}, {platform.system()}, Python {platform.python_version()}")
     sys.exit(any(one.failures for one in tallies))
 
 
-def run(stage: Stage, seed: int, end: float) -> list[Tally]:
-    """Run all parts until a moment of `time.monotonic`."""
-    tallies = [run_offline(stage, Budget(seed, end))]
+def run(stage: Stage, only: Sequence[str], seed: int, end: float) -> list[Tally]:
+    """Run parts until a moment of `time.monotonic`."""
+    tallies = [run_offline(stage, Budget(seed, end))] if "offline" in only else []
     known = [undisturbed(stage, case) for case in CASES]
     parts: dict[str, Callable[[Budget], Tally]] = {
         "inputs": lambda budget: change_inputs(budget, INPUTS),
@@ -69,8 +71,9 @@ def run(stage: Stage, seed: int, end: float) -> list[Tally]:
         "full": lambda budget: stop_everywhere(stage, known, budget, full=True),
         "kills": lambda budget: stop_everywhere(stage, known, budget),
     }
-    left = sum(SHARES.values())
-    for name, part in parts.items():
+    chosen = {name: part for name, part in parts.items() if name in only}
+    left = sum(SHARES[name] for name in chosen)
+    for name, part in chosen.items():
         seconds = (end - time.monotonic()) * SHARES[name] / left
         left -= SHARES[name]
         tallies.append(part(Budget.of_seconds(seed, seconds)))

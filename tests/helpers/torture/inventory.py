@@ -6,6 +6,7 @@ import hashlib
 import json
 import tarfile
 from dataclasses import dataclass
+from fnmatch import fnmatch
 from pathlib import Path
 
 from lorkit.decompose.artifacts import MANIFEST, read_manifest
@@ -40,11 +41,13 @@ class Expected:
         before: The files before it.
         after: The files after it, undisturbed.
         varying: Files whose bytes differ from one undisturbed command to the next: dates, durations, random draws.
+        loose: Patterns of paths that may be there with any whole content.
     """
 
     before: Inventory
     after: Inventory
     varying: frozenset[str]
+    loose: tuple[str, ...] = ()
 
     def problems(self, work: Path, *, finished: bool = False) -> list[str]:
         """Say what is wrong in a directory; `finished`: all has to be as after the command."""
@@ -65,7 +68,7 @@ class Expected:
         known = [*([] if finished else [self.before.get(name)]), self.after.get(name)]
         if digest in known:
             return []
-        if name not in self.varying:
+        if name not in self.varying and not any(fnmatch(name, one) for one in self.loose):
             return [f"wrong: {name}" if any(known) else f"unknown: {name}"]
         return [] if whole(work / name) else [f"half-written: {name}"]
 

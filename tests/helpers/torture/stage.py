@@ -38,7 +38,7 @@ lorkd: {rank: 2}
 LIMIT_S = 300
 _JUDGED = (0, 1, 3)  # exit codes of a gate
 _SHORT = ("--max-seconds", "0.2")
-_CHEST = ("--region", "chest", "--target", "onnx")
+CHEST = ("--region", "chest", "--target", "onnx")
 
 
 @dataclass(frozen=True)
@@ -67,9 +67,9 @@ STATES: tuple[tuple[str, tuple[tuple[str, ...], ...]], ...] = (
     ("data", ()),
     ("trained", (("train",),)),
     ("extracted", (("extract",),)),
-    ("exported", (("export", *_CHEST),)),
-    ("whole", (("evaluate",), ("bench", *_CHEST, *_SHORT), ("gate", *_CHEST, *_SHORT, "--update-baseline", "store",
-               "--because", "first"), ("report",), ("predict", *_CHEST, "image.png", "--out", "predictions"),
+    ("exported", (("export", *CHEST),)),
+    ("whole", (("evaluate",), ("bench", *CHEST, *_SHORT), ("gate", *CHEST, *_SHORT, "--update-baseline", "store",
+               "--because", "first"), ("report",), ("predict", *CHEST, "image.png", "--out", "predictions"),
                ("compare", "--methods", "stl"), ("pack", "RUN", "--out", "run.tar"), ("init", "--out", "new.yaml"),
                ("data", "--sheet", "sheet.png"), ("help", "--man", "man"))),
 )  # fmt: skip
@@ -90,17 +90,17 @@ CASES: tuple[Case, ...] = (
     Case("compare again", ("compare", "--methods", "stl"), "whole"),
     Case("extract", ("extract",), "trained"),
     Case("extract again", ("extract", "--force"), "whole"),
-    Case("export", ("export", *_CHEST), "extracted"),
-    Case("export again", ("export", *_CHEST, "--force"), "whole"),
-    Case("verify", ("verify", *_CHEST), "whole"),
-    Case("bench", ("bench", *_CHEST, *_SHORT), "exported"),
-    Case("bench again", ("bench", *_CHEST, *_SHORT), "whole"),
-    Case("gate", ("gate", *_CHEST, *_SHORT, "--junit", "gate.xml", "--markdown", "gate.md"), "exported", _JUDGED),
-    Case("gate again", ("gate", *_CHEST, *_SHORT, "--update-baseline", "store", "--because", "next"), "whole", _JUDGED),
+    Case("export", ("export", *CHEST), "extracted"),
+    Case("export again", ("export", *CHEST, "--force"), "whole"),
+    Case("verify", ("verify", *CHEST), "whole"),
+    Case("bench", ("bench", *CHEST, *_SHORT), "exported"),
+    Case("bench again", ("bench", *CHEST, *_SHORT), "whole"),
+    Case("gate", ("gate", *CHEST, *_SHORT, "--junit", "gate.xml", "--markdown", "gate.md"), "exported", _JUDGED),
+    Case("gate again", ("gate", *CHEST, *_SHORT, "--update-baseline", "store", "--because", "next"), "whole", _JUDGED),
     Case("report", ("report",), "exported"),
     Case("report again", ("report", "--force"), "whole"),
-    Case("predict", ("predict", *_CHEST, "image.png", "--out", "predictions"), "exported"),
-    Case("predict again", ("predict", *_CHEST, "image.png", "--out", "predictions"), "whole"),
+    Case("predict", ("predict", *CHEST, "image.png", "--out", "predictions"), "exported"),
+    Case("predict again", ("predict", *CHEST, "image.png", "--out", "predictions"), "whole"),
     Case("pack", ("pack", "RUN", "--out", "run.tar"), "exported"),
     Case("pack again", ("pack", "RUN", "--out", "run.tar", "--force"), "whole"),
     Case("inspect", ("inspect", "RUN", "image.png"), "whole"),
@@ -182,8 +182,12 @@ class Stage:
 
     def _run(self, words: tuple[str, ...]) -> int:
         os.chdir(self.work)
-        runs = sorted((path for path in Path("runs").glob("*") if not path.name.startswith(".")), key=_created)
-        return run_command_line([str(runs[0]) if word == "RUN" else word for word in words])
+        return run_command_line([str(self._first_run()) if word == "RUN" else word for word in words])
+
+    def _first_run(self) -> Path:
+        """Return the run that the states have; commands make others from it, or replace it."""
+        built = [path.name for path in (self._saved / "trained" / "runs").glob("[!.]*")]
+        return min(Path("runs").glob("[!.]*"), key=lambda path: (path.name not in built, _created(path)))
 
     def _listed(self, words: tuple[str, ...]) -> int:
         code = self._run(words)
@@ -192,7 +196,7 @@ class Stage:
 
 
 def _created(run: Path) -> str:
-    """Return when a run was made: the finished run is the first one, and commands make others from it."""
+    """Return when a run was made."""
     with suppress(OSError, ValueError):
         return str(json.loads((run / "manifest.json").read_text(encoding="utf-8"))["created"])
     return "~"
