@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from lorkit.decompose.errors import LorkitError, UsageError
 
+_AGAIN = "run it again (a training continues with `decompose train --resume`)"
 USAGE, DATA, STORAGE, INTERNAL, INTERRUPTED = 2, 4, 6, 70, 130
 
 
@@ -27,12 +28,12 @@ def describe_error(error: BaseException) -> Failure:
     Errors of lorkit say what to do; wrong options come from the parser. A document never states NaN or infinity, so a
     result that has them is one line too. For all others (disk, interrupt, defects) the line suggests `--debug`.
     """
+    if isinstance(error, KeyboardInterrupt):  # without an import, which takes a while
+        return interrupted()
     from lorkit.profiles import ProfileError
 
     if isinstance(error, LorkitError | ProfileError):
         return Failure(_one_line(str(error)), error.exit_code)
-    if isinstance(error, KeyboardInterrupt):
-        return interrupted()
     if isinstance(error, SystemExit):
         error = _reason_of_exit(error)
     if hasattr(error, "format_message"):  # errors of the parser, whose base class differs between typer versions
@@ -59,8 +60,12 @@ def _not_finite(error: BaseException) -> str | None:
 
 def interrupted() -> Failure:
     """Return the failure of Ctrl-C; artifacts are written atomically, so none is incomplete."""
-    fix = "run it again (a training continues with `decompose train --resume`)"
-    return Failure(f"interrupted; no partial files were kept; {fix}", INTERRUPTED)
+    return Failure(f"interrupted; no partial files were kept; {_AGAIN}", INTERRUPTED)
+
+
+def cut_short() -> Failure:
+    """Return the failure of Ctrl-C while native code ran, which kept the command from removing its drafts."""
+    return Failure(f"interrupted; the next command removes what was incomplete; {_AGAIN}", INTERRUPTED)
 
 
 def require_text(words: Sequence[str]) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import signal
 import sys
 import threading
 import traceback
@@ -17,8 +16,10 @@ import typer
 from lorkit import __version__
 from lorkit.cli import errors
 from lorkit.cli.commands import Command
+from lorkit.cli.ending import report as report_failure
+from lorkit.cli.ending import watch_signals
 from lorkit.cli.output import streams
-from lorkit.cli.output.streams import print_error, print_json, print_result, results_only
+from lorkit.cli.output.streams import print_error, print_result, results_only
 from lorkit.cli.verbs.bench import bench
 from lorkit.cli.verbs.clean import clean
 from lorkit.cli.verbs.compare import compare
@@ -105,11 +106,7 @@ def _run(arguments: Sequence[str]) -> int:
             failure = errors.describe_lost_result(lost)
         if failure is None:
             return code
-        print_error(f"error: {failure.message}")
-        if "--json" in words:
-            from lorkit.decompose.documents.base import ErrorDocument  # imports pydantic, which help does not need
-
-            print_json(ErrorDocument(exit_code=failure.exit_code, message=failure.message))
+        report_failure(failure, document="--json" in words)
         return failure.exit_code
 
 
@@ -139,7 +136,7 @@ def main() -> NoReturn:
     streams.survive_failures()
     if "--debug" not in sys.argv:
         threading.excepthook = _skip_tensorboard
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # the signal of containers, handled like Ctrl-C
+    watch_signals(document="--json" in sys.argv)
     sys.exit(run_command_line(sys.argv[1:]))
 
 

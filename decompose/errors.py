@@ -191,6 +191,23 @@ def _on_one_line(text: str) -> str:
     return line if len(line) <= _LONGEST else f"{line[: _LONGEST - 200]} ... {line[-180:]}"
 
 
+_enders: list[Callable[[LorkitError], object]] = []
+
+
+def let_end(end: Callable[[LorkitError], object]) -> None:
+    """Have `end_process` end this process, by a function that reports an error; the command line does so."""
+    _enders[:] = [end]
+
+
+def end_process(error: LorkitError) -> None:
+    """End a command with an error while its main thread is in native code, which no exception reaches.
+
+    Returns in a program of the user's, which is not ended for one call.
+    """
+    for end in _enders:
+        end(error)
+
+
 def fit_for_artifact(error: BaseException | str) -> str:
     """Return an error's text as it may enter an artifact or a report: one line, which names no file and no patient.
 

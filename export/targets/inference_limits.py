@@ -1,7 +1,8 @@
-"""Limits of one run of ONNX Runtime: a graph of others may loop without end, or hold more and more memory.
+"""Limits of one call of a runtime: a network of others may loop without end, or hold more and more memory.
 
-A thread looks at the runs of this process twice a second. It tells the runtime to end one that exceeds a limit, which
-the runtime does between two nodes.
+A thread looks at the calls of this process twice a second. It tells ONNX Runtime to end one that exceeds a limit, which
+it does between two nodes. No other runtime can be told so: there a command ends as a whole, with the same error, and a
+program of the user's gets the error when the runtime returns.
 """
 
 from __future__ import annotations
@@ -10,46 +11,65 @@ import math
 import os
 import threading
 import time
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NoReturn
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
+from typing import TYPE_CHECKING, Any
 
-from lorkit.decompose.errors import ArtifactError, UsageError
+from lorkit.decompose.errors import ArtifactError, UsageError, end_process
 from lorkit.decompose.machine import available_bytes, resident_bytes
 
 if TYPE_CHECKING:
     import onnxruntime
 
 LIMIT = "LORKIT_ENGINE_SECONDS"
-"""The environment variable with the seconds of one run."""
+"""The environment variable with the seconds of one call."""
 DEFAULT_S = 600.0
 POLL_S = 0.5
 _SHARE = 0.8
-"""Of the memory that was free, what one run may take."""
+"""Of the memory that was free, what one call may take."""
 
 
-@dataclass(eq=False)
 class _Run:
-    """A run that is watched: its options, its end by `time.monotonic`, and why it was ended."""
+    """A call that is watched: its inputs, its seconds, how the runtime is told to return, and why it was ended."""
 
-    options: onnxruntime.RunOptions
-    end: float
-    at_start: tuple[int, int] | None = None
-    """Resident and free bytes when it was first seen."""
-    exceeded: str = ""
+    def __init__(self, inputs: Mapping[str, Any], seconds: float, stop: Callable[[], None] | None) -> None:
+        self.inputs, self.seconds, self.stop = inputs, seconds, stop
+        self.end = time.monotonic() + seconds
+        self.at_start: tuple[int, int] | None = None  # resident and free bytes when it was first seen
+        self.exceeded = ""
+
+    def __enter__(self) -> None:
+        self.watcher = _watcher
+        self.watcher.add(self)
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        self.watcher.remove(self)
+        if self.exceeded and (error is None or isinstance(error, Exception)):  # runtimes' have no common base
+            raise self.error() from None
 
     def check(self, now: float) -> None:
-        """End the run if it exceeds a limit."""
+        """End the call if it exceeds a limit."""
         resident = resident_bytes()
         if self.at_start is None:
             self.at_start = (resident, available_bytes())
         taken, free = resident - self.at_start[0], self.at_start[1]
         if now > self.end:
-            self.exceeded = "time"
+            self.exceeded = f"was ended after {self.seconds:g} s"
         elif taken > _SHARE * free:
-            self.exceeded = f"it took {taken / 2**30:.1f} GiB of the {free / 2**30:.1f} GiB of memory that were free"
-        if self.exceeded:
-            self.options.terminate = True
+            took = f"it took {taken / 2**30:.1f} GiB of the {free / 2**30:.1f} GiB of memory that were free"
+            self.exceeded = f"was ended: {took}"
+        if self.exceeded and self.stop is not None:
+            self.stop()
+        elif self.exceeded:
+            end_process(self.error())
+
+    def error(self) -> ArtifactError:
+        shapes = ", ".join(str(tuple(values.shape)) for values in self.inputs.values())
+        return ArtifactError(
+            f"the network did not answer a batch of shape {shapes} and {self.exceeded}",
+            required=f"an answer within {LIMIT} seconds ({DEFAULT_S:g} unless it is set) and in the free memory",
+            fix=f"remove the endless loop from the graph, use smaller batches, or set {LIMIT} higher",
+        )
 
 
 class _Watcher:
@@ -112,30 +132,25 @@ def run_within_limits(
     """
     import onnxruntime
 
-    seconds = _seconds()
     options = onnxruntime.RunOptions() if options is None else options
     options.terminate = False
-    watcher, run = _watcher, _Run(options, time.monotonic() + seconds)
-    watcher.add(run)
-    try:
+    with within_limits(inputs, lambda: setattr(options, "terminate", True)):
         found: list[Any] = session.run(list(outputs), dict(inputs), options)
-    except Exception:  # of the runtime, which have no common base
-        if not run.exceeded:
-            raise
-        _refuse(inputs, seconds, run.exceeded)
-    finally:
-        watcher.remove(run)
     return found
 
 
-def _refuse(inputs: Mapping[str, Any], seconds: float, exceeded: str) -> NoReturn:
-    shapes = ", ".join(str(tuple(values.shape)) for values in inputs.values())
-    did = f"was ended after {seconds:g} s" if exceeded == "time" else f"was ended: {exceeded}"
-    raise ArtifactError(
-        f"the network did not answer a batch of shape {shapes} and {did}",
-        required=f"an answer within {LIMIT} seconds ({DEFAULT_S:g} unless it is set) and in the free memory",
-        fix=f"remove the endless loop from the graph, use smaller batches, or set {LIMIT} higher",
-    ) from None
+def within_limits(inputs: Mapping[str, Any], stop: Callable[[], None] | None = None) -> AbstractContextManager[object]:
+    """Limit the time and the memory of a call of a runtime, within the block.
+
+    Args:
+        inputs: Arrays by the names of the network's inputs.
+        stop: Has the runtime return with an exception of its own. Without it a command ends as a whole.
+
+    Raises:
+        ArtifactError: As `run_within_limits`.
+        UsageError: As there.
+    """
+    return _Run(inputs, _seconds(), stop)
 
 
 def _seconds() -> float:

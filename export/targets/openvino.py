@@ -31,6 +31,7 @@ from lorkit.export.targets.base import (
     shapes_of,
 )
 from lorkit.export.targets.host_note import SHARE, EngineRequirements, HostTarget, require_bf16, share, unsupported
+from lorkit.export.targets.inference_limits import within_limits
 from lorkit.export.targets.stepwise_norms import split_norms
 
 if TYPE_CHECKING:
@@ -67,7 +68,8 @@ class OpenVinoEngine(Engine):
         """Return all outputs of a batch by name."""
         try:
             # inputs are not copied; outputs are, because the next run writes into the same memory
-            found = self._opened().infer(dict(inputs), share_inputs=True)
+            with within_limits(inputs):
+                found = self._opened().infer(dict(inputs), share_inputs=True)
         except RuntimeError as error:
             raise ArtifactError(
                 f"OpenVINO refuses a batch of {shapes_of(inputs)} ({_reason(error)})",

@@ -18,6 +18,7 @@ from lorkit.decompose.errors import ArtifactError, first_line
 from lorkit.export.targets.base import BatchTimer, SingleEngine
 from lorkit.export.targets.gpu_timer import GpuTimer, device_ms
 from lorkit.export.targets.host_note import EngineRequirements
+from lorkit.export.targets.inference_limits import within_limits
 
 CPU, CUDA = "cpu", "cuda"
 FIX = "export it here with `decompose export --target aoti --force`"
@@ -83,7 +84,7 @@ class AotiEngine(SingleEngine):
         source = source if source.flags.writeable else source.copy()
         exact = torch.backends.cudnn.flags(allow_tf32=False) if self._exact else nullcontext()
         try:
-            with exact:
+            with within_limits({IMAGE: source}), exact:
                 images = torch.from_numpy(source).to(self._device)
                 with timer or nullcontext():
                     answer = compiled(images)

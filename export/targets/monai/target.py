@@ -13,8 +13,10 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from lorkit.decompose.artifacts import digest_bytes, digest_file, digest_json, write_bytes, write_json, write_text
 from lorkit.decompose.artifacts.arrays import Float32Array
 from lorkit.decompose.documents.export import ExportedNetwork
+from lorkit.decompose.documents.heads import IMAGE
 from lorkit.decompose.errors import ArtifactError, UsageError, first_line, plural
 from lorkit.export.targets.base import Availability, BuildRequest, Example, SingleEngine, Target
+from lorkit.export.targets.inference_limits import within_limits
 from lorkit.export.targets.monai.bundle_config import MODEL_PATH, inference_config
 from lorkit.export.targets.quiet import quiet
 
@@ -104,7 +106,7 @@ class BundleEngine(SingleEngine):
         import torch
 
         try:
-            with torch.inference_mode():
+            with within_limits({IMAGE: batch}), torch.inference_mode():
                 # a copy of the batch: prepared images are read-only
                 logits: Float32Array = self._opened()(torch.tensor(batch)).numpy()
         except RuntimeError as error:

@@ -28,6 +28,7 @@ from lorkit.export.targets.base import (
     shapes_of,
 )
 from lorkit.export.targets.gpu_timer import GpuTimer, device_ms
+from lorkit.export.targets.inference_limits import within_limits
 from lorkit.export.targets.tensorrt.building import ENGINE
 
 DEVICE = "cuda"
@@ -53,7 +54,8 @@ class RangedEngine(Engine):
 
     def infer(self, inputs: Inputs) -> Outputs:
         """Return all outputs of a batch of any size by name."""
-        return in_range(self._infer, inputs, *self._range)
+        with within_limits(inputs):
+            return in_range(self._infer, inputs, *self._range)
 
     @property
     def device_timer(self) -> BatchTimer:

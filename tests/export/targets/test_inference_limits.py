@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import os
 import time
 from pathlib import Path
@@ -12,12 +13,13 @@ import onnxruntime
 import pytest
 from onnx import TensorProto, helper
 
+from lorkit.decompose import errors
 from lorkit.decompose.config import ImageConfig
-from lorkit.decompose.errors import ArtifactError, UsageError
+from lorkit.decompose.errors import ArtifactError, LorkitError, UsageError
 from lorkit.export.onnx.cpu_runner import inferrer
 from lorkit.export.onnx.teacher import OnnxTeacher
 from lorkit.export.targets import inference_limits
-from lorkit.export.targets.inference_limits import LIMIT, run_within_limits
+from lorkit.export.targets.inference_limits import LIMIT, run_within_limits, within_limits
 from lorkit.export.targets.onnx import OnnxEngine, runtime_errors, session_options
 
 IMAGE = np.arange(128, dtype=np.float32).reshape(2, 1, 8, 8)
@@ -123,3 +125,73 @@ def test_a_fork_has_its_own_thread(short: None) -> None:
     if child == 0:
         os._exit(int(inference_limits._watcher is before))
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+
+
+def late(error: BaseException | None = None) -> None:
+    """Return, or raise, after the limit."""
+    time.sleep(0.5)
+    if error is not None:
+        raise error
+
+
+def wait_for(found: list[LorkitError]) -> None:
+    until = time.monotonic() + 20
+    while not found and time.monotonic() < until:
+        time.sleep(0.01)
+
+
+@pytest.fixture
+def ends(monkeypatch: pytest.MonkeyPatch) -> list[LorkitError]:
+    """Return the errors that a command would end with."""
+    found: list[LorkitError] = []
+    monkeypatch.setattr(errors, "_enders", [found.append])
+    return found
+
+
+def test_a_command_ends_while_a_runtime_that_cannot_be_told_so_still_computes(
+    short: None, ends: list[LorkitError]
+) -> None:
+    with pytest.raises(ArtifactError, match="endless loop"), within_limits({"image": IMAGE}):
+        wait_for(ends)
+    assert ends[0].exit_code == 4
+    assert "did not answer a batch of shape (2, 1, 8, 8) and was ended after 0.2 s" in str(ends[0])
+
+
+def test_a_program_of_the_users_gets_the_error_when_the_runtime_returns(short: None) -> None:
+    with pytest.raises(ArtifactError, match="was ended after"), within_limits({"image": IMAGE}):
+        late()
+    with pytest.raises(ArtifactError, match="was ended after"), within_limits({"image": IMAGE}):
+        late(RuntimeError("of the runtime"))
+
+
+def test_other_errors_within_the_limits_stay(short: None) -> None:
+    with pytest.raises(RuntimeError, match="of the runtime"), within_limits({"image": IMAGE}):
+        raise RuntimeError("of the runtime")
+
+
+def test_an_interruption_stays(short: None) -> None:
+    with pytest.raises(KeyboardInterrupt), within_limits({"image": IMAGE}):
+        late(KeyboardInterrupt())
+
+
+ENGINES = sorted((Path(inference_limits.__file__).parent).rglob("*.py"))
+
+
+def calls_of(function: ast.AST) -> set[str]:
+    return {ast.unparse(node.func) for node in ast.walk(function) if isinstance(node, ast.Call)}
+
+
+def test_every_engine_has_the_limits() -> None:
+    limited = {}
+    for path in ENGINES:
+        for one in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            bases = [ast.unparse(base) for base in one.bases] if isinstance(one, ast.ClassDef) else []
+            if any(base.endswith("Engine") for base in bases):
+                limited[one.name] = bool(calls_of(one) & {"within_limits", "run_within_limits"})  # type: ignore[attr-defined]
+    without = {name for name, has in limited.items() if not has}
+    assert len(limited) >= 8
+    assert without == {
+        "SingleEngine",  # has no runtime
+        "TensorrtEngine",  # `RangedEngine` calls them
+        "TorchTrtEngine",
+    }
