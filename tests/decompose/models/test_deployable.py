@@ -29,6 +29,7 @@ def test_normalisation_is_inside() -> None:
     assert {"normalise.mean", "normalise.std"} <= model.state_dict().keys()
 
 
+@pytest.mark.usefixtures("operators_known_once")
 @pytest.mark.parametrize("name", ["shufflenet_v2_x1_0", "vit_tiny"])
 def test_one_graph_serves_every_batch_size(name: str, tmp_path: object) -> None:
     model = deployable(name)
