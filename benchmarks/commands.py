@@ -3,10 +3,11 @@
     python benchmarks/commands.py [--rounds 3] [--without-avx512] [--run RUN]
 
 `five` starts each command as a process, as a user does, and states its wall time and its processor time, those of its
-children included. `warm` runs verify, report and extract twice in one process and states the second time, in which
-nothing is imported; report then finds all measurements. `start` compares a command that finds nothing to do
-with a Python that imports the same libraries. With --without-avx512 the libraries of arithmetic use AVX2 alone, as on a
-machine that has no more. Prints Markdown.
+children included. `nine` exports the chest in int8 and for OpenVINO too, which makes nine exports with those of the
+foundation and the student, and times a report that has to measure all of them. `warm` runs verify, report and extract
+twice in one process and states the second time, in which nothing is imported; report then finds all measurements.
+`start` compares a command that finds nothing to do with a Python that imports the same libraries. With --without-avx512
+the libraries of arithmetic use AVX2 alone, as on a machine that has no more. Prints Markdown.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from pathlib import Path
 FIVE = ("train", "extract --region chest", "export --target onnx", "gate", "report")
 # extract last: exports are of the expert that was there
 WARM = ("verify --region chest --target onnx", "report --force", "extract --region chest --force")
+NINE = ("export --target onnx --precision int8", "export --target openvino")
 IDLE = ("extract --region chest", "export --target onnx")
 AVX2 = {"ONEDNN_MAX_CPU_ISA": "AVX2", "ATEN_CPU_CAPABILITY": "avx2", "MKL_ENABLE_INSTRUCTIONS": "AVX2"}
 TWICE = """
@@ -55,7 +57,7 @@ LIBRARIES = {
 def main() -> None:
     arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     arguments.add_argument("--rounds", type=int, default=3)
-    arguments.add_argument("--only", default="five,warm,start", help="parts, comma-separated")
+    arguments.add_argument("--only", default="five,warm,start,nine", help="parts, comma-separated")
     arguments.add_argument("--without-avx512", action="store_true")
     arguments.add_argument("--run", type=Path, help="directory that holds runs/ of the five commands; default: train")
     options = arguments.parse_args()
@@ -72,6 +74,8 @@ def main() -> None:
         elif not (folder / "0").exists():
             for words in FIVE:
                 _process(words, _made(folder / "0"), environment)
+        if "nine" in parts:  # first: the other parts measure again
+            print(nine(folder / "0", folder / "nine", environment))
         if "warm" in parts:
             print(warm(folder / "0", options.rounds, environment))
         if "start" in parts:
@@ -88,6 +92,16 @@ def five(folder: Path, rounds: int, environment: dict[str, str]) -> str:
     rows = [_row(f"`decompose {words}`", found) for words, found in took.items()]
     whole = [tuple(sum(one[side] for one in found) for side in range(2)) for found in zip(*took.values(), strict=True)]
     return "\n".join(["| command | seconds | CPU seconds |\n|---|---:|---:|", *rows, _row("all five", whole), ""])
+
+
+def nine(run: Path, where: Path, environment: dict[str, str]) -> str:
+    """Time a report on nine exports without any measurement, and the exports that it needs."""
+    shutil.copytree(run / "runs", where / "runs")
+    for found in where.glob("runs/*/measurements"):
+        shutil.rmtree(found)
+    rows = [_row(f"`decompose {words}`", [_process(words, where, environment)]) for words in (*NINE, "report --force")]
+    (count,) = {len(list(found.rglob("export.json"))) for found in where.glob("runs/*/exports")}
+    return "\n".join([f"| {count} exports | seconds | CPU seconds |\n|---|---:|---:|", *rows, ""])
 
 
 def warm(where: Path, rounds: int, environment: dict[str, str]) -> str:
