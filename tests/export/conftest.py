@@ -17,6 +17,7 @@ import pytest
 import small_runs
 import torch
 import yaml
+from known_networks import identity
 from mixtures import RegionIdNetwork, RouterNetwork, mixture_of
 from onnx import TensorProto, helper, numpy_helper
 from onnxscript import ir
@@ -29,6 +30,8 @@ from lorkit.decompose.artifacts.keys import DirectoryKey
 from lorkit.decompose.config import load_config, to_yaml
 from lorkit.decompose.documents.export import ExportedNetwork
 from lorkit.decompose.documents.heads import HeadPolicy, MixtureForm
+from lorkit.decompose.extraction import expert_builder, mixture_builder
+from lorkit.decompose.extraction.torch_program import write_program
 from lorkit.decompose.machine import fingerprint
 from lorkit.decompose.metrics import scores
 from lorkit.decompose.models.backbones.registry import build_backbone
@@ -254,6 +257,26 @@ def memory_measured_here() -> Iterator[None]:
         yield
 
 
+_TRACE = conversion.Tracer.graph
+
+
+def _once_each(trace: Callable[..., ir.Model]) -> Callable[..., ir.Model]:
+    """Let `Tracer.graph` trace each network once: tests export the networks of the same few runs again and again."""
+    known: dict[Any, bytes] = {}
+
+    def graph(tracer: conversion.Tracer, network: nn.Module, **shape: Any) -> ir.Model:
+        found = identity(network)
+        key = found and (found, *((name, str(value)) for name, value in sorted(shape.items())))
+        if key is None or key not in known:
+            traced = trace(tracer, network, **shape)
+            if key is not None:
+                known[key] = ir.to_proto(traced).SerializeToString()
+            return traced
+        return ir.from_proto(onnx.load_model_from_string(known[key]))
+
+    return graph
+
+
 @pytest.fixture(scope="session", autouse=True)
 def architectures_translated_once() -> Iterator[None]:
     """Share graphs between tests as a Tracer does between exports, and the exporter's table of operators.
@@ -272,8 +295,31 @@ def architectures_translated_once() -> Iterator[None]:
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(conversion, "_translate", known)
+        patch.setattr(conversion.Tracer, "graph", _once_each(_TRACE))
         patch.setattr(ONNXRegistry, "from_torchlib", staticmethod(cache(ONNXRegistry.from_torchlib)))
         yield
+
+
+@pytest.fixture
+def traced_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Trace every network, also one that was traced before."""
+    monkeypatch.setattr(conversion.Tracer, "graph", _TRACE)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def experts_without_program() -> Iterator[None]:
+    """Extract experts without `model.pt2`, whose tracing takes seconds; ask for `with_program` where it is read."""
+    with pytest.MonkeyPatch.context() as patch:
+        for module in (expert_builder, mixture_builder):
+            patch.setattr(module, "write_program", lambda *_, **__: None)
+        yield
+
+
+@pytest.fixture
+def with_program(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Extract experts as they are extracted outside of tests."""
+    for module in (expert_builder, mixture_builder):
+        monkeypatch.setattr(module, "write_program", write_program)
 
 
 @pytest.fixture(scope="session")

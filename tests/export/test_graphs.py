@@ -19,6 +19,8 @@ from lorkit.decompose import evaluate, extract, train
 from lorkit.decompose.data.prepared import PreparedRegion
 from lorkit.decompose.documents.evaluate import NodeEvaluation
 from lorkit.decompose.errors import DataError, UsageError
+from lorkit.decompose.extraction import expert_builder
+from lorkit.decompose.extraction.torch_program import write_program
 from lorkit.decompose.runs import Run, open_run
 from lorkit.decompose.runs.locked_data import RunSplits
 from lorkit.export import bench, export, gate, predict, report, verify
@@ -33,7 +35,9 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
     root = tmp_path_factory.mktemp("graphs")
     config = graph_config(root, **{"regions.fraud.recall_at": "[0.1, 7, 500]"})
     found = open_run(train(config, out=root / "runs").run)
-    extract(found)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(expert_builder, "write_program", write_program)  # which the program of the card reads
+        extract(found)
     export(found.path, **ONNX)
     return found
 

@@ -31,7 +31,6 @@ TASKS = {"square": "segmentation", "side": "classification", "where": "multilabe
 def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A directory with three tasks on the same squares, in which commands run."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("lorkit.decompose.extraction.expert_builder.write_program", lambda *_, **__: None)
     register_tiny(monkeypatch.setitem)
     rng = np.random.default_rng(0)
     images, masks = rng.integers(0, 80, (60, 16, 16), dtype=np.uint8), np.zeros((60, 16, 16), np.uint8)

@@ -60,7 +60,6 @@ def write_config(root: Path, **settings: object) -> Path:
 def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A directory with drawn films in which commands run."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("lorkit.decompose.extraction.expert_builder.write_program", lambda *_, **__: None)
     register_tiny(monkeypatch.setitem)
     write_films(tmp_path)
     return tmp_path

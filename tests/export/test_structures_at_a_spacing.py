@@ -43,8 +43,6 @@ def layer(path: Path) -> np.ndarray:
 
 def test_they_are_the_same_from_training_to_the_example_script(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    # `model.pt2` takes seconds, and nothing here reads it
-    monkeypatch.setattr("lorkit.decompose.extraction.expert_builder.write_program", lambda *_, **__: None)
     write(tmp_path / "msd")
     region = {"data": "msd/", "overlap": True, "structures": {"organ": [1, 2], "vessel": 2}, "window": [-160, 240]}
     document = {

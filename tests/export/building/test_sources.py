@@ -20,7 +20,7 @@ from lorkit.export.building.run_data import OpenedSplits, ReferenceImageCache
 from lorkit.export.building.sources import networks_of_run
 
 
-def test_a_taught_expert_runs_without_teacher_packages(tmp_path: Path) -> None:
+def test_a_taught_expert_runs_without_teacher_packages(tmp_path: Path, with_program: None) -> None:
     from lorkit.decompose.extraction.extraction import extract
     from lorkit.decompose.runs.networks import RunNetworks
 

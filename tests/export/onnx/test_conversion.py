@@ -19,6 +19,7 @@ from lorkit.export.onnx.conversion import Tracer, to_onnx
 
 LUNGS = Region(name="lungs", task="segmentation", classes=("left", "right"))
 METADATA = {"region": "chest", "classes": json.dumps(["no", "yes"])}
+pytestmark = pytest.mark.usefixtures("traced_anew")
 
 
 class Small(nn.Module):

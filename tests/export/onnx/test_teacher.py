@@ -205,7 +205,6 @@ def test_a_run_under_a_file_is_measured_and_never_passes_the_gate(
     from lorkit.decompose import extract
     from lorkit.export import export
 
-    monkeypatch.setattr("lorkit.decompose.extraction.expert_builder.write_program", lambda *_, **__: None)
     extract(run)
     assert {source.owner for source in networks_of_run(run)} == {"expert", "student"}
     export(run.path, owners=("expert",))
