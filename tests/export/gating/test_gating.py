@@ -98,7 +98,7 @@ def test_an_inaccurate_expert_fails_although_it_is_fast(a_run: Run, workshop: An
 
 def test_too_few_cases_are_inconclusive_and_say_what_they_could_decide(a_run: Run, workshop: Any) -> None:
     replace_expert(a_run, workshop, work=4, threshold=0.50001)
-    document = quick(max_accuracy_drop=0.001)
+    document = quick(max_accuracy_drop=0.001, max_seconds=0.5)
     accuracy = document["regions"]["chest"]["accuracy_test"]
     assert accuracy["verdict"] == "inconclusive"
     assert accuracy["decidable"] > 0.001
@@ -119,7 +119,7 @@ def test_lone_exports_are_never_passed_without_cases(a_run: Run, tmp_path: Path,
     (cases,) = a_run.config.regions["chest"].data or ()
     monkeypatch.chdir(tmp_path / "elsewhere")
     options = {"baseline": paths["foundation"], "candidate": paths["expert"]}
-    document = quick(**options)
+    document = quick(**options, max_seconds=0.5)
     assert document["verdict"] == "inconclusive"
     assert document["run"] is None
     assert "neither --data" in document["regions"]["chest"]["reasons"][-1]
@@ -132,7 +132,7 @@ def test_a_locked_split_whose_data_is_gone_is_inconclusive(a_run: Run) -> None:
     source = Path(a_run.config.regions["chest"].data[0])  # type: ignore[index]
     kept = source.rename(source.with_suffix(".away"))
     try:
-        document = quick()
+        document = quick(max_seconds=0.5)
     finally:
         kept.rename(source)
     assert document["regions"]["chest"]["accuracy_test"]["verdict"] == "inconclusive"
@@ -192,7 +192,7 @@ def test_one_file_cannot_judge_two_regions(a_run: Run, tmp_path: Path) -> None:
 
 
 def test_the_seed_decides_the_accuracy_interval(a_run: Run) -> None:
-    first, second = (quick(seed=3)["regions"]["chest"]["accuracy_test"] for _ in range(2))
+    first, second = (quick(seed=3, max_seconds=0.5)["regions"]["chest"]["accuracy_test"] for _ in range(2))
     assert first == second
     assert np.isfinite(first["ci"]).all()
 
