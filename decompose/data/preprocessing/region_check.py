@@ -6,7 +6,10 @@ Fingerprints of training images are modelled as a Gaussian with a few free direc
 of the validation images. The check detects a wrong body part, modality, inversion or a blank frame; it does not check a
 diagnosis.
 
-Of fewer than thirty patients the model is a rounded range of each kind of value; it detects less, and reveals nobody.
+Directions fitted to few patients lie along them and tell who they were, so there is one per `GROUPS_PER_DIRECTION`
+patients. Of fewer the model is a rounded mean and scale of each value; of less than `FEWEST_GROUPS` a rounded range of
+each kind of value, the coarser the fewer they are, which detects less. The limit is rounded, as it is the distance of
+one patient.
 
 The fingerprint of a volume joins those of its middle slices along the three axes.
 
@@ -30,9 +33,10 @@ THUMBNAIL = 8
 DIRECTIONS = 12
 QUANTILES = (0.02, 0.25, 0.5, 0.75, 0.98)
 FALSE_REFUSALS = 0.01
-FEWEST_GROUPS = 30
-_RANGE_STEP = 0.1
-_LIMIT_STEP = 0.25
+FEWEST_GROUPS, GROUPS_PER_DIRECTION = 30, 60
+_RANGE_STEPS = {10: 0.1, 4: 0.25, 0: 0.5}
+"""What ranges are rounded to, by the least number of groups: few have narrow ranges, which others lie outside of."""
+_STEP, _LIMIT_STEP, _RANGE_LIMIT_STEP = 0.02, 0.05, 0.25
 _CHUNK = 256
 _DIGITS = 5
 _OVERVIEW = 32
@@ -53,7 +57,8 @@ def overview(volume_CDHW: Float32Array) -> Float32Array:
 def fit(images_NCHW: Float32Array, *, groups: int | None = None) -> RegionModel:
     """Fit the model to the training images of a region (two or more, else DataError); `calibrate` adds the limit.
 
-    Statistics of few patients tell who was among them. Below `FEWEST_GROUPS` groups the model has ranges only, which
+    Statistics of few patients tell who was among them. Each `GROUPS_PER_DIRECTION` groups give one direction, up to
+    `DIRECTIONS`; of fewer, mean and scale are rounded. Below `FEWEST_GROUPS` groups the model has ranges only, which
     are rounded, and are shared by all values of a kind.
 
     Args:
@@ -67,13 +72,16 @@ def fit(images_NCHW: Float32Array, *, groups: int | None = None) -> RegionModel:
             fix="add training images",
         )
     raw_NF = fingerprint(images_NCHW)
-    if (len(images_NCHW) if groups is None else groups) < FEWEST_GROUPS:
-        return _ranges(raw_NF, channels=int(images_NCHW.shape[1]))
+    groups = len(images_NCHW) if groups is None else groups
+    if groups < FEWEST_GROUPS:
+        return _ranges(raw_NF, channels=int(images_NCHW.shape[1]), groups=groups)
+    if groups < GROUPS_PER_DIRECTION:
+        return _rounded(raw_NF, channels=int(images_NCHW.shape[1]))
     mean_F = raw_NF.mean(0)
     # values constant in training (a black corner) need a scale, else noise in them would refuse every image
     scale_F = np.maximum(raw_NF.std(0), 0.01)
     values, vectors = np.linalg.eigh(np.cov((raw_NF - mean_F) / scale_F, rowvar=False))
-    kept = min(DIRECTIONS, len(raw_NF) - 1, len(values) - 1)
+    kept = min(DIRECTIONS, groups // GROUPS_PER_DIRECTION, len(raw_NF) - 1, len(values) - 1)
     rest = float(max(values[:-kept].mean(), 0.01))
     return RegionModel(
         version=1,
@@ -87,14 +95,30 @@ def fit(images_NCHW: Float32Array, *, groups: int | None = None) -> RegionModel:
     )
 
 
-def _ranges(raw_NF: Floats, channels: int) -> RegionModel:
+def _rounded(raw_NF: Floats, channels: int) -> RegionModel:
+    """Return a model of one rounded mean and scale per value; its direction has the variance of all others."""
+    count = raw_NF.shape[1]
+    return RegionModel(
+        version=1,
+        channels=channels,
+        mean=_plain(np.round(raw_NF.mean(0) / _STEP) * _STEP),
+        scale=_plain(np.maximum(np.ceil(raw_NF.std(0) / _STEP), 1.0) * _STEP),
+        directions=[_plain(np.full(count, count**-0.5))],
+        variances=[1.0],
+        rest=1.0,
+        trained_on=len(raw_NF),
+    )
+
+
+def _ranges(raw_NF: Floats, channels: int, groups: int) -> RegionModel:
     """Return a model of rounded ranges by kind of value: centre and half width, without directions."""
     kinds = (THUMBNAIL**2, 1, 2, len(QUANTILES), *([channels] if channels > 1 else []))
     kinds *= raw_NF.shape[1] // sum(kinds)  # of each view
+    step = next(step for least, step in _RANGE_STEPS.items() if groups >= least)
     centre_F, half_F = [], []
     for values in np.split(raw_NF, np.cumsum(kinds)[:-1], axis=1):
-        low = math.floor(values.min() / _RANGE_STEP) * _RANGE_STEP
-        high = max(math.ceil(values.max() / _RANGE_STEP) * _RANGE_STEP, low + _RANGE_STEP)
+        low = math.floor(values.min() / step) * step
+        high = max(math.ceil(values.max() / step) * step, low + step)
         centre_F += values.shape[1] * [(low + high) / 2]
         half_F += values.shape[1] * [(high - low) / 2]
     return RegionModel(
@@ -117,8 +141,9 @@ def calibrate(model: RegionModel, images_NCHW: Float32Array) -> RegionCheck:
     # the smallest order statistic above an unseen image of the region with the required probability
     rank = min(len(found_N), math.ceil((len(found_N) + 1) * (1.0 - FALSE_REFUSALS)))
     limit = round(float(found_N[rank - 1]) * 1.000001 + 10**-_DIGITS, _DIGITS)
-    if not model.directions:  # of ranges: within them, and rounded, as it is a distance of one patient
-        limit = math.ceil(max(limit, 1.0) / _LIMIT_STEP) * _LIMIT_STEP
+    # it is the distance of one patient; inside of ranges it is at most 1
+    least, step = (0.0, _LIMIT_STEP) if model.directions else (1.0, _RANGE_LIMIT_STEP)
+    limit = round(math.ceil(max(limit, least) / step) * step, _DIGITS)
     return combine(RegionCheck, model, limit=limit, calibrated_on=len(found_N))
 
 

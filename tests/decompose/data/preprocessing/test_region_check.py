@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from fractions import Fraction
 
 import numpy as np
@@ -14,6 +15,8 @@ from lorkit.decompose.errors import ArtifactError, DataError
 
 Images = NDArray[np.float32]
 
+MANY = region_check.DIRECTIONS * region_check.GROUPS_PER_DIRECTION  # groups that give all directions
+
 
 def discs(n: int, *, channels: int = 1, seed: int = 0, inverted: bool = False) -> Images:
     rng = np.random.default_rng(seed)
@@ -26,7 +29,7 @@ def discs(n: int, *, channels: int = 1, seed: int = 0, inverted: bool = False) -
 
 @pytest.fixture(scope="module")
 def model() -> RegionCheck:
-    return region_check.calibrate(region_check.fit(discs(400)), discs(300, seed=1))
+    return region_check.calibrate(region_check.fit(discs(400), groups=MANY), discs(300, seed=1))
 
 
 def test_images_of_the_region_pass_and_others_do_not(model: RegionCheck) -> None:
@@ -49,7 +52,7 @@ def test_an_unseen_image_is_refused_with_at_most_the_stated_probability(
     monkeypatch.setattr(region_check, "distances", lambda *_: found)
     least = [k for k in range(1, n + 1) if Fraction(k, n + 1) >= Fraction(99, 100)]
     limit = region_check.calibrate(model, discs(1)).limit
-    assert min(least, default=n) <= limit < min(least, default=n) + 0.01, "the largest, if no number suffices"
+    assert min(least, default=n) <= limit < min(least, default=n) + 0.06, "the largest, if no number suffices"
 
 
 def test_the_model_survives_json_and_judges_one_image(model: RegionCheck) -> None:
@@ -75,7 +78,7 @@ def test_the_model_is_that_of_probabilistic_principal_components() -> None:
     """Against singular values of the standardised fingerprints: no covariance and no eigenvalues of it."""
     images = discs(60)
     raw = region_check.fingerprint(images)
-    model = region_check.fit(images)
+    model = region_check.fit(images, groups=MANY)
     scale = np.maximum(raw.std(0), 0.01)
     np.testing.assert_allclose(model.mean, raw.mean(0), atol=1e-5)
     np.testing.assert_allclose(model.scale, scale, atol=1e-5)
@@ -162,28 +165,40 @@ def auc(members: NDArray[np.float64], others: NDArray[np.float64]) -> float:
     return float((pairs > 0).mean() + (pairs == 0).mean() / 2)
 
 
+def varied(n: int, seed: int) -> Images:
+    """Draw discs of other brightness, contrast and grain in each image, as scanners differ."""
+    rng = np.random.default_rng(seed)
+    low, high, grain = (rng.uniform(*span, (n, 1, 1, 1)) for span in ((0, 0.4), (0.5, 1), (0, 0.3)))
+    images = low + (high - low) * discs(n, seed=seed) + grain * rng.normal(0, 1, (n, 1, 32, 32))
+    return np.clip(images, 0, 1).astype(np.float32)
+
+
 def attacks(model: RegionModel, images: Images) -> list[NDArray[np.float64]]:
     """Score images as an attacker with the stored model does: near its centre, along its directions, at its edges."""
     centred = (region_check.fingerprint(images) - model.mean) / np.array(model.scale)
     along = centred @ np.array(model.directions).reshape(-1, centred.shape[1]).T
-    edges = np.abs(np.abs(centred) - 1).min(1)
-    outside = (centred**2).sum(1) - (along**2).sum(1)
-    return [-region_check.distances(model, images), -outside, -edges, np.abs(centred).max(1)]
+    squared, beyond = (centred**2).sum(1), np.abs(np.abs(centred) - 1)
+    outside = squared - (along**2).sum(1)
+    near = [-region_check.distances(model, images), -outside, -squared, -outside / (squared + 1e-9)]
+    near += [-(np.abs(centred) > 1 + 1e-4).sum(1)]  # how many values are out of range
+    return [*near, -beyond.min(1), -np.sort(beyond, axis=1)[:, :5].mean(1), np.abs(centred).max(1)]
 
 
-@pytest.mark.parametrize("groups", [2, 12, 29])
-def test_the_check_of_few_patients_does_not_tell_who_they_were(groups: int) -> None:
-    """The statistics of as few, which a larger region has, do tell: the attack is one that works."""
-    found: dict[bool, list[list[float]]] = {True: [], False: []}
-    for seed in range(40):
-        members, others = discs(groups, seed=2 * seed), discs(60, seed=2 * seed + 1)
-        for private in found:
-            model = region_check.fit(members, groups=groups if private else 30)
-            found[private].append(
+@pytest.mark.parametrize("draw", [discs, varied])
+@pytest.mark.parametrize("groups", [2, 3, 4, 9, 10, 29, 30, 59, 60, 120, 300])
+def test_the_check_does_not_tell_who_was_in_training(groups: int, draw: Callable[..., Images]) -> None:
+    """Statistics of as many, which more patients would give, do tell: the attacks are those that work."""
+    found: dict[int, list[list[float]]] = {groups: [], MANY: []}
+    for seed in range(30 if groups < 29 else 6):
+        members, others = draw(groups, seed=2 * seed), draw(60, seed=2 * seed + 1)
+        for stated in found:
+            model = region_check.fit(members, groups=stated)
+            found[stated].append(
                 [auc(*pair) for pair in zip(attacks(model, members), attacks(model, others), strict=True)]
             )
-    assert np.mean(found[True], axis=0).max() <= 0.6
-    assert np.mean(found[False], axis=0).max() > 0.9
+    assert np.mean(found[groups], axis=0).max() <= 0.6
+    if draw is discs:
+        assert np.mean(found[MANY], axis=0).max() > (0.9 if groups <= 30 else 0.63)
 
 
 def test_ranges_are_rounded_shared_and_hold_their_images() -> None:
@@ -201,7 +216,25 @@ def test_ranges_are_rounded_shared_and_hold_their_images() -> None:
     noise = np.random.default_rng(0).random((9, 3, 32, 32)).astype(np.float32)
     for foreign in (noise, np.zeros_like(noise), np.ones_like(noise)):
         assert region_check.refusal_rate(model, foreign) == 1
-    assert region_check.fit(images, groups=30).directions
+
+
+def test_the_number_of_directions_follows_that_of_patients() -> None:
+    images = discs(80)
+    for groups in (59, 60, 119, 120, MANY - 1, MANY, 10 * MANY):
+        assert len(region_check.fit(images, groups=groups).directions) == max(min(groups // 60, 12), 1)
+    assert region_check.fit(images, groups=29).directions == []
+
+
+def test_mean_and_scale_of_thirty_patients_are_rounded() -> None:
+    images = discs(40)
+    model, raw = region_check.fit(images, groups=30), region_check.fingerprint(images)
+    np.testing.assert_allclose(model.mean, raw.mean(0), atol=0.01001)
+    for stored in (np.array(model.mean), np.array(model.scale)):
+        np.testing.assert_allclose(stored * 50, np.round(stored * 50), atol=1e-3)
+    assert (model.scale >= raw.std(0)).all()
+    distances = np.sqrt((((raw - model.mean) / model.scale) ** 2).mean(1))
+    np.testing.assert_allclose(region_check.distances(model, images), distances, rtol=1e-3)
+    assert region_check.fit(images[:32], groups=32).directions == model.directions, "of no image"
     volumes = np.repeat(discs(4)[:, :, None], 32, axis=2)
     assert len(region_check.fit(volumes).mean) == 3 * 72
 
