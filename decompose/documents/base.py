@@ -7,7 +7,7 @@ import math
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, TypeVar
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, WithJsonSchema
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, WithJsonSchema
 
 from lorkit.decompose.artifacts import SEAL, digest_json, read_json, write_json
 from lorkit.decompose.documents.html import document_table
@@ -20,6 +20,13 @@ def finite_or_none(value: object) -> object:
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
+def rising(ends: tuple[float, float]) -> tuple[float, float]:
+    """Return the ends of an interval; raise ValueError if the lower one is above the other."""
+    if ends[0] > ends[1]:
+        raise ValueError("a lower end that is not above the upper one")
+    return ends
+
+
 Digest = Annotated[str, Field(pattern=DIGEST)]
 """SHA-256 as hexadecimal text."""
 Share = Annotated[float, Field(ge=0, le=1)]
@@ -30,7 +37,7 @@ PathText = Annotated[Path, WithJsonSchema({"type": "string"})]
 """A path; a string in JSON."""
 Measured = Annotated[float | None, BeforeValidator(finite_or_none)]
 """A measured number; null where it is NaN or infinite, which JSON cannot state."""
-Interval = tuple[float, float]
+Interval = Annotated[tuple[float, float], AfterValidator(rising)]
 """Lower and upper end, of 95 % unless stated otherwise."""
 Verdict = Literal["pass", "fail", "inconclusive"]
 Owner = Literal["expert", "foundation", "student"]

@@ -8,6 +8,7 @@ from pydantic import Field, ValidationError
 
 from lorkit.decompose.artifacts import write_json
 from lorkit.decompose.documents.base import Digest, Document, Interval, Part, Share, narrow, parse
+from lorkit.decompose.documents.evaluate import RegionShare
 from lorkit.decompose.errors import ArtifactError
 
 
@@ -163,3 +164,10 @@ def test_a_smaller_part_takes_its_keys() -> None:
         name: str
 
     assert narrow(Name, Row(name="a", ci=None)).to_json() == {"name": "a"}
+
+
+def test_the_ends_of_an_interval_are_in_order() -> None:
+    stated = {"n": 3, "right": 0.5, "ci": [0.5, 0.5]}
+    assert parse(RegionShare, stated, "a.json").ci == (0.5, 0.5)
+    with pytest.raises(ArtifactError, match=r"states ci as \[0.9, 0.1\]; required: a lower end that is not above the"):
+        parse(RegionShare, stated | {"ci": [0.9, 0.1]}, "a.json")
