@@ -223,12 +223,17 @@ def check_unchanged(manifest: Manifest) -> None:
     """
     path = manifest.path / MANIFEST
     if not path.is_file() or digest_file(path) != manifest.digest:
-        raise BusyError(
-            f"{manifest.path} was replaced while it was read",
-            required=f"the {manifest.kind} with digest {manifest.digest[:12]} until the end",
-            fix="run the command again",
-        )
+        raise replaced(manifest)
     check_files(manifest)
+
+
+def replaced(manifest: Manifest) -> BusyError:
+    """Return the error for an artifact that another process replaced since it was opened."""
+    return BusyError(
+        f"{manifest.path} was replaced while it was read",
+        required=f"the {manifest.kind} with digest {manifest.digest[:12]} until the end",
+        fix="run the command again",
+    )
 
 
 def check_files(manifest: Manifest) -> None:
@@ -254,12 +259,8 @@ def check_files(manifest: Manifest) -> None:
             raise ArtifactError(f"{path} is missing", required="a complete artifact", fix=_rebuild(manifest))
         check_size(path)
         if is_cut(path) or digest_file(path) != digest:
-            raise ArtifactError(
-                f"{path} has changed since it was written",
-                required=f"SHA-256 {digest[:12]}...",
-                fix=f"restore the file, or {_rebuild(manifest)}",
-            )
-
+            fix = f"restore the file, or {_rebuild(manifest)}"
+            raise ArtifactError(f"{path} has changed since it was written", required=f"SHA-256 {digest[:12]}", fix=fix)
     for name in _unlisted(manifest):
         raise ArtifactError(
             f"{manifest.path / name} is not listed in {MANIFEST}",

@@ -24,7 +24,7 @@ from lorkit.decompose.documents.network import Decision
 from lorkit.decompose.errors import UsageError, plural, unknown
 from lorkit.decompose.evaluation.inference import WithMirrored, collect_score_inputs
 from lorkit.decompose.evaluation.region_block import region_block
-from lorkit.decompose.evaluation.run_model import RunModel
+from lorkit.decompose.evaluation.run_model import RunModel, check_sources
 from lorkit.decompose.evaluation.unknown_regions import (
     RunRouter,
     evaluate_outside,
@@ -86,7 +86,7 @@ def evaluate(
         UsageError: Unknown model, split, region or run; a file for several regions; no run for an expert alone; flips
             of a region where sides differ.
         DataError: The data is missing or does not fit.
-        ArtifactError: Run, expert or foundation is damaged, or the expert is of another run.
+        ArtifactError: Run, expert or foundation is damaged or was changed meanwhile, or the expert is of another run.
     """
     if model not in MODELS:
         raise unknown("model", model, MODELS)
@@ -130,6 +130,7 @@ def evaluate(
             required="the experts of a run of mola-router, without --flips",
             fix="leave --outside out",
         )
+    check_sources(known, expert)
     return document if run is None else _stored(run, document, whole=set(blocks) == set(run.regions.names))
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from torch import nn
 
+from lorkit.decompose.artifacts.manifest import Manifest, check_unchanged
 from lorkit.decompose.data.samples.class_names import is_sided
 from lorkit.decompose.documents.heads import ROUTER
 from lorkit.decompose.documents.network import Decision
@@ -30,6 +31,11 @@ class RunModel:
         self.run, self.model, self.networks, self.splits = run, model, RunNetworks(run, teacher), splits
         self.notes: list[str] = []
         self._extracted: dict[str, LoadedExpert] = {}
+
+    @property
+    def opened(self) -> list[Manifest]:
+        """The manifests of what was read so far, the run first."""
+        return [self.run.manifest, *(expert.manifest for expert in self._extracted.values())]
 
     def recipe(self, region: str) -> Recipe:
         """Return the preprocessing of the network's images."""
@@ -97,3 +103,9 @@ class RunModel:
             self.notes.append(f"region '{region}' has no thresholds: its validation part is missing ({error.given})")
             return None
         return decide(network, val, self.run.config.regions[region].threshold)
+
+
+def check_sources(known: RunModel | None, expert: LoadedExpert | None) -> None:
+    """Raise BusyError if what is measured was replaced since it was opened, ArtifactError if a file was changed."""
+    for manifest in [*(known.opened if known else ()), *([expert.manifest] if expert else ())]:
+        check_unchanged(manifest)

@@ -41,6 +41,7 @@ class LoadedExpert(StoredNetwork):
     network: Deployable
     info: ExpertInfo
     manifest: Manifest
+
     path: Path
 
     @property

@@ -18,6 +18,7 @@ import numpy as np
 
 from lorkit.decompose.artifacts import MANIFEST, digest_file, write_text
 from lorkit.decompose.artifacts.arrays import Floats
+from lorkit.decompose.artifacts.manifest import check_unchanged
 from lorkit.decompose.documents.base import combine
 from lorkit.decompose.documents.bench import BenchComparison, BenchDocument, BenchRow, TimingSummary
 from lorkit.decompose.errors import ArtifactError, MissingRuntimeError, UsageError, fit_for_artifact
@@ -33,7 +34,7 @@ from lorkit.export.benchmarking.footprint import footprint
 from lorkit.export.benchmarking.interleaving import time_samples, timed_engine
 from lorkit.export.benchmarking.timing_statistics import paired_ratio, percentile, percentile_bound, samples_for
 from lorkit.export.runtime.batch_size import check_batches
-from lorkit.export.runtime.engine import load_engine
+from lorkit.export.runtime.engine import load_opened
 from lorkit.export.runtime.exported import Exported, read_exported
 from lorkit.export.runtime.given_options import options_given
 
@@ -120,6 +121,8 @@ def bench(
         ratios += found[1]
     if not rows:
         raise MissingRuntimeError(warnings[0])
+    for subject in (subject for group in groups for subject in (*group, *([] if reference is None else [reference]))):
+        check_unchanged(subject.manifest)
     on_event(Working("done", len(jobs), len(jobs)))
     options = options_given(bench, stated, None if home is None else home.path) if samples == SAMPLES else None
     document = BenchDocument(
@@ -230,7 +233,7 @@ def _measure(
     subjects = group if reference is None else [reference, *group]
     costs = [footprint(subject.path, batch=setting.batch, threads=setting.threads) for subject in subjects]
     with ExitStack() as stack:
-        engines = [stack.enter_context(load_engine(one.path, threads=setting.threads)) for one in subjects]
+        engines = [stack.enter_context(load_opened(one, threads=setting.threads)) for one in subjects]
         timed = [
             timed_engine(str(subject.path), engine, subject, batch=setting.batch, seed=seed)
             for subject, engine in zip(subjects, engines, strict=True)

@@ -40,7 +40,7 @@ from lorkit.export.noninferiority.cases import cases_of_split
 from lorkit.export.noninferiority.explanation import explain_accuracy
 from lorkit.export.noninferiority.latency import compare_engines
 from lorkit.export.runtime.batch_size import check_batches, fitting
-from lorkit.export.runtime.engine import load_engine
+from lorkit.export.runtime.engine import load_opened
 from lorkit.export.runtime.exported import Exported, ExportPair, read_exported
 from lorkit.export.runtime.heads import engine_of
 from lorkit.export.runtime.preference import AUTO, record_path, recorded_regions
@@ -216,7 +216,7 @@ def _judge_candidate(
 ) -> ExportCandidate:
     subjects = (pair.baseline, pair.candidate, pair.baseline)
     with ExitStack() as stack:
-        engines = [stack.enter_context(load_engine(one.path, threads=limits.threads or None)) for one in subjects]
+        engines = [stack.enter_context(load_opened(one, threads=limits.threads or None)) for one in subjects]
         tests: list[Latency] = []
         # all batch sizes must pass, which needs no correction for their number
         for batch in batches:

@@ -21,7 +21,7 @@ from lorkit.decompose.events import Listener, Working, ignore
 from lorkit.decompose.runs import ExportSelection, exports_of, open_run
 from lorkit.export.building.references import References
 from lorkit.export.runtime.comparison_rules import rules_of
-from lorkit.export.runtime.engine import load_engine
+from lorkit.export.runtime.engine import load_opened
 from lorkit.export.runtime.exported import Exported, read_exported
 from lorkit.export.runtime.parity import batch_sizes, describe_flips, measure_outputs, worst_parity
 from lorkit.export.runtime.rounding_noise import pair_noise
@@ -142,7 +142,7 @@ def _verify_one(
     exported: Exported, references: References, batches: Sequence[int]
 ) -> tuple[VerifiedExport, tuple[str, ...]]:
     info = exported.info
-    with load_engine(exported.path) as engine:
+    with load_opened(exported) as engine:
         reference = references.reference(exported)
         inputs = reference.images.given(info.inputs)
         rules = rules_of(info, reference.outputs, inputs, info.precision)

@@ -16,7 +16,7 @@ from lorkit.export.benchmarking.footprint import footprint
 from lorkit.export.benchmarking.interleaving import time_interleaved, timed_engine, warm_up
 from lorkit.export.benchmarking.timing_statistics import percentile_bound, percentile_floor, samples_for
 from lorkit.export.gating.limits import worst
-from lorkit.export.runtime.engine import load_engine
+from lorkit.export.runtime.engine import load_opened
 from lorkit.export.runtime.exported import INFO, Exported
 
 PERCENTILE = 0.95
@@ -69,7 +69,7 @@ def judge_budget(candidate: Exported, *, seconds: float, seed: int) -> tuple[Bud
 
 
 def _latency(candidate: Exported, budget: float, seconds: float, seed: int) -> Bounded:
-    with load_engine(candidate.path, threads=None) as engine:
+    with load_opened(candidate, threads=None) as engine:
         timed = timed_engine("candidate", engine, candidate, batch=1, seed=seed)
         count = int(np.clip(seconds * 1e3 / warm_up(timed), samples_for(PERCENTILE), SAMPLES))
         times = time_interleaved([timed], count, runs=1, generator=np.random.default_rng(seed))[:, 0]

@@ -12,6 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from lorkit.decompose.artifacts.manifest import check_unchanged
 from lorkit.decompose.documents.gate import GateDocument, GateRegion
 from lorkit.decompose.errors import UsageError
 from lorkit.decompose.events import Listener, Working, ignore
@@ -152,6 +153,8 @@ def _judge(
             found = judge_region(pair, some[0], tests[0], **options)
         seconds -= min(seconds, found.latency_test.seconds or 0.0)
         regions[pair.region] = found
+        for subject in pair.sides.values():
+            check_unchanged(subject.manifest)
     on_event(Working("done", len(pairs), len(pairs)))
     return regions
 

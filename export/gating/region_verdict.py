@@ -19,7 +19,7 @@ from lorkit.export.noninferiority.explanation import explain_accuracy
 from lorkit.export.noninferiority.latency import compare_engines, undecided_latency
 from lorkit.export.noninferiority.multiplicity import adjust_for_multiplicity
 from lorkit.export.runtime.batch_size import fitting
-from lorkit.export.runtime.engine import load_engine
+from lorkit.export.runtime.engine import load_opened
 from lorkit.export.runtime.exported import Exported, ExportPair
 from lorkit.export.runtime.heads import engine_of
 
@@ -178,7 +178,7 @@ def _engines(pair: ExportPair) -> Iterator[tuple[Engine, Engine, Engine]]:
 
 
 def _engine(subject: Exported) -> Engine:
-    return engine_of(load_engine(subject.path, threads=THREADS), subject)
+    return engine_of(load_opened(subject, threads=THREADS), subject)
 
 
 def unjudged_region(candidate: Exported, reason: str, limits: Limits) -> GateRegion:

@@ -28,7 +28,7 @@ from lorkit.decompose.runs import ExportSelection, Run, exports_of
 from lorkit.decompose.runs.locked_data import RunSplits
 from lorkit.export.noninferiority.accuracy import AccuracyTest, judge_accuracy
 from lorkit.export.noninferiority.cases import cases_of_split
-from lorkit.export.runtime.engine import load_engine
+from lorkit.export.runtime.engine import load_opened
 from lorkit.export.runtime.exported import Exported, ExportPair, read_exported
 from lorkit.export.runtime.preference import export_preference
 
@@ -105,7 +105,7 @@ class _PairedComparisons:
 
 def _measure(home: RunSplits, pair: ExportPair) -> PairedChange:
     cases, test = cases_of_split(home, pair.region), AccuracyTest(allowed=0.0, seed=_SEED)
-    with load_engine(pair.baseline.path) as before, load_engine(pair.candidate.path) as after:
+    with load_opened(pair.baseline) as before, load_opened(pair.candidate) as after:
         block = judge_accuracy(pair, (before, after), cases, test)
     low, high = block.ci
     stated = {name: getattr(block, name) for name in ("label_flips", "flip_rate") if name in block.model_fields_set}

@@ -36,7 +36,7 @@ from lorkit.decompose.runs.store import missing_baseline
 from lorkit.export.benchmarking import benchmark
 from lorkit.export.building.given import with_network
 from lorkit.export.runtime.batch_size import fitting
-from lorkit.export.runtime.engine import load_engine
+from lorkit.export.runtime.engine import load_opened
 from lorkit.export.runtime.exported import Exported
 
 if TYPE_CHECKING:
@@ -186,7 +186,7 @@ def scores_of(
 def _measure(run_splits: RunSplits, one: Exported) -> ScoredExport:
     region = run_splits.run.regions.get(one.region.name)
     prepared = run_splits.part(region.name, "test", recipe=one.recipe)
-    with load_engine(one.path) as engine:
+    with load_opened(one) as engine:
         inputs = collect_score_inputs(engine.run, prepared, batch_size=fitting(region, one.shape, most=_BATCH))
         provider = engine.provider
     found = task_scores(prepared, inputs, one.head.decision)

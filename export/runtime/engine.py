@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lorkit.decompose.artifacts.arrays import Float32Array
+from lorkit.decompose.artifacts.manifest import replaced
 from lorkit.decompose.documents.heads import REGION
 from lorkit.decompose.documents.verify import NoParity
 from lorkit.decompose.errors import DataError, MissingRuntimeError, plural
@@ -135,3 +136,18 @@ def load_engine(directory: Path | str, *, threads: int | None = None) -> Checked
             f"{engine.provider} would run {directory}", required=recorded, fix="export it again on this machine"
         )
     return CheckedEngine(engine, exported)
+
+
+def load_opened(opened: Exported, *, threads: int | None = None) -> CheckedEngine:
+    """Load the engine of an export that was opened before, so that what is measured is what the digest names.
+
+    Raises:
+        BusyError: It was replaced since.
+        ArtifactError: As `load_engine`.
+        MissingRuntimeError: As `load_engine`.
+    """
+    engine = load_engine(opened.path, threads=threads)
+    if engine.exported.manifest.digest != opened.manifest.digest:
+        engine.close()
+        raise replaced(opened.manifest)
+    return engine

@@ -3,6 +3,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -10,9 +11,10 @@ import torch
 from torch import nn
 
 from lorkit.decompose.documents.evaluate import EvaluateDocument, SegmentationEvaluation
-from lorkit.decompose.errors import ArtifactError, UsageError
+from lorkit.decompose.errors import ArtifactError, BusyError, UsageError
+from lorkit.decompose.evaluation import evaluation
 from lorkit.decompose.evaluation.evaluation import _mean, evaluate
-from lorkit.decompose.evaluation.inference import predict_logits
+from lorkit.decompose.evaluation.inference import collect_score_inputs, predict_logits
 from lorkit.decompose.events import Event, Working
 from lorkit.decompose.extraction.extraction import extract
 from lorkit.decompose.metrics import HEADLINE, scores
@@ -56,6 +58,28 @@ def test_an_evaluation_that_cannot_be_stored_is_returned_and_said(small_run: Run
     document = evaluate(small_run.path, region="chest").to_json()
     assert document["regions"]["chest"]["n"] > 0
     assert document["warnings"][-1] == "The evaluation was not kept in the run: File exists (measurements)."
+
+
+@pytest.mark.parametrize("where", ["run", "expert", "expert alone"])
+@pytest.mark.parametrize("changed", ["manifest.json", "a file"])
+def test_what_is_replaced_or_changed_while_it_is_measured_is_refused(
+    small_run: Run, monkeypatch: pytest.MonkeyPatch, where: str, changed: str
+) -> None:
+    """Its digest would be beside numbers of something else."""
+    if where != "run":
+        extract(small_run.path, region="knee")
+    named = small_run.experts_dir / "knee" if where == "expert alone" else small_run.path
+    victim = small_run.path if where == "run" else small_run.experts_dir / "knee"
+    path = victim / changed if changed == "manifest.json" else sorted(victim.glob("*.safetensors"))[0]
+
+    def meanwhile(*arguments: Any) -> Any:
+        path.write_bytes(path.read_bytes() + b" ")
+        return collect_score_inputs(*arguments)
+
+    monkeypatch.setattr(evaluation, "collect_score_inputs", meanwhile)
+    with pytest.raises(BusyError if changed == "manifest.json" else ArtifactError, match=r"while it was|has changed"):
+        evaluate(named, region="knee")
+    assert not small_run.measurements_dir.exists()
 
 
 def test_distances_in_pixels_and_in_mm_have_no_mean() -> None:

@@ -57,10 +57,10 @@ def test_exports_are_listed_once_and_engines_loaded_at_most_twice(
         gate(a_run.path, region="chest", update_baseline=tmp_path / "store", because="to begin with", max_seconds=5.0)
         options["baseline"] = tmp_path / "store"
     listed, loaded = [], []
-    real_list, real_load = pairing.exports_of, region_verdict.load_engine
+    real_list, real_load = pairing.exports_of, region_verdict.load_opened
     monkeypatch.setattr(pairing, "exports_of", lambda *a, owners: listed.append(owners) or real_list(*a, owners=owners))
     for module in (region_verdict, budgets):
-        monkeypatch.setattr(module, "load_engine", lambda path, **k: loaded.append(path) or real_load(path, **k))
+        monkeypatch.setattr(module, "load_opened", lambda one, **k: loaded.append(one.path) or real_load(one, **k))
     document = quick(a_run, max_seconds=5.0, **options)
     chest = document["regions"]["chest"]
     assert chest["accuracy_test"]["ci"] is not None
@@ -143,7 +143,7 @@ def test_what_cannot_run_here_is_inconclusive(a_run: Run, monkeypatch: pytest.Mo
     def refuse(path: Path, *, threads: int | None = None) -> None:
         raise MissingRuntimeError("no TensorRT here", fix="pip install tensorrt")
 
-    monkeypatch.setattr(region_verdict, "load_engine", refuse)
+    monkeypatch.setattr(region_verdict, "load_opened", refuse)
     document = quick()
     assert document["verdict"] == "inconclusive"
     assert "no TensorRT here" in document["regions"]["chest"]["reasons"][-1]
