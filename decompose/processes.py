@@ -15,14 +15,26 @@ import sys
 import threading
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from typing import Any
 
 _PARENT = "LORKIT_PARENT"
 _SAFE_PATH = "PYTHONSAFEPATH"
 _PR_SET_PDEATHSIG = 1  # of <linux/prctl.h>
 _WATCH_S = 1.0
 _ORPHANED = 6
+_HOLDER = """
+import os, sys
+groups = set()
+for line in sys.stdin:
+    (groups.add if line[0] == "+" else groups.discard)(int(line[1:]))
+for group in groups:
+    try:
+        os.killpg(group, 9)
+    except OSError:
+        pass
+"""
 
 
 @dataclass(frozen=True)
@@ -108,6 +120,55 @@ def marked_children() -> Iterator[None]:
                 os.environ.pop(name, None)
             else:
                 os.environ[name] = value
+
+
+@contextmanager
+def held_children() -> Iterator[None]:
+    """Have the commands that a library starts within the block, and what these start, end with this process.
+
+    For compilers, which start further programs and know nothing of their parent. Each gets its own process group, and a
+    small process, which sees the end of this one by a pipe, kills the groups that are left. So a compiler also ends
+    where this process is killed, and at an interruption.
+    """
+    if os.name == "nt":  # has no process groups
+        yield
+        return
+    command = [sys.executable, "-I", "-S", "-c", _HOLDER]
+    popen = subprocess.Popen
+    # in its own session, so that a signal to this group leaves it alive
+    with popen(command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True, start_new_session=True) as holder:
+
+        def tell(word: str) -> None:
+            assert holder.stdin is not None
+            with suppress(OSError, ValueError):  # it was killed, or the block has ended
+                holder.stdin.write(f"{word}\n")
+                holder.stdin.flush()
+
+        class Held(popen):  # type: ignore[misc, valid-type]
+            """A command whose process group is known to the holder until it ends."""
+
+            def __init__(self, *args: Any, **options: Any) -> None:
+                own = options.get("start_new_session") or options.get("process_group") is not None
+                super().__init__(*args, **(options if own else {**options, "process_group": 0}))
+                tell(f"+{self.pid}")
+
+            def wait(self, timeout: float | None = None) -> int:
+                """Wait for the end, after which the number may be of another process."""
+                status: int = super().wait(timeout)
+                tell(f"-{self.pid}")
+                return status
+
+            def kill(self) -> None:
+                """End it with what it started, as `subprocess.run` does at an interruption."""
+                with suppress(OSError):
+                    os.killpg(self.pid, signal.SIGKILL)
+                super().kill()
+
+        subprocess.Popen = Held  # type: ignore[misc]
+        try:
+            yield
+        finally:
+            subprocess.Popen = popen  # type: ignore[misc]
 
 
 def _environment() -> dict[str, str]:

@@ -13,7 +13,7 @@ import psutil
 import pytest
 from source_facts import facts_of
 
-from lorkit.decompose.processes import end_with_parent, marked_children, run_child
+from lorkit.decompose.processes import end_with_parent, held_children, marked_children, run_child
 
 ROOT = Path(__file__).parents[2]
 ROOM = ROOT / "decompose" / "processes.py"
@@ -89,6 +89,45 @@ def test_processes_of_a_library_know_their_parent(
         assert os.environ["LORKIT_PARENT"] == str(os.getpid())
         assert os.environ.get("PYTHONSAFEPATH") == safe
     assert dict(os.environ) == before
+
+
+COMPILING = """
+import subprocess, sys
+from lorkit.decompose.processes import held_children
+with held_children():
+    subprocess.run(["sh", "-c", 'sh -c "sleep 100; :" & echo $! > "$0.new"; mv "$0.new" "$0"; wait', sys.argv[1]])
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT])
+def test_what_a_library_starts_ends_with_all_that_it_started(number: signal.Signals, tmp_path: Path) -> None:
+    place = tmp_path / "pid"
+    with subprocess.Popen([sys.executable, "-c", COMPILING, str(place)], stderr=subprocess.DEVNULL) as parent:
+        end = time.monotonic() + 60
+        while not place.is_file() and time.monotonic() < end:
+            time.sleep(0.02)
+        grandchild = psutil.Process(int(place.read_text()))
+        os.kill(parent.pid, number)
+        grandchild.wait(timeout=20)
+
+
+def test_what_is_held_is_started_as_before_and_left_alone_after_its_end(tmp_path: Path) -> None:
+    plain = subprocess.Popen
+    with held_children():
+        assert (
+            subprocess.run(["sh", "-c", "echo out; exit 3"], stdout=subprocess.PIPE, check=False, timeout=60).stdout
+            == b"out\n"
+        )
+        with pytest.raises(subprocess.CalledProcessError):
+            subprocess.check_output(["false"], timeout=60)
+        with subprocess.Popen(["sh", "-c", "exit 0"], start_new_session=True) as own:
+            assert own.wait(60) == 0
+        with subprocess.Popen(["sleep", "0.2"]) as held:
+            assert os.getpgid(held.pid) == held.pid
+    assert subprocess.Popen is plain
+    with held_children():
+        left = subprocess.Popen(["sleep", "100"])
+    assert left.wait(20) == -signal.SIGKILL
 
 
 def test_what_a_child_says_and_how_it_ends() -> None:

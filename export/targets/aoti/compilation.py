@@ -22,6 +22,7 @@ from torch._inductor.utils import fresh_cache
 from lorkit.decompose.errors import UsageError
 from lorkit.decompose.machine import fingerprint
 from lorkit.decompose.models.deployable import Deployable
+from lorkit.decompose.processes import held_children
 from lorkit.export.targets.quiet import quiet
 
 _MAX_BATCH = 65536
@@ -152,7 +153,8 @@ def _compile(program: torch.export.ExportedProgram, path: Path, *, on_cpu: bool,
         "aot_inductor.enable_line_tables": False,  # debug information, most of the library's size
     }
     known = config.get_config_copy()  # not every release has every setting
-    with config.patch({name: value for name, value in settings.items() if name in known}), torch.no_grad():
+    patched = config.patch({name: value for name, value in settings.items() if name in known})
+    with patched, torch.no_grad(), held_children():
         aoti_compile_and_package(program, package_path=str(path))
 
 

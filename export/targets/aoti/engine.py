@@ -3,6 +3,8 @@
 Threads: PyTorch has one number of threads per process. An engine with a number sets it before it runs; when the last
 such engine is closed, the original number is restored. ONNX Runtime and OpenVINO have their own pools and are not
 affected; torch networks in the same process are.
+
+A call holds Python's lock (PyTorch 2.13), so no thread can end it: limits and signals take effect when it returns.
 """
 
 from __future__ import annotations
