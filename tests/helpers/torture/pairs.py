@@ -51,12 +51,11 @@ def _together(stage: Stage, one: Known, other: Known) -> list[str]:
         if code not in allowed:
             said = open(process.output, encoding="utf-8", errors="replace").read().strip().splitlines()  # noqa: SIM115
             problems.append(f"{process.case.name}: exit {code} {said[-1:]}")
-    trained = "train" in (one.case.verb, other.case.verb)
     both = _joined(one.expected, other.expected, _FOLLOWING if makes else ())
     problems += both.problems(work)
     for known in (one, other):
         again = repeat(stage, known.case)
-        if again.code in (2, REPLACED) and trained:  # the newest run has no exports yet, as its line says
+        if again.code in (2, REPLACED) and makes:  # the newest run or expert has no exports yet, as its line says
             for words in (("extract",), ("export", *CHEST)):
                 attempt(stage.action(words), under=work, limit_s=LIMIT_S)
             again = repeat(stage, known.case)
