@@ -43,7 +43,7 @@ from lorkit.export.runtime.comparison_rules import Rule
 from lorkit.export.runtime.parity import infer_all
 from lorkit.export.runtime.reference_images import ReferenceImages, seeded_inputs
 
-SHAPE, CLASSES, CALIBRATION, TRIED = (3, 224, 224), 4, 128, 48
+SHAPE, CLASSES, CALIBRATION, TRIED = (3, 224, 224), 4, 64, 48
 TOO_LARGE = 9.0
 
 

@@ -37,7 +37,7 @@ from lorkit.export.targets.base import Availability, BuildRequest, Outputs
 
 # Increment when the content of an export changes for the same inputs, so that older ones are rebuilt.
 FORMAT = 9
-_CALIBRATION, _TRIED = 128, 48
+_CALIBRATION, _TRIED = 64, 48
 _KEPT_SAMPLES = 8
 _KEPT_BYTES = 8 * 2**20
 

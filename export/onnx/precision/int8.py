@@ -10,7 +10,6 @@ larger logits of other images would all become its largest value, by which two c
 
 from __future__ import annotations
 
-import inspect
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -22,11 +21,13 @@ import onnx
 from lorkit.export.targets.base import Inputs, batches
 from lorkit.export.targets.quiet import quiet
 
-REVISION = 2
+REVISION = 3
 """Increment when the same graph, images and scheme give another int8 graph."""
 _BATCH = 8
 # Layers that only move values: their output has the range of their input.
 _MOVES = ("Concat", "Flatten", "Gather", "Identity", "Reshape", "Resize", "Slice", "Split", "Squeeze", "Transpose")
+# Operators that are rounded only where their input is.
+_FOLLOW = (*_MOVES, "Clip", "MaxPool", "Relu")
 
 
 class _CalibrationBatches:
@@ -46,7 +47,6 @@ def quantise(
     *,
     only: Sequence[str] | None = None,
     excluding: Sequence[str] = (),
-    ranges: Path | None = None,
 ) -> onnx.ModelProto:
     """Return an int8 graph with float32 images, and outputs that are not rounded to eight bits.
 
@@ -56,13 +56,10 @@ def quantise(
         scheme: "asymmetric", "reduced" or "symmetric".
         only: Names of the nodes to quantise; all by default.
         excluding: Names of nodes that stay in fp32.
-        ranges: File with the ranges of this graph on these images, written if it is missing.
     """
     from onnxruntime.quantization import QuantFormat, QuantType, quantize_static
 
     symmetric = scheme == "symmetric"
-    known = "calibration_cache_path" in inspect.signature(quantize_static).parameters  # older releases measure again
-    kept: dict[str, Any] = {} if ranges is None or not known else {"calibration_cache_path": ranges}
     extra: dict[str, Any] = {"ActivationSymmetric": symmetric, "WeightSymmetric": True, "QuantizeBias": not symmetric}
     # held back: the quantiser's advice to run its pre-processing; the graph comes folded and with its shapes
     with tempfile.TemporaryDirectory() as folder, quiet(), np.errstate(all="ignore"):
@@ -79,7 +76,6 @@ def quantise(
             nodes_to_quantize=None if only is None else list(only),
             nodes_to_exclude=list(excluding),
             extra_options=extra,
-            **kept,
         )
         quantised = onnx.load(path)
     _free_outputs(quantised.graph)
@@ -117,8 +113,78 @@ def _free_outputs(graph: onnx.GraphProto) -> None:
             graph.node.remove(pair)
         makers = {made: other for other in graph.node for made in other.output}
         open_.append(name if name in ends else before)
-    used = {name for node in graph.node for name in node.input}
-    for tensor in [one for one in graph.initializer if one.name not in used and one.name not in ends]:
+    _remove_unused(graph)
+
+
+def restore_layers(quantised: onnx.ModelProto, model: onnx.ModelProto, names: Sequence[str]) -> onnx.ModelProto:
+    """Return an int8 graph in which some layers are in fp32 again, as `quantise(excluding=names)` but at no cost.
+
+    A tensor between layers is rounded only if a layer that stays in int8 makes or takes it.
+
+    Args:
+        quantised: All layers in int8, from `quantise`; it is not changed.
+        model: Its float32 graph.
+        names: Names of the nodes to restore.
+    """
+    found, kept = onnx.ModelProto.FromString(quantised.SerializeToString()), frozenset(names)
+    graph, originals = found.graph, {node.name: node for node in model.graph.node}
+    weights = {one.name: one for one in model.graph.initializer}
+    wanted = set[str]()
+    for node in [one for one in graph.node if one.name in kept]:
+        for index, name in enumerate(originals[node.name].input):
+            if name in weights:
+                node.input[index] = name
+                wanted.add(name)
+    # a dequantised bias has the name of its bias
+    for node in [one for one in graph.node if not wanted.isdisjoint(one.output)]:
+        graph.node.remove(node)
+    graph.initializer.extend(weights[name] for name in sorted(wanted - {one.name for one in graph.initializer}))
+    _bypass_pairs(graph, model, kept)
+    _remove_unused(graph)
+    return found
+
+
+def _bypass_pairs(graph: onnx.GraphProto, model: onnx.ModelProto, kept: frozenset[str]) -> None:
+    """Let layers take the tensors that no layer in int8 makes or takes as they are."""
+    makers = {name: node for node in graph.node for name in node.output}
+    rounded = {name for name, node in makers.items() if node.op_type == "DequantizeLinear"}
+
+    def in_int8(node: onnx.NodeProto | None) -> bool:
+        return node is not None and node.name not in kept and not rounded.isdisjoint(node.input)
+
+    for node in [one for one in graph.node if one.op_type == "DequantizeLinear"]:
+        before = makers.get(node.input[0])
+        takers = [one for one in graph.node if node.output[0] in one.input]
+        if before is None or in_int8(makers.get(before.input[0])):
+            continue
+        if any(one.op_type not in _FOLLOW and in_int8(one) for one in takers):
+            continue
+        _rename(graph, node.output[0], before.input[0], without=(node,))
+        _restore_activation(graph, model, makers.get(before.input[0]), before.input[0])
+
+
+def _restore_activation(
+    graph: onnx.GraphProto, model: onnx.ModelProto, layer: onnx.NodeProto | None, name: str
+) -> None:
+    """Add the ReLU between a layer and a tensor again, which the limits of the rounding had replaced."""
+    maker = next((node for node in model.graph.node if name in node.output), None)
+    if layer is None or maker is None or maker.name == layer.name:
+        return
+    layer.output[0] = maker.input[0]
+    position = next(index for index, node in enumerate(graph.node) if node.name == layer.name)
+    graph.node.insert(position + 1, maker)
+
+
+def _remove_unused(graph: onnx.GraphProto) -> None:
+    """Remove nodes and initial values that no output needs."""
+    needed, kept = {value.name for value in graph.output}, list[onnx.NodeProto]()
+    for node in reversed(graph.node):  # sorted: takers come after makers
+        if not needed.isdisjoint(node.output):
+            kept.append(node)
+            needed.update(node.input)
+    for node in [one for one in graph.node if not any(one is other for other in kept)]:
+        graph.node.remove(node)
+    for tensor in [one for one in graph.initializer if one.name not in needed]:
         graph.initializer.remove(tensor)
 
 

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 from typing import NamedTuple
 
 import onnx
@@ -16,7 +14,7 @@ from lorkit.decompose.errors import DataError, ParityError, plural
 from lorkit.decompose.events import Listener, ignore, with_progress
 from lorkit.export.onnx.cpu_runner import inferrer
 from lorkit.export.onnx.precision.half import DTYPES, overflowing, to_half_precision
-from lorkit.export.onnx.precision.int8 import quantise
+from lorkit.export.onnx.precision.int8 import quantise, restore_layers
 from lorkit.export.onnx.precision.sensitivity import LAYERS, layer_inferrer
 from lorkit.export.runtime.comparison_rules import Rule
 from lorkit.export.runtime.parity import describe_flips, measure_outputs, worst_parity
@@ -27,11 +25,11 @@ _MOST_KEPT = 0.5
 """Maximum fraction of layers in fp32, above which the file would not have its stated precision."""
 
 
-_RANKED_ON = 8
+_RANKED_ON = 4
 """Images by which the layers of int8 are ranked; those of several regions are all used."""
 
-Build = Callable[[Sequence[str], Sequence[str] | None], onnx.ModelProto]
-"""Lowers a graph, without the nodes of the first list; or only the nodes of the second."""
+Build = Callable[[Sequence[str]], onnx.ModelProto]
+"""Lowers a graph, without the nodes of a list."""
 
 
 class Cases(NamedTuple):
@@ -107,28 +105,26 @@ def convert_precision(
     def trial(candidate: onnx.ModelProto) -> ProvenParity:
         return compare(inferrer(candidate), every)
 
-    with tempfile.TemporaryDirectory(prefix="lorkit-") as folder:
-        ranges = Path(folder) / "ranges.json"  # the images are run once, for all graphs that are tried
+    def half(excluding: Sequence[str], only: Sequence[str] | None = None) -> onnx.ModelProto:
+        skipped = excluding if only is None else [node.name for node in model.graph.node if node.name not in only]
+        return to_half_precision(model, precision, excluding=skipped)
 
-        def build(excluding: Sequence[str], only: Sequence[str] | None = None) -> onnx.ModelProto:
-            if precision == "int8":
-                return quantise(model, inputs, scheme, only=only, excluding=excluding, ranges=ranges)
-            skipped = excluding if only is None else [node.name for node in model.graph.node if node.name not in only]
-            return to_half_precision(model, precision, excluding=skipped)
+    lowered = quantise(model, inputs, scheme, excluding=kept) if precision == "int8" else half(kept)
+    if not (first := trial(lowered)).passed:
+        text = f"{precision} alone is off by {first.error:.2g} (at most {first.tolerance:.2g}): trying each layer"
+        whole, rounded = lowered, layer_inferrer(model, lowered) if precision == "int8" else None
 
-        lowered = build(kept)
-        if not (first := trial(lowered)).passed:
-            text = f"{precision} alone is off by {first.error:.2g} (at most {first.tolerance:.2g}): trying each layer"
-            rounded = layer_inferrer(model, lowered) if precision == "int8" else None
+        def alone(name: str) -> ProvenParity:
+            return trial(half(kept, [name])) if rounded is None else compare(rounded(name), few)
 
-            def alone(name: str) -> ProvenParity:
-                return trial(build(kept, [name])) if rounded is None else compare(rounded(name), few)
+        def build(excluding: Sequence[str]) -> onnx.ModelProto:
+            return restore_layers(whole, model, excluding) if precision == "int8" else half(excluding)
 
-            ranked = by_sensitivity(model, alone, text, on_event)
-            notes = notes.with_changes(
-                sensitive_layers=[LayerError(layer=name, layer_error=error) for name, error in ranked[:10]]
-            )
-            lowered, kept = _retry_excluding_layers(build, trial, kept, [name for name, _ in ranked], first, precision)
+        ranked = by_sensitivity(model, alone, text, on_event)
+        notes = notes.with_changes(
+            sensitive_layers=[LayerError(layer=name, layer_error=error) for name, error in ranked[:10]]
+        )
+        lowered, kept = _retry_excluding_layers(build, trial, kept, [name for name, _ in ranked], first, precision)
     return Lowered(lowered, notes.with_changes(kept_fp32=kept, tried=True))
 
 
@@ -173,7 +169,7 @@ def _retry_excluding_layers(
     count = 1
     while count <= most:
         excluding = [*kept, *(name for name in ranked[:count] if name not in kept)]
-        lowered = build(excluding, None)
+        lowered = build(excluding)
         if trial(lowered).passed:
             return lowered, excluding
         count *= 2

@@ -32,7 +32,7 @@ def test_int8_is_proven_states_how_it_came_about_and_is_verified(extracted: Path
     assert info["lowering"]["scheme"] == "reduced"  # cpu-generic promises no VNNI
     assert info["lowering"]["calibration"]["part"] == "train"
     assert info["lowering"]["calibration"]["inputs"] == "real"
-    assert 1 < info["lowering"]["calibration"]["n"] <= 128
+    assert 1 < info["lowering"]["calibration"]["n"] <= 64
     assert info["dtype_census"]["int8"]["elements"] > info["dtype_census"]["float32"]["elements"]
     assert 0 < info["parity"]["max_abs"] <= info["parity"]["tolerance"]
     properties = {entry.key: entry.value for entry in onnx.load(result.path / "model.onnx").metadata_props}

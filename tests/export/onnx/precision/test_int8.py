@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 import onnx
 import pytest
@@ -30,11 +28,59 @@ def graph() -> onnx.ModelProto:
     return helper.make_model(whole, opset_imports=[helper.make_opsetid("", 20)], ir_version=10)
 
 
-def test_ranges_that_were_kept_give_the_same_bytes(graph: onnx.ModelProto, tmp_path: Path) -> None:
-    kept = tmp_path / "ranges.json"
-    anew, written, read = (int8.quantise(graph, GIVEN, "reduced", ranges=path) for path in (None, kept, kept))
-    assert kept.is_file()
-    assert anew.SerializeToString() == written.SerializeToString() == read.SerializeToString()
+@pytest.fixture(scope="module")
+def residual() -> onnx.ModelProto:
+    """Three convolutions with ReLUs, the last two of them around a sum, and a linear layer on the maps."""
+    generator = np.random.default_rng(4)
+    shapes = {"a": (4, 1, 3, 3), "b": (4, 4, 3, 3), "c": (4, 4, 3, 3), "d": (144, 3), "e": (3,), "f": (4,)}
+    weights = {name: generator.normal(size=shape).astype(np.float32) for name, shape in shapes.items()}
+    pads = {"pads": [1, 1, 1, 1]}
+    nodes = [
+        helper.make_node("Conv", ["image", "a", "f"], ["first_maps"], "first", **pads),
+        helper.make_node("Relu", ["first_maps"], ["first_positive"], "first_relu"),
+        helper.make_node("Conv", ["first_positive", "b"], ["second_maps"], "second", **pads),
+        helper.make_node("Relu", ["second_maps"], ["second_positive"], "second_relu"),
+        helper.make_node("Conv", ["second_positive", "c"], ["third_maps"], "third", **pads),
+        helper.make_node("Add", ["third_maps", "first_positive"], ["sum"], "add"),
+        helper.make_node("Relu", ["sum"], ["positive"], "relu"),
+        helper.make_node("Flatten", ["positive"], ["flat"], "flatten"),
+        helper.make_node("Gemm", ["flat", "d", "e"], ["logits"], "head"),
+    ]
+    image = helper.make_tensor_value_info("image", TensorProto.FLOAT, ["batch", 1, 6, 6])
+    logits = helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["batch", 3])
+    stored = [numpy_helper.from_array(values, name) for name, values in weights.items()]
+    whole = helper.make_graph(nodes, "g", [image], [logits], stored)
+    return helper.make_model(whole, opset_imports=[helper.make_opsetid("", 20)], ir_version=10)
+
+
+@pytest.mark.parametrize("scheme", ["asymmetric", "reduced", "symmetric"])
+@pytest.mark.parametrize(
+    "names",
+    [
+        ("first",),
+        ("second",),
+        ("head",),
+        ("first", "second"),
+        ("second", "third"),
+        ("first", "second", "third", "head"),
+    ],
+)
+def test_restored_layers_answer_as_a_graph_that_never_had_them_in_int8(
+    residual: onnx.ModelProto, scheme: str, names: tuple[str, ...]
+) -> None:
+    whole = int8.quantise(residual, GIVEN, scheme)
+    before = whole.SerializeToString()
+    found = int8.restore_layers(whole, residual, names)
+    onnx.checker.check_model(found, full_check=True)
+    assert whole.SerializeToString() == before
+    wanted = int8.quantise(residual, GIVEN, scheme, excluding=names)
+    logits = _logits(wanted, IMAGES)
+    np.testing.assert_allclose(_logits(found, IMAGES), logits, atol=1e-5 * np.abs(logits).max())
+    kernels = {node.input[1] for node in found.graph.node if node.name in names}
+    stored = {one.name: one for one in found.graph.initializer}
+    assert {stored[name].data_type for name in kernels} == {TensorProto.FLOAT}
+    taken = {name for node in found.graph.node for name in node.input}
+    assert set(stored) <= taken
 
 
 def test_only_operator_sets_that_are_used_are_imported(graph: onnx.ModelProto) -> None:
