@@ -14,7 +14,6 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from scipy.special import log_softmax
 
 from lorkit.decompose.artifacts.arrays import Floats, Ints
 
@@ -62,6 +61,7 @@ def fit_temperature(label_N: Ints, logit_NC: Floats) -> float:
         logit_NC: Their logits.
     """
     from scipy.optimize import minimize_scalar
+    from scipy.special import log_softmax
 
     case_N = np.arange(len(label_N))
 

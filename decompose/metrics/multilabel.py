@@ -14,7 +14,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.special import expit
 
 from lorkit.decompose.artifacts.arrays import Floats, Ints
 from lorkit.decompose.errors import DataError
@@ -22,6 +21,7 @@ from lorkit.decompose.metrics.answer_rates import answer_rates, no_rates
 from lorkit.decompose.metrics.bootstrap import Resampling, interval, mean_defined, number, resample, safe_divide
 from lorkit.decompose.metrics.calibration import calibration_error_interval
 from lorkit.decompose.metrics.classification import BINS, bins_of, roc
+from lorkit.decompose.metrics.probabilities import expit
 from lorkit.decompose.metrics.ranking import auroc, average_precision, placements
 from lorkit.decompose.metrics.rates import Rate, mean_rate
 from lorkit.decompose.metrics.thresholds import Chosen, Policy, choose_threshold

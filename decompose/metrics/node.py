@@ -14,7 +14,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.special import logit
 
 from lorkit.decompose.artifacts.arrays import Floats, Ints
 from lorkit.decompose.metrics import classification, multilabel
@@ -61,6 +60,8 @@ def members(labels: ArrayLike, classes: int) -> NDArray[np.bool_]:
 
 def answers(logits: ArrayLike, threshold: float | None = None, temperature: float = 1.0) -> Ints:
     """Return the class of each case, (N,): the most probable one, or of two the second from a threshold on."""
+    from scipy.special import logit
+
     logit_NC = np.asarray(logits, dtype=np.float64)
     found_N: NDArray[np.integer]
     if threshold is None:

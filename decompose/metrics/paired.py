@@ -9,7 +9,6 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.special import bdtr
 
 from lorkit.decompose.artifacts.arrays import Floats, Ints
 from lorkit.decompose.errors import DataError, plural
@@ -207,6 +206,8 @@ def widen_if_degenerate(interval: list[float] | None, value: float, bound: float
 
 def mcnemar(hit_N2: Floats) -> float | None:
     """Return the p-value of the exact two-sided McNemar test of two columns of hits; None for averaged hits."""
+    from scipy.special import bdtr
+
     if not np.isin(hit_N2, (0.0, 1.0)).all():
         return None
     only_baseline = int((hit_N2[:, 0] > hit_N2[:, 1]).sum())

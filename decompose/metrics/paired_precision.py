@@ -17,7 +17,6 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import digamma
 
 from lorkit.decompose.artifacts.arrays import Floats, Ints
 from lorkit.decompose.metrics.bootstrap import CHUNK, mean_defined
@@ -197,6 +196,8 @@ def _further(own_N: NDArray[np.bool_], group_N: Ints) -> tuple[float, float]:
 
     A negative case above all others costs more than a positive one below them: about log(P) / P against 1 / P.
     """
+    from scipy.special import digamma
+
     more_G, false_G = (np.bincount(group_N, kind_N) for kind_N in (own_N, ~own_N))
     positives, total = more_G.sum(), len(own_N)
     # the sum of i / (i + f) over the positive cases i = 1..P, below f negative ones

@@ -10,9 +10,9 @@ from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import expit
 
 from lorkit.decompose.artifacts.arrays import Floats
+from lorkit.decompose.metrics.probabilities import expit
 
 BINS = 24
 REACH = 9.0

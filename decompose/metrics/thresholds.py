@@ -12,10 +12,10 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import expit
 
 from lorkit.decompose.artifacts.arrays import Floats
 from lorkit.decompose.metrics.bootstrap import safe_divide
+from lorkit.decompose.metrics.probabilities import expit
 
 Policy = str | float | Mapping[str, float]
 """`youden`, `f1`, `{"precision": p}`, `{"cost": c}`, or the threshold itself; see `choose_threshold`."""

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.special import softmax
 
 from lorkit.decompose.artifacts.arrays import Float32Array
 from lorkit.decompose.documents.network import Decision
@@ -18,6 +17,7 @@ from lorkit.decompose.documents.predict import LabelProbability
 from lorkit.decompose.documents.scores import ClassificationScores, TaskScores
 from lorkit.decompose.errors import DataError
 from lorkit.decompose.metrics import PairedDrop, classification, paired_drop
+from lorkit.decompose.metrics.probabilities import softmax
 from lorkit.decompose.regions import Region
 from lorkit.decompose.tasks.base import CERTAIN, ScoreInputs, Task, unanswered
 

@@ -17,10 +17,10 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from PIL import Image
-from scipy.special import expit, softmax
 
 from lorkit.decompose.artifacts.arrays import Float32Array
 from lorkit.decompose.documents.gate import Change, ChangedAnswer
+from lorkit.decompose.metrics.probabilities import expit, softmax
 from lorkit.decompose.tasks.base import unanswered
 
 if TYPE_CHECKING:

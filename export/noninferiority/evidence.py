@@ -12,7 +12,6 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
-from scipy.special import softmax
 
 from lorkit.decompose.artifacts.arrays import Float32Array, Floats
 from lorkit.decompose.documents.gate import ChangedAnswer
@@ -21,6 +20,7 @@ from lorkit.decompose.evaluation.whole_cases import score_case, segment_case
 from lorkit.decompose.metrics import PairedDrop
 from lorkit.decompose.metrics.bootstrap import number
 from lorkit.decompose.metrics.paired import paired_means
+from lorkit.decompose.metrics.probabilities import softmax
 from lorkit.decompose.metrics.segmentation import NETWORK_COUNTS, dice
 from lorkit.decompose.tasks import ScoreInputs, get_task, headline
 from lorkit.export.noninferiority import changed_answers

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from typing import Literal
 
-from scipy.special import expit
-
 from lorkit.decompose.artifacts.arrays import Float32Array
 from lorkit.decompose.documents.network import RegionInfo
 from lorkit.decompose.documents.predict import LabelAnswer, MultilabelImage, PredictDocument
+from lorkit.decompose.metrics.probabilities import expit
 from lorkit.export.prediction.classification import cell
 from lorkit.export.prediction.preparation import PreparedImage
 

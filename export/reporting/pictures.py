@@ -18,13 +18,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
-from scipy.special import expit, softmax
 
 from lorkit.decompose.artifacts.arrays import Bits, Float32Array, Mask
 from lorkit.decompose.artifacts.masks import largest_structure, of_structure
 from lorkit.decompose.data.preprocessing.decoding import decode
 from lorkit.decompose.documents.heads import LOGITS
 from lorkit.decompose.documents.report import ClassProbability, Picture
+from lorkit.decompose.metrics.probabilities import expit, softmax
 from lorkit.decompose.metrics.segmentation import mask_dice
 from lorkit.decompose.regions import Region
 from lorkit.decompose.tasks import get_task

@@ -11,12 +11,12 @@ from json.encoder import encode_basestring_ascii
 from typing import Any, NamedTuple, Self
 
 import numpy as np
-from scipy.special import softmax
 
 from lorkit.decompose.artifacts.arrays import Float32Array
 from lorkit.decompose.documents.network import Decision
 from lorkit.decompose.errors import ArtifactError
 from lorkit.decompose.metrics import node
+from lorkit.decompose.metrics.probabilities import softmax
 
 
 class Score(NamedTuple):

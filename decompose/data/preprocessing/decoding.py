@@ -11,11 +11,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-from scipy.special import expit, softmax
 
 from lorkit.decompose.artifacts.arrays import Bits, Float32Array, Mask
 from lorkit.decompose.artifacts.masks import join_structures
 from lorkit.decompose.data.preprocessing.recipe import resize_image
+from lorkit.decompose.metrics.probabilities import expit, softmax
 
 
 def decode(logits: Float32Array, *, exclusive: bool = True) -> Mask | Bits:

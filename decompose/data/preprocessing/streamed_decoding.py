@@ -14,12 +14,12 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
-from scipy.special import expit, softmax
 
 from lorkit.decompose.artifacts.arrays import Bits, Float32Array, Ints, Mask
 from lorkit.decompose.artifacts.masks import join_structures
 from lorkit.decompose.data.preprocessing.recipe import resize_image
 from lorkit.decompose.data.preprocessing.stages import StageTimes
+from lorkit.decompose.metrics.probabilities import expit, softmax
 
 
 class Taps(NamedTuple):
