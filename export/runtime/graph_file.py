@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from lorkit.decompose.errors import ArtifactError
+from lorkit.export.runtime.wire_format import read_top_level
 
 if TYPE_CHECKING:
     from google.protobuf.message import Message
@@ -45,6 +46,9 @@ def read_graph_file(path: Path, digest: str) -> GraphFile:
         ArtifactError: It is no ONNX file.
     """
     del digest
+    top = read_top_level(path)
+    if top is not None:
+        return GraphFile(_own(top.metadata), top.nodes, ())
     import onnx
     from google.protobuf.message import DecodeError
 
@@ -53,9 +57,12 @@ def read_graph_file(path: Path, digest: str) -> GraphFile:
     except DecodeError:
         raise ArtifactError(f"{path} is no ONNX file", required="an intact export", fix="export it again") from None
     named = {entry.key: entry.value for entry in model.metadata_props}
-    metadata = {key.removeprefix(NAMESPACE): text for key, text in named.items() if key.startswith(NAMESPACE)}
     outside = {entry.value for one in tensors_of(model) for entry in one.external_data if entry.key == "location"}
-    return GraphFile(metadata, len(model.graph.node), tuple(sorted(outside)))
+    return GraphFile(_own(named), len(model.graph.node), tuple(sorted(outside)))
+
+
+def _own(metadata: Mapping[str, str]) -> dict[str, str]:
+    return {key.removeprefix(NAMESPACE): text for key, text in metadata.items() if key.startswith(NAMESPACE)}
 
 
 @lru_cache(maxsize=_KEPT)
