@@ -9,70 +9,13 @@ import traceback
 import warnings
 from collections.abc import Sequence
 from contextlib import nullcontext
-from typing import Annotated, NoReturn
+from typing import Any, NoReturn
 
-import typer
-
-from lorkit import __version__
 from lorkit.cli import errors
-from lorkit.cli.commands import Command
 from lorkit.cli.ending import report as report_failure
 from lorkit.cli.ending import watch_signals
 from lorkit.cli.output import streams
 from lorkit.cli.output.streams import print_error, print_result, results_only
-from lorkit.cli.verbs.bench import bench
-from lorkit.cli.verbs.clean import clean
-from lorkit.cli.verbs.compare import compare
-from lorkit.cli.verbs.data import data
-from lorkit.cli.verbs.doctor import doctor
-from lorkit.cli.verbs.evaluate import evaluate
-from lorkit.cli.verbs.export import TargetsHelp, export
-from lorkit.cli.verbs.extract import extract
-from lorkit.cli.verbs.gate import gate
-from lorkit.cli.verbs.help import help
-from lorkit.cli.verbs.init import init
-from lorkit.cli.verbs.inspect import inspect
-from lorkit.cli.verbs.pack import pack
-from lorkit.cli.verbs.predict import predict
-from lorkit.cli.verbs.pretrain import pretrain
-from lorkit.cli.verbs.profiles import profiles
-from lorkit.cli.verbs.report import report
-from lorkit.cli.verbs.schema import schema
-from lorkit.cli.verbs.train import train
-from lorkit.cli.verbs.verify import verify
-
-COMMANDS = (
-    init, data, pretrain, train, evaluate, compare, extract, export, verify, bench, gate, report, predict, pack,
-    clean, inspect, doctor, schema, help,
-)  # fmt: skip
-
-# Plain help: rich panels take start-up time and break in pipes.
-app = typer.Typer(
-    rich_markup_mode=None,
-    pretty_exceptions_enable=False,
-    context_settings={"help_option_names": ["-h", "--help"]},
-)
-for _command in COMMANDS:
-    app.command(_command.__name__, cls=TargetsHelp if _command is export else Command)(_command)
-app.add_typer(profiles, name="profiles")
-
-
-@app.callback(invoke_without_command=True)
-def callback(
-    context: typer.Context,
-    version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False,
-    debug: Annotated[
-        bool, typer.Option("--debug", help="Show tracebacks. Allowed before or after the command.")
-    ] = False,
-) -> None:
-    """Decompose a medical foundation model into small experts, export them, and measure their cost and accuracy.
-
-    To start, in an empty directory: train, extract --region chest, export --target onnx, gate, report.
-    """
-    if version:
-        _print_version()
-    elif context.invoked_subcommand is None:
-        print_result(context.get_help())
 
 
 def run_command_line(arguments: Sequence[str]) -> int:
@@ -111,14 +54,20 @@ def _run(arguments: Sequence[str]) -> int:
 
 
 def _execute(words: Sequence[str]) -> object:
-    if list(words) == ["--version"]:  # the parser imports pydantic to convert a value, twice the time of --help
-        _print_version()
+    if list(words) == ["--version"]:  # without the parser
+        from lorkit import __version__
+
+        print_result(f"decompose (lorkit) {__version__}")
         return 0
+    try:
+        from lorkit.cli.application import needed, program
+
+        # a shell that completes words has them in its environment
+        app = program() if "_DECOMPOSE_COMPLETE" in os.environ else needed(list(words))
+    except Exception as error:  # as in `lorkit.__main__`
+        print_error(f"error: lorkit cannot be imported ({error}); required: an intact install; reinstall it")
+        return errors.INTERNAL
     return app(args=words, prog_name="decompose", standalone_mode=False)
-
-
-def _print_version() -> None:
-    print_result(f"decompose (lorkit) {__version__}")
 
 
 def _for_shell(words: Sequence[str]) -> bool:
@@ -150,3 +99,12 @@ def _quiet_libraries(debug: bool) -> None:
     """Show the warnings of libraries only with `--debug`; documents have those for users."""
     if not debug and not sys.warnoptions:
         warnings.simplefilter("ignore")
+
+
+def __getattr__(name: str) -> Any:
+    """Return `app`, the program with all of its commands."""
+    if name != "app":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from lorkit.cli.application import program
+
+    return program()

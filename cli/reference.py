@@ -25,9 +25,9 @@ A command with `--json` that fails prints [error](schemas/error.schema.json).
 
 def reference() -> str:
     """Return the reference of all commands as Markdown."""
-    from lorkit.cli.main import app
+    from lorkit.cli.application import program
 
-    sections = [_HEAD, *(_section(path, command) for path, command in list_commands(typer.main.get_command(app)))]
+    sections = [_HEAD, *(_section(path, command) for path, command in list_commands(typer.main.get_command(program())))]
     return "\n".join(sections)
 
 

@@ -12,7 +12,7 @@ from typing import Any
 import offline_commands
 import pytest
 
-from lorkit.cli import main
+from lorkit.cli import application
 from lorkit.export.targets import examples
 
 pytestmark = pytest.mark.slow
@@ -42,7 +42,7 @@ def told(home: Path, tmp_path_factory: pytest.TempPathFactory) -> Any:
 
 def test_every_command_and_every_kind_of_script_is_tried(told: Any) -> None:
     verbs = {line.split()[0] for line in told["codes"]}
-    assert verbs == {*(command.__name__ for command in main.COMMANDS), "profiles"}
+    assert verbs == {*application.COMMANDS, "profiles"}
     tried = {name.split("/")[1] for name in told["scripts"]}
     assert {"example.py", "openvino_example.py", "bundle_example.py", "adapters_example.py"} <= tried
     others = {path.name for path in Path(examples.__file__).parent.glob("*_example.py")} - tried

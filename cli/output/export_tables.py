@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from lorkit.cli.output.tables import interval, line, table, warnings
 from lorkit.decompose.data.preprocessing.stages import STAGES
 from lorkit.decompose.documents.bench import BenchDocument
-from lorkit.decompose.documents.export import ExportChoice
+from lorkit.decompose.documents.export_results import ExportChoice
 from lorkit.decompose.documents.gate import Accuracy, GateDocument, Subset
 from lorkit.decompose.documents.measured import Subject
 from lorkit.decompose.documents.verify import Bisection, VerifyDocument

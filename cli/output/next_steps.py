@@ -12,7 +12,7 @@ from lorkit.cli.output.streams import is_interactive, print_status
 
 if TYPE_CHECKING:
     from lorkit.decompose.documents.compare import CompareDocument
-    from lorkit.decompose.documents.export import ExportDocument
+    from lorkit.decompose.documents.export_results import ExportDocument
     from lorkit.decompose.documents.inspect import InspectDocument
 
 IMAGE, DIRECTORY = "IMAGE", "DIR"

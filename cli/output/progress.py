@@ -3,89 +3,59 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Mapping
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from types import TracebackType
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Any, Self
 
-from rich.console import Console, RenderableType
-from rich.constrain import Constrain
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TextColumn
-from rich.table import Column
-from rich.text import Text
-
+from lorkit.cli.output.amounts import clock
 from lorkit.cli.output.reminder import PERIOD_S, Reminder
-from lorkit.cli.output.streams import shares_terminal
+from lorkit.cli.output.streams import print_error, shares_terminal
 from lorkit.decompose import events
 from lorkit.decompose.errors import plural, plural_of
-from lorkit.decompose.machine import cuda_peak_mib, resident_mib
 
 if TYPE_CHECKING:
+    from rich.console import Console
+
+    from lorkit.cli.output.live_line import LiveLine
     from lorkit.decompose.events import Event
 
 
-class _What(ProgressColumn):
-    """The current work, or only its item, shortened if the line is too long."""
+@dataclass
+class _Task:
+    """What a line shows, in the words of rich's task of the same name."""
 
-    def __init__(self, field: str) -> None:
-        super().__init__()
-        self.field = field
+    start: float
+    visible: bool = False
+    completed: float = 0
+    total: float | None = None
+    fields: dict[str, Any] = field(default_factory=dict)
 
-    def render(self, task: Task) -> Text:
-        return Text(task.fields[self.field], no_wrap=True, overflow="ellipsis")
-
-
-class _Time(ProgressColumn):
-    """Remaining time, counted down between two reports; elapsed time if it is unknown."""
-
-    def render(self, task: Task) -> Text:
-        ends = task.fields["ends"]
-        return Text(f"{_clock(task.elapsed or 0)} elapsed" if ends is None else f"ETA {_clock(ends - task.get_time())}")
+    @property
+    def elapsed(self) -> float:
+        return time.monotonic() - self.start
 
 
-class _Memory(ProgressColumn):
-    """Resident set of the process, and the peak memory on its GPU."""
+class _Plain:
+    """A line that is not drawn: off a terminal nothing of rich is needed, whose import takes 0.1 s."""
 
-    def render(self, task: Task) -> Text:
-        peak = cuda_peak_mib()
-        return Text(f"memory {_size(resident_mib())}" + ("" if peak is None else f"  GPU peak {_size(peak)}"))
+    def __init__(self) -> None:
+        self.tasks = [_Task(time.monotonic())]
 
+    def get_time(self) -> float:
+        return time.monotonic()
 
-_WHOLE = Column(no_wrap=True)
-_WHAT, _ITEM = _What("text"), _What("item")
-_DONE, _BAR = MofNCompleteColumn(table_column=_WHOLE), BarColumn(20, table_column=_WHOLE)
-_TIME, _MEMORY = _Time(_WHOLE), _Memory(_WHOLE)
-_TERMS, _LOSS, _RATE = (TextColumn(f"{{task.fields[{name}]}}", markup=False) for name in ("terms", "loss", "rate"))
-_FORMS: tuple[tuple[ProgressColumn, ...], ...] = (
-    (_WHAT, _DONE, _BAR, _TERMS, _RATE, _TIME, _MEMORY),
-    (_WHAT, _DONE, _TERMS, _RATE, _TIME, _MEMORY),
-    (_WHAT, _DONE, _BAR, _LOSS, _RATE, _TIME, _MEMORY),
-    (_WHAT, _DONE, _LOSS, _RATE, _TIME, _MEMORY),
-    (_WHAT, _DONE, _LOSS, _TIME),
-    (_WHAT, _DONE, _TIME),
-    (_ITEM, _DONE, _TIME),
-    (_ITEM, _TIME),
-    (_ITEM,),
-)
-"""The columns of a line, from the widest terminal to the narrowest."""
-_NARROW = 30
-"""Terminals up to this width use the last two forms; on others the item is shortened."""
+    def update(self, index: int, *, refresh: bool = False, **values: Any) -> None:
+        del refresh
+        task = self.tasks[index]
+        for name in ("visible", "completed", "total"):
+            setattr(task, name, values.pop(name, getattr(task, name)))
+        task.fields.update(values)
 
-
-class _Line(Progress):
-    """One task in one line, with as many columns as fit."""
-
-    def get_renderables(self) -> Iterator[RenderableType]:
-        """Yield the line; nothing before the first report."""
-        yield from (self._fit(task) for task in self.tasks if task.visible)
-
-    def _fit(self, task: Task) -> RenderableType:
-        room = self.console.width - 1  # a full last column wraps on some terminals
-        for form in _FORMS if room < _NARROW else _FORMS[:-2]:
-            self.columns = tuple(column for column in form if column(task))
-            table = self.make_tasks_table([task])
-            if self.console.measure(table).maximum <= room:
-                break
-        return Constrain(table, room)
+    def reset(self, index: int, **values: Any) -> None:
+        self.tasks[index].start = time.monotonic()
+        self.update(index, **values)
 
 
 class ProgressLine:
@@ -105,17 +75,18 @@ class ProgressLine:
     def __init__(
         self, command: str = "", console: Console | None = None, *, images: bool = False, period: float = PERIOD_S
     ) -> None:
-        console = console or _stderr()
         self._silent = shares_terminal()
-        self.live = not self._silent and console.is_terminal and not console.is_dumb_terminal
-        self.progress = _Line(console=console, refresh_per_second=4, transient=True, disable=not self.live)
-        self._task = self.progress.add_task("", visible=False)
+        self.live = not self._silent and _is_drawn(console)
+        self._console = console
+        self.progress: LiveLine | _Plain = _drawn(console) if self.live else _Plain()
+        self._task: Any = 0 if isinstance(self.progress, _Plain) else self.progress.add_task("", visible=False)
         self._items = ("", 0)
         self._command, self._images, self._last = command, images, ""
         self._reminder = None if self.live or self._silent else Reminder(self._remind, period)
 
     def __enter__(self) -> Self:
-        self.progress.start()
+        if not isinstance(self.progress, _Plain):
+            self.progress.start()
         if self._reminder is not None:
             self._reminder.start()
         return self
@@ -125,7 +96,8 @@ class ProgressLine:
     ) -> None:
         if self._reminder is not None:
             self._reminder.stop()
-        self.progress.stop()
+        if not isinstance(self.progress, _Plain):
+            self.progress.stop()
 
     def __call__(self, event: Event) -> None:
         """Render one event."""
@@ -166,20 +138,24 @@ class ProgressLine:
     def _print(self, text: str) -> None:
         if self._silent:
             return
-        self.progress.console.print(text, markup=False)
+        console = self._console if isinstance(self.progress, _Plain) else self.progress.console
+        if console is None:
+            print_error(text)
+        else:
+            console.print(text, markup=False)
         if self._reminder is not None:
             self._reminder.spoken()
 
     def _remind(self, seconds: float) -> None:
         """Print what a terminal would show now."""
         (task,) = self.progress.tasks
-        since = f"{_clock(seconds)} since the start"
+        since = f"{clock(seconds)} since the start"
         if not task.visible:
             self._print(f"{self._command or 'still working'}: {since}")
             return
         loss, rate, ends = (task.fields[name] for name in ("loss", "rate", "ends"))
         facts = [f"{'step ' if loss else ''}{task.completed:g} of {task.total:g}{'' if loss else ' done'}", loss]
-        facts += [rate.strip(), "" if ends is None else f"ETA {_clock(ends - task.get_time())}", since]
+        facts += [rate.strip(), "" if ends is None else f"ETA {clock(ends - self.progress.get_time())}", since]
         self._print(f"{task.fields['text']}: {', '.join(fact for fact in facts if fact)}")
 
     def _show(
@@ -225,10 +201,20 @@ class ProgressLine:
         self.progress.update(self._task, visible=False, refresh=True)
 
 
-def _stderr() -> Console:
-    """Return a console on stderr that is a terminal if stderr is, independent of FORCE_COLOR and similar."""
-    forced = None if sys.stderr.isatty() else False
-    return Console(stderr=True, highlight=False, emoji=False, soft_wrap=True, force_terminal=forced)
+def _is_drawn(console: Console | None) -> bool:
+    """Return whether the line is redrawn: on a terminal that can move its cursor."""
+    if console is None and not sys.stderr.isatty():
+        return False
+    from lorkit.cli.output.live_line import terminal
+
+    console = console or terminal()
+    return console.is_terminal and not console.is_dumb_terminal
+
+
+def _drawn(console: Console | None) -> LiveLine:
+    from lorkit.cli.output.live_line import LiveLine, terminal
+
+    return LiveLine(console=console or terminal(), refresh_per_second=4, transient=True)
 
 
 def _started(event: events.Started) -> str:
@@ -251,13 +237,3 @@ def _validated(event: events.Validated) -> str:
 
 def _number(value: float | None) -> str:
     return "-" if value is None else f"{value:.3f}"
-
-
-def _clock(seconds: float) -> str:
-    minutes, rest = divmod(max(0, round(seconds)), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
-
-
-def _size(mib: float) -> str:
-    return f"{mib / 1024:.1f} GiB" if mib >= 1000 else f"{mib:.0f} MiB"

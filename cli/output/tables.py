@@ -6,15 +6,13 @@ import sys
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any, TextIO
 
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text
-
 from lorkit.cli.output.streams import print_sheet, print_status, sheet_stream
 from lorkit.decompose.errors import plural
 from lorkit.decompose.regions import Case, words_of
 
 if TYPE_CHECKING:  # they import torch and image readers
+    from rich.console import Console
+
     from lorkit.decompose.documents.data import DataDocument
     from lorkit.decompose.documents.graphs import GraphFacts
     from lorkit.decompose.documents.training import ExpertLayer, Plan, Rehearsal
@@ -29,6 +27,9 @@ def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[Any]], *, 
         rows: Their cells.
         result: Whether it is the result of the command; otherwise it goes to stderr.
     """
+    from rich.table import Table  # a prediction prints no table
+    from rich.text import Text
+
     sheet = Table(box=None, pad_edge=False)
     cells = [list(row) for row in rows]
     for index, name in enumerate(columns):
@@ -57,6 +58,8 @@ def fits(columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> bool:
 
 def _console(stream: TextIO) -> Console:
     """Return a console for tables; off a terminal it is wide enough that no cell is cut."""
+    from rich.console import Console
+
     if stream.isatty():
         return Console(file=stream, highlight=False, emoji=False)
     return Console(file=stream, highlight=False, emoji=False, force_terminal=False, width=160)

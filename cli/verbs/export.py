@@ -138,3 +138,7 @@ class TargetsHelp(Command):
             rows.append((name, told))
         with formatter.section("Targets and their precisions"):
             formatter.write_dl(rows)
+
+
+COMMAND = TargetsHelp
+"""The class of the command."""

@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 import typer.main
 
-from lorkit.cli import main
+from lorkit.cli import application, main
 from lorkit.cli.commands import list_commands
 
-COMMANDS = [command.__name__ for command in main.COMMANDS]
+COMMANDS = [*application.COMMANDS]
 PATHS = {path.removeprefix("decompose "): one for path, one in list_commands(typer.main.get_command(main.app))}
 VALUES = {
     path: [option for option in command.params if option.opts[0].startswith("--") and not option.is_flag]

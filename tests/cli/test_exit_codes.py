@@ -14,10 +14,10 @@ import forked_commands
 import pytest
 
 import lorkit.decompose
-from lorkit.cli import errors, main
+from lorkit.cli import application, errors
 from lorkit.cli.main import run_command_line
 
-VERBS = {*(command.__name__ for command in main.COMMANDS), "profiles"}
+VERBS = {*application.COMMANDS, "profiles"}
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="forks")
 
 

@@ -14,10 +14,10 @@ from typing import Any
 
 import pytest
 
-from lorkit.cli import main
+from lorkit.cli import application
 
 HEAVY = ("torch", "numpy", "onnx", "onnxruntime", "monai", "rich", "pydantic")
-COMMANDS = [command.__name__ for command in main.COMMANDS]
+COMMANDS = [*application.COMMANDS]
 
 
 def python(code: str) -> subprocess.CompletedProcess[str]:

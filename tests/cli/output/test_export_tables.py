@@ -10,7 +10,7 @@ from sample_documents import SUBJECT, accuracy, choice_conditions, flip, gate, l
 from lorkit.cli.output import export_tables
 from lorkit.decompose.data.preprocessing.stages import STAGES
 from lorkit.decompose.documents.bench import BenchDocument
-from lorkit.decompose.documents.export import ExportCandidate, ExportChoice
+from lorkit.decompose.documents.export_results import ExportCandidate, ExportChoice
 from lorkit.decompose.documents.gate import GateDocument
 from lorkit.decompose.documents.verify import VerifyDocument
 from lorkit.decompose.machine import fingerprint, tool_versions

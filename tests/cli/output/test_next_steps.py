@@ -17,7 +17,7 @@ from lorkit.cli.commands import list_commands
 from lorkit.cli.main import app
 from lorkit.cli.output import next_steps, streams
 from lorkit.decompose.artifacts import write_json, write_manifest
-from lorkit.decompose.documents.export import ExportDocument
+from lorkit.decompose.documents.export_results import ExportDocument
 from lorkit.decompose.documents.inspect import InspectDocument
 
 COMMANDS = dict(list_commands(typer.main.get_command(app)))

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from lorkit.decompose.documents.export import ExportDocument, ExportResult
+from lorkit.decompose.documents.export_results import ExportDocument, ExportResult
 from lorkit.decompose.documents.verify import NoParity
 from lorkit.export.targets import TARGETS, Availability
 
