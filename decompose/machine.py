@@ -11,13 +11,15 @@ import threading
 from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
-import psutil
 from typing_extensions import TypedDict  # pydantic, which reads these from documents, asks for it below Python 3.12
 
 from lorkit.decompose.errors import UsageError, plural
 from lorkit.decompose.processes import run_child
+
+if TYPE_CHECKING:
+    import psutil
 
 # Instruction sets that determine which kernels a runtime uses.
 ISA_FLAGS = ("avx", "avx2", "avx512f", "avx512_vnni", "avx512_bf16", "avx_vnni", "amx_bf16", "amx_int8", "asimd")
@@ -157,6 +159,8 @@ def cuda_peak_mib() -> float | None:
 
 @cache
 def _process() -> psutil.Process:
+    import psutil
+
     return psutil.Process()
 
 
@@ -167,6 +171,8 @@ def resident_bytes() -> int:
 
 def available_bytes() -> int:
     """Return the memory that this process can still take: of the machine, or of its control group if that is less."""
+    import psutil
+
     free = int(psutil.virtual_memory().available)
     limit, used = (_number(_GROUP / name) for name in ("memory.max", "memory.current"))
     return free if limit is None or used is None else max(0, min(free, limit - used))

@@ -17,8 +17,6 @@ from functools import cache
 from pathlib import Path
 from typing import BinaryIO
 
-import psutil
-
 from lorkit.decompose.errors import UsageError
 
 _DRAFT = re.compile(r"\..+\.draft-(?P<host>[A-Za-z0-9-]*)-(?P<process>\d+)-\w+")
@@ -100,6 +98,8 @@ def is_abandoned(path: Path) -> bool:
     found = _DRAFT.fullmatch(path.name)
     if found is None:
         return False
+    import psutil  # few directories have drafts
+
     if found["host"] == host() and not psutil.pid_exists(int(found["process"])):
         return True
     try:

@@ -27,6 +27,8 @@ SEAL = "seal"
 
 _NO_FILE = (errno.EISDIR, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG)
 _SETTLED_NS = 1_000_000_000
+_SMALL_BYTES = 2**20
+"""Files up to this size are read without asking how much memory is free."""
 _DIGESTS: dict[tuple[int, ...], str] = {}
 
 
@@ -106,8 +108,9 @@ def _read_bytes(path: Path, required: str) -> bytes:
     refuse_special(path, kind=ArtifactError)
     try:
         with path.open("rb") as stream:
-            size, free = os.fstat(stream.fileno()).st_size, available_bytes()
-            if size > free:  # a file with holes states any size
+            size = os.fstat(stream.fileno()).st_size
+            # a file with holes states any size
+            if size > _SMALL_BYTES and size > (free := available_bytes()):
                 raise ArtifactError(
                     f"{path} has {size / 2**30:.3g} GiB",
                     required=f"at most the {free / 2**30:.3g} GiB of memory that are free",

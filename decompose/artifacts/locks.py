@@ -6,8 +6,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from filelock import FileLock, Timeout
-
 from lorkit.decompose.errors import BusyError
 
 
@@ -18,6 +16,8 @@ def exclusive(path: Path, *, wait_s: float = 0.0) -> Iterator[None]:
     Raises:
         BusyError: Another process holds the lock for longer than `wait_s` seconds.
     """
+    from filelock import FileLock, Timeout  # readers of artifacts lock nothing
+
     path.parent.mkdir(parents=True, exist_ok=True)
     lock_path = path.parent / f".{path.name}.lock"
     lock = FileLock(lock_path)

@@ -26,7 +26,8 @@ from lorkit.decompose.documents.configuration import InitDocument
 from lorkit.decompose.documents.data import DataDocument
 from lorkit.decompose.documents.evaluate import EvaluateDocument
 from lorkit.decompose.documents.expert import ExpertInfo, ExtractDocument
-from lorkit.decompose.documents.export import ExportDocument, ExportInfo
+from lorkit.decompose.documents.export import ExportInfo
+from lorkit.decompose.documents.export_results import ExportDocument
 from lorkit.decompose.documents.find import FindDocument
 from lorkit.decompose.documents.gate import GateDocument
 from lorkit.decompose.documents.given import GivenInfo

@@ -45,10 +45,10 @@ from lorkit.decompose.models.mixtures.rebuilding import describe_gated
 from lorkit.decompose.models.regional import RegionalModel
 from lorkit.decompose.runs import Run
 from lorkit.decompose.runs.expert import CARD, PROGRAM, WEIGHTS, fresh_network
+from lorkit.decompose.runs.listing import EXPERT_INFO
 from lorkit.decompose.runs.live_model import deployed_backbone, deploys_foundation
 from lorkit.decompose.runs.locked_data import RunSplits
 from lorkit.decompose.runs.networks import RunNetworks
-from lorkit.decompose.runs.store import EXPERT_INFO
 from lorkit.decompose.tasks import get_task
 
 # Maximum number of images for the region check; more do not change it.

@@ -13,7 +13,7 @@ from lorkit.decompose.documents.mixture import MixtureInfo
 from lorkit.decompose.errors import UsageError
 from lorkit.decompose.events import Listener, Working, ignore
 from lorkit.decompose.runs import RUNS, Run, open_run
-from lorkit.decompose.runs.store import EXPERT_INFO
+from lorkit.decompose.runs.listing import EXPERT_INFO
 
 if TYPE_CHECKING:
     from lorkit.decompose.extraction.expert_builder import ExpertBuilder

@@ -40,11 +40,11 @@ from lorkit.decompose.models.mixtures.networks import OneHead, RegionIdNetwork, 
 from lorkit.decompose.models.region_predictor import ABSTAIN_BELOW
 from lorkit.decompose.runs import Run
 from lorkit.decompose.runs.expert import CARD, PROGRAM, WEIGHTS
+from lorkit.decompose.runs.listing import EXPERT_INFO
 from lorkit.decompose.runs.live_model import deployed_backbone
 from lorkit.decompose.runs.locked_data import RunSplits
 from lorkit.decompose.runs.mixture import MixtureNetwork, fresh_mixture, layers_of
 from lorkit.decompose.runs.networks import RunNetworks
-from lorkit.decompose.runs.store import EXPERT_INFO
 from lorkit.decompose.tasks import get_task
 
 

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
-from lorkit.decompose.metrics.classification import CORNERS, HEADLINE, auroc_by_class, log_odds, roc, scores
-from lorkit.decompose.metrics.paired import PairedDrop, paired_difference, paired_drop
+from typing import TYPE_CHECKING
+
+from lorkit.decompose.lazy import imported_on_use
+
+if TYPE_CHECKING:
+    from lorkit.decompose.metrics.classification import CORNERS, HEADLINE, auroc_by_class, log_odds, roc, scores
+    from lorkit.decompose.metrics.paired import PairedDrop, paired_difference, paired_drop
 
 __all__ = [
     "CORNERS",
@@ -16,3 +21,6 @@ __all__ = [
     "roc",
     "scores",
 ]
+_HOMES = dict.fromkeys(("CORNERS", "HEADLINE", "auroc_by_class", "log_odds", "roc", "scores"), "classification")
+_HOMES |= dict.fromkeys(("PairedDrop", "paired_difference", "paired_drop"), "paired")
+__getattr__ = imported_on_use(__name__, _HOMES)

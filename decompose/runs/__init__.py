@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
-from lorkit.decompose.runs.listing import RUNS, list_runs
-from lorkit.decompose.runs.selection import ExportSelection
-from lorkit.decompose.runs.store import (
-    MODELS,
-    OUTSIDE,
-    OWNERS,
-    Run,
-    experts_of,
-    export_directory,
-    exports_of,
-    open_run,
-)
+from typing import TYPE_CHECKING
+
+from lorkit.decompose.lazy import imported_on_use
+
+if TYPE_CHECKING:
+    from lorkit.decompose.runs.listing import RUNS, list_runs
+    from lorkit.decompose.runs.selection import ExportSelection
+    from lorkit.decompose.runs.store import (
+        MODELS,
+        OUTSIDE,
+        OWNERS,
+        Run,
+        experts_of,
+        export_directory,
+        exports_of,
+        open_run,
+    )
 
 __all__ = [
     "MODELS",
@@ -28,3 +33,6 @@ __all__ = [
     "list_runs",
     "open_run",
 ]
+_HOMES = {name: "store" for name in __all__}
+_HOMES |= {"RUNS": "listing", "list_runs": "listing", "ExportSelection": "selection"}
+__getattr__ = imported_on_use(__name__, _HOMES)

@@ -21,7 +21,7 @@ from lorkit.decompose.models.deployable import Deployable
 from lorkit.decompose.models.foundation.model import load_strict
 from lorkit.decompose.models.mixtures.rebuilding import rebuild_routed
 from lorkit.decompose.regions import Region
-from lorkit.decompose.runs.store import EXPERT_INFO
+from lorkit.decompose.runs.listing import EXPERT_INFO
 from lorkit.decompose.tasks import get_task
 
 WEIGHTS, PROGRAM, CARD = "model.safetensors", "model.pt2", "README.md"

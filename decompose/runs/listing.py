@@ -11,6 +11,8 @@ from lorkit.decompose.errors import ArtifactError
 RUNS = Path("runs")
 NETWORKS = Path("networks")
 """Directory of networks that lorkit did not train."""
+EXPERT_INFO = "expert.json"
+"""Description of an extracted network."""
 GIVEN_INFO, GIVEN_SOURCE = "network.json", "source.onnx"
 """Their files."""
 

@@ -19,7 +19,7 @@ from lorkit.decompose.models.mixtures.rebuilding import describe_gated, rebuild_
 from lorkit.decompose.models.region_predictor import RegionPredictor
 from lorkit.decompose.regions import RegionGroup
 from lorkit.decompose.runs.expert import WEIGHTS, check_identity
-from lorkit.decompose.runs.store import EXPERT_INFO
+from lorkit.decompose.runs.listing import EXPERT_INFO
 from lorkit.decompose.tasks import dense_outputs, get_task
 
 MixtureNetwork = RegionIdNetwork | RouterNetwork

@@ -11,7 +11,6 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from lorkit.decompose.artifacts import MANIFEST, Manifest, read_json
-from lorkit.decompose.config import load_config
 from lorkit.decompose.documents.base import Digest, Part, Places, parse
 from lorkit.decompose.errors import ArtifactError, DataError, UsageError
 from lorkit.decompose.regions import RegionSet
@@ -71,6 +70,8 @@ def check_record(manifest: Manifest) -> None:
 
 
 def _of_config(path: Path) -> tuple[str, ...]:
+    from lorkit.decompose.config import load_config
+
     try:
         return tuple(load_config(path).regions)
     except UsageError as error:

@@ -30,6 +30,11 @@ class ExportSelection:
         """Whether target, profile and precision are all open."""
         return self.target is self.profile is self.precision is None
 
+    @property
+    def several(self) -> bool:
+        """Whether `region` names several regions."""
+        return self.region is not None and (self.region == "all" or "," in self.region)
+
     def matches(self, region: str, target: str, profile: str, precision: str) -> bool:
         """Return whether an export of this region, target, profile and precision matches."""
         build = zip((self.target, self.profile, self.precision), (target, profile, precision), strict=True)

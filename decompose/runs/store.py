@@ -7,13 +7,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from lorkit.decompose.artifacts import DERIVED, MANIFEST, Manifest, read_manifest, sweep
 from lorkit.decompose.artifacts.places import HOMES, NETWORK, RUN
-from lorkit.decompose.config import Config, load_config
 from lorkit.decompose.documents.base import Owner, TeacherRow
-from lorkit.decompose.documents.evaluate import ModelName
 from lorkit.decompose.documents.given import GivenInfo
 from lorkit.decompose.documents.heads import MIXTURES
 from lorkit.decompose.errors import ArtifactError, UsageError, unknown
@@ -24,11 +22,15 @@ from lorkit.decompose.runs.listing import GIVEN_INFO, NETWORKS, RUNS, list_runs
 from lorkit.decompose.runs.record import check_record
 from lorkit.decompose.runs.selection import ExportSelection
 
-EXPERT_INFO = "expert.json"
+if TYPE_CHECKING:
+    from lorkit.decompose.config import Config
+    from lorkit.decompose.documents.evaluate import ModelName
+
 OWNERS: tuple[Owner, ...] = ("expert", "foundation", "student")
 """Owners of exported networks."""
 MODELS: tuple[ModelName, ...] = ("experts", "student", "foundation")
 """Names of the owners' networks in `evaluate` and the report."""
+_AGAIN = "train again with --force"
 # Written into a run directory by later commands; not part of the run's manifest.
 OUTSIDE = (*DERIVED, "checkpoints", "tensorboard")
 
@@ -64,6 +66,8 @@ class Run:
     @cached_property
     def config(self) -> Config:
         """The resolved configuration that it was trained with."""
+        from lorkit.decompose.config import load_config
+
         return load_config(self.path / "config.yaml")
 
     @cached_property
@@ -76,7 +80,7 @@ class Run:
             raise ArtifactError(
                 f"{self.path / 'regions.json'} cannot be read ({type(error).__name__})",
                 required="an intact run",
-                fix="train again with --force",
+                fix=_AGAIN,
             ) from None
         return found
 
@@ -92,8 +96,7 @@ class Run:
         Raises:
             ArtifactError: The manifest, which has none, takes back what `regions.json` says.
         """
-        stated = self._regions.get("synthetic") is True or self.regions.synthetic
-        if stated and not self.manifest.synthetic:
+        if (stated := self._regions.get("synthetic") is True or self.regions.synthetic) and not self.manifest.synthetic:
             raise ArtifactError(
                 f"{self.path}: synthetic is {self.manifest.synthetic} in {MANIFEST} and {stated} in regions.json",
                 required="a run whose files agree",
@@ -126,9 +129,7 @@ class Run:
             lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
             return [json.loads(line) for line in lines if line.strip()]
         except ValueError:
-            raise ArtifactError(
-                f"{path} is not JSON lines", required="an intact run", fix="train again with --force"
-            ) from None
+            raise ArtifactError(f"{path} is not JSON lines", required="an intact run", fix=_AGAIN) from None
 
     @property
     def has_foundation(self) -> bool:

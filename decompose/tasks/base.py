@@ -14,16 +14,17 @@ from numpy.typing import ArrayLike, NDArray
 
 from lorkit.decompose.artifacts.arrays import Float32Array
 from lorkit.decompose.documents.network import Decision
-from lorkit.decompose.documents.scores import TaskScores
 from lorkit.decompose.errors import UsageError
-from lorkit.decompose.metrics import PairedDrop
 from lorkit.decompose.metrics.paired import paired_cases, unseen_bound
 from lorkit.decompose.metrics.rates import Rate, mean_rate
-from lorkit.decompose.metrics.thresholds import Policy
 from lorkit.decompose.regions import Region
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+    from lorkit.decompose.documents.scores import TaskScores
+    from lorkit.decompose.metrics import PairedDrop
+    from lorkit.decompose.metrics.thresholds import Policy
 
 ScoreInputs = NDArray[Any]
 """What is kept of each sample's outputs to score it by, (N, ...): logits, or numbers of a mask by structure."""

@@ -14,7 +14,6 @@ from numpy.typing import ArrayLike, NDArray
 from lorkit.decompose.artifacts.arrays import Float32Array
 from lorkit.decompose.documents.network import Decision
 from lorkit.decompose.documents.predict import LabelProbability
-from lorkit.decompose.documents.scores import ClassificationScores, TaskScores
 from lorkit.decompose.errors import DataError
 from lorkit.decompose.metrics import PairedDrop, classification, paired_drop
 from lorkit.decompose.metrics.probabilities import softmax
@@ -23,6 +22,8 @@ from lorkit.decompose.tasks.base import CERTAIN, ScoreInputs, Task, unanswered
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+    from lorkit.decompose.documents.scores import TaskScores
 
 
 def most_probable(region: Region, outputs: ArrayLike, *, top: int = 1) -> list[list[LabelProbability]]:
@@ -128,4 +129,6 @@ class Classification(Task):
     ) -> TaskScores:
         """Score (N, C) logits; see `metrics.scores`."""
         found = classification.scores(targets, score_inputs, groups, classes=region.classes, seed=seed)
+        from lorkit.decompose.documents.scores import ClassificationScores
+
         return ClassificationScores.model_validate(found)

@@ -17,7 +17,7 @@ from functools import partial
 from pathlib import Path
 
 from lorkit.decompose.artifacts import is_current
-from lorkit.decompose.documents.export import ChoiceConditions, ChoiceRecord, ExportCandidate, ExportChoice
+from lorkit.decompose.documents.export_results import ChoiceConditions, ChoiceRecord, ExportCandidate, ExportChoice
 from lorkit.decompose.documents.gate import Latency
 from lorkit.decompose.errors import (
     ArtifactError,

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from lorkit import profiles
-from lorkit.decompose.documents.export import ExportResult
+from lorkit.decompose.documents.export_results import ExportResult
 from lorkit.decompose.errors import MissingRuntimeError
 from lorkit.export.targets.base import MODEL, missing
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from lorkit.decompose.artifacts import is_current, staged_directory, write_manifest
-from lorkit.decompose.documents.export import ExportChoice, ExportDocument, ExportResult
+from lorkit.decompose.documents.export_results import ExportChoice, ExportDocument, ExportResult
 from lorkit.decompose.documents.heads import MIXTURES
 from lorkit.decompose.errors import UsageError
 from lorkit.decompose.events import Listener, Working, ignore

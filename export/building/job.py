@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lorkit import profiles
-from lorkit.decompose.documents.export import ExportChoice
+from lorkit.decompose.documents.export_results import ExportChoice
 from lorkit.decompose.errors import UsageError, unknown
 from lorkit.decompose.machine import fingerprint
 from lorkit.export.runtime.preference import AUTO, CANONICAL_TARGET

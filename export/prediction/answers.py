@@ -14,12 +14,10 @@ from lorkit.decompose.artifacts.arrays import Bits, Float32Array, Mask
 from lorkit.decompose.data.preprocessing.decoding import decode_at
 from lorkit.decompose.data.preprocessing.mirroring import check_flips, with_mirrored
 from lorkit.decompose.documents.heads import IMAGE, LOGITS
-from lorkit.decompose.documents.mixture import MixtureInfo
 from lorkit.decompose.documents.predict import PredictedImage, SegmentedImage
 from lorkit.decompose.errors import ArtifactError, UsageError
 from lorkit.decompose.events import Listener
 from lorkit.decompose.tasks import get_task
-from lorkit.export.prediction import classification, multilabel, routed, segmentation
 from lorkit.export.prediction.network import LoadedNetwork
 from lorkit.export.prediction.preparation import PreparedImage
 from lorkit.export.prediction.structures import PLAIN, MaskOptions
@@ -79,7 +77,7 @@ def with_flips(network: LoadedNetwork) -> LoadedNetwork:
     Raises:
         UsageError: It finds the region of an image, or the region has two sides.
     """
-    if network.router is not None or isinstance(network.info, MixtureInfo):
+    if network.router is not None or network.info.kind == "mixture":
         raise UsageError(
             f"--flips for {network.path}, which finds the region of an image",
             required="the network of one region",
@@ -129,6 +127,8 @@ def answer(
         return Answers([row for row, _ in volumes], {}, [mask for _, mask in volumes])
     batch = np.stack([image.values for image in chunk])
     if network.router is not None:
+        from lorkit.export.prediction import routed
+
         outputs = network.infer({IMAGE: batch})
         rows, masks = routed.rows(
             network.router, chunk, outputs, targets, top=top, allow_out_of_region=allow_out_of_region
@@ -139,13 +139,19 @@ def answer(
     for image, own, target in zip(chunk, logits, targets, strict=True):
         taken = None if image.check.out_of_region is True and not allow_out_of_region else own
         if network.dense:
+            from lorkit.export.prediction import segmentation
+
             row, mask = segmentation.masked_row(network.region, image, taken, target, options)
             found.rows.append(row)
             found.masks.append(mask)
         elif network.multilabel:
-            assert not isinstance(network.info, MixtureInfo)
+            from lorkit.export.prediction import multilabel
+
+            assert network.info.kind != "mixture"
             found.rows.append(multilabel.row(network.info, image, taken))
         else:
+            from lorkit.export.prediction import classification
+
             found.rows.append(classification.row(network.region, image, taken, top))
     return found
 
@@ -158,6 +164,8 @@ def _windowed(
     options: MaskOptions,
 ) -> list[tuple[SegmentedImage, Mask | Bits | None]]:
     """Answer volumes that the network takes window by window, one after the other."""
+    from lorkit.export.prediction import segmentation
+
     found = []
     for image, target in zip(chunk, targets, strict=True):
         case = image.case

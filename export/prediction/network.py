@@ -10,14 +10,10 @@ from typing import TYPE_CHECKING, Any
 from lorkit.decompose.artifacts import MANIFEST, read_manifest, verify_chain
 from lorkit.decompose.artifacts.arrays import Float32Array
 from lorkit.decompose.artifacts.places import HOMES
-from lorkit.decompose.documents.expert import ExpertInfo
-from lorkit.decompose.documents.export import ExportInfo
 from lorkit.decompose.documents.heads import IMAGE, LOGITS, REGION_PROBABILITIES, Mixture, first_input
-from lorkit.decompose.documents.mixture import MixtureInfo
 from lorkit.decompose.documents.network import StoredNetwork
 from lorkit.decompose.errors import UsageError
-from lorkit.decompose.runs import ExportSelection, Run, experts_of, exports_of, open_run
-from lorkit.decompose.runs.selection import require_region
+from lorkit.decompose.runs.selection import ExportSelection, require_region
 from lorkit.decompose.tasks import get_task
 from lorkit.export.prediction.volumes import VolumeRunner
 from lorkit.export.runtime.engine import load_engine
@@ -26,6 +22,10 @@ from lorkit.export.runtime.outputs import require_finite
 from lorkit.export.runtime.preference import export_preference
 
 if TYPE_CHECKING:
+    from lorkit.decompose.documents.expert import ExpertInfo
+    from lorkit.decompose.documents.export import ExportInfo
+    from lorkit.decompose.documents.mixture import MixtureInfo
+    from lorkit.decompose.runs import Run
     from lorkit.decompose.runs.expert import LoadedExpert
     from lorkit.decompose.runs.mixture import LoadedMixture
 
@@ -51,7 +51,7 @@ class LoadedNetwork(StoredNetwork):
     @property
     def router(self) -> Mixture | None:
         """The heads of a network that is not told the region; None for a network of one region."""
-        mixture = self.info.mixture if isinstance(self.info, ExportInfo | MixtureInfo) else None
+        mixture = None if self.info.kind == "expert" else self.info.mixture
         return mixture if mixture is not None and mixture.form == "router" else None
 
     @property
@@ -87,6 +87,8 @@ def open_network(
         if kind not in HOMES:
             raise UsageError(f"{path} is of kind '{kind}'", required="an export, an expert or a run", fix="name one")
         run = path
+    from lorkit.decompose.runs import open_run
+
     opened, region = open_run(run), selection.region
     if region is None and (opened.experts_dir / ROUTER / MANIFEST).is_file():
         region = ROUTER
@@ -99,6 +101,8 @@ def open_network(
 
 
 def _open_region(run: Run, selection: ExportSelection, threads: int | None) -> LoadedNetwork:
+    from lorkit.decompose.runs import experts_of, exports_of
+
     region = str(selection.region)
     found = [read_exported(entry.path) for entry in exports_of(run, selection, owners=("expert",))]
     # exports without a parity check are used only if named

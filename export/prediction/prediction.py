@@ -11,25 +11,20 @@ from functools import partial
 from pathlib import Path
 
 from lorkit.decompose.artifacts.arrays import Float32Array
-from lorkit.decompose.documents.mixture import MixtureInfo
 from lorkit.decompose.documents.predict import PredictDocument, PredictedImage
 from lorkit.decompose.errors import UsageError, plural
 from lorkit.decompose.events import Listener, Working, ignore
 from lorkit.decompose.runs import ExportSelection
 from lorkit.decompose.tasks import get_task
 from lorkit.export.prediction import inputs as files
-from lorkit.export.prediction import regions
 from lorkit.export.prediction.ahead import prepared_ahead
 from lorkit.export.prediction.answers import answer, chunk_size, limit_memory, require_images, with_flips
 from lorkit.export.prediction.fast import NOTE, with_fast
 from lorkit.export.prediction.network import LoadedNetwork, open_network
 from lorkit.export.prediction.preparation import checked, prepare_image
-from lorkit.export.prediction.results import check_kept, distinct, mask_targets, write_results
-from lorkit.export.prediction.several import Settings, predict_regions
 from lorkit.export.prediction.sources import about, mask_values, source_of
 from lorkit.export.prediction.structures import MaskOptions, kept_labels
 from lorkit.export.prediction.writers.base import MaskLabel
-from lorkit.export.prediction.writers.registry import check_format
 from lorkit.export.prediction.writers.spool import Spool
 from lorkit.export.prediction.writers.target import MaskTarget
 
@@ -98,9 +93,10 @@ def predict(
     """
     selection = ExportSelection(region=region, target=target, profile=profile, precision=precision)
     options = MaskOptions(to, structures, statistics=statistics, preview=preview)
-    check_format(to)
-    _check_out(options, out)
-    if regions.several(region):
+    _check_options(options, out)
+    if selection.several:
+        from lorkit.export.prediction.several import Settings, predict_regions
+
         settings = Settings(options, allow_synthetic, allow_out_of_region, flips, fast, out, threads, memory_gib)
         return predict_regions(path, list(inputs), run, selection, settings, sheet=sheet, on_event=on_event)
     network = open_network(path, run, selection, threads)
@@ -115,6 +111,8 @@ def predict(
     with Spool() as spool:
         targets = call.targets(spool) if out is not None else [None] * len(call.paths)
         if out is not None:
+            from lorkit.export.prediction.results import check_kept, distinct, write_results
+
             made = [one for one in targets if one]
             check_kept(inputs, call.paths, made, Path(out), call.labels, preview=preview)
         rows, warnings = _rows(call, targets, shown, on_event)
@@ -163,6 +161,8 @@ class _Call:
         """Return where masks are written; nowhere for a network without masks."""
         if not self.network.dense:
             return [None] * len(self.paths)
+        from lorkit.export.prediction.results import mask_targets
+
         overlapping = self._segments and not get_task(self.network.region.task).exclusive
         source = source_of([self.network])
         return [*mask_targets(self.paths, spool, source, self.options, self.labels, overlapping=overlapping)]
@@ -196,7 +196,7 @@ def _document(call: _Call, rows: list[PredictedImage], notes: list[str], *, flip
     network = call.network
     answer = "answer" if network.router is not None else "mask" if network.dense else "label"
     if network.multilabel:
-        assert not isinstance(network.info, MixtureInfo)  # it has no task of its own
+        assert network.info.kind != "mixture"  # it has no task of its own
         missing = [name for name in network.region.classes if (network.info.decision is None
                    or network.info.decision.thresholds.get(name) is None)]  # fmt: skip
         if missing:
@@ -205,7 +205,7 @@ def _document(call: _Call, rows: list[PredictedImage], notes: list[str], *, flip
     if refused:
         what = "any region" if network.router is not None else f"region '{network.region.name}'"
         notes.append(f"{refused} of {plural(len(rows), 'image')} do not look like {what}: no {answer}")
-    if not isinstance(network.info, MixtureInfo) and network.info.in_region is None and network.router is None:
+    if network.info.kind != "mixture" and network.info.in_region is None and network.router is None:
         notes.append(f"this network has no in-region check: every image gets a {answer}")
     labels = call.labels
     document = PredictDocument(
@@ -222,8 +222,12 @@ def _document(call: _Call, rows: list[PredictedImage], notes: list[str], *, flip
     return document.with_changes(mask_values=mask_values(labels)) if labels else document
 
 
-def _check_out(options: MaskOptions, out: Path | None) -> None:
-    """Raise UsageError for options that only change files, without a directory for them."""
+def _check_options(options: MaskOptions, out: Path | None) -> None:
+    """Raise UsageError for an unknown format, and for options that only change files without a directory for them."""
+    if options.to is not None:
+        from lorkit.export.prediction.writers.registry import check_format
+
+        check_format(options.to)
     given = "--to" if options.to is not None else "--preview" if options.preview else None
     if given is not None and out is None:
         raise UsageError(f"{given} without --out", required="a directory for the files", fix="name one with --out")

@@ -16,7 +16,6 @@ from lorkit.decompose.data.formats.registry import open_image
 from lorkit.decompose.data.formats.stored import StoredImage
 from lorkit.decompose.data.preprocessing import region_check
 from lorkit.decompose.data.preprocessing.recipe import apply_recipe
-from lorkit.decompose.documents.mixture import MixtureInfo
 from lorkit.decompose.errors import DataError
 from lorkit.export.prediction.inputs import values_of
 from lorkit.export.prediction.network import LoadedNetwork
@@ -127,7 +126,7 @@ def prepare_values(
 
 def checked(network: LoadedNetwork, images: Sequence[PreparedImage]) -> list[PreparedImage]:
     """Check whether prepared images look like the region of the network, where it has such a check."""
-    if isinstance(network.info, MixtureInfo) or network.info.in_region is None:
+    if network.info.kind == "mixture" or network.info.in_region is None:
         return list(images)
     views = np.stack([one.values if one.case is None else region_check.overview(one.values) for one in images])
     found = region_check.check_all(network.info.in_region, views)

@@ -41,11 +41,6 @@ from lorkit.export.prediction.writers.target import MaskTarget
 _MOST_BITS = 63
 
 
-def several(region: str | None) -> bool:
-    """Tell whether `--region` names several regions."""
-    return region is not None and (region == "all" or "," in region)
-
-
 def open_networks(
     run: Path | str | None, selection: ExportSelection, threads: int | None
 ) -> tuple[list[LoadedNetwork], list[str]]:

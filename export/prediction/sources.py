@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import lorkit
-from lorkit.decompose.documents.export import ExportInfo
 from lorkit.decompose.documents.predict import MaskValue, PredictingNetwork
 from lorkit.export.prediction.network import LoadedNetwork
 from lorkit.export.prediction.writers.base import MaskLabel, MaskSource
@@ -14,7 +13,7 @@ from lorkit.export.prediction.writers.base import MaskLabel, MaskSource
 def about(network: LoadedNetwork) -> PredictingNetwork:
     """Return a network as documents name it."""
     info, place = network.info, {"path": str(network.path), "digest": network.digest}
-    if isinstance(info, ExportInfo):
+    if info.kind == "export":
         return PredictingNetwork(**place, kind="export", owner=info.owner, target=info.target, precision=info.precision)
     return PredictingNetwork(**place, kind="expert", owner="expert", target=None, precision="fp32")
 

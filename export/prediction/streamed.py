@@ -6,7 +6,6 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from lorkit.decompose.data.node_samples import NodeSamples
-from lorkit.decompose.documents.mixture import MixtureInfo
 from lorkit.decompose.errors import ArtifactError, UsageError
 from lorkit.decompose.events import Listener, ignore
 from lorkit.decompose.runs import ExportSelection
@@ -70,7 +69,7 @@ def stream(
             fix="allow it for a test with --allow-synthetic, in Python with allow_synthetic=True",
         )
     nodes = streamed_input(network.recipe, str(network.path))
-    assert not isinstance(network.info, MixtureInfo)  # of images
+    assert network.info.kind != "mixture"  # of images
     opened = open_store(store, Layout.of(nodes, network.classes))
     try:
         if fill:

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from lorkit.decompose.documents.bench import BenchDocument
 from lorkit.decompose.documents.evaluate import EvaluateDocument
 from lorkit.decompose.documents.expert import ExpertInfo
-from lorkit.decompose.documents.export import ExportChoice
+from lorkit.decompose.documents.export_results import ExportChoice
 from lorkit.decompose.documents.gate import GateDocument
 from lorkit.decompose.documents.heads import MIXTURES
 from lorkit.decompose.runs import Run

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from lorkit.decompose.documents.base import Interval, Owner, combine
 from lorkit.decompose.documents.bench import BenchRow
 from lorkit.decompose.documents.evaluate import EvaluateDocument, ModelName, RegionEvaluation
-from lorkit.decompose.documents.export import ScoredExport
+from lorkit.decompose.documents.export_results import ScoredExport
 from lorkit.decompose.documents.report import (
     Evaluations,
     RegionTables,

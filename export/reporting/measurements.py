@@ -15,7 +15,7 @@ from lorkit.decompose.artifacts import MANIFEST, read_json, read_manifest
 from lorkit.decompose.documents.base import combine, take_seal
 from lorkit.decompose.documents.bench import BenchDocument, BenchRow
 from lorkit.decompose.documents.evaluate import EvaluateDocument, ModelName
-from lorkit.decompose.documents.export import (
+from lorkit.decompose.documents.export_results import (
     ExportScores,
     ScoredClassifier,
     ScoredExport,

@@ -7,14 +7,14 @@ from collections.abc import Sequence
 from lorkit.decompose.artifacts import MANIFEST, read_manifest
 from lorkit.decompose.documents.evaluate import EvaluateDocument
 from lorkit.decompose.documents.expert import ExpertInfo
-from lorkit.decompose.documents.export import ExportChoice
+from lorkit.decompose.documents.export_results import ExportChoice
 from lorkit.decompose.documents.gate import GateDocument
 from lorkit.decompose.documents.heads import MIXTURES, REGION
 from lorkit.decompose.documents.report import ChainLink
 from lorkit.decompose.errors import ArtifactError
 from lorkit.decompose.runs import Run
 from lorkit.decompose.runs.lineage import RunFinder
-from lorkit.decompose.runs.store import EXPERT_INFO
+from lorkit.decompose.runs.listing import EXPERT_INFO
 from lorkit.export.benchmarking.benchmark import stored
 from lorkit.export.reporting.commands import (
     bench_commands,

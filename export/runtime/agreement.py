@@ -8,12 +8,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lorkit.decompose.artifacts import MANIFEST, Manifest, digest_file, read_json
-from lorkit.decompose.documents.expert import ExpertInfo
 from lorkit.decompose.documents.export import ExportInfo
-from lorkit.decompose.documents.mixture import MixtureInfo
 from lorkit.decompose.documents.network import NetworkInfo
 from lorkit.decompose.errors import ArtifactError
-from lorkit.decompose.runs.store import EXPERT_INFO
+from lorkit.decompose.runs.listing import EXPERT_INFO
 from lorkit.export.runtime.graph_file import GraphFile, read_graph_file
 from lorkit.export.targets.base import MODEL
 
@@ -88,9 +86,13 @@ def described(info: ExportInfo, document: Mapping[str, Any], place: Path) -> tup
     source: Part
     names: tuple[str, ...]
     if document.get("kind") == "mixture":
+        from lorkit.decompose.documents.mixture import MixtureInfo
+
         source, names = parse(MixtureInfo, document, place / EXPERT_INFO), _OF_MIXTURE
     else:
-        source = parse(ExpertInfo, document, place / EXPERT_INFO)
+        # only what both say, which is most of the time that documents of experts take to read
+        named = {name: value for name, value in document.items() if name in NetworkInfo.model_fields}
+        source = parse(NetworkInfo, named, place / EXPERT_INFO)
         # those two are repeated from the recipe, by which the export has them
         names = tuple(name for name in NetworkInfo.model_fields if name not in ("image", "normalise"))
     return ({name: _plain(getattr(one, name)) for name in names} for one in (info, source))  # type: ignore[return-value]

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from lorkit.decompose.artifacts import MANIFEST, Manifest, read_manifest, verify_chain
 from lorkit.decompose.artifacts.places import place_of
 from lorkit.decompose.documents.base import Owner
 from lorkit.decompose.documents.export import ExportInfo
-from lorkit.decompose.documents.gate import Side
 from lorkit.decompose.documents.heads import Head
 from lorkit.decompose.documents.measured import Subject
 from lorkit.decompose.documents.network import StoredNetwork
@@ -18,6 +18,9 @@ from lorkit.decompose.runs import ExportSelection
 from lorkit.export.runtime.agreement import check_agreement
 from lorkit.export.runtime.graph_file import file_macs
 from lorkit.export.targets.base import MODEL
+
+if TYPE_CHECKING:
+    from lorkit.decompose.documents.gate import Side
 
 INFO = "export.json"
 

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from lorkit import profiles
-from lorkit.decompose.documents.export import ChoiceRecord, ExportChoice
-from lorkit.decompose.documents.report import TriedExport
 from lorkit.decompose.errors import ArtifactError
-from lorkit.decompose.runs import Run
 from lorkit.export.runtime.exported import Exported
+
+if TYPE_CHECKING:
+    from lorkit.decompose.documents.export_results import ExportChoice
+    from lorkit.decompose.documents.report import TriedExport
+    from lorkit.decompose.runs import Run
 
 AUTO = "auto"
 """As target or precision: the fastest that is measured to be not worse."""
@@ -34,6 +36,8 @@ def tried_exports(run: Run) -> list[TriedExport]:
 
     A pair that was tried under two options, such as `onnx` and `auto`, has a row for each.
     """
+    from lorkit.decompose.documents.report import TriedExport
+
     return [
         TriedExport(
             region=region,
@@ -55,8 +59,12 @@ def tried_exports(run: Run) -> list[TriedExport]:
 
 def recorded_regions(path: Path) -> dict[str, ExportChoice]:
     """Return the regions of a record; empty if it is missing or damaged, since it can be measured again."""
+    if not path.is_file():
+        return {}
+    from lorkit.decompose.documents.export_results import ChoiceRecord  # with the documents of the gate
+
     try:
-        return ChoiceRecord.read(path).regions if path.is_file() else {}
+        return ChoiceRecord.read(path).regions
     except ArtifactError:
         return {}
 
@@ -76,6 +84,8 @@ def export_preference(exported: Exported, run: Run | None) -> tuple[bool, bool, 
 
 def _rank(target: str, profile: str) -> int:
     """Return the rank of a target in a profile's order after the canonical one; the last if it is unknown."""
+    from lorkit import profiles
+
     # a user's profile is a file that may not be here
     listed = profiles.load(profile).targets if profile in profiles.available() else ()
     order = [CANONICAL_TARGET, *(name for name in listed if name != CANONICAL_TARGET)]

@@ -1,26 +1,48 @@
 """Deployment targets: one module for each, listed in `targets/__init__.py`.
 
-A target imports its runtime on use, so that a missing runtime affects only that target.
+A target is imported when it is asked for, and imports its runtime on use, so that a missing runtime affects only that
+target.
 """
 
 from __future__ import annotations
 
+import importlib
+from collections.abc import Iterator, Mapping
+
 from lorkit.decompose.errors import unknown
-from lorkit.export.targets.aoti.target import TARGET as AOTI
 from lorkit.export.targets.base import MODEL, Availability, Engine, Target, missing
-from lorkit.export.targets.monai.target import TARGET as MONAI
-from lorkit.export.targets.onnx import TARGET as ONNX
-from lorkit.export.targets.onnx_adapters.target import TARGET as ONNX_ADAPTERS
-from lorkit.export.targets.openvino import TARGET as OPENVINO
-from lorkit.export.targets.tensorrt.torch_trt import TARGET as TORCH_TRT
-from lorkit.export.targets.tensorrt.trt import TARGET as TRT
-from lorkit.export.targets.tensorrt.trt_rtx import TARGET as TRT_RTX
-from lorkit.export.targets.triton import TARGET as TRITON
 
 __all__ = ["MODEL", "TARGETS", "Availability", "Engine", "Target", "get_target", "missing"]
 
-_ALL: tuple[Target, ...] = (AOTI, MONAI, ONNX, ONNX_ADAPTERS, OPENVINO, TORCH_TRT, TRITON, TRT, TRT_RTX)
-TARGETS: dict[str, Target] = {target.name: target for target in _ALL}
+_HOMES = {
+    "aoti": "aoti.target",
+    "monai": "monai.target",
+    "onnx": "onnx",
+    "onnx-adapters": "onnx_adapters.target",
+    "openvino": "openvino",
+    "torch-trt": "tensorrt.torch_trt",
+    "triton": "triton",
+    "trt": "tensorrt.trt",
+    "trt-rtx": "tensorrt.trt_rtx",
+}
+"""The module of each target below this package."""
+
+
+class _Targets(Mapping[str, Target]):
+    """The targets by name; each is imported on first use."""
+
+    def __getitem__(self, name: str) -> Target:
+        target: Target = importlib.import_module(f"{__name__}.{_HOMES[name]}").TARGET
+        return target
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(_HOMES)
+
+    def __len__(self) -> int:
+        return len(_HOMES)
+
+
+TARGETS: Mapping[str, Target] = _Targets()
 
 
 def get_target(name: str) -> Target:

@@ -12,18 +12,20 @@ Shapes: H W image, D H W volume, C channels; images are (H, W), (H, W, 3) or (D,
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
 from lorkit.decompose.artifacts.arrays import Float32Array
-from lorkit.decompose.config import ImageConfig, RegionConfig
 from lorkit.decompose.config.graphs import NodeInput
 from lorkit.decompose.data.formats.checks import check_image, unit_range
 from lorkit.decompose.documents.recipe import AXES, FILTERS, NODES, VERSIONS, WINDOWED, Intensity, Recipe
 from lorkit.decompose.errors import DataError
+
+if TYPE_CHECKING:
+    from lorkit.decompose.config import ImageConfig, RegionConfig
 
 _PERCENTILES = (0.5, 99.5)
 _OVERLAP, _SIGMA = 0.25, 0.125  # as nnU-Net and MONAI have them, but for nnU-Net's overlap of a half

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Hashable, Iterable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from numpy.typing import NDArray
 
-from lorkit.decompose.config import Config, resolve_path
+if TYPE_CHECKING:
+    from lorkit.decompose.config import Config
 
 Arrays = dict[str, NDArray[Any]]
 
@@ -29,6 +30,8 @@ class OpenFiles:
     @classmethod
     def of(cls, config: Config) -> OpenFiles:
         """Return an object for the regions of a configuration."""
+        from lorkit.decompose.config import resolve_path  # images are also read without a configuration
+
         counts: Counter[str] = Counter()
         for one in config.regions.values():
             parts = (part or () for part in (one.data, one.train, one.val, one.test, one.unlabelled))

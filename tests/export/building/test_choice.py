@@ -12,7 +12,7 @@ from sample_documents import accuracy, flip, latency
 
 from lorkit import profiles
 from lorkit.decompose.artifacts import read_json
-from lorkit.decompose.documents.export import ExportCandidate, ExportResult
+from lorkit.decompose.documents.export_results import ExportCandidate, ExportResult
 from lorkit.decompose.documents.heads import MixtureForm
 from lorkit.decompose.errors import UsageError
 from lorkit.decompose.events import Event

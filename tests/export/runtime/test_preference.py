@@ -13,7 +13,7 @@ from PIL import Image
 from sample_documents import choice_conditions
 
 from lorkit.decompose.artifacts import read_json, write_json
-from lorkit.decompose.documents.export import ChoiceRecord
+from lorkit.decompose.documents.export_results import ChoiceRecord
 from lorkit.decompose.errors import MissingRuntimeError
 from lorkit.decompose.machine import fingerprint
 from lorkit.decompose.runs import ExportSelection, open_run
