@@ -99,7 +99,7 @@ class OpenVinoTarget(HostTarget[OpenVinoRequirements]):
                 "use --profile cpu-generic, or another --target",
             )
         try:
-            openvino = _openvino()
+            openvino = import_openvino()
         except ImportError as error:
             return Availability(False, f"openvino cannot be imported ({error})", INSTALL)
         version = _version(openvino)
@@ -131,7 +131,7 @@ class OpenVinoTarget(HostTarget[OpenVinoRequirements]):
         """
         if not self.available(request.profile).ok:
             raise missing(self, request.profile)
-        openvino, directory = _openvino(), request.directory
+        openvino, directory = import_openvino(), request.directory
         try:
             model = openvino.Core().read_model(native_path(request.onnx_path))
             loops = _loops(model)
@@ -170,7 +170,7 @@ class OpenVinoTarget(HostTarget[OpenVinoRequirements]):
         """
         if not self.available().ok:
             raise missing(self)
-        openvino = _openvino()
+        openvino = import_openvino()
         note = self.read_note(directory)
         if note.precision == "bf16":
             require_bf16()
@@ -246,8 +246,8 @@ def _fixed_batch(model: Any) -> str:
     return str(fixed[0].any_name) if fixed else ""
 
 
-def _openvino() -> ModuleType:
-    """Import OpenVINO with a stub for its telemetry that sends nothing."""
+def import_openvino() -> ModuleType:
+    """Return OpenVINO, imported with a stub for its telemetry that sends nothing."""
     modules: dict[str, Any] = sys.modules
     if "openvino" in modules:
         return importlib.import_module("openvino")

@@ -259,7 +259,7 @@ def test_a_frozen_batch_is_refused_when_it_is_built_and_when_it_is_loaded(
     with pytest.raises(UsageError, match=r"fixes the batch of 'image'"):
         TARGET.build(fixed)
     assert not (tmp_path / XML).exists()
-    openvino = module._openvino()
+    openvino = module.import_openvino()
     openvino.save_model(openvino.Core().read_model(tmp_path / MODEL), tmp_path / XML, compress_to_fp16=False)
     files = {name: digest_file(tmp_path / name) for name in (XML, BIN)}
     facts = {"target": "openvino", "precision": "fp32", "openvino": "1", "device": "CPU"}
