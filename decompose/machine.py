@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 # Instruction sets that determine which kernels a runtime uses.
 ISA_FLAGS = ("avx", "avx2", "avx512f", "avx512_vnni", "avx512_bf16", "avx_vnni", "amx_bf16", "amx_int8", "asimd")
 _STATUS, _CLEAR, _GROUP = Path("/proc/self/status"), Path("/proc/self/clear_refs"), Path("/sys/fs/cgroup")
+ENGINE_WAIT = "LORKIT_ENGINE_WAIT"
+"""The environment variable that says how threads of ONNX Runtime wait."""
 LIBRARIES = (
     "lorkit",
     "torch",
@@ -56,6 +58,8 @@ class Machine(TypedDict):
     threads: int
     omp_wait_policy: str
     """`passive` or `active`, as in OMP_WAIT_POLICY: how threads of OpenMP wait for each other."""
+    engine_wait_policy: str
+    """Likewise of ONNX Runtime, as in LORKIT_ENGINE_WAIT."""
     memory_gib: float | None
     flags: list[str]
     gpus: list[Gpu]
@@ -71,10 +75,23 @@ def fingerprint() -> Machine:
         "cpu": info.get("model name") or platform.processor() or platform.machine(),
         "threads": usable_threads(),
         "omp_wait_policy": os.environ.get("OMP_WAIT_POLICY", "default").lower(),
+        "engine_wait_policy": engine_wait_policy(),
         "memory_gib": _memory_gib(),
         "flags": [flag for flag in ISA_FLAGS if flag in info.get("flags", info.get("Features", "")).split()],
         "gpus": _gpus(),
     }
+
+
+def engine_wait_policy() -> str:
+    """Return how threads of ONNX Runtime wait between two layers: `passive` (they sleep) or `active` (they spin).
+
+    Raises:
+        UsageError: `LORKIT_ENGINE_WAIT` is neither.
+    """
+    given = os.environ.get(ENGINE_WAIT, "passive").lower()
+    if given not in ("passive", "active"):
+        raise UsageError(f"{ENGINE_WAIT} is '{given}'", required="passive or active", fix="correct or unset it")
+    return given
 
 
 @cache

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, ClassVar
 from lorkit.decompose.artifacts import read_json, write_json
 from lorkit.decompose.artifacts.drafts import native_path
 from lorkit.decompose.errors import ArtifactError, MissingRuntimeError
-from lorkit.decompose.machine import fingerprint
+from lorkit.decompose.machine import engine_wait_policy, fingerprint
 from lorkit.export.targets.base import (
     ALL_FORMS,
     MODEL,
@@ -147,13 +147,15 @@ def _recorded(directory: Path) -> str:
 
 
 def session_options(threads: int | None, provider: str) -> onnxruntime.SessionOptions:
-    """Return the options of a session with a number of threads, by default all of the machine."""
+    """Return the options of a session with a number of threads, by default all; they wait as `engine_wait_policy` says."""
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads or 0
     options.inter_op_num_threads = 1  # the layers are sequential
     options.log_severity_level = 3
+    # threads that spin between two layers take the cores from other processes: twice the CPU time per image
+    options.add_session_config_entry("session.intra_op.allow_spinning", str(int(engine_wait_policy() == "active")))
     if provider != PROVIDER:
         options.add_session_config_entry("session.disable_cpu_ep_fallback", "1")
     return options

@@ -12,7 +12,15 @@ import pytest
 
 from lorkit.decompose import machine
 from lorkit.decompose.errors import UsageError
-from lorkit.decompose.machine import ISA_FLAGS, check_threads, cuda_peak_mib, fingerprint, resident_mib, tool_versions
+from lorkit.decompose.machine import (
+    ISA_FLAGS,
+    check_threads,
+    cuda_peak_mib,
+    engine_wait_policy,
+    fingerprint,
+    resident_mib,
+    tool_versions,
+)
 
 
 def test_fingerprint_is_plain_data_that_names_this_machine() -> None:
@@ -31,6 +39,26 @@ def test_threads_wait_passively_unless_the_user_says_otherwise(given: str | None
         [sys.executable, "-c", code], env=environment, capture_output=True, text=True, timeout=120, check=True
     )
     assert done.stdout.strip() == found
+
+
+@pytest.mark.parametrize(("given", "found"), [(None, "passive"), ("ACTIVE", "active"), ("passive", "passive")])
+def test_threads_of_engines_wait_passively_unless_the_user_says_otherwise(
+    given: str | None, found: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("LORKIT_ENGINE_WAIT", raising=False)
+    if given is not None:
+        monkeypatch.setenv("LORKIT_ENGINE_WAIT", given)
+    fingerprint.cache_clear()
+    try:
+        assert engine_wait_policy() == fingerprint()["engine_wait_policy"] == found
+    finally:
+        fingerprint.cache_clear()
+
+
+def test_another_word_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LORKIT_ENGINE_WAIT", "spin")
+    with pytest.raises(UsageError, match="LORKIT_ENGINE_WAIT is 'spin'"):
+        engine_wait_policy()
 
 
 def test_versions_name_the_libraries_that_change_results() -> None:

@@ -108,3 +108,12 @@ def test_an_unknown_provider_is_refused(tmp_path: Path, build_request: Callable[
     (tmp_path / "engine.json").write_text('{"provider": "../evil"}')
     with pytest.raises(ArtifactError, match=r"names the provider '../evil'"):
         target.load(tmp_path)
+
+
+@pytest.mark.parametrize(("given", "spins"), [("passive", "0"), ("active", "1")])
+def test_threads_sleep_between_layers_unless_the_user_says_otherwise(
+    given: str, spins: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LORKIT_ENGINE_WAIT", given)
+    options = onnx_target.session_options(2, onnx_target.PROVIDER)
+    assert options.get_session_config_entry("session.intra_op.allow_spinning") == spins
