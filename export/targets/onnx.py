@@ -147,7 +147,7 @@ def _recorded(directory: Path) -> str:
 
 
 def session_options(threads: int | None, provider: str) -> onnxruntime.SessionOptions:
-    """Return the options of a session with a number of threads, by default all; they wait as `engine_wait_policy` says."""
+    """Return the options of a session with a number of threads, by default all; see `engine_wait_policy`."""
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
