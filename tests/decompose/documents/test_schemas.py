@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from jsonschema import Draft202012Validator
 
+from lorkit.decompose.documents import schemas
 from lorkit.decompose.documents.predict import LabelledImage, PredictDocument, PredictingNetwork
 from lorkit.decompose.documents.schemas import DOCUMENTS, main, schema_of, schema_text
 from lorkit.decompose.errors import UsageError
@@ -25,8 +26,10 @@ def test_the_published_schema_is_the_generated_one(name: str) -> None:
     assert {"schema_version", "kind", "warnings"} <= set(schema["required"])
 
 
-def test_no_other_schema_is_published(tmp_path: Path) -> None:
+def test_no_other_schema_is_published(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(schemas, "schema_text", lambda name: f"of {name}")  # the texts are compared above
     main(tmp_path)
+    assert (tmp_path / "gate.schema.json").read_text(encoding="utf-8") == "of gate"
     assert sorted(path.name for path in PUBLISHED.iterdir()) == sorted(path.name for path in tmp_path.iterdir())
 
 
