@@ -36,8 +36,13 @@ def write(path: Path, count: int = 20, size: int = 16) -> np.ndarray:
     return masks
 
 
+# A U-Net where regions share its decoder by rules of the method; elsewhere a network of a few channels gives the maps.
+# The students of rd are proven to share no tensor, and after two steps two vectors of eight numbers can be equal.
+STUDENTS = {"lorkd": "unet", "mtl": "unet", "mola-router": "unet", "rd": "unet"}
+
+
 @pytest.mark.parametrize("method", ["lorkd", "rd", "drd", "kd", "stl", "mtl", "mola-grad", "mola-router", "finetune"])
-@pytest.mark.usefixtures("without_program")
+@pytest.mark.usefixtures("tiny", "without_program")
 def test_a_structure_of_two_regions_has_a_head_in_each(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, method: str
 ) -> None:
@@ -51,8 +56,8 @@ def test_a_structure_of_two_regions_has_a_head_in_each(
             "abdomen": {"data": "a.npz", "overlap": True, "structures": NUMBERS},
             "vessels": {"data": "a.npz", "overlap": True, "structures": {"vessel": NUMBERS["vessel"]}},
         },
-        "foundation": {"backbone": "unet", "epochs": 1},
-        "student": {"backbone": "unet"},
+        "foundation": {"backbone": STUDENTS.get(method, "tiny_resnet"), "epochs": 1},
+        "student": {"backbone": STUDENTS.get(method, "tiny_resnet")},
         "train": {"epochs": 1, "batch_size": 12, "lr": 0.01, "warmup_epochs": 0},
         "method": method,
     }

@@ -30,7 +30,7 @@ CASES = [
     Case("vit_tiny"),
     Case("ragformer", (3, 2, 5), channels=4),
     Case("node_mlp", (3, 2, 5), channels=4),
-    Case("resnet18_3d", (24, 32, 16)),
+    Case("resnet18_3d", (8, 16, 8)),
     Case("unet", (16, 24), dense=True),
     Case("basicunet", (32, 32), dense=True),
     Case("segresnet", (16, 24), dense=True),
