@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from lorkit.decompose.artifacts import MANIFEST, Manifest, digest_file, read_json, read_manifest
 from lorkit.decompose.artifacts.keys import DirectoryKey
@@ -13,8 +14,10 @@ from lorkit.decompose.artifacts.places import HOMES
 from lorkit.decompose.data.keyed_digests import KeyedCases, key_of
 from lorkit.decompose.errors import ArtifactError
 from lorkit.decompose.runs import RUNS, Run, list_runs, open_run
-from lorkit.decompose.runs.expert import LoadedExpert
-from lorkit.decompose.runs.mixture import LoadedMixture
+
+if TYPE_CHECKING:
+    from lorkit.decompose.runs.expert import LoadedExpert
+    from lorkit.decompose.runs.mixture import LoadedMixture
 
 SEEN_PARTS = ("train", "val")
 
