@@ -10,11 +10,15 @@ import os
 import signal
 import sys
 import time
+from contextlib import suppress
 
 import numpy as np
 from streams import open_scorer, open_store
 
 from lorkit.export.serving.stream import answer_lines
+
+with suppress(ImportError):  # which a fork would import by itself, .1 s each
+    import redis  # noqa: F401
 
 
 def stream(store: str, lines: list[bytes], batch: int, kill: tuple[int, float] | None = None) -> list[bytes]:
