@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from types import UnionType
 from typing import Annotated, Any, Union, get_args, get_origin
 
 import pytest
+import typer.main
 from jsonschema import Draft202012Validator
 from pydantic import BaseModel
 
@@ -35,6 +37,14 @@ class Outcome:
         if found["kind"] in WHOLE:
             Draft202012Validator(schema_of(found["kind"])).validate(found)
         return found
+
+
+@pytest.fixture(scope="session", autouse=True)
+def parser_made_once() -> Iterator[None]:
+    """Make the parser of the command line once for all calls: it is most of the time of one that ends at once."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(typer.main, "get_command", cache(typer.main.get_command))
+        yield
 
 
 @pytest.fixture

@@ -6,6 +6,7 @@ import io
 import json
 import os
 import sys
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -112,7 +113,11 @@ def judge(run: Any = None, *, seed: int, **options: Any) -> Any:
 
 
 def warm() -> None:
-    """Import what the commands import, and replace what takes long: the gate's measuring and the self-test."""
+    """Import what the commands import, and replace what takes long: the gate's measuring and the self-test.
+
+    The parser of the command line, which is most of the time of a command that ends at once, is made once for all.
+    """
+    import typer.main
     from PIL import Image
 
     import lorkit.export
@@ -124,6 +129,7 @@ def warm() -> None:
     passed = SelfTestResult(passed=True, differences={"export": 0.0}, tolerance=1e-4, seconds=0.1)
     selftest.self_test = lambda: passed
     lorkit.export.gate = judge
+    typer.main.get_command = cache(typer.main.get_command)
     for words in COMMANDS:
         run_command_line(words)
 
