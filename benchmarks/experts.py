@@ -29,6 +29,7 @@ from lorkit.decompose.experts.forecast import estimate_costs, layer_inputs, mean
 from lorkit.decompose.experts.layers import LowRankExperts
 from lorkit.decompose.machine import fingerprint
 from lorkit.decompose.models.backbones.registry import build_backbone
+from lorkit.decompose.training.loop.packed_adamw import PackedAdamW
 
 Step = Callable[[], None]
 NETWORKS = ("resnet18", "resnet50", "shufflenet_v2_x1_0", "unet3d")
@@ -217,7 +218,7 @@ def _inputs(module: nn.Module) -> int:
 def step_of(model: nn.Module, routing: Routing | None, name: str, batch: int) -> Step:
     """Return a training step on one sorted, balanced batch."""
     pack_(model)  # as training does
-    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-4, fused=True)
+    optimizer = PackedAdamW([{"params": list(model.parameters())}], lr=1e-4)
     image = torch.randn(batch, *shape_of(name), generator=torch.Generator().manual_seed(1)).to(
         memory_format=_format(name)
     )

@@ -39,10 +39,12 @@ def extract(model: nn.Module, region: str) -> nn.Module:
 
 
 def pack_(model: nn.Module) -> list[str]:
-    """Pack the factors of every layer that allows it, in place; return the names of those layers.
+    """Pack the factors of every layer and the maps of every norm that allow it; return the names of those layers.
 
     Factors of different ranks are not packed. Call it after moving the model and setting its memory format.
     """
+    for norm in _norms(model):
+        norm.pack_()
     layers = expert_layers(model).items()
     return [name for name, layer in layers if isinstance(layer, LowRankExperts) and layer.pack_()]
 
@@ -52,6 +54,8 @@ def unpack_(model: nn.Module) -> None:
     for layer in expert_layers(model).values():
         if isinstance(layer, LowRankExperts):
             layer.unpack_()
+    for norm in _norms(model):
+        norm.unpack_()
 
 
 @contextmanager
@@ -88,6 +92,10 @@ def unfuse_(model: nn.Module) -> None:
         layers[0].routing.activate(None)
     for layer in layers:
         layer.unfuse_()
+
+
+def _norms(model: nn.Module) -> list[RegionNorm]:
+    return [module for module in model.modules() if isinstance(module, RegionNorm)]
 
 
 def _layers(model: nn.Module) -> list[ExpertLayer]:

@@ -20,6 +20,7 @@ from lorkit.decompose.experts.norms.segmented_norm import Statistics, segmented_
 from lorkit.decompose.experts.routing import Routing
 from lorkit.decompose.experts.strategies.base import with_contiguous_gradient
 from lorkit.decompose.experts.strategies.geometry import Sizes
+from lorkit.decompose.experts.strategies.packed_factors import Pack, packable
 
 NORMS: tuple[type[nn.Module], ...] = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
 # above this, copies for folding cost more than the calls that it saves (measured on two cores)
@@ -48,6 +49,23 @@ class RegionNorm(nn.Module):
             for norm in self.regions.values():
                 norm.register_parameter("weight", None)
                 norm.register_parameter("bias", None)
+        self._packs: list[Pack | None] = []
+
+    def pack_(self) -> None:
+        """Make the weights of all regions contiguous in memory, and the biases, where every region has one."""
+        self.unpack_()
+        norms = cast(list[_BatchNorm], list(self.regions.values()))
+        for given in ([norm.weight for norm in norms], [norm.bias for norm in norms]):
+            values = [value for value in given if value is not None]
+            if len(values) == len(norms) and packable(values):
+                self._packs.append(Pack(values))
+
+    def unpack_(self) -> None:
+        """Give every weight and bias its own memory again."""
+        for pack in self._packs:
+            if pack is not None:
+                pack.release_()
+        self._packs = []
 
     def forward(self, x: Tensor) -> Tensor:
         """Normalise each region's rows with its own norm; an activation of the norm follows for all rows."""

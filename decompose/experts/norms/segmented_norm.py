@@ -94,15 +94,19 @@ class _Segmented(torch.autograd.Function):
         wanted = [needs[0], any(needs[4 : 4 + regions]), any(needs[4 + regions :])]
         dx = torch.empty_like(x) if wanted[0] else None
         start = 0
-        dweights: list[Tensor | None] = []
-        dbiases: list[Tensor | None] = []
+        found: tuple[list[Tensor], list[Tensor]] = ([], [])
         for t, (part, read) in enumerate(zip(torch.split(gradients[0], rows), torch.split(x, rows), strict=True)):
             values = _backward(part, read, weights[t], None, None, means[t], inverses[t], True, ctx.eps, wanted)
             if dx is not None:
                 dx[start : start + rows[t]].copy_(values[0])
                 start += rows[t]
-            dweights.append(values[1] if wanted[1] else None)
-            dbiases.append(values[2] if wanted[2] else None)
+            for column, value in zip(found, values[1:], strict=True):
+                column.append(value)
+        nothing = (None,) * regions
+        # slices of one tensor, as the parameters of packed norms are
+        dweights, dbiases = (
+            torch.stack(column).unbind() if want else nothing for column, want in zip(found, wanted[1:], strict=True)
+        )
         return (dx, None, None, None, *dweights, *dbiases)
 
 

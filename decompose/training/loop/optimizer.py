@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import PARAM_LIST, AveragedModel, get_ema_multi_avg_fn
 
 from lorkit.decompose.config import TrainConfig
+from lorkit.decompose.training.loop.packed_adamw import PackedAdamW, in_order_of
 
 
 def build_optimizer(groups: Sequence[dict[str, Any]], settings: TrainConfig) -> torch.optim.Optimizer:
@@ -21,9 +22,7 @@ def build_optimizer(groups: Sequence[dict[str, Any]], settings: TrainConfig) -> 
     """
     filled = [group for group in groups if group["params"]]
     if settings.optimizer == "adamw":
-        adamw = torch.optim.AdamW(filled, lr=settings.lr, fused=True)
-        adamw.register_step_pre_hook(_match_layouts)
-        return adamw
+        return PackedAdamW(filled, lr=settings.lr)
     optimizer = torch.optim.SGD(filled, lr=settings.lr, momentum=settings.momentum, fused=True)
     optimizer.register_step_pre_hook(_match_layouts)
     if settings.momentum:
@@ -71,9 +70,8 @@ def _match_layouts(optimizer: torch.optim.Optimizer, args: Any, kwargs: Any) -> 
     """
     for group in optimizer.param_groups:
         for parameter in group["params"]:
-            gradient = parameter.grad
-            if gradient is not None and gradient.stride() != parameter.stride():
-                parameter.grad = torch.empty_like(parameter).copy_(gradient)
+            if parameter.grad is not None:
+                parameter.grad = in_order_of(parameter, parameter.grad)
 
 
 def average_of(module: nn.Module, decay: float) -> AveragedModel:

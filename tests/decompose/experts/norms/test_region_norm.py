@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 
 import pytest
@@ -269,3 +270,27 @@ def test_a_lone_pixel_is_refused_before_any_statistics_change(
     with routing.use(torch.tensor([0, 0, 1])), torch.autocast("cpu", torch.bfloat16), refused:
         norm(x)
     assert all(torch.equal(buffer, before[name]) for name, buffer in norm.named_buffers())
+
+
+def test_packed_maps_are_slices_of_one_tensor_and_keep_values_and_names() -> None:
+    routing = Routing(("a", "b"))
+    norm = RegionNorm(nn.BatchNorm2d(3), "region", routing)
+    for parameter in norm.parameters():
+        nn.init.normal_(parameter)
+    before = {name: (value, value.detach().clone()) for name, value in norm.named_parameters()}
+    norm.pack_()
+    first, second = (norm.regions[name].weight for name in "ab")
+    assert second.data_ptr() == first.data_ptr() + 3 * 4
+    for name, value in norm.named_parameters():
+        assert value is before[name][0]
+        assert torch.equal(value, before[name][1])
+    with routing.use(torch.tensor([0, 0, 1, 1]), sort=True):
+        norm(torch.randn(4, 3, 2, 2)).square().sum().backward()
+    assert second.grad.data_ptr() == first.grad.data_ptr() + 3 * 4
+    copied = copy.deepcopy(norm)
+    norm.unpack_()
+    copied.unpack_()
+    assert first.data_ptr() != second.data_ptr() - 3 * 4
+    assert {name: value.tolist() for name, value in copied.named_parameters()} == {
+        name: value.tolist() for name, (value, _) in before.items()
+    }
