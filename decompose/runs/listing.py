@@ -22,16 +22,15 @@ def list_runs(root: Path = RUNS) -> list[Path]:
 
     Raises:
         OSError: The directory cannot be read, or none of its runs.
+        ArtifactError: It has runs, and the manifest of each is damaged.
     """
     sweep(root)
-    runs, refused = [], list[OSError]()
+    runs, refused = [], list[OSError | ArtifactError]()
     for path in sorted(root.iterdir()) if root.exists() else ():
         try:
             if not path.name.startswith(".") and is_artifact(path):
                 runs.append(read_manifest(path, verify=False))
-        except ArtifactError:  # an error only if it is named
-            continue
-        except OSError as error:  # such as the run of somebody else
+        except (ArtifactError, OSError) as error:  # such as the run of somebody else: an error only if it is named
             refused.append(error)
     found = sorted((one for one in runs if one.kind == "run"), key=lambda one: one.created, reverse=True)
     if refused and not found:

@@ -91,6 +91,10 @@ def test_checkpoints_of_a_manifest_and_links_and_foreign_directories_stay(place:
     write_manifest(place / "runs" / "a", "run", synthetic=True)  # lists the checkpoints
     other = place / "runs" / "foreign"
     (other / "checkpoints").mkdir(parents=True)
+    copied = place / "runs" / "copied"
+    (copied / "checkpoints").mkdir(parents=True)
+    (copied / "network.txt").touch()
+    write_manifest(copied, "expert", synthetic=True, outside=("checkpoints",))
     linked = place / "runs" / "linked"
     linked.mkdir()
     write_manifest(linked, "run", synthetic=True)
@@ -98,6 +102,7 @@ def test_checkpoints_of_a_manifest_and_links_and_foreign_directories_stay(place:
     assert not [name for name in states(place, yes=True) if name.endswith("checkpoints")]
     assert (linked / "checkpoints").is_symlink()
     assert (other / "checkpoints").is_dir()
+    assert (copied / "checkpoints").is_dir()
 
 
 def test_a_missing_directory_is_named(tmp_path: Path) -> None:

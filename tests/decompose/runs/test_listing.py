@@ -3,6 +3,7 @@ from pathlib import Path
 import pytest
 
 from lorkit.decompose.artifacts import write_manifest
+from lorkit.decompose.errors import ArtifactError
 from lorkit.decompose.runs import list_runs, listing, open_run
 
 
@@ -19,6 +20,15 @@ def test_runs_come_newest_first_and_damaged_ones_do_not_count(tmp_path: Path) ->
     (tmp_path / "damaged" / "manifest.json").write_text("{")
     (tmp_path / "file").touch()
     assert [path.name for path in list_runs(tmp_path)] == ["a", "b"]
+
+
+def test_damaged_runs_alone_are_not_no_run(tmp_path: Path) -> None:
+    make_run(tmp_path / "damaged")
+    (tmp_path / "damaged" / "manifest.json").write_text("{")
+    with pytest.raises(ArtifactError, match=r"damaged/manifest\.json is not JSON"):
+        open_run(None, tmp_path)
+    make_run(tmp_path / "intact")
+    assert open_run(None, tmp_path).id == "intact"
 
 
 def test_a_directory_that_cannot_be_read_is_not_an_empty_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

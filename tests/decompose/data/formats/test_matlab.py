@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import struct
 import time
+import tracemalloc
 import zlib
 from collections.abc import Callable
 from pathlib import Path
@@ -112,6 +113,7 @@ def test_cells_in_cells_are_not_entered(tmp_path: Path) -> None:
 
 
 NUMBERS = element(9, bytes(32))
+WHOLE = compressed(variable("x", 6, (2, 2), NUMBERS))
 INDICES = [element(5, struct.pack("<2i", 0, 1)), element(5, struct.pack("<3i", 0, 1, 2)), element(9, bytes(16))]
 WRONG: dict[str, tuple[bytes, str]] = {
     "more sides than values": (variable("x", 6, (2, 3), NUMBERS), r"4 values and the shape \(2, 3\)"),
@@ -141,6 +143,8 @@ WRONG: dict[str, tuple[bytes, str]] = {
     "half a variable": (variable("x", 6, (2, 2), NUMBERS)[:-9], "are left"),
     "a stream that ends early": (compressed(variable("x", 6, (2, 2), NUMBERS)[:-8]), "states"),
     "a stream that goes on": (compressed(variable("x", 6, (2, 2), NUMBERS) + bytes(8)), "states"),
+    "a stream of another type": (compressed(b"\x0d" + variable("x", 6, (2, 2), NUMBERS)[1:]), "'x' is of type 13"),
+    "a stream without its checksum": (struct.pack("<II", 15, len(WHOLE) - 12) + WHOLE[8:-4], "states"),
     "no stream": (struct.pack("<II", 15, 8) + b"12345678", "incorrect header"),
     "a stream in a stream": (compressed(compressed(variable("x", 6, (2, 2), NUMBERS))), "within four"),
 }  # fmt: skip
@@ -151,6 +155,16 @@ def test_what_does_not_fit_is_refused(name: str, tmp_path: Path) -> None:
     data, said = WRONG[name]
     with pytest.raises(DataError, match=rf"a\.mat cannot be read .*{said}.*required: an intact \.mat file"):
         everything(file(tmp_path / "a.mat", data))
+
+
+def test_no_more_is_inflated_than_is_stated(tmp_path: Path) -> None:
+    bomb = compressed(variable("x", 6, (2, 2), NUMBERS) + bytes(2**25))
+    tracemalloc.start()
+    with pytest.raises(DataError, match="states"):
+        everything(file(tmp_path / "a.mat", bomb))
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 2**21
 
 
 def test_many_variables_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -168,6 +182,8 @@ def test_what_is_larger_than_memory_is_refused_before_it_is_taken(
     monkeypatch.setattr(limits, "free_bytes", lambda: 4_000_000)
     with pytest.raises(DataError, match="GiB for 'x'; required: at most"):
         everything(tmp_path / "a.mat")
+    with pytest.raises(DataError, match="GiB for a variable; required: at most"):
+        everything(file(tmp_path / "b.mat", variable("x", 6, (1000, 1000), element(9, bytes(8_000_000)))))
 
 
 def inside(data: bytes, change: Callable[[bytes], bytes], *, at: int, keep_size: bool, compress: bool) -> bytes:
