@@ -57,12 +57,19 @@ def check_batches(
         module.check_batches(smallest_microbatch(sampler.samples_per_batch, settings.accumulate))
 
 
-def phase_sampler(settings: TrainConfig, regions: RegionSet, counts: Mapping[str, int]) -> RegionSampler:
-    """Return the sampler of one rank in a phase of these regions, from the training samples of each."""
+def phase_sampler(
+    settings: TrainConfig, regions: RegionSet, counts: Mapping[str, int], **unlabelled: Any
+) -> RegionSampler:
+    """Return the sampler of one rank in a phase of these regions, from the training samples of each.
+
+    `unlabelled` are the `unlabelled` and `share` of `RegionSampler`, which change no number of steps.
+    """
     own = {name: counts[name] for name in regions.names}
     world, batch = settings.devices * settings.num_nodes, settings.batch_size
     least = least_steps(settings)
-    return RegionSampler(own, batch_size=batch, policy=settings.sampling, seed=0, least_steps=least, world_size=world)
+    return RegionSampler(
+        own, batch_size=batch, policy=settings.sampling, seed=0, least_steps=least, world_size=world, **unlabelled
+    )
 
 
 def resolve_for_data(config: Config, method: Method, regions: RegionSet, counts: Mapping[str, int]) -> Config:

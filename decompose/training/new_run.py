@@ -117,13 +117,17 @@ class NewRun(ABC):
         """Return what the user should know of the settings, before training and with its plan."""
         return []
 
+    def repetitions(self) -> list[str]:
+        """Return what the phases of the training say themselves of their batches, for its plan."""
+        return []
+
     def without_training(self, **options: Unpack[RunOptions]) -> TrainResult | None:
         """Return the result of a dry run, or of a run that is up to date; None if it must be trained."""
         out, names = options.get("out", RUNS), self.regions.names
         directory = self.directory(out)
         if options.get("dry_run"):
             plan = self.plan(foundations_of(out))
-            for text in self.notices():
+            for text in (*self.notices(), *self.repetitions()):
                 options.get("on_event", ignore)(Notice(text=text))
             return TrainResult(run=directory, plan=plan, regions=names)
         if not options.get("force") and is_current(directory, "run", self.inputs):

@@ -188,6 +188,26 @@ def _phases(config: Config, method: Method, regions: RegionSet, counts: Mapping[
     return found + [_phase(train, phase, counts) for phase in method.phases(regions) for _ in steps_of(method)]
 
 
+def repetition_notices(
+    config: Config, method: Method, regions: RegionSet, splits: Splits, unlabelled: Mapping[str, RegionSamples]
+) -> list[str]:
+    """Return what the phases will say of batches that have more samples of a region than there are.
+
+    Args:
+        config: Resolved settings.
+        method: The method.
+        regions: In routing order.
+        splits: Parts of each region.
+        unlabelled: Its unlabelled samples, of the regions that have some.
+    """
+    counts, found = {name: len(splits.parts(name)["train"]) for name in regions.names}, []
+    for phase in method.phases(regions):
+        others = {name: len(unlabelled[name]) for name in phase.names if name in unlabelled}
+        drawn = phase_sampler(config.train, phase, counts, unlabelled=others, share=config.unlabelled.share)
+        found += drawn.notices()
+    return list(dict.fromkeys(found))
+
+
 def _phase(settings: TrainConfig, regions: RegionSet, counts: Mapping[str, int]) -> PhasePlan:
     steps = _steps(settings, regions, counts)
     return PhasePlan(region_names=list(regions.names), epochs=settings.epochs, steps_per_epoch=steps)

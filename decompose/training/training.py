@@ -52,7 +52,7 @@ from lorkit.decompose.training.loop.early_stopping import patience_notices
 from lorkit.decompose.training.memory import check_batch
 from lorkit.decompose.training.new_run import RunOptions, TrainableRun, TrainedRun, Training, TrainResult, make_run
 from lorkit.decompose.training.phases import Trained, train_phases
-from lorkit.decompose.training.plan import plan_training
+from lorkit.decompose.training.plan import plan_training, repetition_notices
 from lorkit.decompose.training.tensorboard import check_tensorboard
 from lorkit.decompose.training.training_data import TrainingData, prepare_training_data, read_unlabelled_of
 from lorkit.decompose.training.work_directory import WorkDirectory
@@ -116,11 +116,12 @@ class _Decomposition(TrainableRun):
 
     def notices(self) -> list[str]:
         """Return the notices of the method, of the student and of the patience."""
-        return [
-            *self.method.notices(self.config),
-            *student_notices(self.config, self.method),
-            *patience_notices(self.config.train),
-        ]
+        student = student_notices(self.config, self.method)
+        return [*self.method.notices(self.config), *student, *patience_notices(self.config.train)]
+
+    def repetitions(self) -> list[str]:
+        """Return the samples that a batch has more than once."""
+        return repetition_notices(self.config, self.method, self.regions, self.splits, self.unlabelled)
 
     def begin(self, foundations: Path) -> Training:
         """Build and check teacher and student once, before they are trained."""

@@ -294,6 +294,16 @@ def test_a_dry_run_tells_what_the_training_would(make: Make, out: Path) -> None:
     assert str(told).count("lorkd.feature_kd.weight is 0: this distillation term is off") == 1
 
 
+def test_a_dry_run_tells_of_batches_that_repeat_samples(make: Make, out: Path) -> None:
+    told: list[Event] = []
+    train(make("train.batch_size=100000"), out=out, dry_run=True, on_event=told.append)
+    assert "train.batch_size 100000: a batch takes " in str(told)
+    assert "of 'chest' from " in str(told)
+    told.clear()
+    train(make("train.batch_size=8"), out=out, dry_run=True, on_event=told.append)
+    assert "a batch takes" not in str(told)
+
+
 def test_settings_of_unlabelled_images_without_any_are_told(make: Make, out: Path) -> None:
     told: list[Event] = []
     train(make("unlabelled.pseudo_labels=0.9"), out=out, dry_run=True, on_event=told.append)
