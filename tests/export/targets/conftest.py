@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,15 @@ class Drawn:
 
     def get_next(self) -> dict[str, Any] | None:
         return next(self._batches, None)
+
+
+@pytest.fixture
+def quick_compiler() -> Iterator[None]:
+    """Trust the instruction sets that the CPU names, and optimise only the kernels, for less of its time."""
+    from torch._inductor import config
+
+    with config.patch({"cpp.vec_isa_ok": True, "aot_inductor.compile_wrapper_opt_level": "O0"}):
+        yield
 
 
 @pytest.fixture

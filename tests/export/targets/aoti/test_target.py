@@ -15,7 +15,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-import torch._inductor
 from torch import Tensor, nn
 
 from lorkit.decompose.artifacts import digest_file, read_json, write_json
@@ -52,6 +51,7 @@ def package(
     build_request: BuildRequests,
     monkeypatch: pytest.MonkeyPatch,
     capfd: pytest.CaptureFixture[str],
+    quick_compiler: None,
 ) -> Callable[..., Path]:
     """Return a function that gives a copy of the package of a precision, compiled by its first call."""
 
@@ -63,9 +63,7 @@ def package(
                 path.mkdir(parents=True)
             wanted = build_request(kept, precision=precision)
             capfd.readouterr()
-            # else torch compiles and runs a probe of each instruction set that the CPU names: half of the time
-            trusting = torch._inductor.config.patch({"cpp.vec_isa_ok": True})
-            with monkeypatch.context() as patch, trusting:
+            with monkeypatch.context() as patch:
                 patch.setenv("HOME", str(around / "home"))
                 patch.setattr("tempfile.tempdir", str(around / "temporary"))
                 patch.chdir(around / "here")

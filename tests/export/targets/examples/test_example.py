@@ -47,7 +47,9 @@ def alone(script: Path, *arguments: str, without: tuple[str, ...]) -> dict[str, 
 
 
 @pytest.mark.parametrize("target", ["openvino", "aoti"])
-def test_an_engines_own_example_agrees_with_predict(extracted: Path, tmp_path: Path, target: str) -> None:
+def test_an_engines_own_example_agrees_with_predict(
+    extracted: Path, tmp_path: Path, target: str, quick_compiler: None
+) -> None:
     run = Path(shutil.copytree(extracted, tmp_path / "run"))
     (result,) = export(run, region="chest", profile="cpu-generic", owners=("expert",), target=target).exports
     picture = tmp_path / "picture.png"
