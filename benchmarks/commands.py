@@ -49,8 +49,8 @@ names = sorted({{name.split(".")[0] for name in set(sys.modules) - before}} & {l
 sys.stderr.write("\\nimported " + " ".join(names) + "\\n")
 """
 LIBRARIES = {
-    "torch", "numpy", "scipy", "monai", "onnx", "onnxruntime", "openvino", "pydantic", "PIL", "yaml", "timm", "rich",
-    "lightning_fabric", "torchmetrics", "polars", "sklearn", "nibabel", "pydicom", "safetensors",
+    "typer", "torch", "numpy", "scipy", "monai", "onnx", "onnxruntime", "openvino", "pydantic", "PIL", "yaml", "timm",
+    "rich", "lightning_fabric", "torchmetrics", "polars", "sklearn", "nibabel", "pydicom", "safetensors",
 }  # fmt: skip
 
 
@@ -122,8 +122,8 @@ def start(where: Path, rounds: int, environment: dict[str, str]) -> str:
     rows = ["| up to date | CPU seconds | imports alone | ratio | libraries |\n|---|---:|---:|---:|---|"]
     for words in ("--help", "--version", *IDLE):
         told = _python(IMPORTED.format(words=words.split(), libraries=LIBRARIES), where, environment)
-        names = told.rsplit("imported ", 1)[1].split()
-        lines = "import typer" + "".join(f", {name}" for name in names)
+        names = told.rsplit("imported", 1)[1].split()
+        lines = f"import {', '.join(names)}" if names else "pass"
         pairs = []
         for _ in range(max(5, rounds)):
             before = _children()
