@@ -38,6 +38,8 @@ def pack(
         return
     for name, found in document.left_out.items():
         print_status(f"left out: {name} ({found.size_bytes / 2**20:,.1f} MiB)")
+    for text in document.warnings:
+        print_status(f"note: {text}")
     print_status(f"{document.run}: {document.file_count} files, {document.size_bytes / 2**20:,.1f} MiB")
     print_result(str(document.archive))
     suggest(f"mkdir -p runs && tar -xf {document.archive.name} -C runs", "decompose inspect runs/" + document.run)

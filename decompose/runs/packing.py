@@ -15,6 +15,7 @@ from typing import BinaryIO
 
 from lorkit.decompose.artifacts import digest_file
 from lorkit.decompose.artifacts.drafts import open_draft
+from lorkit.decompose.config import RegionConfig
 from lorkit.decompose.documents.pack import LeftOut, PackDocument
 from lorkit.decompose.errors import ArtifactError, UsageError
 from lorkit.decompose.events import Listener, ignore, with_progress
@@ -53,7 +54,7 @@ def pack(
     with open_draft(archive) as stream:
         _write(opened, names, stream, on_event)
     return PackDocument(
-        warnings=[],
+        warnings=_named_places(opened),
         run=opened.id,
         archive=archive,
         sha256=digest_file(archive),
@@ -61,6 +62,19 @@ def pack(
         file_count=len(names),
         left_out=left_out,
     )
+
+
+def _named_places(run: Run) -> list[str]:
+    """Warn that the settings in a run say where the data lie: their digest is that of the training, so they stay."""
+    with_places = [name for name, one in run.config.regions.items() if any(map(os.path.isabs, _entries(one)))]
+    if not with_places:
+        return []
+    return [f"config.yaml in the archive has the paths of the data of {', '.join(with_places)} on this machine"]
+
+
+def _entries(region: RegionConfig) -> list[str]:
+    parts = (region.data, region.train, region.val, region.test, region.unlabelled)
+    return [text for texts in parts for text in texts or ()]
 
 
 def _names(run: Run) -> Iterator[str]:

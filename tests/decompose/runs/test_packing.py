@@ -12,6 +12,7 @@ import pytest
 from lorkit.decompose.artifacts import digest_file, read_manifest, write_manifest
 from lorkit.decompose.artifacts.keys import KEY_FILE
 from lorkit.decompose.artifacts.manifest import verify_chain
+from lorkit.decompose.config import RegionConfig
 from lorkit.decompose.errors import ArtifactError, UsageError
 from lorkit.decompose.evaluation.evaluation import evaluate
 from lorkit.decompose.extraction.extraction import extract
@@ -108,3 +109,14 @@ def test_links_and_damage_are_refused(small_run: Run, tmp_path: Path) -> None:
         pack(small_run.path, out=tmp_path / "run.tar")
     assert not list(tmp_path.glob("*.tar"))
     assert not list(tmp_path.glob(".*.tar*"))
+
+
+def test_paths_of_data_in_the_archive_are_said(small_run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    config = small_run.config
+    chest = RegionConfig(train="/data/of/a/ward", val="x", test="y")
+    regions = {"brain": RegionConfig(data="phantom:brain"), "chest": chest}
+    monkeypatch.setattr(Run, "config", config.model_copy(update={"regions": regions}))
+    (text,) = pack(small_run.path, out=tmp_path / "run.tar").warnings
+    assert text == "config.yaml in the archive has the paths of the data of chest on this machine"
+    monkeypatch.setattr(Run, "config", config.model_copy(update={"regions": {"brain": regions["brain"]}}))
+    assert pack(small_run.path, out=tmp_path / "other.tar").warnings == []
