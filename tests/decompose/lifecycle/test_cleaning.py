@@ -11,6 +11,7 @@ from lorkit.decompose import clean
 from lorkit.decompose.artifacts import exclusive, verify_chain, write_manifest
 from lorkit.decompose.artifacts.drafts import host
 from lorkit.decompose.errors import UsageError
+from lorkit.decompose.lifecycle import cleaning
 from lorkit.decompose.runs import Run, open_run
 from lorkit.decompose.training.feature_cache.store import ABOUT, space_lock
 
@@ -103,6 +104,35 @@ def test_checkpoints_of_a_manifest_and_links_and_foreign_directories_stay(place:
     assert (linked / "checkpoints").is_symlink()
     assert (other / "checkpoints").is_dir()
     assert (copied / "checkpoints").is_dir()
+
+
+def test_what_lies_beside_the_runs_is_seen_and_a_run_of_unknown_state_is_not_touched(place: Path) -> None:
+    cells = place / "comparisons" / "run-1" / "cells"
+    for folder in (
+        cells,
+        cells.parent,
+        cells.parent.parent,
+        place / "foundations" / "volumes",
+        cells / ".hidden" / "x",
+    ):
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / f".a.json.draft-{host()}-{GONE}-x").write_bytes(b"v")
+    (place / "runs" / "a" / "manifest.json").write_text("{")
+    found = states(place, yes=True)
+    beside = {"comparisons", "comparisons/run-1", "comparisons/run-1/cells", "foundations/volumes"}
+    assert {Path(name).parent.as_posix() for name in found if name[0] in "cf" and "draft" in name} == beside
+    assert not [name for name in found if name.startswith("runs/a")]
+    assert (place / "runs" / "a" / "checkpoints" / "joint" / "epoch-0001.pt").is_file()
+
+
+def test_what_cannot_be_removed_is_an_error(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(path: Path, *, ignore_errors: bool = False) -> None:
+        if not ignore_errors:
+            raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(cleaning.shutil, "rmtree", refuse)
+    with pytest.raises(PermissionError, match="checkpoints"):
+        clean(place / "runs", yes=True)
 
 
 def test_a_missing_directory_is_named(tmp_path: Path) -> None:

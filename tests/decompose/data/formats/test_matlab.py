@@ -113,6 +113,16 @@ def test_cells_in_cells_are_not_entered(tmp_path: Path) -> None:
 
 
 NUMBERS = element(9, bytes(32))
+
+
+def changed_byte(at: int, value: int) -> bytes:
+    """Return a variable with another byte in its tags: the flags begin at 8, the shape at 24, the name at 40."""
+    data = bytearray(variable("x", 6, (2, 2), NUMBERS))
+    assert data[at] != value
+    data[at] = value
+    return bytes(data)
+
+
 WHOLE = compressed(variable("x", 6, (2, 2), NUMBERS))
 INDICES = [element(5, struct.pack("<2i", 0, 1)), element(5, struct.pack("<3i", 0, 1, 2)), element(9, bytes(16))]
 WRONG: dict[str, tuple[bytes, str]] = {
@@ -145,6 +155,11 @@ WRONG: dict[str, tuple[bytes, str]] = {
     "a stream that goes on": (compressed(variable("x", 6, (2, 2), NUMBERS) + bytes(8)), "states"),
     "a stream of another type": (compressed(b"\x0d" + variable("x", 6, (2, 2), NUMBERS)[1:]), "'x' is of type 13"),
     "a stream without its checksum": (struct.pack("<II", 15, len(WHOLE) - 12) + WHOLE[8:-4], "states"),
+    "flags of another type": (changed_byte(8, 5), "without its kind"),
+    "a shape of another type": (changed_byte(24, 6), "without its shape"),
+    "a shape of seven bytes": (changed_byte(28, 9), "without its shape"),
+    "a name of another type": (changed_byte(40, 2), "without its name"),
+    "a long name": (variable("x" * 4097, 6, (2, 2), NUMBERS), "without its name"),
     "no stream": (struct.pack("<II", 15, 8) + b"12345678", "incorrect header"),
     "a stream in a stream": (compressed(compressed(variable("x", 6, (2, 2), NUMBERS))), "within four"),
 }  # fmt: skip
