@@ -6,7 +6,7 @@ import dataclasses
 import json
 import shutil
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
@@ -27,11 +27,29 @@ from lorkit.export.building.exporting import export
 from lorkit.export.targets import missing
 from lorkit.export.targets.base import BuildRequest, SingleEngine
 from lorkit.export.targets.tensorrt import trt_rtx
+from lorkit.export.targets.tensorrt.building import EngineSpec
 from lorkit.export.targets.tensorrt.trt_rtx import TARGET
 
 Make = Callable[..., BuildRequest]
 ADA = profiles.load("rtx-ada")
 GPU = {"name": "NVIDIA RTX 4090", "driver": "580.1", "memory_mib": 24000, "sm": "8.9"}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def engines_built_once() -> Iterator[None]:
+    """Build the same file with the same settings once: tests of what surrounds an engine take the one that is known."""
+    build, known = trt_rtx._build_apart, {}
+
+    def once(spec: EngineSpec) -> bytes:
+        settings = repr(dataclasses.replace(spec, onnx=""))
+        key = trt_rtx.COMMAND, settings, Path(spec.onnx).read_bytes()
+        if key not in known:
+            known[key] = build(spec)
+        return known[key]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(trt_rtx, "_build_apart", once)
+        yield
 
 
 @pytest.fixture
