@@ -49,6 +49,6 @@ def hand_network(
 
     return LoadedNetwork(
         Path(name), run, lambda inputs: {"logits": run(inputs["image"])},
-        SimpleNamespace(in_region=None, synthetic=False, sided=None, mixture=None), 64 * "b",
+        SimpleNamespace(kind="expert", in_region=None, synthetic=False, sided=None, mixture=None), 64 * "b",
         region=Region(name=name, task="segmentation", classes=tuple(structures)), recipe=recipe,
     )  # fmt: skip
