@@ -127,12 +127,13 @@ def _full(case: Case, done: Attempt) -> list[str]:
         return []
     if not line:
         return [f"exit {done.code} without a word of it: {done.output.strip().splitlines()[-1:]}"]
-    return [] if _names_a_file(line) else [f"the message names no file: {line[:200]}"]
+    failed = {Path(operation.path).name for operation in done.operations}
+    return [] if _names_a_file(line, failed) else [f"the message names no file: {line[:200]}"]
 
 
-def _names_a_file(line: str) -> bool:
+def _names_a_file(line: str, operated: set[str]) -> bool:
     words = line.replace("(", " ").replace(")", " ").replace("'", " ").replace(";", " ").replace(":", " ").split()
-    return any(os.sep in word or Path(word).suffix[1:].isalpha() for word in words)
+    return any(os.sep in word or Path(word).suffix[1:].isalpha() or word in operated for word in words)
 
 
 def _unkilled(known: Known, done: Attempt) -> Iterable[str]:
