@@ -126,7 +126,8 @@ def restore_layers(quantised: onnx.ModelProto, model: onnx.ModelProto, names: Se
         model: Its float32 graph.
         names: Names of the nodes to restore.
     """
-    found, kept = onnx.ModelProto.FromString(quantised.SerializeToString()), frozenset(names)
+    found, kept = onnx.ModelProto(), frozenset(names)
+    found.CopyFrom(quantised)
     graph, originals = found.graph, {node.name: node for node in model.graph.node}
     weights = {one.name: one for one in model.graph.initializer}
     wanted = set[str]()
