@@ -9,7 +9,7 @@ from functools import cache, partial
 from itertools import product
 from pathlib import Path
 
-from lorkit.decompose.artifacts import exclusive, write_manifest, write_text
+from lorkit.decompose.artifacts import exclusive, sweep, write_manifest, write_text
 from lorkit.decompose.config import Config, to_yaml
 from lorkit.decompose.data import RegionSamples, Splits, read_regions, split_regions
 from lorkit.decompose.data.fractions import check_fraction
@@ -204,6 +204,7 @@ class _Comparison:
 
     def run(self) -> CompareDocument:
         """Run all cells and return their document."""
+        sweep(self.directory / "cells")  # finished cells are not opened to write again
         cells = self._cells()
         entries = [(label, cells[label, seed, fraction]) for label, seed, fraction in self.grid.keys]
         return self._document([compared.row for compared in self.grid.methods], entries)

@@ -146,3 +146,8 @@ def test_a_killed_cell_goes_on_after_its_last_epoch(made_run: Path, tmp_path: Pa
     assert [event.first_epoch for event in heard if isinstance(event, Started)] == [1]
     straight = compare(config, methods=["mtl"], out=tmp_path / "straight" / "comparisons").to_json()
     assert found["rows"][0]["regions"] == straight["rows"][0]["regions"]
+    (cell,) = (tmp_path / "comparisons").glob("*/cells/[!.]*")
+    left = cell.with_name(f".{cell.name}.training")  # of a command that was killed while it cleared up
+    (left / "checkpoints").mkdir(parents=True)
+    compare(config, methods=["mtl"], out=tmp_path / "comparisons")
+    assert not left.exists()
