@@ -24,6 +24,7 @@ from PIL import Image
 from small_runs import REGIONS, register_tiny, write_data
 
 from lorkit.cli.main import run_command_line
+from torture.graphs import remember_graphs
 
 SETTINGS = """image: {size: 16, channels: 1}
 split: {val: 0.25, test: 0.25}
@@ -183,6 +184,7 @@ class Stage:
 
     def _run(self, words: tuple[str, ...]) -> int:
         os.chdir(self.work)
+        remember_graphs(self.root / "graphs")
         return run_command_line([str(self._first_run()) if word == "RUN" else word for word in words])
 
     def _first_run(self) -> Path:
