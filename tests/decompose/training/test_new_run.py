@@ -49,7 +49,12 @@ class Drawn(TrainableRun):
         content = RunContent(
             config=self.config,
             regions=self.regions,
-            splits={"schema_version": 1, "kind": "splits", "regions": {"a": {}}, "labels": {"a": {}}},
+            splits={
+                "schema_version": 1,
+                "kind": "splits",
+                "regions": {"a": {"train": [], "val": [], "test": []}},
+                "labels": {"a": dict.fromkeys(("train", "val", "test"), 64 * "0")},
+            },
             live=build_model(self.config, self.regions),
             foundation=None,
             rows=[row],
