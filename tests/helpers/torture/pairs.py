@@ -72,7 +72,9 @@ def _joined(one: Expected, other: Expected, loose: tuple[str, ...]) -> Expected:
     """
     written = {name for each in (one, other) for name, digest in each.after.items() if each.before.get(name) != digest}
     written |= {name for name in one.after | other.after if name.endswith(".tar")}
-    return Expected(one.before, one.after | other.after, one.varying | other.varying | written, loose)
+    removed = {name for each in (one, other) for name in each.before.keys() - each.after.keys()}
+    after = {name: digest for name, digest in (one.after | other.after).items() if name not in removed}
+    return Expected(one.before, after, one.varying | other.varying | written, loose)
 
 
 def _start(stage: Stage, case: Case, number: int) -> _Process:
