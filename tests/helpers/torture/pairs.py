@@ -20,7 +20,11 @@ BUSY = 6
 REPLACED = 4
 """Exit code of a command that reads what another process replaces."""
 _MAKERS = ("pretrain", "train", "extract", "export", "report", "compare")
-_FOLLOWING = ("predictions/*", *(f"runs/*/{name}/*" for name in ("measurements", "report", "experts", "exports")))
+_FOLLOWING = (
+    "predictions/*",
+    "store/*",
+    *(f"runs/*/{name}/*" for name in ("measurements", "report", "experts", "exports")),
+)
 """What is made from what a maker makes: which of its states it was made from is not known."""
 
 
