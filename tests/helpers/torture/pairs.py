@@ -55,7 +55,7 @@ def _together(stage: Stage, one: Known, other: Known) -> list[str]:
         if code not in allowed:
             said = open(process.output, encoding="utf-8", errors="replace").read().strip().splitlines()  # noqa: SIM115
             problems.append(f"{process.case.name}: exit {code} {said[-1:]}")
-    both = _joined(one.expected, other.expected, _FOLLOWING if makes else ())
+    both = _joined(one.expected, other.expected, _following(one.case, other.case))
     problems += both.problems(work)
     for known in (one, other):
         again = repeat(stage, known.case)
@@ -67,6 +67,12 @@ def _together(stage: Stage, one: Known, other: Known) -> list[str]:
             problems.append(f"{known.case.name} after both: exit {again.code} {again.output.strip().splitlines()[-1:]}")
     problems += [f"after the repeats, {line}" for line in both.problems(work)]
     return problems + [f"left over: {name}" for name in left_over(work) if not name.endswith(".lock")]
+
+
+def _following(one: Case, other: Case) -> tuple[str, ...]:
+    if one.verb == other.verb == "train":  # the identity of a new run follows from the run that it was made from
+        return ("runs/*",)
+    return _FOLLOWING if one.verb in _MAKERS or other.verb in _MAKERS else ()
 
 
 def _joined(one: Expected, other: Expected, loose: tuple[str, ...]) -> Expected:
