@@ -15,6 +15,7 @@ from lorkit.decompose.errors import ArtifactError, refuse_special, refusing_dama
 from lorkit.decompose.machine import available_bytes
 
 SAFETENSORS = ".safetensors"
+_SMALL_BYTES = 2**26  # to ask for the free memory loads a library, which takes as long as the rest of a small command
 _MOST_HEADER = 100 * 2**20  # as safetensors itself allows
 _PICKLE = b"\x80"
 _ZIP = b"PK"
@@ -64,8 +65,8 @@ def is_cut(path: Path) -> bool:
 
 def check_size(path: Path) -> None:
     """Refuse a file that is larger than the memory that is free, into which it would be read."""
-    size, free = path.stat().st_size, available_bytes()
-    if size > free:
+    size = path.stat().st_size
+    if size > _SMALL_BYTES and size > (free := available_bytes()):
         raise ArtifactError(
             f"{path} has {size / 2**30:.3g} GiB",
             required=f"at most the {free / 2**30:.3g} GiB of memory that are free",

@@ -74,8 +74,9 @@ def load_config(
     if path.is_dir():
         path = path / FILE_NAME
     of_shell = path.is_fifo()  # `<(...)` has no directory of its own
+    document = read_yaml(path)
     base = base or (Path.cwd() if of_shell else path.resolve().parent)
-    return _build(read_yaml(path), base, str(path), overrides, method)
+    return _build(document, base, str(path), overrides, method)
 
 
 def with_overrides(config: Config, overrides: Sequence[str] = (), *, method: str | None = None) -> Config:

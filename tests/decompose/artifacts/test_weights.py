@@ -71,6 +71,7 @@ def test_foundation_and_student_are_judged_first(place: str, tmp_path: Path, unr
 
 def test_more_than_memory_is_refused(tmp_path: Path, unread: None, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(weights, "available_bytes", lambda: 100)
+    monkeypatch.setattr(weights, "_SMALL_BYTES", 0)
     save_file(TENSORS, tmp_path / "w.safetensors")
     torch.save(TENSORS, tmp_path / "w.pth")
     for path in tmp_path.iterdir():

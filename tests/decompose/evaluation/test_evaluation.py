@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from resealing import reseal
 from torch import nn
 
 from lorkit.decompose.documents.evaluate import EvaluateDocument, SegmentationEvaluation
@@ -111,8 +112,7 @@ def test_extracted_experts_are_preferred_and_foreign_ones_refused(small_run: Run
     path = extract(small_run, region="chest")[0].path
     found = evaluate(small_run.path).to_json()["regions"]
     assert (found["chest"]["source"], found["knee"]["source"]) == ("extracted", "live")
-    manifest = small_run.path / "manifest.json"
-    manifest.write_text(manifest.read_text().replace('"inputs": "run"', '"inputs": "another"'))
+    reseal(small_run.path, lambda manifest: manifest.update(inputs="another"))
     with pytest.raises(ArtifactError, match=f"is not the run that .*{path.name} was made from"):
         evaluate(small_run.path)
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from resealing import reseal
 
 from lorkit.decompose.artifacts import load_tensors, read_json
 from lorkit.decompose.config import Config, load_config
@@ -128,8 +129,7 @@ def test_the_network_is_the_experts_whatever_the_configuration_says(make: Make, 
 
 def test_a_synthetic_expert_marks_what_comes_of_it(make: Make, expert: Path, tmp_path: Path) -> None:
     drawn = Path(shutil.copytree(expert, tmp_path / "drawn"))
-    manifest = drawn / "manifest.json"
-    manifest.write_text(manifest.read_text().replace('"synthetic": false', '"synthetic": true'))
+    reseal(drawn, lambda manifest: manifest.update(synthetic=True))
     run = finetune_expert(make("wrist"), drawn, out=tmp_path / "runs").run
     assert open_run(run).manifest.synthetic
     assert read_json(run / "foundation" / "manifest.json")["synthetic"]

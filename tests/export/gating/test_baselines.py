@@ -10,6 +10,7 @@ from sample_documents import gate as gate_document
 
 from lorkit.decompose.documents.gate import CaseSet, GateRegion
 from lorkit.decompose.errors import ArtifactError, UsageError
+from lorkit.decompose.events import Event, Working
 from lorkit.decompose.runs import Run, export_directory
 from lorkit.export.gating import gating
 from lorkit.export.gating.baselines import (
@@ -224,13 +225,19 @@ def test_a_region_without_a_baseline_in_the_store_is_not_passed_over(
 def test_what_was_exported_anew_since_it_was_judged_is_not_adopted(
     a_run: Run, tmp_path: Path, workshop: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    judged: list[Path] = []
+
     def judge(pair: Any, *_: Any, **__: Any) -> GateRegion:
-        shutil.rmtree(pair.candidate.path)
-        workshop.write_export(pair.candidate.path, owner="expert", region="chest", parent=a_run.path, work=7)
+        judged.append(pair.candidate.path)
         return measured(pair)
+
+    def replace_it(event: Event) -> None:
+        if isinstance(event, Working) and event.done == event.total:
+            shutil.rmtree(judged[0])
+            workshop.write_export(judged[0], owner="expert", region="chest", parent=a_run.path, work=7)
 
     monkeypatch.setattr(gating, "judge_region", judge)
     with pytest.raises(ArtifactError, match="no longer the export that was judged"):
-        gate(a_run.path, region="chest", update_baseline=tmp_path / "store")
+        gate(a_run.path, region="chest", update_baseline=tmp_path / "store", on_event=replace_it)
     assert not (tmp_path / "store").exists()
     assert json.loads((a_run.measurements_dir / "gate.json").read_text())["verdict"] == "pass"
