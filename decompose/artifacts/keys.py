@@ -14,7 +14,7 @@ import tempfile
 from functools import cache, cached_property
 from pathlib import Path
 
-from lorkit.decompose.artifacts.drafts import host
+from lorkit.decompose.artifacts.drafts import host, naming
 from lorkit.decompose.errors import ArtifactError
 
 KEY_FILE = ".patient-key"
@@ -66,7 +66,8 @@ class DirectoryKey:
         if not self.exists:
             if not self._create:
                 return _passing_key(self.path.absolute())
-            self._write()
+            with naming(self.path):
+                self._write()
         try:
             key = bytes.fromhex(self.path.read_text(encoding="ascii").strip())
         except (OSError, ValueError) as error:

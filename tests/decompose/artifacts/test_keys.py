@@ -5,7 +5,7 @@ import stat
 from pathlib import Path
 
 import pytest
-from file_operations import every_attempt
+from file_operations import attempt, every_attempt
 
 from lorkit.decompose.artifacts.drafts import is_abandoned
 from lorkit.decompose.artifacts.keys import KEY_FILE, DirectoryKey
@@ -51,3 +51,19 @@ def test_a_file_system_without_links_gets_a_key(tmp_path: Path, monkeypatch: pyt
     found = DirectoryKey(tmp_path, create=True).digest("case", b"data")
     assert found == DirectoryKey(tmp_path).digest("case", b"data")
     assert [path.name for path in tmp_path.iterdir()] == [KEY_FILE]
+
+
+def test_a_full_disk_is_an_error_that_names_the_key(tmp_path: Path) -> None:
+    def write() -> int:
+        try:
+            DirectoryKey(tmp_path, create=True).digest("case", b"1")
+        except OSError as error:
+            return 0 if error.filename == str(tmp_path / KEY_FILE) else 1
+        return 2
+
+    whole = attempt(write, under=tmp_path)
+    places = [at for at, one in enumerate(whole.operations) if one.kind in ("open", "write")]
+    assert places
+    for at in places:
+        (tmp_path / KEY_FILE).unlink(missing_ok=True)
+        assert attempt(write, under=tmp_path, at=at, how="full").code == 0
