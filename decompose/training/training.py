@@ -261,8 +261,7 @@ def _read(
     counts = {name: len(splits.parts(name)["train"]) for name in regions.names}
     config = resolve_for_data(config, method, regions, counts)
     unlabelled = read_unlabelled_of(config, method, samples, splits, on_event, pseudonyms)
-    counts = {name: count + len(unlabelled.get(name, ())) for name, count in counts.items()}
-    config = method.fit_to_counts(config, counts)
+    config = method.fit_to_counts(config, {name: n + len(unlabelled.get(name, ())) for name, n in counts.items()})
     data = {name: one.digest for name, one in samples.items()}
     foundation = foundation_inputs(config, regions, data, teacher)
     decides = {"revision": _REVISION, "settings": config_digest(config), "data": data, "foundation": foundation}
