@@ -62,7 +62,7 @@ def evaluate(
     from lorkit.decompose import evaluate as measure
     from lorkit.decompose import open_run
     from lorkit.decompose.artifacts.places import is_given
-    from lorkit.decompose.runs.expert import is_expert
+    from lorkit.decompose.runs.extracted import is_expert
     from lorkit.decompose.runs.listing import NETWORKS
 
     options.one_of(path=path, run=run)

@@ -36,11 +36,11 @@ from lorkit.decompose.machine import fingerprint
 from lorkit.decompose.metrics.rates import mean_of_independent
 from lorkit.decompose.models.foundation.teacher import Teacher
 from lorkit.decompose.runs import MODELS, RUNS, Run, open_run
-from lorkit.decompose.runs.expert import LoadedExpert, is_expert, load_expert
+from lorkit.decompose.runs.expert import LoadedExpert, load_expert
+from lorkit.decompose.runs.extracted import is_expert, is_mixture
 from lorkit.decompose.runs.keeping import kept
 from lorkit.decompose.runs.lineage import find_parent, run_of_expert
 from lorkit.decompose.runs.locked_data import RunSplits, check_part, prepare_file
-from lorkit.decompose.runs.mixture import is_mixture
 from lorkit.decompose.runs.selection import require_region
 from lorkit.decompose.tasks import get_task
 

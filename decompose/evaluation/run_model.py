@@ -16,11 +16,13 @@ from lorkit.decompose.events import Listener, Working
 from lorkit.decompose.models.foundation.teacher import Teacher
 from lorkit.decompose.models.routed import RoutedModel
 from lorkit.decompose.runs import Run
-from lorkit.decompose.runs.expert import LoadedExpert, is_expert, load_expert
+from lorkit.decompose.runs.expert import LoadedExpert, load_expert
+from lorkit.decompose.runs.extracted import is_expert, is_mixture
 from lorkit.decompose.runs.lineage import check_parent
-from lorkit.decompose.runs.locked_data import RunSplits, foundation_recipe, recipe_of_region
-from lorkit.decompose.runs.mixture import is_mixture, load_mixture
+from lorkit.decompose.runs.locked_data import RunSplits
+from lorkit.decompose.runs.mixture import load_mixture
 from lorkit.decompose.runs.networks import RunNetworks
+from lorkit.decompose.runs.recipes import foundation_recipe, recipe_of_region
 from lorkit.decompose.tasks import get_task
 
 

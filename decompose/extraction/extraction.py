@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 from lorkit.decompose.artifacts import digest_json, is_current, staged_directory
 from lorkit.decompose.documents.expert import ExpertInfo, Reduction
 from lorkit.decompose.documents.heads import REGION_ID, ROUTER
-from lorkit.decompose.documents.mixture import MixtureInfo
 from lorkit.decompose.errors import UsageError
 from lorkit.decompose.events import Listener, Working, ignore
 from lorkit.decompose.runs import RUNS, Run, open_run
@@ -156,6 +155,8 @@ class _Mixtures:
 
     def result(self, form: str, path: Path, up_to_date: bool) -> ExtractResult:
         """Describe a written network."""
+        from lorkit.decompose.documents.mixture import MixtureInfo  # with the documents of evaluations
+
         info = MixtureInfo.read(path / EXPERT_INFO, fix="extract it again with --force")
         difference = max(one.max_abs_difference for one in info.equality_by_region.values())
         return ExtractResult(region=form, path=path, up_to_date=up_to_date, max_difference=difference)

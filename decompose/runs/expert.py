@@ -10,8 +10,7 @@ from pathlib import Path
 
 from torch import nn
 
-from lorkit.decompose.artifacts import MANIFEST, Manifest, load_tensors, read_manifest
-from lorkit.decompose.artifacts.places import place_of
+from lorkit.decompose.artifacts import Manifest, load_tensors
 from lorkit.decompose.documents.expert import ExpertInfo
 from lorkit.decompose.documents.network import StoredNetwork
 from lorkit.decompose.errors import ArtifactError, UsageError
@@ -21,6 +20,7 @@ from lorkit.decompose.models.deployable import Deployable
 from lorkit.decompose.models.foundation.model import load_strict
 from lorkit.decompose.models.mixtures.rebuilding import rebuild_routed
 from lorkit.decompose.regions import Region
+from lorkit.decompose.runs.extracted import read_expert
 from lorkit.decompose.runs.listing import EXPERT_INFO
 from lorkit.decompose.tasks import get_task
 
@@ -50,11 +50,6 @@ class LoadedExpert(StoredNetwork):
         return self.network.network
 
 
-def is_expert(path: Path) -> bool:
-    """Return whether a directory is an expert, according to its manifest."""
-    return (path / "manifest.json").is_file() and read_manifest(path, verify=False).kind == "expert"
-
-
 def load_expert(directory: Path | str) -> LoadedExpert:
     """Read an expert, also a copied one; every file is checked against its manifest.
 
@@ -62,11 +57,9 @@ def load_expert(directory: Path | str) -> LoadedExpert:
         ArtifactError: It is not an expert, is damaged, or its weights do not match its description.
     """
     path = Path(directory)
-    manifest = read_manifest(path, kind="expert")
-    info = ExpertInfo.read(path / EXPERT_INFO, fix="extract it again with --force")
-    check_identity(manifest, info.region, info.made_from.run_manifest, synthetic=info.synthetic)
+    found = read_expert(path)
     try:
-        network = _build(info)
+        network = _build(found.info)
     except (ValueError, UsageError) as error:
         what = error if isinstance(error, UsageError) else type(error).__name__
         raise ArtifactError(
@@ -75,37 +68,7 @@ def load_expert(directory: Path | str) -> LoadedExpert:
             fix="extract it again with --force",
         ) from None
     load_strict(network.network, load_tensors(path / WEIGHTS), path / WEIGHTS)
-    return LoadedExpert(network.eval(), info, manifest, path, region=info.as_region(), recipe=info.recipe)
-
-
-def check_identity(manifest: Manifest, region: str, run_manifest: str, *, synthetic: bool) -> None:
-    """Check that manifest, `expert.json` and place of an extracted network name the same region, run and data.
-
-    Args:
-        manifest: Its manifest.
-        region: The region in `expert.json`, or the form of a network for all regions.
-        run_manifest: Digest of its run in `expert.json`.
-        synthetic: Whether it was trained on drawn images, by `expert.json`.
-
-    Raises:
-        ArtifactError: They do not.
-    """
-    place = place_of(manifest.path)
-    parent = run_manifest if manifest.parent is None else manifest.parent["sha256"]
-    given: list[tuple[str, object, object, str]] = [
-        ("region", manifest.extra.get("region", region), region, MANIFEST),
-        ("run", parent, run_manifest, MANIFEST),
-        # the manifest itself has no digest: it may warn, but take no warning back
-        ("synthetic", manifest.synthetic, manifest.synthetic or synthetic, MANIFEST),
-    ]
-    given += [] if place is None else [("region", place.region, region, "its path")]
-    for name, other, own, where in given:
-        if other != own:
-            raise ArtifactError(
-                f"{manifest.path}: {name} is '{other}' in {where} and '{own}' in {EXPERT_INFO}",
-                required="an extracted network whose files agree",
-                fix="extract it again with --force",
-            )
+    return LoadedExpert(network.eval(), found.info, found.manifest, path, region=found.region, recipe=found.recipe)
 
 
 def plain_network(backbone: str, *, channels: int, size: tuple[int, ...], region: Region) -> nn.Module:

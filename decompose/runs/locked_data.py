@@ -12,12 +12,10 @@ import numpy as np
 
 from lorkit.decompose.artifacts import read_json
 from lorkit.decompose.artifacts.keys import DirectoryKey
-from lorkit.decompose.config import ImageConfig, RegionConfig
+from lorkit.decompose.config import RegionConfig, SplitConfig
 from lorkit.decompose.data.assignment import Indices
 from lorkit.decompose.data.keyed_digests import check_key, key_of, keyed_digests
-from lorkit.decompose.data.node_samples import NodeSamples, visible_labels
 from lorkit.decompose.data.prepared import PreparedImages, PreparedRegion, prepare
-from lorkit.decompose.data.preprocessing.recipe import build_recipe
 from lorkit.decompose.data.readers.registry import read_region
 from lorkit.decompose.data.samples.open_files import OpenFiles
 from lorkit.decompose.data.samples.pseudonyms import RUNS, Pseudonyms
@@ -25,8 +23,9 @@ from lorkit.decompose.data.samples.samples import PARTS, RegionSamples
 from lorkit.decompose.data.splits import SPLIT_KEYS, Splits, label_digest
 from lorkit.decompose.documents.recipe import Recipe
 from lorkit.decompose.errors import ArtifactError, DataError, UsageError
-from lorkit.decompose.regions import Region
+from lorkit.decompose.regions import NODE, Region
 from lorkit.decompose.runs import Run
+from lorkit.decompose.runs.recipes import recipe_of_region
 from lorkit.decompose.tasks import get_task
 
 
@@ -82,9 +81,7 @@ class RunSplits:
         if region not in self._samples:
             samples = _read(self.run, self.run.regions.get(region), self._files)
             self._parts[region] = locked_splits(self._document, {region: samples}, self.key).parts(region)
-            training = {region: self._parts[region]["train"]}
-            known = visible_labels({region: samples}, training, self.run.config.split)
-            self._samples[region] = known[region]
+            self._samples[region] = _known(samples, self._parts[region]["train"], self.run.config.split)
         return self._samples[region]
 
     def parts(self, region: str) -> Mapping[str, Indices]:
@@ -133,17 +130,6 @@ def locked_splits(document: Mapping[str, Any], samples: Mapping[str, RegionSampl
     return Splits(regions)
 
 
-def recipe_of_region(run: Run, region: str) -> Recipe:
-    """Return the preprocessing of a region's images in a run."""
-    return build_recipe(run.config.deployed_image, run.config.regions[region])
-
-
-def foundation_recipe(run: Run, region: str) -> Recipe:
-    """Return the preprocessing of a region's images for the foundation of a run, as stored with it."""
-    image = ImageConfig.model_validate(read_json(run.foundation_dir / "foundation.json", kind="foundation")["image"])
-    return build_recipe(image, run.config.regions[region])
-
-
 def prepare_file(
     path: Path | str, region: Region, recipe: Recipe, runs: Path = RUNS, *, stated: RegionConfig | None = None
 ) -> PreparedRegion:
@@ -181,6 +167,8 @@ def _prepare_graph(path: Path | str, region: Region, recipe: Recipe, stated: Reg
     Neighbours see the labels of the training part that the file states, whose nodes are not returned; of a file without
     parts they see none, as in a graph that is labelled later.
     """
+    from lorkit.decompose.data.node_samples import NodeSamples
+
     assert recipe.nodes is not None
     own = stated or RegionConfig(data=(str(path),), relations=recipe.nodes.relations if recipe.nodes.keys else None)
     paths = {"data": (str(Path(path).resolve()),), "train": None, "val": None, "test": None}
@@ -205,6 +193,16 @@ def _read(run: Run, region: Region, files: OpenFiles) -> RegionSamples:
     one = _named(config.regions[region.name], region)
     settings: dict[str, Any] = {"base": config.base, "dims": len(config.image.size), "pseudonyms": keys}
     return read_region(region.name, one, **settings, files=files)
+
+
+def _known(samples: RegionSamples, training: Indices, split: SplitConfig) -> RegionSamples:
+    """Return samples; those of nodes seen from the samples of their training part."""
+    if samples.region.task != NODE:
+        return samples
+    from lorkit.decompose.data.node_samples import visible_labels  # with SciPy, which images do not need
+
+    name = samples.region.name
+    return visible_labels({name: samples}, {name: training}, split)[name]
 
 
 def _named(config: RegionConfig, region: Region) -> RegionConfig:

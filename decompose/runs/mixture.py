@@ -7,7 +7,7 @@ from pathlib import Path
 
 from torch import nn
 
-from lorkit.decompose.artifacts import Manifest, load_tensors, read_manifest
+from lorkit.decompose.artifacts import Manifest, load_tensors
 from lorkit.decompose.documents.gated import GatedLayers
 from lorkit.decompose.documents.mixture import MixtureInfo
 from lorkit.decompose.documents.network import StoredNetwork
@@ -18,7 +18,8 @@ from lorkit.decompose.models.mixtures.networks import RegionIdNetwork, RouterNet
 from lorkit.decompose.models.mixtures.rebuilding import describe_gated, rebuild_gated, rebuild_routed
 from lorkit.decompose.models.region_predictor import RegionPredictor
 from lorkit.decompose.regions import RegionGroup
-from lorkit.decompose.runs.expert import WEIGHTS, check_identity
+from lorkit.decompose.runs.expert import WEIGHTS
+from lorkit.decompose.runs.extracted import read_mixture
 from lorkit.decompose.runs.listing import EXPERT_INFO
 from lorkit.decompose.tasks import dense_outputs, get_task
 
@@ -42,11 +43,6 @@ class LoadedMixture(StoredNetwork):
     path: Path
 
 
-def is_mixture(path: Path) -> bool:
-    """Return whether a directory is a network of several regions, according to its manifest."""
-    return (path / "manifest.json").is_file() and read_manifest(path, verify=False).kind == "mixture"
-
-
 def load_mixture(directory: Path | str) -> LoadedMixture:
     """Read a network of several regions, also a copied one; every file is checked against its manifest.
 
@@ -54,11 +50,9 @@ def load_mixture(directory: Path | str) -> LoadedMixture:
         ArtifactError: It is not one, is damaged, or its weights do not match its description.
     """
     path = Path(directory)
-    manifest = read_manifest(path, kind="mixture")
-    info = MixtureInfo.read(path / EXPERT_INFO, fix="extract it again with --force")
-    check_identity(manifest, info.mixture.form, info.made_from.run_manifest, synthetic=info.synthetic)
+    found = read_mixture(path)
     try:
-        network = fresh_mixture(info)
+        network = fresh_mixture(found.info)
     except (ValueError, UsageError) as error:
         what = error if isinstance(error, UsageError) else type(error).__name__
         raise ArtifactError(
@@ -67,7 +61,7 @@ def load_mixture(directory: Path | str) -> LoadedMixture:
             fix="extract it again with --force",
         ) from None
     load_strict(network, load_tensors(path / WEIGHTS), path / WEIGHTS)
-    return LoadedMixture(network.eval(), info, manifest, path, region=info.mixture.as_region(), recipe=info.recipe)
+    return LoadedMixture(network.eval(), found.info, found.manifest, path, region=found.region, recipe=found.recipe)
 
 
 def fresh_mixture(info: MixtureInfo) -> MixtureNetwork:

@@ -1,4 +1,7 @@
-"""Build one export: its ONNX file at the requested precision, the engine, and the parity check with its source."""
+"""Build one export: its ONNX file at the requested precision, the engine, and the parity check with its source.
+
+A change of what it writes is a change of `identity.FORMAT`.
+"""
 
 from __future__ import annotations
 
@@ -8,13 +11,12 @@ from pathlib import Path
 import numpy as np
 from onnx import ModelProto
 
-from lorkit.decompose.artifacts import digest_file, digest_json
+from lorkit.decompose.artifacts import digest_file
 from lorkit.decompose.documents.base import combine
 from lorkit.decompose.documents.export import ExportedNetwork, ExportInfo, ExportSource, Graph, KeptSamples, Lowering
 from lorkit.decompose.documents.verify import NoParity, ProvenParity
 from lorkit.decompose.errors import fit_for_artifact
 from lorkit.decompose.events import Listener, ignore, named
-from lorkit.decompose.machine import tool_versions
 from lorkit.decompose.runs import Run
 from lorkit.export.building.elsewhere import command_elsewhere, parent_elsewhere
 from lorkit.export.building.job import ExportJob
@@ -24,19 +26,17 @@ from lorkit.export.building.run_data import DecisionCache, OpenedSplits, Referen
 from lorkit.export.building.samples import Samples
 from lorkit.export.building.sources import ExportableNetwork
 from lorkit.export.onnx.conversion import Tracer, to_onnx
-from lorkit.export.onnx.precision import convert_precision, int8, require_precision
+from lorkit.export.onnx.precision import convert_precision, require_precision
 from lorkit.export.runtime.agreement import engine_bytes
 from lorkit.export.runtime.batch_size import fitting
 from lorkit.export.runtime.comparison_rules import batches_of, rules_of
-from lorkit.export.runtime.native_code import RECORD, record_build
+from lorkit.export.runtime.native_code import record_build
 from lorkit.export.runtime.parity import measure_outputs, require_parity, worst_parity
 from lorkit.export.runtime.reference_images import ReferenceImages, seeded_inputs
 from lorkit.export.runtime.rounding_noise import pair_noise
 from lorkit.export.targets import MODEL
 from lorkit.export.targets.base import Availability, BuildRequest, Outputs
 
-# Increment when the content of an export changes for the same inputs, so that older ones are rebuilt.
-FORMAT = 9
 _CALIBRATION, _TRIED = 64, 48
 _KEPT_SAMPLES = 8
 _KEPT_BYTES = 8 * 2**20
@@ -51,27 +51,6 @@ class ExportSession:
         self.decisions = DecisionCache(self.splits)
         # the values of each region have their own range
         self.calibration = ReferenceImageCache(self.splits, part="train", count=_CALIBRATION, by_region=True)
-
-
-def inputs_digest(source: ExportableNetwork, job: ExportJob) -> str:
-    """Return the digest of everything that determines an export."""
-    availability = job.target.available(job.profile)
-    return digest_json(
-        {
-            "format": FORMAT,
-            "parent": source.parent.digest,
-            "owner": source.owner,
-            "region": source.region.name,
-            "target": [job.target.name, job.target.fingerprint(), availability.ok and availability.runs],
-            "profile": job.profile.model_dump(mode="json"),
-            "precision": job.precision,
-            "quantiser": [tool_versions()["onnxruntime"], job.scheme, int8.REVISION]
-            if job.target.precisions[job.precision] != "fp32"
-            else None,
-            "allowed": job.allow_synthetic and source.synthetic,
-        }
-        | ({"record": [RECORD, 2]} if job.target.native or job.profile.engine.version_compatible else {})
-    )
 
 
 def build_export(source: ExportableNetwork, job: ExportJob, session: ExportSession, directory: Path) -> None:

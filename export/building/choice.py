@@ -31,7 +31,7 @@ from lorkit.decompose.machine import fingerprint, tool_versions
 from lorkit.decompose.metrics.intervals import ALPHA
 from lorkit.decompose.runs import Run
 from lorkit.decompose.runs.locked_data import RunSplits
-from lorkit.export.building.builder import inputs_digest
+from lorkit.export.building.identity import inputs_digest
 from lorkit.export.building.job import BASELINE, ExportJob
 from lorkit.export.building.run_data import OpenedSplits
 from lorkit.export.building.sources import ExportableNetwork

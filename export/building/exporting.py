@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from lorkit.decompose.artifacts import is_current, staged_directory, write_manifest
 from lorkit.decompose.documents.export_results import ExportChoice, ExportDocument, ExportResult
 from lorkit.decompose.documents.heads import MIXTURES
 from lorkit.decompose.errors import UsageError
@@ -14,16 +14,17 @@ from lorkit.decompose.events import Listener, Working, ignore
 from lorkit.decompose.machine import check_threads
 from lorkit.decompose.runs import OWNERS, open_run
 from lorkit.decompose.runs.store import missing_baseline
-from lorkit.export.building.builder import ExportSession, build_export, inputs_digest
-from lorkit.export.building.choice import BUILD_ERRORS, AutoExport, ChoiceLimits, choose_export
 from lorkit.export.building.elsewhere import missing_here
-from lorkit.export.building.given import GivenSettings, is_given, open_given
-from lorkit.export.building.job import BASELINE, ExportJob, export_jobs
+from lorkit.export.building.exporter import Exporter
+from lorkit.export.building.job import export_jobs, is_given
 from lorkit.export.building.sources import ExportableNetwork, networks_at, networks_of_run
-from lorkit.export.runtime.exported import read_exported
-from lorkit.export.runtime.preference import AUTO, CANONICAL_TARGET
+from lorkit.export.runtime.preference import AUTO
 from lorkit.export.targets import TARGETS, Target
 from lorkit.export.targets.base import NODES, SINGLE, NetworkForm
+
+if TYPE_CHECKING:
+    from lorkit.decompose.runs import Run
+    from lorkit.export.building.choice import ChoiceLimits
 
 
 def export(
@@ -84,13 +85,15 @@ def export(
     jobs = [replace(job, allow_synthetic=allow_synthetic) for job in export_jobs(target, profile, precision)]
     auto = None
     if AUTO in (target, precision):
+        from lorkit.export.building.choice import AutoExport
+
         limits = _limits(max_accuracy_drop, max_seconds, jobs[0].batches if batch is None else batch, threads)
         auto = AutoExport(target=target, precision=precision or AUTO, jobs=jobs, limits=limits)
     elif (batch, threads) != (None, None):
         raise _unmeasured()
     if path is not None and is_given(Path(path)):
-        settings = GivenSettings(recipe=recipe, calibration=calibration, region=region, out=out)
-        sources, region = networks_of_run(open_given(Path(path), settings, on_event), None, owners, None), None
+        run_of_file = _open_given(Path(path), recipe, calibration, region, out, on_event)
+        sources, region = networks_of_run(run_of_file, None, owners, None), None
     else:
         sources = _sources(path, run, region, owners, out, of_given=(calibration, recipe))
     named = region is not None and any(name in MIXTURES for name in region.split(","))
@@ -98,7 +101,7 @@ def export(
     for reason in dict.fromkeys(missing_baseline(source.run) for source in sources):
         if reason is not None and "foundation" in owners:
             on_event(Working(reason, 0, len(sources)))
-    exporter, results = _Exporter(on_event, force=force), list[ExportResult]()
+    exporter, results = Exporter(on_event, force=force), list[ExportResult]()
     chosen: dict[str, ExportChoice] = {}
     for done, source in enumerate(sources):
         name = f"{source.region.name} ({source.owner})"
@@ -126,6 +129,20 @@ def _unmeasured() -> UsageError:
     )
 
 
+def _open_given(
+    path: Path,
+    recipe: Path | None,
+    calibration: Path | str | None,
+    region: str | None,
+    out: Path | None,
+    on_event: Listener,
+) -> Run:
+    from lorkit.export.building.given import GivenSettings, open_given
+
+    settings = GivenSettings(recipe=recipe, calibration=calibration, region=region, out=out)
+    return open_given(path, settings, on_event)
+
+
 def _sources(
     path: Path | str | None,
     run: Path | str | None,
@@ -151,59 +168,9 @@ def _sources(
     return networks_of_run(open_run(run), region, owners, out)
 
 
-class _Exporter:
-    """Builds each export of one call once."""
-
-    def __init__(self, on_event: Listener, *, force: bool) -> None:
-        self.session, self.force = ExportSession(on_event), force
-        self._done: dict[Path, ExportResult] = {}
-
-    def export(self, source: ExportableNetwork, job: ExportJob) -> ExportResult:
-        """Build an export if it is not up to date."""
-        directory = source.home / job.name
-        if directory not in self._done:
-            self._done[directory] = _export_one(source, job, self.session, directory, force=self.force)
-        return self._done[directory]
-
-    def automatic(
-        self, source: ExportableNetwork, asked: AutoExport, chosen: dict[str, ExportChoice]
-    ) -> list[ExportResult]:
-        """Choose the export of an expert, and note it in `chosen`; export what it is compared with alike."""
-        if source.owner == "expert":
-            choice = choose_export(source, asked, self.build, self.session.splits, force=self.force)
-            chosen[source.region.name] = choice
-            return [self.export(source, job).with_changes(choice=choice) for job in asked.kept(choice)]
-        choices = [chosen[name] for name in (source.region.name, *MIXTURES) if name in chosen]
-        return self.counterparts(source, asked.kept(*choices))
-
-    def reference(
-        self, source: ExportableNetwork, profile: str | None, known: Sequence[ExportResult]
-    ) -> list[ExportResult]:
-        """Export a network as it was given, which its other exports are compared with, unless that is among `known`."""
-        (job,) = export_jobs(CANONICAL_TARGET, profile, BASELINE)
-        found = self.export(source, job)
-        return [] if any(one.path == found.path for one in known) else [found]
-
-    def build(self, source: ExportableNetwork, job: ExportJob) -> Path:
-        """Build an export if it is not up to date, and return its directory."""
-        return self.export(source, job).path
-
-    def counterparts(self, source: ExportableNetwork, jobs: Sequence[ExportJob]) -> list[ExportResult]:
-        """Export a network that an expert is compared with; lower precisions that cannot be built are reported."""
-        results = []
-        for job in jobs:
-            try:
-                results.append(self.export(source, job))
-            except BUILD_ERRORS as error:
-                if job is jobs[0]:
-                    raise
-                at = f"at {job.precision}" if job.target is jobs[0].target else f"to {job.target.name} {job.precision}"
-                text = f"{source.owner} of {source.region.name} is not exported {at}: {error}"
-                self.session.on_event(Working(text, 0, 1))
-        return results
-
-
 def _limits(max_accuracy_drop: float, max_seconds: float, batches: Sequence[int], threads: int | None) -> ChoiceLimits:
+    from lorkit.export.building.choice import ChoiceLimits
+
     threads = 1 if threads is None else threads
     check_threads([threads])
     if not (0 <= max_accuracy_drop < 1 and 0 < max_seconds < float("inf")):
@@ -256,35 +223,3 @@ def _form(source: ExportableNetwork) -> NetworkForm:
     if source.mixture is not None:
         return source.mixture.form
     return SINGLE if source.recipe.nodes is None else NODES
-
-
-def _export_one(
-    source: ExportableNetwork, job: ExportJob, session: ExportSession, directory: Path, *, force: bool
-) -> ExportResult:
-    key = inputs_digest(source, job)
-    current = not force and is_current(directory, "export", key)
-    if not current:
-        with staged_directory(directory) as staging:
-            build_export(source, job, session, staging)
-            extra = {"owner": source.owner, "region": source.region.name, "target": job.target.name}
-            write_manifest(
-                staging,
-                "export",
-                synthetic=source.synthetic,
-                parent=source.parent,
-                inputs=key,
-                extra=extra | {"profile": job.profile.name, "precision": job.precision, "run": source.run_digest},
-            )
-    info = read_exported(directory).info
-    return ExportResult(
-        path=directory,
-        owner=source.owner,
-        region=source.region.name,
-        target=job.target.name,
-        profile=job.profile.name,
-        precision=job.precision,
-        parity=info.parity,
-        size_bytes=info.size_bytes,
-        up_to_date=current,
-        choice=None,
-    )

@@ -27,13 +27,6 @@ from lorkit.export.onnx.given.form import GivenForm
 from lorkit.export.onnx.given.network import GivenNetwork
 from lorkit.export.onnx.given.reading import GivenFile, read_given
 
-SUFFIX = ".onnx"
-
-
-def is_given(path: Path) -> bool:
-    """Return whether a path names an ONNX file and no artifact."""
-    return path.suffix.lower() == SUFFIX and not path.is_dir()
-
 
 @dataclass(frozen=True, kw_only=True)
 class GivenSettings:

@@ -18,6 +18,14 @@ BASELINE = "fp32"
 _WIDE = frozenset({"avx512_vnni", "avx_vnni", "amx_int8", "asimd"})
 
 
+_ONNX = ".onnx"
+
+
+def is_given(path: Path) -> bool:
+    """Return whether a path names an ONNX file, of a network that lorkit did not train, and no artifact."""
+    return path.suffix.lower() == _ONNX and not path.is_dir()
+
+
 @dataclass(frozen=True)
 class ExportJob:
     """An export to build: target, precision and hardware."""

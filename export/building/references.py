@@ -20,9 +20,8 @@ from lorkit.export.runtime.parity import infer_all
 from lorkit.export.runtime.reference_images import ReferenceImages
 
 if TYPE_CHECKING:
-    from lorkit.decompose.runs.networks import RunNetworks
     from lorkit.export.building.run_data import ReferenceImageCache
-    from lorkit.export.building.sources import ExportableNetwork
+    from lorkit.export.building.sources import ExportableNetwork, OpenedRun
     from lorkit.export.targets.base import Inputs, Outputs
 
 _COUNT = 48
@@ -47,7 +46,7 @@ class References:
 
     def __init__(self, data: Path | str | None) -> None:
         self.data = data
-        self._opened: dict[Path, RunNetworks] = {}
+        self._opened: dict[Path, OpenedRun] = {}
         self._images: ReferenceImageCache | None = None
 
     def reference(self, exported: Exported) -> Reference:

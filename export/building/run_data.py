@@ -9,7 +9,6 @@ from lorkit.decompose.documents.base import Owner
 from lorkit.decompose.documents.network import Decision
 from lorkit.decompose.documents.verify import ImageKind
 from lorkit.decompose.errors import LorkitError
-from lorkit.decompose.evaluation.thresholds import decide
 from lorkit.decompose.regions import Region
 from lorkit.decompose.runs import Run
 from lorkit.decompose.runs.locked_data import RunSplits
@@ -107,4 +106,6 @@ class DecisionCache:
             val = self.splits.of(run).part(name, "val", recipe=source.recipe)
         except LorkitError:  # the images to compare on are missing too, which the export says
             return None
+        from lorkit.decompose.evaluation.thresholds import decide  # with torch
+
         return decide(source.network, val, run.config.regions[name].threshold)

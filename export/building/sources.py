@@ -1,4 +1,7 @@
-"""Networks to export: the experts of a run, those for several regions, its foundation and student, or one copied."""
+"""Networks to export: the experts of a run, those for several regions, its foundation and student, or one copied.
+
+They are known by their documents. Their weights are read when they are asked for, which needs torch.
+"""
 
 from __future__ import annotations
 
@@ -8,8 +11,6 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from torch import nn
-
 from lorkit.decompose.artifacts import MANIFEST, Manifest, read_manifest
 from lorkit.decompose.artifacts.places import HOMES, NETWORK
 from lorkit.decompose.documents.base import Owner
@@ -17,20 +18,20 @@ from lorkit.decompose.documents.expert import ExpertInfo
 from lorkit.decompose.documents.heads import MIXTURES, Mixture
 from lorkit.decompose.documents.network import StoredNetwork
 from lorkit.decompose.errors import UsageError
-from lorkit.decompose.models.cost import count_macs, count_parameters
 from lorkit.decompose.runs import OWNERS, Run, experts_of, open_run
-from lorkit.decompose.runs.expert import load_expert
+from lorkit.decompose.runs.extracted import is_mixture, read_expert, read_mixture
 from lorkit.decompose.runs.lineage import run_of_expert
 from lorkit.decompose.runs.listing import GIVEN_SOURCE
-from lorkit.decompose.runs.locked_data import foundation_recipe, recipe_of_region
-from lorkit.decompose.runs.mixture import is_mixture, load_mixture
-from lorkit.decompose.runs.networks import RunNetworks
+from lorkit.decompose.runs.recipes import foundation_recipe, recipe_of_region
 from lorkit.decompose.runs.selection import require_region
 from lorkit.decompose.runs.store import missing_baseline
 from lorkit.export.runtime.exported import Exported
 
 if TYPE_CHECKING:
     import onnx_ir as ir
+    from torch import nn
+
+    from lorkit.decompose.runs.networks import RunNetworks
 
 WEIGHTS = "model.safetensors"
 
@@ -88,7 +89,23 @@ class ExportableNetwork(StoredNetwork):
         """Return parameters, and MACs of one image."""
         if self.stated_cost is not None:
             return self.stated_cost
+        from lorkit.decompose.models.cost import count_macs, count_parameters
+
         return count_parameters(self.network), count_macs(self.network, self.shape)
+
+
+class OpenedRun:
+    """A run whose networks are read when they are asked for, each once."""
+
+    def __init__(self, run: Run) -> None:
+        self.run = run
+
+    @cached_property
+    def networks(self) -> RunNetworks:
+        """Its networks."""
+        from lorkit.decompose.runs.networks import RunNetworks
+
+        return RunNetworks(self.run)
 
 
 def networks_of_run(
@@ -104,7 +121,7 @@ def networks_of_run(
     strange = [owner for owner in owners if owner not in OWNERS]
     if strange:
         raise UsageError(f"unknown owner '{strange[0]}'", required=f"one of {', '.join(OWNERS)}", fix="name one")
-    networks, root = RunNetworks(run), out or run.exports_dir
+    opened, root = OpenedRun(run), out or run.exports_dir
     if run.given is not None:
         return [given_network(run, home=root / name) for name in run.regions.select(region).names]
     extracted = experts_of(run, region)
@@ -117,7 +134,7 @@ def networks_of_run(
         if owner == "expert":
             sources += [exportable_expert(path, home=root / name, run=run) for name, path in extracted.items()]
         elif owner == "student" or _exportable(run):
-            sources += [_exportable_model(run, networks, owner, name, root / owner / name) for name in compared[owner]]
+            sources += [_exportable_model(opened, owner, name, root / owner / name) for name in compared[owner]]
     return sources
 
 
@@ -129,19 +146,19 @@ def exportable_expert(path: Path, *, home: Path | None = None, run: Run | None =
     """Return an extracted expert or a network for several regions for export, also a copied one."""
     home = home or path / "exports"
     if is_mixture(path):
-        found = load_mixture(path)
+        mixture = read_mixture(path)
         return ExportableNetwork(
             owner="expert",
-            region=found.region,
-            parent=found.manifest,
-            recipe=found.recipe,
+            region=mixture.region,
+            parent=mixture.manifest,
+            recipe=mixture.recipe,
             home=home,
             run=run,
-            load=lambda: found.network,
-            mixture=found.info.mixture,
-            stated_cost=(found.info.parameters, found.info.macs),
+            load=lambda: _load_mixture(path),
+            mixture=mixture.info.mixture,
+            stated_cost=(mixture.info.parameters, mixture.info.macs),
         )
-    expert = load_expert(path)
+    expert = read_expert(path)
     return ExportableNetwork(
         owner="expert",
         region=expert.region,
@@ -149,10 +166,22 @@ def exportable_expert(path: Path, *, home: Path | None = None, run: Run | None =
         recipe=expert.recipe,
         home=home,
         run=run,
-        load=lambda: expert.network,
+        load=lambda: _load_expert(path),
         info=expert.info,
         stated_cost=(expert.info.parameters, expert.info.macs),
     )
+
+
+def _load_expert(path: Path) -> nn.Module:
+    from lorkit.decompose.runs.expert import load_expert
+
+    return load_expert(path).network
+
+
+def _load_mixture(path: Path) -> nn.Module:
+    from lorkit.decompose.runs.mixture import load_mixture
+
+    return load_mixture(path).network
 
 
 def given_network(run: Run, *, home: Path | None = None) -> ExportableNetwork:
@@ -194,7 +223,7 @@ def networks_at(path: Path, region: str | None, owners: Sequence[str], out: Path
     return [exportable_expert(path, home=home, run=run)]
 
 
-def origin_of(exported: Exported, parent: Path, opened: dict[Path, RunNetworks]) -> ExportableNetwork:
+def origin_of(exported: Exported, parent: Path, opened: dict[Path, OpenedRun]) -> ExportableNetwork:
     """Return the source network of an export, from the directory `parent` in its manifest.
 
     `opened` caches the models of runs, since reading them is slow.
@@ -208,13 +237,12 @@ def origin_of(exported: Exported, parent: Path, opened: dict[Path, RunNetworks])
         return exportable_expert(parent, run=run_of_expert(parent))
     path = (parent.parent if exported.owner == "foundation" else parent).resolve()
     if path not in opened:
-        opened[path] = RunNetworks(open_run(path))
-    return _exportable_model(opened[path].run, opened[path], exported.owner, exported.region.name, exported.path.parent)
+        opened[path] = OpenedRun(open_run(path))
+    return _exportable_model(opened[path], exported.owner, exported.region.name, exported.path.parent)
 
 
-def _exportable_model(run: Run, networks: RunNetworks, owner: Owner, name: str, home: Path) -> ExportableNetwork:
-    foundation = owner == "foundation"
-    load = networks.foundation if foundation else networks.student
+def _exportable_model(opened: OpenedRun, owner: Owner, name: str, home: Path) -> ExportableNetwork:
+    run, foundation = opened.run, owner == "foundation"
     return ExportableNetwork(
         owner=owner,
         region=run.regions.get(name),
@@ -222,5 +250,5 @@ def _exportable_model(run: Run, networks: RunNetworks, owner: Owner, name: str, 
         recipe=foundation_recipe(run, name) if foundation else recipe_of_region(run, name),
         home=home,
         run=run,
-        load=lambda: load(name),
+        load=lambda: opened.networks.foundation(name) if foundation else opened.networks.student(name),
     )

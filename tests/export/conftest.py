@@ -21,6 +21,7 @@ from known_networks import identity
 from mixtures import RegionIdNetwork, RouterNetwork, mixture_of
 from onnx import TensorProto, helper, numpy_helper
 from onnxscript import ir
+from tiny_backbones import Tiny
 from torch import nn
 from torch.onnx._internal.exporter._registration import ONNXRegistry
 
@@ -40,11 +41,11 @@ from lorkit.decompose.regions import Region, RegionSet
 from lorkit.decompose.runs import OUTSIDE, Run, export_directory, open_run
 from lorkit.decompose.runs import expert as expert_artifact
 from lorkit.decompose.runs.expert import plain_network
-from lorkit.decompose.runs.locked_data import recipe_of_region
+from lorkit.decompose.runs.recipes import recipe_of_region
 from lorkit.export.benchmarking import benchmark, footprint
 from lorkit.export.benchmarking.benchmark import bench
-from lorkit.export.building.builder import ExportSession
-from lorkit.export.building.exporting import _export_one, export
+from lorkit.export.building.exporter import Exporter
+from lorkit.export.building.exporting import export
 from lorkit.export.building.job import ExportJob
 from lorkit.export.building.sources import ExportableNetwork
 from lorkit.export.onnx import conversion
@@ -384,21 +385,6 @@ def workshop_once() -> Any:
     )
 
 
-class Tiny(torch.nn.Module):
-    """A backbone of two layers: tracing a real one costs seconds, and its layers are not what is tested here."""
-
-    feature_dim, head_name = 8, "fc"
-
-    def __init__(self, channels: int) -> None:
-        super().__init__()
-        self.conv = torch.nn.Conv2d(channels, 8, 3, stride=2, padding=1, bias=False)
-        self.norm = torch.nn.BatchNorm2d(8)
-        self.fc = torch.nn.Identity()
-
-    def forward(self, x_NCHW: torch.Tensor) -> torch.Tensor:
-        return self.fc(torch.relu(self.norm(self.conv(x_NCHW))).mean((2, 3)))
-
-
 @pytest.fixture(scope="session")
 def extracted(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """A run with weights and the extracted experts of its two regions; never write into it."""
@@ -668,8 +654,7 @@ def export_mixture(extracted: Path, tmp_path: Path) -> Callable[..., Exported]:
             stated_cost=(100, 1000),
         )
         job = ExportJob(get_target(target), profiles.load("cpu-generic"), precision)
-        result = _export_one(source, job, ExportSession(), source.home / job.name, force=True)
-        return read_exported(result.path)
+        return read_exported(Exporter(force=True).export(source, job).path)
 
     return make
 

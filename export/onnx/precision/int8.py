@@ -6,6 +6,8 @@ weights of seven bits: x86 CPUs without VNNI add two products in 16 bits (VPMADD
 
 The outputs of the network are not quantised: the range of their scale would be that of the calibration images, and
 larger logits of other images would all become its largest value, by which two classes can tie.
+
+If the same graph, images and scheme give another int8 graph, `INT8_REVISION` in `building.identity` is incremented.
 """
 
 from __future__ import annotations
@@ -21,8 +23,6 @@ import onnx
 from lorkit.export.targets.base import Inputs, batches
 from lorkit.export.targets.quiet import quiet
 
-REVISION = 3
-"""Increment when the same graph, images and scheme give another int8 graph."""
 _BATCH = 8
 # Layers that only move values: their output has the range of their input.
 _MOVES = ("Concat", "Flatten", "Gather", "Identity", "Reshape", "Resize", "Slice", "Split", "Squeeze", "Transpose")

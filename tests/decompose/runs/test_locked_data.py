@@ -17,7 +17,8 @@ from lorkit.decompose.data.keyed_digests import keyed_digests
 from lorkit.decompose.data.preprocessing.recipe import apply_recipe, build_recipe
 from lorkit.decompose.errors import DataError, UsageError
 from lorkit.decompose.runs import Run, locked_data, open_run
-from lorkit.decompose.runs.locked_data import RunSplits, check_part, locked_splits, prepare_file, recipe_of_region
+from lorkit.decompose.runs.locked_data import RunSplits, check_part, locked_splits, prepare_file
+from lorkit.decompose.runs.recipes import recipe_of_region
 
 PREPARING = "lorkit.decompose.data.prepared"
 

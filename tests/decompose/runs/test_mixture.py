@@ -15,7 +15,8 @@ from lorkit.decompose.errors import ArtifactError
 from lorkit.decompose.models.regional import RegionalModel
 from lorkit.decompose.models.routed import RoutedModel
 from lorkit.decompose.runs import Run
-from lorkit.decompose.runs.mixture import is_mixture, load_mixture
+from lorkit.decompose.runs.extracted import is_mixture
+from lorkit.decompose.runs.mixture import load_mixture
 from lorkit.decompose.runs.networks import RunNetworks
 
 

@@ -165,7 +165,7 @@ def test_a_foundation_that_cannot_stand_it_is_left_out_and_said(
     run: Path, measured: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from lorkit.decompose.errors import ParityError
-    from lorkit.export.building import builder, exporting
+    from lorkit.export.building import builder
 
     real = builder.build_export
 
@@ -174,7 +174,7 @@ def test_a_foundation_that_cannot_stand_it_is_left_out_and_said(
             raise ParityError("too far", required="nearer", fix="nothing")
         real(source, job, session, directory)
 
-    monkeypatch.setattr(exporting, "build_export", build)
+    monkeypatch.setattr(builder, "build_export", build)
     said: list[Event] = []
     results = export(run, on_event=said.append, **OPTIONS).exports
     assert ("foundation", "int8") not in names(results)
@@ -245,7 +245,7 @@ def test_bounds_that_make_no_sense_are_refused(run: Path, bounds: dict[str, floa
 def test_a_builders_refusal_is_a_lost_candidate(
     run: Path, measured: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from lorkit.export.building import builder, exporting
+    from lorkit.export.building import builder
 
     real = builder.build_export
 
@@ -254,7 +254,7 @@ def test_a_builders_refusal_is_a_lost_candidate(
             raise UsageError("the parser refuses it", required="another graph", fix="nothing")
         real(source, job, session, directory)
 
-    monkeypatch.setattr(exporting, "build_export", build)
+    monkeypatch.setattr(builder, "build_export", build)
     results = export(run, **OPTIONS).exports
     assert {precision for _, precision in names(results)} == {"fp32"}
     assert "the parser refuses it" in tried_exports(open_run(run))[0].reason

@@ -18,7 +18,7 @@ from lorkit.decompose.artifacts import digest_file, read_json, read_manifest, ve
 from lorkit.decompose.errors import ArtifactError, BusyError, MissingRuntimeError, ParityError, UsageError
 from lorkit.decompose.runs import exports_of, open_run
 from lorkit.decompose.runs.expert import load_expert
-from lorkit.export.building import exporting, packaging, references
+from lorkit.export.building import builder, packaging, references
 from lorkit.export.building.exporting import export
 from lorkit.export.prediction.prediction import predict
 from lorkit.export.runtime import parity
@@ -183,7 +183,7 @@ def test_reference_outputs_do_not_depend_on_their_batch(extracted: Path) -> None
 def test_an_export_of_an_expert_that_is_replaced_meanwhile_is_refused(
     expert: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    built = exporting.build_export
+    built = builder.build_export
 
     def replacing(*arguments: Any) -> None:
         built(*arguments)
@@ -191,7 +191,7 @@ def test_an_export_of_an_expert_that_is_replaced_meanwhile_is_refused(
         shutil.copytree(expert.with_name("old"), expert)
         reseal(expert, lambda manifest: manifest.update(inputs="another"))
 
-    monkeypatch.setattr(exporting, "build_export", replacing)
+    monkeypatch.setattr(builder, "build_export", replacing)
     with pytest.raises(BusyError, match=r"elsewhere was replaced while it was read; required: the expert with"):
         export(expert, profile="cpu-generic")
     assert not list((expert / "exports").glob("*/[!.]*"))

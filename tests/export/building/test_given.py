@@ -18,7 +18,8 @@ from lorkit.decompose.artifacts import read_manifest
 from lorkit.decompose.errors import ArtifactError, DataError, LorkitError, UsageError
 from lorkit.decompose.runs import list_runs, open_run
 from lorkit.export import bench, export, gate, predict, report, verify
-from lorkit.export.building.given import is_given, with_network
+from lorkit.export.building.given import with_network
+from lorkit.export.building.job import is_given
 from lorkit.export.runtime.exported import read_exported
 
 

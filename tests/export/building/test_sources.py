@@ -16,6 +16,7 @@ from small_runs import small_config, write_run
 
 from lorkit.decompose.documents.heads import MixtureForm
 from lorkit.decompose.runs import Run, locked_data, open_run
+from lorkit.decompose.runs.recipes import recipe_of_region
 from lorkit.export.building.run_data import OpenedSplits, ReferenceImageCache
 from lorkit.export.building.sources import networks_of_run
 
@@ -63,7 +64,7 @@ def test_networks_of_one_run_share_its_images(a_run: Run, monkeypatch: pytest.Mo
     seen, read = [], locked_data.read_region
     monkeypatch.setattr(locked_data, "read_region", lambda name, *a, **k: seen.append(name) or read(name, *a, **k))
     cache = ReferenceImageCache(OpenedSplits(), part="test", count=2)
-    recipe = locked_data.recipe_of_region(a_run, "chest")
+    recipe = recipe_of_region(a_run, "chest")
     for shape in (recipe.shape, (3, 8, 8)):  # a foundation's input may have another shape than the expert's
         network = SimpleNamespace(run=a_run, region=a_run.regions.get("chest"), shape=shape, recipe=recipe,
                                   mixture=None)  # fmt: skip
@@ -88,7 +89,7 @@ def test_a_network_of_several_regions_gets_images_of_each(a_run: Run, by_region:
         ReferenceImageCache(OpenedSplits(), count=6, by_region=by_region),
         mixture_of("router", a_run.regions),
     )
-    recipe = locked_data.recipe_of_region(a_run, "chest")
+    recipe = recipe_of_region(a_run, "chest")
     group = mixture.as_region()
     network: Any = SimpleNamespace(run=a_run, region=group, shape=recipe.shape, recipe=recipe, mixture=mixture)
     found = cache.of(network)
