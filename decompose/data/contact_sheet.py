@@ -13,10 +13,10 @@ from PIL import Image, ImageDraw
 
 from lorkit.decompose.artifacts import write_bytes
 from lorkit.decompose.artifacts.masks import of_structure
-from lorkit.decompose.data.node_samples import nodes_of
 from lorkit.decompose.data.samples.label_table import MULTILABEL, POSITIVE
 from lorkit.decompose.data.samples.samples import RegionSamples
 from lorkit.decompose.errors import StorageError, UsageError
+from lorkit.decompose.regions import NODE
 
 TILE, MARGIN = 96, 4
 _LABEL = 150
@@ -38,7 +38,7 @@ def contact_sheet(samples: Mapping[str, RegionSamples], path: Path, *, columns: 
         UsageError: A region is a graph, whose nodes have no picture.
         StorageError: The file cannot be written.
     """
-    if graphs := nodes_of(samples):
+    if graphs := [name for name, one in samples.items() if one.region.task == NODE]:
         raise UsageError(
             f"a contact sheet of {', '.join(graphs)}, which are graphs",
             required="regions of images",

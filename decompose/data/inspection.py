@@ -11,8 +11,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lorkit.decompose.config import Config
-from lorkit.decompose.data.graph_inspection import inspect_graph
-from lorkit.decompose.data.node_samples import nodes_of, split_kind
 from lorkit.decompose.data.prepared import PreparedRegion, prepare
 from lorkit.decompose.data.preprocessing.recipe import build_recipe
 from lorkit.decompose.data.readers.registry import read_regions
@@ -25,7 +23,7 @@ from lorkit.decompose.data.unlabelled import check_unlabelled, counts_of
 from lorkit.decompose.documents.data import DataDocument, LoaderSpeed, PartCounts, RegionData
 from lorkit.decompose.errors import plural
 from lorkit.decompose.events import Listener, Working, ignore, with_progress
-from lorkit.decompose.regions import RegionSet
+from lorkit.decompose.regions import NODE, RegionSet
 
 _RARE = 0.1  # of the largest class
 _RARE_LABEL = 20
@@ -62,11 +60,10 @@ def inspect(
     if contradictions:
         count = plural(len(contradictions), "image or patient", plural="images or patients")
         warnings.append(f"{count} in several regions and in different stated parts: training refuses them")
-    graphs = nodes_of(samples)
-    for index, (name, one) in enumerate(graphs.items()):
+    graphs = [name for name, one in samples.items() if one.region.task == NODE]
+    for index, name in enumerate(graphs):
         on_event(Working(f"splits of {name}", index, len(graphs)))
-        graph = inspect_graph(one, config.split, config.graph)
-        documents[name] = documents[name].with_changes(graph=graph, split=split_kind(one, config.split))
+        documents[name] = _with_graph(documents[name], samples[name], config)
     loader = LoaderSpeed(images_per_second=None, prepared_per_second=None)
     if not any(region.leaks for region in documents.values()):
         splits = split_regions(samples, config.split, seed=config.seed)
@@ -89,6 +86,15 @@ def inspect(
         regions=documents,
         loader=loader,
     )
+
+
+def _with_graph(document: RegionData, samples: RegionSamples, config: Config) -> RegionData:
+    from lorkit.decompose.data.graph_inspection import inspect_graph  # with SciPy, for graphs alone
+    from lorkit.decompose.data.node_samples import NodeSamples, split_kind
+
+    assert isinstance(samples, NodeSamples)  # as all of this task
+    graph = inspect_graph(samples, config.split, config.graph)
+    return document.with_changes(graph=graph, split=split_kind(samples, config.split))
 
 
 def _unlabelled(

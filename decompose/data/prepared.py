@@ -9,15 +9,13 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from lorkit.decompose.artifacts.arrays import Bits, Float32Array, Mask
 from lorkit.decompose.config import RegionAugment
-from lorkit.decompose.data.node_samples import GraphPlaces, NodeSamples
-from lorkit.decompose.data.preprocessing.nodes import prepared_nodes
 from lorkit.decompose.data.preprocessing.recipe import apply_recipe, range_notice, resize_mask
 from lorkit.decompose.data.preprocessing.region_check import overview
 from lorkit.decompose.data.samples.columns import Columns, take_columns
@@ -27,7 +25,10 @@ from lorkit.decompose.data.volumes import PreparedVolumes, prepare_volumes
 from lorkit.decompose.documents.recipe import Recipe
 from lorkit.decompose.errors import DataError, StorageError
 from lorkit.decompose.events import Listener, ignore, with_progress
-from lorkit.decompose.regions import Region
+from lorkit.decompose.regions import NODE, Region
+
+if TYPE_CHECKING:
+    from lorkit.decompose.data.node_samples import GraphPlaces
 
 _MEMORY_BYTES = 2 * 1024**3
 
@@ -176,9 +177,9 @@ def prepare(
     chosen = np.arange(len(samples), dtype=np.int64) if indices is None else np.asarray(indices, dtype=np.int64)
     places = volumes = None
     masks: Mask | Bits | None = None
-    if isinstance(samples, NodeSamples):
-        places = GraphPlaces(graph=samples.graph, rows=samples.rows[chosen])
-        stored, brightest = prepared_nodes(samples, recipe, chosen, folds=folds, on_event=on_event), -1.0
+    if samples.region.task == NODE:
+        stored, places = _nodes(samples, recipe, chosen, folds, on_event)
+        brightest = -1.0
     elif recipe.window is not None:
         volumes = prepare_volumes(samples, recipe, chosen, _planes(samples, chosen, recipe), on_event)
         stored, masks, brightest = *_central_windows(volumes, samples.masks is not None), -1.0
@@ -207,6 +208,17 @@ def prepare(
         places=places,
         volumes=volumes,
     )
+
+
+def _nodes(
+    samples: RegionSamples, recipe: Recipe, chosen: NDArray[np.int64], folds: int, on_event: Listener
+) -> tuple[Float32Array, GraphPlaces]:
+    from lorkit.decompose.data.node_samples import GraphPlaces, NodeSamples  # with SciPy, which images do not need
+    from lorkit.decompose.data.preprocessing.nodes import prepared_nodes
+
+    assert isinstance(samples, NodeSamples)  # as all of this task
+    stored = prepared_nodes(samples, recipe, chosen, folds=folds, on_event=on_event)
+    return stored, GraphPlaces(graph=samples.graph, rows=samples.rows[chosen])
 
 
 def _central_windows(volumes: PreparedVolumes, labelled: bool) -> tuple[Float32Array, Mask | Bits | None]:

@@ -12,19 +12,17 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
 
 from lorkit.decompose.artifacts import SCHEMA_VERSION
 from lorkit.decompose.artifacts.keys import DirectoryKey
 from lorkit.decompose.config import SplitConfig
 from lorkit.decompose.data.assignment import Indices, Pool, assign, class_counts
 from lorkit.decompose.data.keyed_digests import digest_cases, keyed_digests
-from lorkit.decompose.data.node_samples import NodeSamples, split_nodes
 from lorkit.decompose.data.samples.label_table import MULTILABEL, check_both_answers
 from lorkit.decompose.data.samples.samples import PARTS, RegionSamples
 from lorkit.decompose.errors import DataError, UsageError
 from lorkit.decompose.metrics.multilabel import undefined_labels
+from lorkit.decompose.regions import NODE
 
 
 class Leak(NamedTuple):
@@ -202,6 +200,9 @@ def leak_error(samples: RegionSamples, leak: Leak) -> DataError:
 
 def components(groups: Sequence[str], digests: Sequence[str]) -> list[Indices]:
     """Return components of samples that share a group or an identical image, each ascending."""
+    from scipy.sparse import coo_array  # which locked splits do not need
+    from scipy.sparse.csgraph import connected_components
+
     group_N, image_N = (np.unique(keys, return_inverse=True)[1] for keys in (groups, digests))
     edges = (group_N, image_N + len(groups))  # groups and images are the nodes that samples connect
     graph = coo_array((np.ones(len(groups)), edges), shape=(2 * len(groups), 2 * len(groups)))
@@ -213,7 +214,10 @@ def components(groups: Sequence[str], digests: Sequence[str]) -> list[Indices]:
 
 
 def _split_one(samples: RegionSamples, pool: Pool, split: SplitConfig) -> dict[str, Indices]:
-    if isinstance(samples, NodeSamples):
+    if samples.region.task == NODE:
+        from lorkit.decompose.data.node_samples import NodeSamples, split_nodes  # with SciPy
+
+        assert isinstance(samples, NodeSamples)  # as all of this task
         return split_nodes(samples, split)
     if split.by != "group":
         raise UsageError(

@@ -13,7 +13,6 @@ import torch
 from lorkit.decompose.artifacts import digest_json
 from lorkit.decompose.config import Config, config_digest
 from lorkit.decompose.data import RegionSamples, Splits, read_regions, split_regions
-from lorkit.decompose.data.node_samples import split_notices, visible_labels
 from lorkit.decompose.data.readers.registry import expected_task
 from lorkit.decompose.data.samples.pseudonyms import RUNS, Pseudonyms
 from lorkit.decompose.data.splits import regions_of_same_images
@@ -46,7 +45,6 @@ from lorkit.decompose.training.foundation.pretraining import (
 )
 from lorkit.decompose.training.foundation.resolving import resolve_foundation
 from lorkit.decompose.training.gradient_check import resolve_for_data
-from lorkit.decompose.training.graph_settings import resolve_graphs
 from lorkit.decompose.training.loop.devices import launch
 from lorkit.decompose.training.loop.early_stopping import patience_notices
 from lorkit.decompose.training.memory import check_batch
@@ -250,6 +248,9 @@ def _read(
         on_event(Notice(text=text))
     splits = split_regions(samples, config.split, seed=config.seed)
     if task == NODE:
+        from lorkit.decompose.data.node_samples import split_notices, visible_labels  # with SciPy, for graphs alone
+        from lorkit.decompose.training.graph_settings import resolve_graphs
+
         for text in split_notices(samples, config.split):
             on_event(Notice(text=text))
         config = _known_networks(resolve_graphs(config, method, samples, splits), start, teacher)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from lorkit.decompose.data.graph_inspection import inspect_graph, leakage_rows
-from lorkit.decompose.data.node_samples import NodeSamples
 from lorkit.decompose.data.samples.samples import PARTS
 from lorkit.decompose.documents.graphs import GraphFacts, GraphsDocument
 from lorkit.decompose.errors import DataError, fit_for_artifact
@@ -51,6 +49,9 @@ def _stored(run: Run) -> dict[str, GraphFacts] | None:
 
 
 def _measure(run_splits: RunSplits, name: str) -> GraphFacts:
+    from lorkit.decompose.data.graph_inspection import inspect_graph, leakage_rows  # with SciPy, for graphs alone
+    from lorkit.decompose.data.node_samples import NodeSamples
+
     samples, places = run_splits.samples(name), run_splits.parts(name)
     assert isinstance(samples, NodeSamples)
     parts: list[str | None] = [None] * len(samples.graph)

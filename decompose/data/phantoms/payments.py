@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lorkit.decompose.data.graphs.graph import UNLABELLED, Graph, build_keys
+from lorkit.decompose.data.phantoms import PAYMENTS
 
-NAME = "payments"
 CLASSES = ("honest", "fraud")
 _ROWS, _USERS, _SHOPS, _DEVICES, _RINGS = 6000, 900, 120, 1000, 60
 _FRAUD, _ALONE, _UNKNOWN = 0.1, 0.25, 0.1
@@ -40,14 +40,14 @@ def payments() -> Graph:
         labels_N=labels_N,
         classes=CLASSES,
         relations={
-            name: build_keys([f"{name}-{key}" for key in keys], where=f"phantom:{NAME}, {name}")[0]
+            name: build_keys([f"{name}-{key}" for key in keys], where=f"phantom:{PAYMENTS}, {name}")[0]
             for name, keys in columns.items()
         },
         ids=tuple(f"payment-{row}" for row in range(_ROWS)),
         parts=tuple(part if known else None for part, known in zip(parts, labels_N != UNLABELLED, strict=True)),
         times_N=times_N,
         time_form="numbers",
-        origin=f"phantom:{NAME}",
+        origin=f"phantom:{PAYMENTS}",
         synthetic=True,
     )
 

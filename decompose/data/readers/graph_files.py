@@ -4,17 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from lorkit.decompose.config import RegionConfig, resolve_path
 from lorkit.decompose.config.loading import PHANTOM
 from lorkit.decompose.data.formats.npz import keys_of
-from lorkit.decompose.data.graphs.reading import read_graph
-from lorkit.decompose.data.node_samples import NodeSamples, node_samples
-from lorkit.decompose.data.phantoms import payments
+from lorkit.decompose.data.phantoms import PAYMENTS
 from lorkit.decompose.data.samples.samples import PARTS
 from lorkit.decompose.regions import NODE
 
-_PHANTOM = f"{PHANTOM}{payments.NAME}"
+if TYPE_CHECKING:
+    from lorkit.decompose.data.node_samples import NodeSamples
+
+_PHANTOM = f"{PHANTOM}{PAYMENTS}"
 _FEATURES, _EDGES = ("features", "node_features"), "edge"
 
 
@@ -62,9 +64,13 @@ def read(name: str, config: RegionConfig, base: Path, *, complete: bool = True) 
         UsageError: As for `read_graph` and `node_samples`.
         DataError: As for these.
     """
+    from lorkit.decompose.data.graphs.reading import read_graph  # with SciPy, which images do not need
+    from lorkit.decompose.data.node_samples import node_samples
+    from lorkit.decompose.data.phantoms.payments import payments
+
     files, parts = _files(config)
     paths = [resolve_path(text, base) for text in files]
-    graph = payments.payments() if paths == [_PHANTOM] else read_graph(paths, config, parts=parts)
+    graph = payments() if paths == [_PHANTOM] else read_graph(paths, config, parts=parts)
     return node_samples(name, config, graph, complete=complete)
 
 

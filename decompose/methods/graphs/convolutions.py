@@ -15,23 +15,23 @@ import warnings
 from abc import abstractmethod
 from collections.abc import Mapping
 from functools import reduce
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import torch
-from scipy.sparse import csr_array
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, dropout
 
 from lorkit.decompose.artifacts.arrays import Float32Array
 from lorkit.decompose.config import Config
-from lorkit.decompose.data.graphs.links import LINKS, graph_links
-from lorkit.decompose.data.graphs.scaling import FeatureScaling
 from lorkit.decompose.data.prepared import PreparedRegion
 from lorkit.decompose.documents.compare import Exposure
 from lorkit.decompose.errors import MissingRuntimeError
 from lorkit.decompose.events import Listener, Working
 from lorkit.decompose.methods.graphs.base import FittedBaseline, FittedNodes, score_of
+
+if TYPE_CHECKING:
+    from scipy.sparse import csr_array
 
 WIDTH, DROPOUT = 64, 0.5
 LEARNING_RATE, WEIGHT_DECAY = 0.01, 5e-4
@@ -81,6 +81,8 @@ class Convolutions(FittedBaseline):
 
     def constants(self) -> dict[str, Any]:
         """Return the sizes, the optimiser and the number of steps."""
+        from lorkit.decompose.data.graphs.links import LINKS
+
         return {
             "width": WIDTH,
             "dropout": DROPOUT,
@@ -170,6 +172,9 @@ def load_layers() -> Any:
 
 def _inputs(part: PreparedRegion) -> tuple[Tensor, dict[str, csr_array]]:
     """Return the scaled features (N, F) of all nodes of a part's graph, and its links by relation."""
+    from lorkit.decompose.data.graphs.links import graph_links  # with SciPy, which other methods do not need
+    from lorkit.decompose.data.graphs.scaling import FeatureScaling
+
     nodes = part.recipe.nodes
     assert nodes is not None  # of graphs
     assert part.places is not None
@@ -185,6 +190,8 @@ def _rows(part: PreparedRegion) -> Any:
 
 def _union(links: Mapping[str, csr_array]) -> csr_array:
     """Return the links of any relation, (N, N) ones."""
+    from scipy.sparse import csr_array
+
     found = csr_array(reduce(lambda one, other: one + other, links.values()))
     return csr_array((np.ones_like(found.data), found.indices, found.indptr), shape=found.shape)
 
