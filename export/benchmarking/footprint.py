@@ -11,10 +11,8 @@ import sys
 import time
 from pathlib import Path
 
-import psutil
-
 from lorkit.decompose.errors import ArtifactError, LorkitError, MissingRuntimeError
-from lorkit.decompose.machine import peak_bytes
+from lorkit.decompose.machine import peak_bytes, resident_bytes
 from lorkit.decompose.processes import end_with_parent, module_command, run_child
 from lorkit.export.benchmarking.interleaving import network_inputs
 from lorkit.export.runtime.engine import load_engine
@@ -72,7 +70,7 @@ def measure(directory: Path, *, batch: int, threads: int | None) -> dict[str, fl
     (inputs,) = network_inputs(subject, batch, seed=0, count=1)
     # imports the runtime, whose memory is not the export's
     get_target(subject.info.target).available()
-    before = psutil.Process().memory_info().rss
+    before = resident_bytes()
     begin = time.perf_counter()
     engine = load_engine(directory, threads=threads)
     loaded = time.perf_counter()

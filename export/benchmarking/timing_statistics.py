@@ -15,7 +15,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy.special import bdtr, bdtrik, stdtrit
 
 from lorkit.decompose.artifacts.arrays import Floats
 from lorkit.decompose.documents.measured import Ratio
@@ -89,6 +88,8 @@ def median_interval(
         seed: Seed of the bootstrap.
         replicates: Number of replicates.
     """
+    from scipy.special import stdtrit  # which the stored times of a report do not need
+
     length = block_length(len(values))
     median_R = block_medians(values, length, seed=seed, replicates=replicates)
     tail = (1.0 - level) / 2
@@ -179,6 +180,8 @@ def percentile_floor(samples: Sequence[float] | Floats, percentile: float) -> fl
 
 def _binomial_quantile(level: float, n: int, probability: float) -> int:
     """Return the smallest count of n with at least this probability of not exceeding it."""
+    from scipy.special import bdtr, bdtrik
+
     count: int = max(0, math.ceil(bdtrik(level, n, probability)))
     return count - 1 if count and bdtr(count - 1, n, probability) >= level else count
 

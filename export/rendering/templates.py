@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from pathlib import Path
-
-import jinja2
+from typing import TYPE_CHECKING
 
 from lorkit.export.rendering.formatting import FILTERS
+
+if TYPE_CHECKING:
+    import jinja2
 
 
 def environment(folder: Path, *, autoescape: bool = False) -> jinja2.Environment:
     """Return an environment for the templates in a folder, with HTML escaping on request."""
+    import jinja2  # of the modules that render, most calls render nothing
+
     found = jinja2.Environment(
         loader=jinja2.FileSystemLoader(folder),
         autoescape=autoescape,

@@ -1,4 +1,4 @@
-"""Measurements of a report: stored ones of the run, or new ones if missing.
+"""Measurements of a report: stored ones of the run, or new ones if missing; what measures is imported for those.
 
 An fp32 export with a passed parity has the outputs and so the score of its network. Other precisions have other outputs
 and are scored themselves, with their own engines on the locked test split.
@@ -25,18 +25,13 @@ from lorkit.decompose.documents.export_results import (
 )
 from lorkit.decompose.documents.scores import MultilabelScores, NodeScores, SegmentationScores
 from lorkit.decompose.errors import DataError, MissingRuntimeError, fit_for_artifact
-from lorkit.decompose.evaluation.evaluation import evaluate
-from lorkit.decompose.evaluation.inference import collect_score_inputs
-from lorkit.decompose.evaluation.scoring import task_scores
 from lorkit.decompose.events import Listener, Working
 from lorkit.decompose.runs import MODELS, Run
 from lorkit.decompose.runs.keeping import kept
 from lorkit.decompose.runs.locked_data import RunSplits
 from lorkit.decompose.runs.store import missing_baseline
 from lorkit.export.benchmarking import benchmark
-from lorkit.export.building.given import with_network
 from lorkit.export.runtime.batch_size import fitting
-from lorkit.export.runtime.engine import load_opened
 from lorkit.export.runtime.exported import Exported
 
 if TYPE_CHECKING:
@@ -86,12 +81,23 @@ def evaluations_of(
             if reason is not None:
                 warnings.append(f"Not measured: {model}: {reason}")
             else:
-                run = with_network(run)
+                from lorkit.decompose.evaluation.evaluation import evaluate  # with torch
+
+                run = _opened(run)
                 found[model] = evaluate(run, model=model, run_splits=run_splits, teacher=teacher, on_event=on_event)
     except DataError as error:
         unmeasured = ", ".join(model for model, document in found.items() if document is None)
         warnings.append(f"Not measured: {unmeasured}: {fit_for_artifact(error)}.")
     return found
+
+
+def _opened(run: Run) -> Run:
+    """Return a run; a network that lorkit did not train with its runtime."""
+    if run.given is None:
+        return run
+    from lorkit.export.building.given import with_network  # with what reads graphs
+
+    return with_network(run)
 
 
 def _teacher(run: Run) -> Teacher | None:
@@ -184,6 +190,10 @@ def scores_of(
 
 
 def _measure(run_splits: RunSplits, one: Exported) -> ScoredExport:
+    from lorkit.decompose.evaluation.inference import collect_score_inputs  # with torch
+    from lorkit.decompose.evaluation.scoring import task_scores
+    from lorkit.export.runtime.engine import load_opened
+
     region = run_splits.run.regions.get(one.region.name)
     prepared = run_splits.part(region.name, "test", recipe=one.recipe)
     with load_opened(one) as engine:

@@ -20,7 +20,6 @@ from lorkit.decompose.runs.locked_data import RunSplits
 from lorkit.export import rendering
 from lorkit.export.reporting.changes import changes
 from lorkit.export.reporting.document import report_document
-from lorkit.export.reporting.pages import render_html, render_markdown
 
 HTML, MARKDOWN, JSON = FILES = ("report.html", "report.md", "report.json")
 # files that determine the pages: a change makes every report out of date
@@ -65,6 +64,8 @@ def report(
     inputs = _inputs(document)
     up_to_date = not force and is_current(home.report_dir, "report", inputs)
     if not up_to_date:
+        from lorkit.export.reporting.pages import render_html, render_markdown
+
         with staged_directory(home.report_dir) as staging:
             document.write(staging / JSON)
             write_text(staging / HTML, render_html(document))

@@ -5,6 +5,7 @@ import pytest
 from lorkit.decompose.artifacts import read_json, write_json
 from lorkit.decompose.documents.evaluate import EvaluateDocument
 from lorkit.decompose.errors import DataError
+from lorkit.decompose.evaluation import evaluation
 from lorkit.decompose.events import ignore
 from lorkit.decompose.runs import MODELS, Run, locked_data
 from lorkit.decompose.runs.locked_data import RunSplits
@@ -24,7 +25,7 @@ def test_what_is_missing_is_measured_on_data_read_once(
         workshop.write_evaluations(run)
         return EvaluateDocument.read(run.measurements_dir / f"evaluate-{model}-test.json")
 
-    monkeypatch.setattr(measurements, "evaluate", evaluate)
+    monkeypatch.setattr(evaluation, "evaluate", evaluate)
     document = report_document(splits, on_event=ignore)
     assert asked == [(model, splits) for model in reversed(MODELS)]
     assert all(row.latency for row in document.table)
