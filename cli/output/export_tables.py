@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING
 
 from lorkit.cli.output.tables import interval, line, table, warnings
 from lorkit.decompose.data.preprocessing.stages import STAGES
-from lorkit.decompose.documents.bench import BenchDocument
-from lorkit.decompose.documents.export_results import ExportChoice
-from lorkit.decompose.documents.gate import Accuracy, GateDocument, Subset
-from lorkit.decompose.documents.measured import Subject
-from lorkit.decompose.documents.verify import Bisection, VerifyDocument
 from lorkit.decompose.errors import plural
 from lorkit.decompose.regions import Case, words_of
+
+if TYPE_CHECKING:  # a command shows one of them
+    from lorkit.decompose.documents.bench import BenchDocument
+    from lorkit.decompose.documents.export_results import ExportChoice
+    from lorkit.decompose.documents.gate import Accuracy, GateDocument, Subset
+    from lorkit.decompose.documents.measured import Subject
+    from lorkit.decompose.documents.verify import Bisection, VerifyDocument
 
 _FLIPS = 5
 

@@ -40,10 +40,12 @@ class GraphsFound:
 
     def lines(self) -> list[str]:
         """Return a line for each column of a table, each doubt, and the split."""
+        if not self.graphs:
+            return []
         from lorkit.decompose.data.graphs.column_roles import roles_in_words
 
         lines = [text for name, one in self.graphs.items() for text in roles_in_words(one.columns, name)]
-        return [*lines, *self.notes, *([f"split: {self._split_in_words()}"] if self.graphs else [])]
+        return [*lines, *self.notes, f"split: {self._split_in_words()}"]
 
     def comment(self) -> list[str]:
         """Return a line for each column of the first table that is no feature, and for each doubt."""
