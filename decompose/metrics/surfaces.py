@@ -1,4 +1,4 @@
-"""Distances between the surfaces of predicted and true masks, by MONAI's functions.
+"""Distances between the surfaces of predicted and true masks, the same as MONAI's, without its import of seconds.
 
 The surface of a structure is its pixels that touch another one or the border of the image. The normalised surface Dice
 (NSD; Nikolov et al., Journal of Medical Internet Research 23, 2021) is the share of both surfaces that lies within a
@@ -16,6 +16,8 @@ from numpy.typing import NDArray
 
 from lorkit.decompose.artifacts.arrays import Bits, Floats, Mask
 from lorkit.decompose.artifacts.masks import counted, of_structure
+
+_LEAF = 32  # points of a leaf: a tree that is asked once need not be fine
 
 
 def surface_scores(
@@ -47,15 +49,28 @@ def surface_scores(
 def _distances(
     one: NDArray[np.bool_], two: NDArray[np.bool_], spacing: Sequence[float], tolerance: float
 ) -> tuple[float, float]:
-    import torch  # MONAI's import takes seconds, and only masks need it
-    from monai.metrics.hausdorff_distance import compute_hausdorff_distance
-    from monai.metrics.surface_dice import compute_surface_dice
+    from scipy.spatial import KDTree  # takes a tenth of a second, and only masks need it
 
-    first, second = (torch.from_numpy(mask[None, None]) for mask in (one, two))
-    sides = [float(side) for side in spacing]
-    nsd = compute_surface_dice(first, second, [tolerance], include_background=True, spacing=sides)
-    hd95 = compute_hausdorff_distance(first, second, include_background=True, percentile=95, spacing=sides)
-    return float(nsd), float(hd95)
+    first, second = (np.argwhere(_surface(mask)) * np.asarray(spacing, dtype=np.float64) for mask in (one, two))
+    # in single precision, in which a distance of three times 0.7 is within a tolerance of 2.1
+    both = [
+        KDTree(end, leafsize=_LEAF).query(start)[0].astype(np.float32)
+        for start, end in ((first, second), (second, first))
+    ]
+    within = sum(int(np.count_nonzero(distances <= np.float32(tolerance))) for distances in both)
+    hd95 = max(float(np.percentile(distances.astype(np.float64), 95)) for distances in both)
+    return within / (len(first) + len(second)), hd95
+
+
+def _surface(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Return the pixels of a mask with a neighbour along an axis that is not in it, or beyond the border."""
+    inside = mask.copy()
+    for axis in range(mask.ndim):
+        rows, moved = np.moveaxis(inside, axis, 0), np.moveaxis(mask, axis, 0)
+        rows[1:] &= moved[:-1]
+        rows[:-1] &= moved[1:]
+        rows[0] = rows[-1] = False
+    return mask & ~inside
 
 
 def _cropped(one: NDArray[np.bool_], two: NDArray[np.bool_]) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:

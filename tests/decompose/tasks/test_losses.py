@@ -1,7 +1,16 @@
+import numpy as np
 import pytest
 import torch
+from scipy.special import expit, softmax
 
-from lorkit.decompose.tasks.losses import by_region, cross_entropy, softened_kl, total
+from lorkit.decompose.tasks.losses import (
+    by_region,
+    cross_entropy,
+    dice_loss,
+    overlapping_dice_loss,
+    softened_kl,
+    total,
+)
 
 
 def test_softened_kl_is_the_textbook_formula() -> None:
@@ -30,3 +39,25 @@ def test_regions_sum_to_the_mean_over_the_batch() -> None:
     terms = {"ce": by_region(value, {"a": torch.tensor([0, 1]), "b": torch.tensor([2, 3])})}
     assert terms["ce"]["a"].item() == pytest.approx(0.75)
     assert total(terms).item() == pytest.approx(value.mean().item())
+
+
+@pytest.mark.parametrize("spatial", [(5, 4), (3, 4, 2)])
+def test_dice_losses_are_one_less_the_mean_dice_of_counted_pixels(spatial: tuple[int, ...]) -> None:
+    """By numpy, structure by structure, with the 1e-5 of MONAI's `DiceLoss` above and below."""
+    rng = np.random.default_rng(0)
+    logit_nK, counted_n = rng.normal(size=(2, 3, *spatial)), rng.random((2, *spatial)) < 0.7
+    mask_n, there_nK = rng.integers(0, 3, (2, *spatial)), rng.random((2, 3, *spatial)) < 0.4
+    there_nK[1, 2] = False  # a structure that is not there
+
+    def dice(share: np.ndarray, true: np.ndarray) -> float:
+        return float((2 * (share * true).sum() + 1e-5) / (share.sum() + true.sum() + 1e-5))
+
+    share_nK = softmax(logit_nK, axis=1)
+    one = [np.mean([dice(share_nK[i, k][c], mask_n[i][c] == k) for k in (1, 2)]) for i, c in enumerate(counted_n)]
+    tensors = [torch.from_numpy(values) for values in (logit_nK, mask_n, counted_n)]
+    np.testing.assert_allclose(dice_loss(*tensors), 1 - np.array(one), rtol=1e-12)
+    share_nK = expit(logit_nK)
+    two = [np.mean([dice(share_nK[i, k][c], there_nK[i, k][c]) for k in range(3)]) for i, c in enumerate(counted_n)]
+    counted_nK = torch.from_numpy(counted_n)[:, None].expand(2, 3, *spatial)
+    found = overlapping_dice_loss(tensors[0], torch.from_numpy(there_nK).long(), counted_nK)
+    np.testing.assert_allclose(found, 1 - np.array(two), rtol=1e-12)
