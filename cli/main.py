@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 import threading
@@ -81,6 +82,9 @@ def main() -> NoReturn:
     # How long an OpenMP thread spins before it sleeps: libgomp's own 300,000 turns compete for busy cores (training was
     # five times slower beside two busy processes), none at all cost half the speed on an idle machine.
     os.environ.setdefault("GOMP_SPINCOUNT", "10000")
+    os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")  # it would read what every installed package declares
+    # Until the work begins: imports leave nothing to collect, and to look for it takes a tenth of the time of a start.
+    gc.disable()
     streams.open_closed_streams()
     streams.survive_failures()
     if "--debug" not in sys.argv:

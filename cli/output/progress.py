@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import sys
 import time
 from collections.abc import Mapping
@@ -85,6 +86,7 @@ class ProgressLine:
         self._reminder = None if self.live or self._silent else Reminder(self._remind, period)
 
     def __enter__(self) -> Self:
+        gc.enable()  # the work begins: see `cli.main`
         if not isinstance(self.progress, _Plain):
             self.progress.start()
         if self._reminder is not None:

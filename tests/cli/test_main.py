@@ -105,6 +105,24 @@ print("loaded", [name for name in {HEAVY} if name in sys.modules], code)
     assert python(code).stdout.splitlines()[1:] == ["loaded [] 0"]
 
 
+def test_nothing_is_collected_before_the_work_begins() -> None:
+    code = """
+import gc
+from lorkit.cli import main
+from lorkit.cli.output.progress import ProgressLine
+
+def run(words):
+    before = gc.isenabled()
+    with ProgressLine("work"):
+        print("collects", before, gc.isenabled())
+    return 0
+
+main.run_command_line = run
+main.main()
+"""
+    assert python(code).stdout.splitlines() == ["collects False True"]
+
+
 def test_version_and_bare_call(decompose: Callable[..., Any]) -> None:
     assert decompose("--version").stdout.startswith("decompose (lorkit) ")
     assert "Commands:" in decompose().stdout
