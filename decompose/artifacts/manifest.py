@@ -59,7 +59,7 @@ class ParentLink(TypedDict):
 class Manifest(BaseModel):
     """Kind and origin of a directory, and the digest of each of its files."""
 
-    model_config = ConfigDict(frozen=True)
+    model_config = ConfigDict(frozen=True, defer_build=True)
 
     path: Path
     digest: str
