@@ -6,13 +6,14 @@
 children included. `nine` exports the chest in int8 and for OpenVINO too, which makes nine exports with those of the
 foundation and the student, and times a report that has to measure all of them. `warm` runs verify, report and extract
 twice in one process and states the second time, in which nothing is imported; report then finds all measurements.
-`start` compares a command that finds nothing to do with a Python that imports the same libraries. With --without-avx512
-the libraries of arithmetic use AVX2 alone, as on a machine that has no more. Prints Markdown.
+`start` compares what a command takes before its first own work with a Python that imports the same libraries. With
+--without-avx512 the libraries of arithmetic use AVX2 alone, as on a machine that has no more. Prints Markdown.
 """
 
 from __future__ import annotations
 
 import argparse
+import compileall
 import os
 import platform
 import resource
@@ -28,7 +29,12 @@ FIVE = ("train", "extract --region chest", "export --target onnx", "gate", "repo
 # extract last: exports are of the expert that was there
 WARM = ("verify --region chest --target onnx", "report --force", "extract --region chest --force")
 NINE = ("export --target onnx --precision int8", "export --target openvino")
-IDLE = ("extract --region chest", "export --target onnx")
+# what finds nothing to do: all of it is a start, but for the digests of files
+IDLE = (
+    "--help", "--version", "init --out d.yaml --force", "schema gate", "profiles list", "inspect runs", "clean",
+    "train", "extract --region chest", "export --target onnx", "report",
+)  # fmt: skip
+BUSY = ("data", "evaluate --region chest", "verify --region chest --target onnx", "gate --region chest --max-seconds 1")
 AVX2 = {"ONEDNN_MAX_CPU_ISA": "AVX2", "ATEN_CPU_CAPABILITY": "avx2", "MKL_ENABLE_INSTRUCTIONS": "AVX2"}
 TWICE = """
 import os, sys, time
@@ -40,17 +46,36 @@ for _ in range(2):
 assert code == 0, code
 sys.stderr.write(f"\\nseconds {{took[0]}} {{took[1]}}\\n")
 """
-IMPORTED = """
-import sys
-from lorkit.cli.main import run_command_line
-before = set(sys.modules)
-run_command_line({words!r})
-names = sorted({{name.split(".")[0] for name in set(sys.modules) - before}} & {libraries!r})
-sys.stderr.write("\\nimported " + " ".join(names) + "\\n")
+# A command, with the modules of libraries that it loads, and its processor time until it opens something of the user's.
+MARKED = """
+import os, sys, time
+here, first = os.getcwd() + os.sep, []
+def look(event, arguments):
+    if event in ("open", "os.listdir", "os.scandir") and not first and isinstance(arguments[0], (str, os.PathLike)):
+        if os.path.abspath(arguments[0]).startswith(here):
+            first.append(time.process_time())
+sys.addaudithook(look)
+from lorkit.cli.main import main
+sys.argv[1:] = {words!r}
+try:
+    main()
+except SystemExit as end:
+    assert end.code in (0, 1, 3), end.code
+whole = time.process_time()
+names = [name for name in sys.modules if name.split(".")[0] in {libraries!r} and name.count(".") < 2]
+sys.stderr.write(f"\\nmarked {{(first or [whole])[0]}} {{whole}} {{' '.join(names)}}\\n")
+"""
+IMPORTS = """
+import contextlib, importlib, sys, time
+for name in {names!r}:
+    with contextlib.suppress(ImportError):  # some are made by others, such as torch.ops
+        importlib.import_module(name)
+sys.stderr.write(f"\\nseconds {{time.process_time()}}\\n")
 """
 LIBRARIES = {
     "typer", "torch", "numpy", "scipy", "monai", "onnx", "onnxruntime", "openvino", "pydantic", "PIL", "yaml", "timm",
-    "rich", "lightning_fabric", "torchmetrics", "polars", "sklearn", "nibabel", "pydicom", "safetensors",
+    "rich", "lightning_fabric", "torchmetrics", "polars", "sklearn", "nibabel", "pydicom", "safetensors", "psutil",
+    "jinja2",
 }  # fmt: skip
 
 
@@ -63,6 +88,8 @@ def main() -> None:
     options = arguments.parse_args()
     environment = os.environ | (AVX2 if options.without_avx512 else {})
     parts = options.only.split(",")
+    for name in ("lorkit", "cli", "decompose", "export", "profiles"):  # as an install does
+        compileall.compile_dir(Path(__file__).parent.parent / name, quiet=2)
     isa = "AVX2 alone" if options.without_avx512 else "all instructions"
     print(f"{_cpu()}, {os.cpu_count()} cores, {isa}\n")
     with tempfile.TemporaryDirectory() as name:
@@ -118,21 +145,26 @@ def warm(where: Path, rounds: int, environment: dict[str, str]) -> str:
 
 
 def start(where: Path, rounds: int, environment: dict[str, str]) -> str:
-    """Compare commands that are up to date with the imports of the libraries that they use."""
-    rows = ["| up to date | CPU seconds | imports alone | ratio | libraries |\n|---|---:|---:|---:|---|"]
-    for words in ("--help", "--version", *IDLE):
-        told = _python(IMPORTED.format(words=words.split(), libraries=LIBRARIES), where, environment)
-        names = told.rsplit("imported", 1)[1].split()
-        lines = f"import {', '.join(names)}" if names else "pass"
-        pairs = []
-        for _ in range(max(5, rounds)):
-            before = _children()
-            _python(lines, where, environment)
-            alone = _children() - before
-            pairs.append((_process(words, where, environment)[1], alone))
-        ours, theirs = (statistics.median(one[side] for one in pairs) for side in range(2))
-        ratio = statistics.median(one / other for one, other in pairs)
-        rows.append(f"| `decompose {words}` | {ours:.2f} | {theirs:.2f} | {ratio:.2f} | {', '.join(names)} |")
+    """Compare the start of each command, and the whole of those that find nothing to do, with imports alone.
+
+    The start ends when the command first opens a file, or lists a directory, of the user's: configuration, run, export.
+    """
+    head = "| command | start | whole | imports alone | start / imports | whole / imports | libraries |"
+    rows = [head, "|---|---:|---:|---:|---:|---:|---|"]
+    for words in (*IDLE, *BUSY):
+        code = MARKED.format(words=words.split(), libraries=LIBRARIES)
+        found = []
+        for _ in range(max(5, rounds) if words in IDLE else rounds):
+            began, whole, *names = _python(code, where, environment).rsplit("marked ", 1)[1].split()
+            alone = _python(IMPORTS.format(names=names), where, environment)
+            found.append((float(began), float(whole), float(alone.rsplit("seconds ", 1)[1])))
+        times = [statistics.median(one[side] for one in found) for side in range(3)]
+        ratios = [statistics.median(one[side] / one[2] for one in found) for side in range(2)]
+        if words in BUSY:
+            times[1] = ratios[1] = float("nan")
+        shown = " | ".join(f"{value:.2f}" if value == value else "" for value in (*times, *ratios))
+        libraries = sorted({name for name in names if "." not in name})
+        rows.append(f"| `{words}` | {shown} | {', '.join(libraries)} |")
     return "\n".join([*rows, ""])
 
 
