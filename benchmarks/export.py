@@ -1,14 +1,15 @@
-"""Time of exports: fp32 beside `torch.onnx.export` of the same network, int8 at 224 pixels, and `verify`.
+"""Time of exports: fp32 beside `torch.onnx.export` of the same network, int8 at 224 pixels, aoti, and `verify`.
 
     decompose train && decompose extract --region chest && decompose export --region chest
-    python benchmarks/export.py --run RUN --region chest
+    python benchmarks/export.py --run RUN --region chest --only fp32
 
 fp32: the whole export of one expert, its comparison with torch included, and torch.onnx.export of the same network, in
 turns within one process; the factor is the median of the paired ratios with its 95 % moving-block bootstrap interval,
 after one turn that is not counted. int8: from the graph of an untrained ResNet-18 to a graph in int8, with calibration,
 a comparison, and, since the outputs to compare with are made too large, the search over layers with all its retries.
-verify: the command in a process of its own, imports included. Seconds of the clock and of all cores; other work on the
-machine changes the first. Prints one JSON document.
+aoti: the whole export of one expert, in a directory of its own each time. verify: the command in a process of its own,
+imports included. Seconds of the clock and of all cores; other work on the machine changes the first. Prints one JSON
+document with the parts of `--only`, by default all.
 """
 
 from __future__ import annotations
@@ -53,16 +54,14 @@ def main() -> None:
     arguments.add_argument("--region", required=True)
     arguments.add_argument("--pairs", type=int, default=9)
     arguments.add_argument("--threads", type=int, default=2, help="threads of torch")
+    arguments.add_argument("--only", help=f"parts to measure, by commas: {', '.join(PARTS)}")
     options = arguments.parse_args()
     torch.set_num_threads(options.threads)
-    document = {
-        "machine": fingerprint(),
-        "versions": tool_versions(),
-        "fp32": _fp32(options.run, options.region, options.pairs),
-        "int8": _int8(),
-        "verify": _verified(options.run, options.region, options.pairs),
-    }
-    print(json.dumps(document, indent=1))
+    parts = list(PARTS) if options.only is None else options.only.split(",")
+    if strange := [part for part in parts if part not in PARTS]:
+        arguments.error(f"no part '{strange[0]}', but {', '.join(PARTS)}")
+    found = {part: PARTS[part](options.run, options.region, options.pairs) for part in parts}
+    print(json.dumps({"machine": fingerprint(), "versions": tool_versions(), **found}, indent=1))
 
 
 def _fp32(run: str, region: str, pairs: int) -> dict[str, Any]:
@@ -99,7 +98,8 @@ def _factor(times_P2: np.ndarray) -> list[float]:
     return [ratio.ratio, *ratio.ci]
 
 
-def _int8() -> dict[str, Any]:
+def _int8(run: str, region: str, pairs: int) -> dict[str, Any]:
+    """Time int8 of a network that no run has: run, region and repeats are not used."""
     torch.manual_seed(0)
     backbone = build_backbone("resnet18", channels=SHAPE[0], image_size=SHAPE[1:])
     network = nn.Sequential(backbone, nn.Linear(512, CLASSES)).eval()
@@ -135,6 +135,19 @@ def _verified(run: str, region: str, repeats: int) -> dict[str, Any]:
     return {"seconds": clock, "cpu_seconds": cpu}
 
 
+def _aoti(run: str, region: str, repeats: int) -> dict[str, Any]:
+    opened, times = open_run(run), []
+    for _ in range(repeats):
+        with tempfile.TemporaryDirectory() as folder:
+            out = Path(folder)
+            times.append(
+                _seconds(
+                    lambda out=out: export(run=opened.path, region=region, owners=("expert",), target="aoti", out=out)
+                )
+            )
+    return {"seconds": [clock for clock, _ in times], "cpu_seconds": [cpu for _, cpu in times]}
+
+
 def _seconds(call: Callable[[], object]) -> tuple[float, float]:
     """Return the seconds of the clock and of all cores, child processes included."""
     begin, used = time.perf_counter(), _used()
@@ -145,6 +158,14 @@ def _seconds(call: Callable[[], object]) -> tuple[float, float]:
 def _used() -> float:
     each = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
     return sum(one.ru_utime + one.ru_stime for one in each)
+
+
+PARTS: dict[str, Callable[[str, str, int], dict[str, Any]]] = {
+    "fp32": _fp32,
+    "int8": _int8,
+    "aoti": _aoti,
+    "verify": _verified,
+}
 
 
 if __name__ == "__main__":
