@@ -140,12 +140,25 @@ def _name(target: object) -> str:
 
 
 def _compile(program: torch.export.ExportedProgram, path: Path, *, on_cpu: bool, layouts: bool) -> None:
+    from torch._inductor.exc import CppCompileError
+
+    # torch compiles five programs, a quarter of the time, to learn whether the compiler has this CPU's instructions
+    try:
+        _package(program, path, on_cpu=on_cpu, layouts=layouts, known_instructions=True)
+    except CppCompileError:
+        _package(program, path, on_cpu=on_cpu, layouts=layouts, known_instructions=None)
+
+
+def _package(
+    program: torch.export.ExportedProgram, path: Path, *, on_cpu: bool, layouts: bool, known_instructions: bool | None
+) -> None:
     from torch._inductor import aoti_compile_and_package, config
 
     settings = {
         "freezing": on_cpu,  # weights become constants in the layout of the kernels
         "layout_optimization": layouts,  # channels last: a ResNet is 1.6 times as fast
         "cpp.dynamic_threads": True,  # else the number of threads of this process is compiled in
+        "cpp.vec_isa_ok": known_instructions,  # None: it tries them
         "cpp.march": _level(),  # else all features of this CPU, more than a note states
         "compile_threads": 1,  # no pool of processes after the call
         "cpp_cache_precompile_headers": False,  # they would be outside of the scratch directory

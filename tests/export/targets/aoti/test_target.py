@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
+from torch._inductor.exc import CppCompileError
 
 from lorkit.decompose.artifacts import digest_file, read_json, write_json
 from lorkit.decompose.errors import ArtifactError, MissingRuntimeError, UsageError
@@ -319,6 +320,22 @@ def test_a_network_that_is_compiled_wrongly_is_compiled_without_layouts(
             TARGET.build(build_request(tmp_path))
         assert not (tmp_path / NOTE).exists()
     assert tried == [True, False]
+
+
+def test_a_compiler_that_refuses_the_cpus_instructions_is_asked_which_it_has(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tried: list[bool | None] = []
+
+    def fake(*given: Any, known_instructions: bool | None, **settings: Any) -> None:
+        tried.append(known_instructions)
+        if known_instructions:
+            raise CppCompileError(["g++"], "unrecognized option")
+
+    monkeypatch.setattr(compilation, "_package", fake)
+    program: Any = None
+    compilation._compile(program, tmp_path / PACKAGE, on_cpu=True, layouts=True)
+    assert tried == [True, None]
 
 
 def test_bf16_needs_a_cpu_that_has_it(
