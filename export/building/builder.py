@@ -64,7 +64,7 @@ def build_export(source: ExportableNetwork, job: ExportJob, session: ExportSessi
     network = network_info(source, session.decisions.of(source))
     reference = reference_outputs(source, network, inputs.given(network.inputs))
     graph, lowering = _graph(source, job, session, directory, network)
-    kept = _samples_to_keep(source, network, inputs)
+    kept = _samples_to_keep(source, network, inputs, reference)
     engine = parity = provider = None
     availability = job.target.available(job.profile)
     if availability.ok:
@@ -194,16 +194,18 @@ def _check_parity(
     return parity, engine.provider
 
 
-def _samples_to_keep(source: ExportableNetwork, network: ExportedNetwork, inputs: ReferenceImages) -> Samples:
+def _samples_to_keep(
+    source: ExportableNetwork, network: ExportedNetwork, inputs: ReferenceImages, reference: Outputs
+) -> Samples:
     """Return the inputs that the export may contain, few if they are large, and the source's outputs for them."""
     count = fitting(source.region, source.shape, most=_KEPT_SAMPLES, total=_KEPT_BYTES)
     allowed = inputs.kind == "phantom" or (inputs.kind == "real" and source.run is not None and _may_embed(source.run))
-    if not allowed:
-        region_N = None if inputs.region_N is None else np.arange(count) % len(source.region.each)
-        inputs = ReferenceImages(images=seeded_inputs(source.shape, count), kind="seeded", region_N=region_N)
-    first = inputs.first(count)
-    outputs = reference_outputs(source, network, first.given(network.inputs))
-    return Samples(**vars(first), outputs=outputs)
+    if allowed:
+        outputs = {name: values[:count] for name, values in reference.items()}
+        return Samples(**vars(inputs.first(count)), outputs=outputs)
+    region_N = None if inputs.region_N is None else np.arange(count) % len(source.region.each)
+    seeded = ReferenceImages(images=seeded_inputs(source.shape, count), kind="seeded", region_N=region_N)
+    return Samples(**vars(seeded), outputs=reference_outputs(source, network, seeded.given(network.inputs)))
 
 
 def _may_embed(run: Run) -> bool:

@@ -39,12 +39,12 @@ def pair_noise(
         engine: Inputs by name to outputs by name.
         source: The same of the network that it was made from; None if that is missing: its noise is taken for the same.
         inputs: (N, ...) by name; few are used if each has many outputs.
-        reference: (N, ...) outputs of the source.
+        reference: (N, ...) outputs of the source, which is not run on the same images again.
         batch: Images at a time.
     """
     count = rows_to_move(reference)
     own = rounding_noise(engine, inputs, count, batch)
-    other = own if source is None else rounding_noise(source, inputs, count, batch)
+    other = own if source is None else rounding_noise(source, inputs, count, batch, known=reference)
     return {name: own[name] + other[name] for name in reference if name in own and name in other}
 
 
@@ -55,15 +55,25 @@ def rows_to_move(reference: Outputs) -> int:
 
 
 def rounding_noise(
-    infer: Callable[[Inputs], Outputs], inputs: Inputs, count: int, batch: int, *, seed: int = 0
+    infer: Callable[[Inputs], Outputs],
+    inputs: Inputs,
+    count: int,
+    batch: int,
+    *,
+    known: Outputs | None = None,
+    seed: int = 0,
 ) -> dict[str, float]:
-    """Return by output the largest change of `count` images, each moved by the resolution of fp32."""
+    """Return by output the largest change of `count` images, each moved by the resolution of fp32.
+
+    `known` has the outputs for all inputs, if they were computed before.
+    """
     rows = np.arange(count) % len(next(iter(inputs.values())))
     plain = {name: values[rows] for name, values in inputs.items()}
     generator = np.random.default_rng(seed)
     moved = {name: _moved(one, generator) if one.dtype == np.float32 else one for name, one in plain.items()}
-    before, after = infer_all(infer, plain, batch), infer_all(infer, moved, batch)
-    return {name: float(np.abs(after[name] - before[name]).max(initial=0.0)) for name in before}
+    before = infer_all(infer, plain, batch) if known is None else {name: one[rows] for name, one in known.items()}
+    after = infer_all(infer, moved, batch)
+    return {name: float(np.abs(after[name] - before[name]).max(initial=0.0)) for name in before if name in after}
 
 
 def _moved(values: Float32Array, generator: np.random.Generator) -> Float32Array:

@@ -1,7 +1,8 @@
 """How much each layer of a graph suffers from int8 alone, by one session for all of them.
 
-A session per layer takes longer to open than to run. Here one float32 graph has the rounding of every layer behind a
-switch: the input `layer` is the index of the layer whose activations and weights are rounded.
+A session per layer takes longer to open than to run. Here one float32 graph has every layer twice, behind a switch: the
+input `layer` is the index of the layer whose activations and weights are rounded. Only the layer that the switch takes
+is computed, and the weights of the others stay constants, which ONNX Runtime needs for its fastest convolutions.
 """
 
 from __future__ import annotations
@@ -41,16 +42,22 @@ def layer_inferrer(model: onnx.ModelProto, quantised: onnx.ModelProto) -> Callab
     roundings = _roundings(model, quantised)
     switched = onnx.ModelProto.FromString(model.SerializeToString())
     graph, indices = switched.graph, dict[str, int]()
+    weights = {one.name: one for one in model.graph.initializer}
     nodes = list(graph.node)
     del graph.node[:]
     for node in nodes:
         # a layer in fp32 has rounded activations too if the one before it is rounded
-        if node.op_type in LAYERS and all(name in roundings for name in node.input[:2]):
-            indices[node.name] = len(indices)
-            graph.node.extend(_switch(node, roundings, indices[node.name], graph))
-        graph.node.append(node)
-    used = {name for rounding in roundings.values() for name in rounding[:3] if name}
-    graph.initializer.extend(one for one in quantised.graph.initializer if one.name in used)
+        if node.op_type not in LAYERS or any(name not in roundings for name in node.input[:2]):
+            graph.node.append(node)
+            continue
+        indices[node.name] = len(indices)
+        graph.node.extend(_switch(node, roundings, indices[node.name], weights, graph))
+    stored = {name for rounding in roundings.values() for name in rounding[:3] if name}
+    graph.initializer.extend(one for one in quantised.graph.initializer if one.name in stored)
+    # those of the layers lie in their branches
+    used = {name for node in graph.node for name in node.input} | {value.name for value in graph.output} | stored
+    for tensor in [one for one in graph.initializer if one.name not in used]:
+        graph.initializer.remove(tensor)
     graph.input.append(helper.make_tensor_value_info(_SWITCH, TensorProto.INT64, []))
     infer = inferrer(switched)
 
@@ -81,21 +88,51 @@ def _roundings(model: onnx.ModelProto, quantised: onnx.ModelProto) -> Mapping[st
 
 
 def _switch(
-    node: onnx.NodeProto, roundings: Mapping[str, _Rounding], index: int, graph: onnx.GraphProto
+    node: onnx.NodeProto,
+    roundings: Mapping[str, _Rounding],
+    index: int,
+    weights: Mapping[str, onnx.TensorProto],
+    graph: onnx.GraphProto,
 ) -> list[onnx.NodeProto]:
-    """Let a layer take its rounded inputs where the switch has its index, and return the nodes for that."""
+    """Return the nodes that compute a layer from its rounded inputs where the switch has its index, else as it is."""
     prefix = f"lorkit_{index}"
     graph.initializer.append(numpy_helper.from_array(np.array(index, np.int64), f"{prefix}_index"))
-    added = [helper.make_node("Equal", [_SWITCH, f"{prefix}_index"], [f"{prefix}_on"], f"{prefix}_on")]
-    for position, name in enumerate(node.input[:2]):
+    equal = helper.make_node("Equal", [_SWITCH, f"{prefix}_index"], [f"{prefix}_on"], f"{prefix}_on")
+    branches = {
+        "then_branch": _branch(node, f"{prefix}_rounded", weights, roundings),
+        "else_branch": _branch(node, f"{prefix}_plain", weights, {}),
+    }
+    return [equal, helper.make_node("If", [f"{prefix}_on"], list(node.output), f"{prefix}_if", **branches)]
+
+
+def _branch(
+    node: onnx.NodeProto, prefix: str, weights: Mapping[str, onnx.TensorProto], roundings: Mapping[str, _Rounding]
+) -> onnx.GraphProto:
+    """Return the graph of one layer with its own weights; its first two inputs are rounded if `roundings` has them."""
+    layer, own, added = onnx.NodeProto(), list[onnx.TensorProto](), list[onnx.NodeProto]()
+    layer.CopyFrom(node)
+    layer.name, layer.output[0] = prefix, f"{prefix}_output"
+    for position, name in enumerate(node.input):
         key = f"{prefix}_{position}"
-        scale, zero_point, stored, attributes = roundings[name]
-        if stored is None:
-            stored = f"{key}_stored"
-            added.append(helper.make_node("QuantizeLinear", [name, scale, zero_point], [stored], stored, **attributes))
-        given = [stored, scale, zero_point]
-        added.append(helper.make_node("DequantizeLinear", given, [f"{key}_rounded"], f"{key}_rounded", **attributes))
-        given = [f"{prefix}_on", f"{key}_rounded", name]
-        added.append(helper.make_node("Where", given, [f"{key}_taken"], f"{key}_taken"))
-        node.input[position] = f"{key}_taken"
-    return added
+        if position < 2 and name in roundings:
+            added += _round(name, key, roundings[name])
+        elif name in weights:
+            own.append(onnx.TensorProto())
+            own[-1].CopyFrom(weights[name])
+            own[-1].name = key
+        else:
+            continue
+        layer.input[position] = key
+    output = helper.make_tensor_value_info(layer.output[0], TensorProto.FLOAT, None)
+    return helper.make_graph([*added, layer], prefix, [], [output], own)
+
+
+def _round(name: str, rounded: str, rounding: _Rounding) -> list[onnx.NodeProto]:
+    """Return the nodes that round a tensor, or dequantise the stored integers of a weight."""
+    scale, zero_point, stored, attributes = rounding
+    added = []
+    if stored is None:
+        stored = f"{rounded}_stored"
+        added.append(helper.make_node("QuantizeLinear", [name, scale, zero_point], [stored], stored, **attributes))
+    given = [stored, scale, zero_point]
+    return [*added, helper.make_node("DequantizeLinear", given, [rounded], rounded, **attributes)]

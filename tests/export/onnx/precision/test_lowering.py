@@ -216,6 +216,22 @@ def test_what_nothing_helps_is_refused(tmp_path: Path, monkeypatch: pytest.Monke
         lowered(network(), tmp_path / "m.onnx", "int8")
 
 
+def test_a_retry_that_a_few_images_refuse_does_not_run_the_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    compared, measure = list[int](), lowering.measure_outputs
+
+    def counted(infer: Any, inputs: Any, *rest: Any, **settings: Any) -> Any:
+        compared.append(len(inputs["image"]))
+        return measure(infer, inputs, *rest, **settings)
+
+    monkeypatch.setattr(lowering, "measure_outputs", counted)
+    monkeypatch.setitem(parity.TOLERANCES, "int8", 1e-9)
+    with pytest.raises(ParityError):
+        lowered(network(), tmp_path / "m.onnx", "int8")
+    assert compared == [24, *[4] * 4, *[4] * 2]  # all layers, each of four, and with one and two of them in fp32
+
+
 def test_int8_is_never_calibrated_on_patterns(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="no input of the region to calibrate on"):
         lowered(network(), tmp_path / "m.onnx", "int8", kind="seeded")
@@ -237,9 +253,10 @@ def test_a_file_of_another_precision_than_it_states_is_refused(dtype: str, preci
 
 def test_one_two_and_four_layers_are_kept_beside_those_that_overflow_each_once() -> None:
     tried: list[list[str]] = []
-    first: Any = SimpleNamespace(passed=False, error=1.0)
+    first: Any = SimpleNamespace(passed=False, error=1.0, tolerance=0.5)
 
-    def trial(candidate: Any) -> Any:
+    def trial(candidate: Any, limit: float) -> Any:
+        assert limit == 0.5
         return SimpleNamespace(passed=len(tried) == 3)
 
     def build(excluding: Any) -> Any:
