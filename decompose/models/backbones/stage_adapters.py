@@ -234,6 +234,8 @@ def stage_shapes(
     """
     network = on_meta(backbone)
     with torch.no_grad():
-        dtype = next(network.parameters()).dtype
-        outputs = enter(network).run_stages(torch.empty(1, *image_shape, device="meta", dtype=dtype))
+        dtype, entered = next(network.parameters()).dtype, enter(network)
+        if isinstance(entered, _StackedMaps):
+            entered = entered.inner  # resizing grids to the image is most of the time, and changes no grid
+        outputs = entered.run_stages(torch.empty(1, *image_shape, device="meta", dtype=dtype))
     return [tuple(grid.shape[1:]) for grid in outputs.grids]
