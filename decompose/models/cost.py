@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
+
 import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
@@ -33,6 +36,11 @@ def training_macs(model: RegionalModel, image_shape: tuple[int, ...]) -> int:
     """
     network = on_meta(model)
     return max(_count(network, image_shape, name) for name in model.regions.names)
+
+
+def later_training_macs(model: RegionalModel, image_shape: tuple[int, ...]) -> Callable[[], int]:
+    """Return a function for the `training_macs` of a model as it is now, which costs a pass per region when called."""
+    return partial(training_macs, on_meta(model), image_shape)
 
 
 def _count(network: nn.Module, image_shape: tuple[int, ...], *arguments: str | Tensor) -> int:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,7 +18,7 @@ from lorkit.decompose.events import CacheStatistics, EpochRow, Finished, Listene
 from lorkit.decompose.methods import FitsInOneGo, Method, TrainingModule
 from lorkit.decompose.methods.distillation.predistillation import start_from
 from lorkit.decompose.methods.several_teachers import SeveralTeachers, build_module
-from lorkit.decompose.models.cost import count_parameters, training_macs
+from lorkit.decompose.models.cost import count_parameters, later_training_macs
 from lorkit.decompose.models.foundation.model import Foundation, with_regions
 from lorkit.decompose.models.regional import RegionalModel, SeparateModels
 from lorkit.decompose.regions import RegionSet
@@ -46,15 +46,20 @@ class Trained:
         ends: Result of each phase.
         parameters: Parameters of all phases in training: networks, unmerged experts, projectors, without the teacher,
             which methods share.
-        macs: Multiply-accumulates of one image through the network in training, the most of any region.
+        phase_macs: For each phase, a function that counts `macs` of its network.
         teaching: By region, what each teacher was worth; empty unless there are several.
     """
 
     live: RegionalModel | SeparateModels
     ends: tuple[Finished, ...]
     parameters: int
-    macs: int
+    phase_macs: Sequence[Callable[[], int]] = ()
     teaching: Mapping[str, Teaching] = field(default_factory=dict)
+
+    @cached_property
+    def macs(self) -> int:
+        """Multiply-accumulates of one image through the network in training, the most of any region and phase."""
+        return max(count() for count in self.phase_macs)
 
     @property
     def cache_statistics(self) -> list[CacheStatistics]:
@@ -97,7 +102,7 @@ def train_phases(
     waiting = dict(built or {})
     models: dict[str, RegionalModel] = {}
     teaching: dict[str, Teaching] = {}
-    ends, parameters, macs = [], 0, 0
+    ends, parameters, macs = [], 0, list[Callable[[], int]]()
     regions = training_data.regions
     phases = method.phases(regions)
     asked = foundation is not None and method.uses_teacher
@@ -106,7 +111,7 @@ def train_phases(
     cache_factory = feature_cache_factory(config, cached, foundations, asked=asked, on_event=on_event)
     before = predistil(config, training_data, foundation, directory, fabric, on_event)
     if before is not None:
-        ends, parameters, macs = [before.end], before.parameters, before.macs
+        ends, parameters, macs = [before.end], before.parameters, [before.macs]
     phase_of = partial(Phase.of, cache_factory=cache_factory)
     for members in phases:
         name = config.method if len(phases) == 1 else f"{config.method}-{members.names[0]}"
@@ -123,7 +128,7 @@ def train_phases(
             backbone = before.backbone if before is not None and one is method else None
             module = _started(waiting.pop(one.name, None), one, config, members, teachers, backbone)
             parameters += count_parameters(module)
-            macs = max(macs, training_macs(module.live, tuple(phase.val[members.names[0]].images.shape[1:])))
+            macs.append(later_training_macs(module.live, tuple(phase.val[members.names[0]].images.shape[1:])))
             guides = teachers if one.uses_teacher else []
             scores = meet_teachers(module, guides, training_data, members, fabric.device, on_event)
             if isinstance(one, FitsInOneGo):
@@ -138,7 +143,7 @@ def train_phases(
                 known = replace(adapted(known), model=finished.eval())
         models[members.names[0]] = finished
     live = SeparateModels(models, regions) if method.separate else models[regions.names[0]]
-    return Trained(live=live.eval(), ends=tuple(ends), parameters=parameters, macs=macs, teaching=teaching)
+    return Trained(live=live.eval(), ends=tuple(ends), parameters=parameters, phase_macs=macs, teaching=teaching)
 
 
 def _started(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,7 +12,7 @@ from torch import nn
 from lorkit.decompose.config import Config, TrainConfig
 from lorkit.decompose.events import Finished, Listener
 from lorkit.decompose.methods.distillation.predistillation import build_predistilled
-from lorkit.decompose.models.cost import count_parameters, training_macs
+from lorkit.decompose.models.cost import count_parameters, later_training_macs
 from lorkit.decompose.models.foundation.model import Foundation, with_regions
 from lorkit.decompose.training.foundation.pretraining import run_phase, set_random_state
 from lorkit.decompose.training.loop.phase import Phase
@@ -31,7 +32,7 @@ class Predistilled:
     backbone: nn.Module
     end: Finished
     parameters: int
-    macs: int
+    macs: Callable[[], int]
 
 
 def predistillation_settings(config: Config) -> TrainConfig | None:
@@ -78,7 +79,7 @@ def predistil(
     set_random_state(config.seed, None)
     module = build_predistilled(config, settings, data.regions, known)
     shape = tuple(next(iter(data.train.values())).images.shape[1:])
-    parameters, macs = count_parameters(module), training_macs(module.live, shape)
+    parameters, macs = count_parameters(module), later_training_macs(module.live, shape)
     phase = replace(Phase.of(PREDISTIL, data, own, directory, taught=True), val={}, pos_weights={}, further=())
     end = run_phase(module, phase, fabric, [known], on_event)
     return Predistilled(backbone=module.finished().backbone, end=end, parameters=parameters, macs=macs)
