@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +14,12 @@ def remember_graphs(folder: Path) -> None:
     import onnx
     import onnx_ir as ir
     from known_networks import identity
+    from torch.onnx._internal.exporter._registration import ONNXRegistry
 
     from lorkit.export.onnx.conversion import Tracer
 
+    # torch's exporter makes its table of ONNX operators for each graph, for a second
+    ONNXRegistry.from_torchlib = staticmethod(cache(ONNXRegistry.from_torchlib))  # type: ignore[method-assign]
     trace = Tracer.graph
     folder.mkdir(exist_ok=True)
 
