@@ -20,6 +20,7 @@ from lorkit.cli.commands import list_commands
 from lorkit.cli.main import app, run_command_line
 from lorkit.cli.reference import reference
 from lorkit.decompose import errors, load_config
+from lorkit.decompose.data.phantoms import reader as phantom
 from lorkit.decompose.regions import RegionSet
 
 ROOT = Path(__file__).parent.parent
@@ -190,16 +191,21 @@ def test_the_example_data_are_at_hand(data_root: Path, monkeypatch: pytest.Monke
 def test_the_five_commands_twice(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """The README's path with tiny networks; the second time everything is up to date. `make tour` runs it as it is."""
+    """The README's path with tiny networks and few patients; the second time everything is up to date.
+
+    `make tour` runs it as it is.
+    """
     register_tiny(monkeypatch.setitem)
+    monkeypatch.setattr(phantom, "PATIENTS", {"train": 24, "val": 12, "test": 12})
     (tmp_path / "decompose.yaml").write_text(
         "name: small\nimage: {size: 16, channels: 1}\n"
         "regions: {chest: {data: phantom:chest}, brain: {data: phantom:brain}}\n"
-        "foundation: {backbone: tiny_resnet_wide, epochs: 1}\nstudent: {backbone: tiny_resnet}\ntrain: {epochs: 1}\n"
+        "foundation: {backbone: tiny_resnet_wide, epochs: 1}\nstudent: {backbone: tiny_resnet}\n"
+        "train: {epochs: 1, batch_size: 16}\n"
     )
     monkeypatch.chdir(tmp_path)
     assert [run_command_line(words) for words in FIVE[:3]] == [0] * 3
-    assert run_command_line([*FIVE[3], "--max-seconds", "2"]) in (0, 1, 3)  # else it measures for a minute
+    assert run_command_line([*FIVE[3], "--max-seconds", "1"]) in (0, 1, 3)  # else it measures for a minute
     assert run_command_line(FIVE[4]) == 0
     (run,) = (path for path in (tmp_path / "runs").iterdir() if not path.name.startswith("."))
     assert RegionSet.from_json(json.loads((run / "regions.json").read_text())["regions"]).synthetic
