@@ -15,6 +15,8 @@ from small_runs import register_tiny
 
 from lorkit.cli.main import run_command_line
 from lorkit.decompose.runs.listing import list_runs
+from lorkit.export.benchmarking import benchmark, footprint
+from lorkit.export.reporting import measurements
 
 PAGES = Path(__file__).parent.parent / "docs" / "journeys"
 SMALL = ("train.epochs=2", "train.min_steps=null", "train.batch_size=8")
@@ -33,11 +35,11 @@ def blocks(text: str, language: str) -> list[str]:
 
 
 def short(page: str, words: list[str]) -> list[str]:
-    """Return a command of a page with small networks and few steps."""
+    """Return a command of a page with small networks, few steps and short measurements."""
     if words[0] == "train":
         settings = [f"--set={one}" for one in (*SMALL, *SETTINGS[page])]
         return [*words, *settings]
-    return [*words, "--max-seconds", "1"] if words[0] == "gate" else words
+    return [*words, "--max-seconds", "0.3"] if words[0] in ("bench", "gate") else words
 
 
 def walk(page: str, root: Path, capsys: pytest.CaptureFixture[str]) -> str:
@@ -69,6 +71,9 @@ def journey(
     for name, value in (("_WIDTHS", (4, 8, 16, 32)), ("UNet.maps_dim", 4), ("UNet.feature_dim", 32)):
         monkeypatch.setattr(f"lorkit.decompose.models.backbones.unets.unet.{name}", value)
     monkeypatch.setattr("lorkit.decompose.extraction.expert_builder.write_program", lambda *_, **__: None)
+    # the time and memory of exports: few samples, and no process for each export
+    monkeypatch.setattr(measurements, "_SECONDS_PER_EXPORT", 0.1)
+    monkeypatch.setattr(benchmark, "footprint", footprint.measure)
     return lambda page: walk(page, tmp_path, capsys)
 
 
