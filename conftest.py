@@ -1,4 +1,4 @@
-"""Make `lorkit` importable from a checkout that is not installed, and keep tests on one thread."""
+"""Make `lorkit` importable from a checkout that is not installed; keep tests on one thread, and what is compiled."""
 
 from __future__ import annotations
 
@@ -9,6 +9,9 @@ import sys
 from pathlib import Path
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+# Containers often forbid compiled files. Each worker would then compile all tests again, each process of a test lorkit.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+sys.dont_write_bytecode = False
 
 ROOT = str(Path(__file__).parent)
 if importlib.util.find_spec("lorkit") is None:
