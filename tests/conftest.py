@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import secrets
 import sys
@@ -48,6 +49,11 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Begin with the modules that hold a whole pipeline, so that no process ends alone with one of them."""
     slow = {item.path for item in items if item.get_closest_marker("slow")}
     items.sort(key=lambda item: item.path not in slow)
+
+
+def pytest_collection_finish() -> None:
+    """Let no garbage collection of the tests look at what the imports and the collection made, a million objects."""
+    gc.freeze()
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
