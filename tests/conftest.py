@@ -103,6 +103,16 @@ def operators_known_once() -> Iterator[None]:
 
 
 @pytest.fixture(scope="session")
+def architectures_known_once() -> Iterator[None]:
+    """Translate each architecture once for all tests that ask for it, as the exports of one call do."""
+    from known_graphs import translate_once
+
+    with pytest.MonkeyPatch.context() as patch:
+        translate_once(patch)
+        yield
+
+
+@pytest.fixture(scope="session")
 def data_root() -> Path:
     """Root of the real data sets; a test that asks for it skips where they are absent."""
     root = Path(os.environ.get("LORKIT_DATA", Path(__file__).parent.parent.parent / "shared" / "data"))

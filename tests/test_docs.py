@@ -187,7 +187,7 @@ def test_the_example_data_are_at_hand(data_root: Path, monkeypatch: pytest.Monke
 
 
 @pytest.mark.slow
-@pytest.mark.usefixtures("operators_known_once")
+@pytest.mark.usefixtures("architectures_known_once")
 def test_the_five_commands_twice(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -63,7 +63,7 @@ def walk(page: str, root: Path, capsys: pytest.CaptureFixture[str]) -> str:
 
 @pytest.fixture
 def journey(
-    operators_known_once: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    architectures_known_once: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> Callable[[str], str]:
     """Run the commands of a page in an empty directory."""
     monkeypatch.chdir(tmp_path)

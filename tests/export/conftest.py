@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable, Iterator, Mapping
-from functools import cache
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -17,13 +16,13 @@ import pytest
 import small_runs
 import torch
 import yaml
+from known_graphs import translate_once
 from known_networks import identity
 from mixtures import RegionIdNetwork, RouterNetwork, mixture_of
 from onnx import TensorProto, helper, numpy_helper
 from onnxscript import ir
 from tiny_backbones import Tiny
 from torch import nn
-from torch.onnx._internal.exporter._registration import ONNXRegistry
 
 from lorkit import profiles
 from lorkit.decompose.artifacts import digest_json, read_manifest, save_tensors, write_json, write_manifest, write_text
@@ -280,24 +279,10 @@ def _once_each(trace: Callable[..., ir.Model]) -> Callable[..., ir.Model]:
 
 @pytest.fixture(scope="session", autouse=True)
 def architectures_translated_once() -> Iterator[None]:
-    """Share graphs between tests as a Tracer does between exports, and the exporter's table of operators.
-
-    Networks with lifted constants do not share graphs: a Tracer tells constants apart by their identity.
-    """
-    translate, graphs = conversion._translate, {}
-
-    def known(program: torch.export.ExportedProgram, *names: tuple[str, ...]) -> ir.Model:
-        if program.constants:
-            return translate(program, *names)
-        key = (*names, *conversion._architecture(program))
-        if key not in graphs:
-            graphs[key] = translate(program, *names)
-        return graphs[key]
-
+    """Translate each architecture once for all tests, and trace each network once."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(conversion, "_translate", known)
+        translate_once(patch)
         patch.setattr(conversion.Tracer, "graph", _once_each(_TRACE))
-        patch.setattr(ONNXRegistry, "from_torchlib", staticmethod(cache(ONNXRegistry.from_torchlib)))
         yield
 
 

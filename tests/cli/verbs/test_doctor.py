@@ -14,6 +14,7 @@ from lorkit.decompose.documents.hardware import SelfTestResult, TargetFacts
 from lorkit.export.targets import TARGETS
 
 
+@pytest.mark.usefixtures("operators_known_once")
 def test_the_self_test_passes_here(decompose: Callable[..., Any]) -> None:
     outcome = decompose("doctor", "--json")
     document = outcome.document
