@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -40,7 +41,7 @@ def training_macs(model: RegionalModel, image_shape: tuple[int, ...]) -> int:
 
 def later_training_macs(model: RegionalModel, image_shape: tuple[int, ...]) -> Callable[[], int]:
     """Return a function for the `training_macs` of a model as it is now, which costs a pass per region when called."""
-    return partial(training_macs, on_meta(model), image_shape)
+    return partial(training_macs, cast(RegionalModel, on_meta(model)), image_shape)
 
 
 def _count(network: nn.Module, image_shape: tuple[int, ...], *arguments: str | Tensor) -> int:
