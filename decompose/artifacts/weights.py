@@ -15,7 +15,7 @@ from lorkit.decompose.errors import ArtifactError, refuse_special, refusing_dama
 from lorkit.decompose.machine import available_bytes
 
 SAFETENSORS = ".safetensors"
-_SMALL_BYTES = 2**26  # to ask for the free memory loads a library, which takes as long as the rest of a small command
+_SMALL_BYTES = 2**26  # fits everywhere; to ask for the free memory loads a library where the system does not say it
 _MOST_HEADER = 100 * 2**20  # as safetensors itself allows
 _PICKLE = b"\x80"
 _ZIP = b"PK"

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 from types import ModuleType
 
+import psutil
 import pytest
 
 from lorkit.decompose import machine
@@ -102,6 +103,13 @@ def _touch(size: int) -> None:
     with mmap.mmap(-1, size) as pages:
         for at in range(0, size, mmap.PAGESIZE):
             pages[at] = 1
+
+
+@pytest.mark.parametrize("stated", ["/proc/meminfo", "/no/such/file"])
+def test_memory_that_is_left_is_what_psutil_says(stated: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(machine, "_MEMORY", Path(stated))
+    monkeypatch.setattr(machine, "_GROUP", Path("/no/such/directory"))
+    assert abs(machine.available_bytes() - psutil.virtual_memory().available) < 2**30
 
 
 def test_memory_that_is_left_is_at_most_that_of_the_control_group(

@@ -10,7 +10,7 @@ from lorkit.decompose.errors import DataError
 from lorkit.decompose.machine import available_bytes
 
 
-def test_what_is_free_is_what_psutil_says() -> None:
+def test_what_is_free_is_what_the_machine_says() -> None:
     free = limits.free_bytes()
     assert free is not None
     assert abs(free - available_bytes()) < 2**30
