@@ -22,7 +22,6 @@ from lorkit.decompose.runs import OWNERS, Run, experts_of, open_run
 from lorkit.decompose.runs.extracted import is_mixture, read_expert, read_mixture
 from lorkit.decompose.runs.lineage import run_of_expert
 from lorkit.decompose.runs.listing import GIVEN_SOURCE
-from lorkit.decompose.runs.recipes import foundation_recipe, recipe_of_region
 from lorkit.decompose.runs.selection import require_region
 from lorkit.decompose.runs.store import missing_baseline
 from lorkit.export.runtime.exported import Exported
@@ -186,6 +185,7 @@ def _load_mixture(path: Path) -> nn.Module:
 
 def given_network(run: Run, *, home: Path | None = None) -> ExportableNetwork:
     """Return a network that lorkit did not train for export; it is compared with itself as it was given."""
+    from lorkit.decompose.runs.recipes import recipe_of_region
     from lorkit.export.onnx.given.form import GivenForm
     from lorkit.export.onnx.given.network import GivenNetwork, cost_of
     from lorkit.export.onnx.given.reading import read_given
@@ -242,6 +242,8 @@ def origin_of(exported: Exported, parent: Path, opened: dict[Path, OpenedRun]) -
 
 
 def _exportable_model(opened: OpenedRun, owner: Owner, name: str, home: Path) -> ExportableNetwork:
+    from lorkit.decompose.runs.recipes import foundation_recipe, recipe_of_region  # with all of the configuration
+
     run, foundation = opened.run, owner == "foundation"
     return ExportableNetwork(
         owner=owner,

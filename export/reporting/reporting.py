@@ -18,7 +18,6 @@ from lorkit.decompose.events import Listener, ignore
 from lorkit.decompose.runs import open_run
 from lorkit.decompose.runs.locked_data import RunSplits
 from lorkit.export import rendering
-from lorkit.export.reporting.changes import changes
 from lorkit.export.reporting.document import report_document
 
 HTML, MARKDOWN, JSON = FILES = ("report.html", "report.md", "report.json")
@@ -75,6 +74,8 @@ def report(
 
 
 def _with_changes(document: ReportDocument, home: RunSplits, other: RunSplits, on_event: Listener) -> ReportDocument:
+    from lorkit.export.reporting.changes import changes  # with what judges
+
     then = report_document(other, on_event=on_event)
     *commands, last = document.commands  # the last one makes the report
     return document.with_changes(
