@@ -79,7 +79,7 @@ def without_program(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("lorkit.decompose.extraction.expert_builder.write_program", lambda *_, **__: None)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="session", autouse=True)
 def tiny() -> Iterator[None]:
     """Backbones `tiny` (batch norms), `tiny_depthwise`, `tiny_groups` (no statistics of a batch), `tiny_resnet`.
 

@@ -17,10 +17,14 @@ from lorkit.decompose.methods.mola.router import RoutedModule
 DATA = "regions={a: {data: x}, b: {data: x}}"
 
 
+def routed_config(*settings: str, backbone: str = "tiny_resnet") -> Config:
+    return default_config(overrides=[DATA, "image.size=32", f"student.backbone={backbone}", *settings])
+
+
 def make_routed(
-    *settings: str, backbone: str = "shufflenet_v2_x1_0", method: str = "mola-router"
+    *settings: str, backbone: str = "tiny_resnet", method: str = "mola-router"
 ) -> tuple[Config, RoutedModule]:
-    config = default_config(overrides=[DATA, "image.size=32", f"student.backbone={backbone}", *settings])
+    config = routed_config(*settings, backbone=backbone)
     torch.manual_seed(0)
     module = get_method(method).build(config, REGIONS, None).double()
     assert isinstance(module, RoutedModule)
@@ -41,7 +45,7 @@ def routed_batch(regions: tuple[int, ...] = (0, 1, 0, 1, 1)) -> Batch:
 def routed_images(name: str, count: int, seed: int) -> PreparedRegion:
     """Make gray images of one region, all of its first class."""
     images = np.random.default_rng(seed).random((count, 1, 32, 32), dtype=np.float32)
-    config, _ = make_routed()
+    config = routed_config()
     names = tuple(f"{name}{index}" for index in range(count))
     return PreparedRegion(
         region=REGIONS.get(name),

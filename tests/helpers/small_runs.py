@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
+from small_unets import TINY_UNET
 from torch import nn
 
 from lorkit.decompose.artifacts import write_json, write_manifest, write_text
@@ -17,6 +19,7 @@ from lorkit.decompose.data import read_regions, split_regions
 from lorkit.decompose.experts import expert_layers
 from lorkit.decompose.models.backbones.registry import BACKBONES, Known, build_backbone
 from lorkit.decompose.models.backbones.resnet import ResNet
+from lorkit.decompose.models.backbones.unets import UNETS
 from lorkit.decompose.models.backbones.vit import VisionTransformer
 from lorkit.decompose.models.foundation.model import Foundation, save_foundation
 from lorkit.decompose.models.regional import RegionalModel
@@ -124,28 +127,32 @@ class TinyBlock(nn.Module):
 class TinyResNet(ResNet):
     """Four stages of one convolution: what methods need that look at stages, in milliseconds."""
 
-    def __init__(self, channels: int, width: int = 8) -> None:
+    def __init__(self, channels: int, width: int = 8, dims: int = 2) -> None:
         nn.Module.__init__(self)
-        self.conv1, self.bn1 = nn.Conv2d(channels, width, 3, 2, 1, bias=False), nn.BatchNorm2d(width)
-        self.relu, self.maxpool, self.avgpool = nn.ReLU(), nn.Identity(), nn.AdaptiveAvgPool2d(1)
+        convolution, norm = (nn.Conv2d, nn.BatchNorm2d) if dims == 2 else (nn.Conv3d, nn.BatchNorm3d)
+        self.conv1, self.bn1 = convolution(channels, width, 3, 2, 1, bias=False), norm(width)
+        self.relu, self.maxpool = nn.ReLU(), nn.Identity()
+        self.avgpool = nn.AdaptiveAvgPool2d(1) if dims == 2 else nn.AdaptiveAvgPool3d(1)
         for stage in range(4):
-            convolution = nn.Conv2d(width, width, 3, 1 + stage % 2, 1, bias=False)
-            self.add_module(f"layer{stage + 1}", nn.Sequential(convolution, nn.BatchNorm2d(width), nn.ReLU()))
+            layer = convolution(width, width, 3, 1 + stage % 2, 1, bias=False)
+            self.add_module(f"layer{stage + 1}", nn.Sequential(layer, norm(width), nn.ReLU()))
         self.fc: nn.Module = nn.Identity()
         self.feature_dim, self.stages = width, 4
 
 
-def tiny_vit(channels: int, size: tuple[int, ...]) -> VisionTransformer:
-    """Return a transformer of four blocks and twelve features."""
-    return VisionTransformer(channels=channels, image_size=size, width=12, heads=2, depth=4, patch=4)
+def tiny_vit(channels: int, size: tuple[int, ...], depth: int = 4) -> VisionTransformer:
+    """Return a transformer of a few blocks and twelve features."""
+    return VisionTransformer(channels=channels, image_size=size, width=12, heads=2, depth=depth, patch=4)
 
 
-def register_tiny(put: Callable[[dict[str, Known], str, Known], None]) -> None:
-    """Put the tiny backbones into the registry."""
+def register_tiny(put: Callable[[dict[str, Any], str, Any], None]) -> None:
+    """Put the tiny backbones into the registries: `tiny_unet` among the U-Nets."""
+    put(UNETS, "tiny_unet", TINY_UNET)
     put(BACKBONES, "tiny", Known(lambda channels, size: TinyBackbone(channels, nn.BatchNorm2d)))
     put(BACKBONES, "tiny_depthwise", Known(lambda channels, size: TinyBackbone(channels, nn.BatchNorm2d, groups=8)))
     put(BACKBONES, "tiny_resnet", Known(lambda channels, size: TinyResNet(channels)))
     put(BACKBONES, "tiny_resnet_wide", Known(lambda channels, size: TinyResNet(channels, 12)))
+    put(BACKBONES, "tiny_resnet_3d", Known(lambda channels, size: TinyResNet(channels, dims=3), (3,)))
     put(BACKBONES, "tiny_vit", Known(tiny_vit))
     groups = partial(nn.GroupNorm, 2)
     put(BACKBONES, "tiny_groups", Known(lambda channels, size: TinyBackbone(channels, groups)))

@@ -22,7 +22,7 @@ CLASSES = RegionSet([Region(name="a", classes=("x", "y", "z"))])
         ("rd", "segresnet", "dynunet", "[8, 16, 8]", MAPS),
         ("drd", "shufflenet_v2_x1_0", "vit_tiny", "[16, 16]", MAPS),
         ("drd", "vit_tiny", "shufflenet_v2_x1_0", "[16, 16]", CLASSES),
-        pytest.param("drd", "resnet18_3d", "resnet18_3d", "[8, 8, 8]", CLASSES, marks=pytest.mark.slow),
+        ("drd", "tiny_resnet_3d", "tiny_resnet_3d", "[8, 8, 8]", CLASSES),
     ],
 )
 def test_a_rehearsal_finds_every_gradient_where_it_belongs(

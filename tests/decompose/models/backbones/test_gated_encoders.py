@@ -23,7 +23,7 @@ def test_names_are_read_back_and_others_are_not() -> None:
         ("resnet18", (3, 16, 24), False),
         ("resnet18", (1, 16, 16), True),
         ("unet", (1, 32, 32), True),
-        ("resnet18_3d", (1, 8, 8, 8), True),
+        ("tiny_resnet_3d", (1, 8, 8, 8), True),
     ],
 )
 def test_features_are_the_mean_of_the_encoders_by_the_softmax_of_a_linear_map(

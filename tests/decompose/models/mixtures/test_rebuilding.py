@@ -40,7 +40,7 @@ def test_a_routed_backbone(router: str) -> None:
     )
     gated = module.live.eval().gated_backbone()
     layers = read_back(describe_gated(gated.backbone, gated.gates, gated.gating))
-    plain = build_backbone("shufflenet_v2_x1_0", channels=1, image_size=(32, 32))
+    plain = build_backbone("tiny_resnet", channels=1, image_size=(32, 32))
     again = rebuild_routed(plain, layers, (1, 32, 32)).double().eval()
     again.load_state_dict(gated.state_dict())
     image = routed_batch().image
