@@ -90,13 +90,13 @@ def test_bench_shows_it_where_it_is(
     make_export: Callable[..., Path], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     directory = make_export("a")
-    (row,) = bench([directory], samples=4, max_seconds=2.0).to_json()["exports"]
+    (row,) = bench([directory], samples=4, max_seconds=0.5).to_json()["exports"]
     assert (row["device_median_ms"], row["device_samples_ms"]) == (None, None)
     assert row["device_note"] == "CPUExecutionProvider: it runs on the CPU"
-    export_tables.benchmark(bench([directory], samples=4, max_seconds=2.0))
+    export_tables.benchmark(bench([directory], samples=4, max_seconds=0.5))
     assert "GPU median" not in capsys.readouterr().out
     monkeypatch.setattr(CheckedEngine, "device_timer", property(lambda engine: lambda batch: 0.25))
-    document = bench([directory], samples=4, max_seconds=2.0)
+    document = bench([directory], samples=4, max_seconds=0.5)
     assert document.exports[0].device_samples_ms == [0.25] * 4
     monkeypatch.setenv("COLUMNS", "200")
     export_tables.benchmark(document)

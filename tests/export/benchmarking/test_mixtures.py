@@ -21,7 +21,7 @@ def test_they_are_timed_at_any_batch_against_a_merged_expert(
     exported = export_mixture(form)
     run = Path(exported.path).parents[2]
     (expert,) = export(run, region="chest", profile="cpu-generic", owners=("expert",)).exports
-    document = bench([exported.path], against=expert.path, batch=(1, 3), samples=4, max_seconds=2.0)
+    document = bench([exported.path], against=expert.path, batch=(1, 3), samples=4, max_seconds=0.5)
     rows = [(row.region, row.batch) for row in document.exports]
     assert rows == [("chest", 1), (form, 1), ("chest", 3), (form, 3)]
     assert [(Path(str(one.path)), one.batch) for one in document.comparisons] == [
@@ -40,6 +40,6 @@ def test_those_of_a_run_are_chosen_by_their_name(export_mixture: Callable[..., E
     for form in ("router", "region-id"):
         exported = export_mixture(form)
     run = open_run(Path(exported.path).parents[2])
-    options = {"run": run.path, "samples": 4, "max_seconds": 2.0}
+    options = {"run": run.path, "samples": 4, "max_seconds": 0.5}
     assert [row.region for row in bench(region="router", **options).exports] == ["router"]  # type: ignore[arg-type]
     assert {row.region for row in bench(**options).exports} == {"router", "region-id"}  # type: ignore[arg-type]

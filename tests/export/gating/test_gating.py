@@ -54,14 +54,14 @@ def test_exports_are_listed_once_and_engines_loaded_at_most_twice(
 ) -> None:
     options: dict[str, Any] = {}
     if store:
-        gate(a_run.path, region="chest", update_baseline=tmp_path / "store", because="to begin with", max_seconds=5.0)
+        gate(a_run.path, region="chest", update_baseline=tmp_path / "store", because="to begin with", max_seconds=0.5)
         options["baseline"] = tmp_path / "store"
     listed, loaded = [], []
     real_list, real_load = pairing.exports_of, region_verdict.load_opened
     monkeypatch.setattr(pairing, "exports_of", lambda *a, owners: listed.append(owners) or real_list(*a, owners=owners))
     for module in (region_verdict, budgets):
         monkeypatch.setattr(module, "load_opened", lambda one, **k: loaded.append(one.path) or real_load(one, **k))
-    document = quick(a_run, max_seconds=5.0, **options)
+    document = quick(a_run, max_seconds=0.5, **options)
     chest = document["regions"]["chest"]
     assert chest["accuracy_test"]["ci"] is not None
     assert listed == ([("expert",)] if store else [("expert",), ("foundation",)])
@@ -72,7 +72,7 @@ def test_exports_are_listed_once_and_engines_loaded_at_most_twice(
 def test_a_verdict_that_cannot_be_stored_is_returned_and_said(a_run: Run) -> None:
     shutil.rmtree(a_run.measurements_dir, ignore_errors=True)
     a_run.measurements_dir.write_text("a file in its place")
-    document = quick(max_seconds=2.0)
+    document = quick(max_seconds=0.5)
     assert document["regions"]["chest"]["verdict"] in ("pass", "inconclusive", "fail")
     assert document["warnings"][-1] == "The verdict was not kept in the run: File exists (measurements)."
 
@@ -220,7 +220,7 @@ def test_an_export_against_itself_passes_with_few_cases_and_says_why(a_run: Run,
     chest = document.regions["chest"]
     assert (document.verdict, chest.accuracy_test.identical, chest.accuracy_test.drop) == ("pass", "file", 0.0)
     assert any("the same file: the drop is 0 by construction" in text for text in chest.reasons)
-    floor = gate(baseline=path, candidate=copy, data=tmp_path / "few.npz", max_seconds=2.0, min_accuracy=1.0)
+    floor = gate(baseline=path, candidate=copy, data=tmp_path / "few.npz", max_seconds=0.5, min_accuracy=1.0)
     assert floor.verdict == "inconclusive"
 
 
@@ -231,7 +231,7 @@ def test_a_file_against_itself_needs_no_cases(a_run: Run, tmp_path: Path, monkey
     monkeypatch.chdir(tmp_path / "elsewhere")
     document = gate(baseline=path, candidate=path, max_seconds=2.0)
     assert document.verdict == "pass"
-    assert gate(baseline=path, candidate=path, max_seconds=2.0, min_recall=0.5).verdict == "inconclusive"
+    assert gate(baseline=path, candidate=path, max_seconds=0.5, min_recall=0.5).verdict == "inconclusive"
 
 
 def test_least_values_fail_an_expert_that_lost_nothing(a_run: Run, workshop: Any) -> None:
@@ -242,7 +242,7 @@ def test_least_values_fail_an_expert_that_lost_nothing(a_run: Run, workshop: Any
         workshop.write_export(
             directory, owner=owner, region="chest", parent=a_run.path, threshold=0.6, work=work, width=16
         )
-    document = gate(a_run.path, region="chest", max_seconds=5.0, min_accuracy={"*": 0.1, "chest": 0.95}, min_recall=0.5)
+    document = gate(a_run.path, region="chest", max_seconds=0.5, min_accuracy={"*": 0.1, "chest": 0.95}, min_recall=0.5)
     accuracy = document.regions["chest"].accuracy_test
     assert accuracy.verdict == "fail"
     assert accuracy.drop == 0.0

@@ -20,7 +20,7 @@ print(json.dumps([code, [name for name in json.loads(sys.argv[1]) if name in sys
 
 def test_the_gate_of_onnx_exports_loads_no_library_that_it_does_not_need(exported: Path, tmp_path: Path) -> None:
     run = Path(shutil.copytree(exported.parent.parent, tmp_path / "home")) / "runs" / exported.name
-    words = ["gate", "--run", str(run), "--region", "chest", "--max-seconds", "1"]
+    words = ["gate", "--run", str(run), "--region", "chest", "--max-seconds", "0.5"]
     done = subprocess.run(
         [sys.executable, "-c", CODE, json.dumps(SLOW), *words], capture_output=True, text=True, timeout=120, check=False
     )

@@ -90,7 +90,7 @@ def test_two_versions_are_judged_on_what_neither_has_seen(a_run: Run, workshop: 
     old = export_directory(a_run, "expert", "chest", "onnx", "cpu-generic", "fp32")
     new = workshop.write_export(tmp_path / "new", owner="expert", region="chest", parent=a_run.path, threshold=0.6)
     document = gate(
-        baseline=old, candidate=new, data=tmp_path / "all.npz", subgroup=["sex"], max_seconds=2.0, strict_subgroups=True
+        baseline=old, candidate=new, data=tmp_path / "all.npz", subgroup=["sex"], max_seconds=0.5, strict_subgroups=True
     ).to_json()  # fmt: skip
     accuracy = document["regions"]["chest"]["accuracy_test"]
     assert accuracy["case_set"]["n"] == int((arrays["split"] == "test").sum())
@@ -134,7 +134,7 @@ def test_an_image_that_is_there_often_counts_once(a_run: Run, workshop: Any, tmp
     shutil.rmtree(paths[1])
     workshop.write_export(paths[1], owner="expert", region="chest", parent=a_run.path, threshold=0.50001)
     found = gate(
-        baseline=paths[0], candidate=paths[1], data=tmp_path / "often.npz", max_seconds=1.0, margin=1.0
+        baseline=paths[0], candidate=paths[1], data=tmp_path / "often.npz", max_seconds=0.5, margin=1.0
     ).to_json()
     accuracy = found["regions"]["chest"]["accuracy_test"]
     assert (accuracy["n"], accuracy["groups"], accuracy["verdict"]) == (400, 4, "inconclusive")
@@ -148,7 +148,7 @@ def test_cases_of_one_class_pass_nobody(a_run: Run, workshop: Any, tmp_path: Pat
         np.savez(tmp_path / "bright.npz", **arrays, label_names=stored["label_names"])
     old = export_directory(a_run, "foundation", "chest", "onnx", "cpu-generic", "fp32")
     always = workshop.write_export(tmp_path / "new", owner="expert", region="chest", parent=a_run.path, threshold=0.0)
-    found = gate(baseline=old, candidate=always, data=tmp_path / "bright.npz", max_seconds=1.0, margin=1.0).to_json()
+    found = gate(baseline=old, candidate=always, data=tmp_path / "bright.npz", max_seconds=0.5, margin=1.0).to_json()
     accuracy = found["regions"]["chest"]["accuracy_test"]
     assert (accuracy["absent"], accuracy["verdict"]) == (["dark"], "inconclusive")
     assert accuracy["ci"][1] < accuracy["allowed"]
