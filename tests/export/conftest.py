@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Hashable, Iterator, Mapping
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -329,7 +329,7 @@ def measured_run(finished_run: Path, tmp_path_factory: pytest.TempPathFactory) -
     path = tmp_path_factory.mktemp("measured") / "by-hand"
     shutil.copytree(finished_run, path)
     write_evaluations(open_run(path))
-    bench(run=path, samples=4, max_seconds=2.0)
+    bench(run=path, samples=4, max_seconds=0.5)
     return path
 
 
@@ -603,11 +603,26 @@ def build_request() -> Callable[..., BuildRequest]:
 _MIXTURES = {"router": RouterNetwork, "region-id": RegionIdNetwork}
 
 
+@pytest.fixture(scope="session")
+def mixture_exports(tmp_path_factory: pytest.TempPathFactory) -> Callable[[Hashable], tuple[Path, bool]]:
+    """Return a function of the place where the export of a network by hand is kept, and whether it lies there."""
+    root, places = tmp_path_factory.mktemp("mixtures"), dict[Hashable, Path]()
+
+    def place(key: Hashable) -> tuple[Path, bool]:
+        found = places.setdefault(key, root / str(len(places)))
+        return found, found.exists()
+
+    return place
+
+
 @pytest.fixture
-def export_mixture(extracted: Path, tmp_path: Path) -> Callable[..., Exported]:
+def export_mixture(
+    extracted: Path, mixture_exports: Callable[[Hashable], tuple[Path, bool]], tmp_path: Path
+) -> Callable[..., Exported]:
     """Return a function that exports a network by hand as the router or the region-id network of a run.
 
-    It has a parity of real images of all its regions, and the costs 100 parameters and 1000 MACs.
+    It has a parity of real images of all its regions, and the costs 100 parameters and 1000 MACs. The export of a
+    network that a test before had exported in the same way is a copy, unless `anew`.
     """
 
     def make(
@@ -619,6 +634,7 @@ def export_mixture(extracted: Path, tmp_path: Path) -> Callable[..., Exported]:
         precision: str = "fp32",
         policy: HeadPolicy = "routed",
         abstain_below: float | None = None,
+        anew: bool = False,
     ) -> Exported:
         if run is None:
             path = tmp_path / "run"
@@ -639,7 +655,15 @@ def export_mixture(extracted: Path, tmp_path: Path) -> Callable[..., Exported]:
             stated_cost=(100, 1000),
         )
         job = ExportJob(get_target(target), profiles.load("cpu-generic"), precision)
-        return read_exported(Exporter(force=True).export(source, job).path)
+        known, path = identity(module), source.home / job.name
+        kept, lies_there = mixture_exports((run.manifest.digest, form, policy, abstain_below, target, precision, known))
+        if lies_there and known is not None and not anew:
+            shutil.rmtree(path, ignore_errors=True)
+            shutil.copytree(kept, path)
+        else:
+            assert Exporter(force=True).export(source, job).path == path
+            shutil.copytree(path, kept, dirs_exist_ok=True)
+        return read_exported(path)
 
     return make
 
@@ -664,6 +688,28 @@ def several_runs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[Mixt
             extract(run, router=form == "router", region_id=form == "region-id")
             runs[form] = run.path  # type: ignore[index]
         yield runs
+
+
+@pytest.fixture(scope="session")
+def several_exports(
+    several_runs: dict[MixtureForm, Path], tmp_path_factory: pytest.TempPathFactory
+) -> dict[MixtureForm, Path]:
+    """Copies of them with their networks and the foundation of every region in ONNX; never write into them."""
+    made: dict[MixtureForm, Path] = {}
+    for form, run in several_runs.items():
+        made[form] = Path(shutil.copytree(run, tmp_path_factory.mktemp("several") / "runs" / form))
+        export(made[form], profile="cpu-generic", owners=("expert", "foundation"))
+    return made
+
+
+@pytest.fixture
+def several_exported(several_exports: dict[MixtureForm, Path], tmp_path: Path) -> Callable[[MixtureForm], Path]:
+    """Return a function that copies one of those, with exports."""
+
+    def copy(form: MixtureForm) -> Path:
+        return Path(shutil.copytree(several_exports[form], tmp_path / "exported" / form))
+
+    return copy
 
 
 @pytest.fixture

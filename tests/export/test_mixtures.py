@@ -29,6 +29,11 @@ FORMS: tuple[MixtureForm, ...] = ("router", "region-id")
 Copy = Callable[[MixtureForm], Path]
 
 
+def network_of(run: Path) -> Path:
+    """Return the export of the network of several regions in a run of that name."""
+    return run / "exports" / run.name / "onnx-cpu-generic-fp32"
+
+
 @pytest.mark.parametrize("form", FORMS)
 def test_a_run_exports_them_with_the_foundation_of_every_region(form: MixtureForm, several_run: Copy) -> None:
     run = several_run(form)
@@ -51,29 +56,29 @@ def test_a_run_exports_them_with_the_foundation_of_every_region(form: MixtureFor
 
 @pytest.mark.parametrize("form", FORMS)
 def test_verify_compares_every_output_with_the_extracted_network(
-    form: MixtureForm, several_run: Copy, capsys: pytest.CaptureFixture[str]
+    form: MixtureForm, several_exported: Copy, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    run = several_run(form)
-    (result,) = export(run, region=form, profile="cpu-generic", owners=("expert",)).exports
-    (row,) = verify(result.path).exports
+    run = several_exported(form)
+    path = network_of(run)
+    (row,) = verify(path).exports
     assert (row.status, row.against, row.inputs, row.region) == ("passed", "source", "real", form)
-    assert list(row.by_output) == list(read_exported(result.path).info.output_names)
+    assert list(row.by_output) == list(read_exported(path).info.output_names)
     assert [one.batch for one in row.batches] == [1, 3, 8, 32]
-    assert run_command_line(["verify", str(result.path), "--bisect"]) == 0
+    assert run_command_line(["verify", str(path), "--bisect"]) == 0
     told = capsys.readouterr().out
     for name in row.by_output:
         assert name in told
     assert "no layer differs" in told
     with pytest.raises(UsageError, match="a network of several regions"):
-        verify(result.path, data=run / "config.yaml")
-    copy = Path(shutil.copytree(result.path, run.parents[1] / "elsewhere"))
+        verify(path, data=run / "config.yaml")
+    copy = Path(shutil.copytree(path, run.parents[1] / "elsewhere"))
     (apart,) = verify(copy).exports
     assert (apart.status, apart.against) == ("passed", "samples")
 
 
-def test_an_engine_whose_heads_were_swapped_is_found(several_run: Copy, monkeypatch: pytest.MonkeyPatch) -> None:
-    (result,) = export(several_run("router"), region="router", profile="cpu-generic", owners=("expert",)).exports
-    engine = type(get_target("onnx").load(result.path))
+def test_an_engine_whose_heads_were_swapped_is_found(several_exported: Copy, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = network_of(several_exported("router"))
+    engine = type(get_target("onnx").load(path))
     infer = engine.infer
 
     def turned(self: object, inputs: object) -> dict[str, np.ndarray]:
@@ -82,26 +87,25 @@ def test_an_engine_whose_heads_were_swapped_is_found(several_run: Copy, monkeypa
 
     monkeypatch.setattr(engine, "infer", turned)
     with pytest.raises(ParityError, match="differs from its source"):
-        verify(result.path)
+        verify(path)
 
 
-def test_a_network_extracted_again_makes_its_export_out_of_date(several_run: Copy) -> None:
+def test_a_network_extracted_again_makes_its_export_out_of_date(several_exported: Copy) -> None:
     from lorkit.decompose.extraction.extraction import extract
 
-    run = several_run("region-id")
-    (result,) = export(run, region="region-id", profile="cpu-generic", owners=("expert",)).exports
+    run = several_exported("region-id")
+    path = network_of(run)
     extract(open_run(run), region_id=True, force=True)
     with pytest.raises(ArtifactError):
         verify(run, region="region-id")
     assert not export(run, region="region-id", profile="cpu-generic", owners=("expert",)).exports[0].up_to_date
-    assert result.path.is_dir()
+    assert path.is_dir()
 
 
 @pytest.mark.parametrize("form", FORMS)
-def test_the_gate_judges_what_a_run_exported(form: MixtureForm, several_run: Copy) -> None:
-    run = several_run(form)
-    export(run, profile="cpu-generic", owners=("expert", "foundation"))
-    document = gate(run, max_seconds=3.0)
+def test_the_gate_judges_what_a_run_exported(form: MixtureForm, several_exported: Copy) -> None:
+    run = several_exported(form)
+    document = gate(run, max_seconds=0.5)
     assert list(document.regions) == [form]
     block = document.regions[form]
     assert list(block.head_verdicts) == ["chest", "knee"]

@@ -261,12 +261,12 @@ def test_a_builders_refusal_is_a_lost_candidate(
 
 
 def test_a_network_of_several_regions_is_judged_head_by_head_and_its_foundations_follow(
-    several_run: Callable[[MixtureForm], Path], measured: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+    several_exported: Callable[[MixtureForm], Path], measured: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen: list[str] = []
     judge: Any = choosing.judge_accuracy
     monkeypatch.setattr(choosing, "judge_accuracy", lambda pair, *a: seen.append(pair.region) or judge(pair, *a))
-    run = several_run("region-id")
+    run = several_exported("region-id")
     results = export(run, **OPTIONS | {"region": "region-id"}).exports
     assert seen == ["chest", "knee"]
     precisions = [(one.owner, one.region, one.precision) for one in results]
@@ -281,7 +281,7 @@ def test_a_network_of_several_regions_is_judged_head_by_head_and_its_foundations
 
 
 def test_one_head_that_loses_too_much_is_enough(
-    several_run: Callable[[MixtureForm], Path], measured: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+    several_exported: Callable[[MixtureForm], Path], measured: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     judge: Any = choosing.judge_accuracy
 
@@ -290,7 +290,7 @@ def test_one_head_that_loses_too_much_is_enough(
         return found.with_changes(verdict="inconclusive") if pair.region == "knee" else found
 
     monkeypatch.setattr(choosing, "judge_accuracy", one_fails)
-    run = several_run("region-id")
+    run = several_exported("region-id")
     results = export(run, **OPTIONS | {"region": "region-id", "owners": ("expert",)}).exports
     assert [one.precision for one in results] == ["fp32"]
     (tried,) = tried_exports(open_run(run))

@@ -60,7 +60,7 @@ def test_what_it_is_compared_on_are_validation_images_of_each_region_in_turn(
     seen: list[Any] = []
     measure = builder.measure_outputs
     monkeypatch.setattr(builder, "measure_outputs", lambda *a, **k: seen.append(a[1]) or measure(*a, **k))
-    exported = export_mixture("region-id")
+    exported = export_mixture("region-id", anew=True)
     (inputs,) = seen
     splits = RunSplits(open_run(exported.path.parents[2]))
     parts = [splits.part(name, "val") for name in ("chest", "knee")]
