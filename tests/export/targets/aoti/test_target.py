@@ -7,7 +7,7 @@ import re
 import shutil
 import sys
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,13 +15,22 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from lone_scripts import alone
+from PIL import Image
 from torch import Tensor, nn
 from torch._inductor.exc import CppCompileError
 
+from lorkit import profiles
 from lorkit.decompose.artifacts import digest_file, read_json, write_json
 from lorkit.decompose.errors import ArtifactError, MissingRuntimeError, UsageError
 from lorkit.decompose.machine import fingerprint
 from lorkit.decompose.models.deployable import Deployable
+from lorkit.decompose.runs import open_run
+from lorkit.decompose.runs.locked_data import recipe_of_region
+from lorkit.export.building.exporting import Exporter
+from lorkit.export.building.job import ExportJob
+from lorkit.export.building.sources import ExportableNetwork
+from lorkit.export.prediction.prediction import predict
 from lorkit.export.runtime.parity import infer_all
 from lorkit.export.runtime.reference_images import seeded_inputs
 from lorkit.export.targets import get_target, host_note
@@ -115,6 +124,45 @@ def test_it_gives_the_networks_logits_at_any_batch_size(
     engine.close()
     with pytest.raises(ArtifactError, match="closed"):
         engine.run(IMAGES)
+
+
+@compiler
+def test_its_own_example_agrees_with_predict(
+    package: Callable[..., Path],
+    build_request: BuildRequests,
+    extracted: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """An export of a run whose network is the compiled one, so that it needs no compiler."""
+    kept, run = package(), open_run(shutil.copytree(extracted, tmp_path / "run"))
+
+    def copied(network: nn.Module, path: Path, shape: Sequence[int], **_: str) -> None:
+        shutil.copyfile(kept / PACKAGE, path)
+
+    monkeypatch.setattr(compilation, "compile_network", copied)
+    source = ExportableNetwork(
+        owner="expert",
+        region=run.regions.get("knee"),
+        parent=run.manifest,
+        recipe=recipe_of_region(run, "knee"),
+        home=run.exports_dir / "knee",
+        run=run,
+        load=lambda: build_request(kept).network,
+        stated_cost=(100, 1000),
+    )
+    job = ExportJob(TARGET, profiles.load("cpu-generic"), "fp32")
+    directory = Exporter(force=True).export(source, job).path
+    picture = tmp_path / "picture.png"
+    Image.fromarray(np.random.default_rng(0).integers(0, 255, (40, 30), dtype=np.uint8)).save(picture)
+    found = alone(directory / TARGET.example.name, str(picture), without=("lorkit", "onnxruntime", "openvino"))
+    options = {"allow_out_of_region": True, "allow_synthetic": True}
+    wanted = predict(directory, [picture], **options).to_json()["predictions"][0]
+    assert found["probabilities"] == pytest.approx(list(wanted["probabilities"].values()), abs=1e-4)
+    assert found["not_for_diagnosis"] is True
+    readme = (directory / "README.md").read_text(encoding="utf-8")
+    assert f"python {TARGET.example.name} IMAGE.png" in readme
+    assert "python example.py IMAGE.png" in readme
 
 
 @compiler
