@@ -60,7 +60,7 @@ class Machine(TypedDict):
     omp_wait_policy: str
     """`passive` or `active`, as in OMP_WAIT_POLICY: how threads of OpenMP wait for each other."""
     engine_wait_policy: str
-    """Likewise of ONNX Runtime, as in LORKIT_ENGINE_WAIT."""
+    """Of runtimes, as in LORKIT_ENGINE_WAIT: with `active`, ONNX Runtime's spin and OpenVINO's are bound to cores."""
     memory_gib: float | None
     flags: list[str]
     gpus: list[Gpu]
@@ -84,7 +84,10 @@ def fingerprint() -> Machine:
 
 
 def engine_wait_policy() -> str:
-    """Return how threads of ONNX Runtime wait between two layers: `passive` (they sleep) or `active` (they spin).
+    """Return how threads of runtimes share the cores of a machine with other programs.
+
+    `passive`: those of ONNX Runtime sleep between two layers, and those of OpenVINO run on any core. `active`: they
+    spin, and are bound to cores, as these runtimes do by themselves.
 
     Raises:
         UsageError: `LORKIT_ENGINE_WAIT` is neither.

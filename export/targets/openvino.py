@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from lorkit.decompose.artifacts.drafts import native_path
 from lorkit.decompose.errors import ArtifactError, MissingRuntimeError, UsageError
-from lorkit.decompose.machine import tool_versions
+from lorkit.decompose.machine import engine_wait_policy, tool_versions
 from lorkit.export.targets.base import (
     ALL_FORMS,
     Availability,
@@ -178,6 +178,8 @@ class OpenVinoTarget(HostTarget[OpenVinoRequirements]):
             "PERFORMANCE_HINT": "LATENCY",
             "NUM_STREAMS": 1,
             "INFERENCE_PRECISION_HINT": HINTS[note.precision],
+            # bound threads of two processes would share one core while another is free
+            "ENABLE_CPU_PINNING": engine_wait_policy() == "active",
         }
         if threads is not None:
             options["INFERENCE_NUM_THREADS"] = threads

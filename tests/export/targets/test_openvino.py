@@ -187,20 +187,29 @@ def test_results_outlive_the_next_run_and_inputs_may_lie_anyhow(tmp_path: Path, 
 
 
 @runtime
+@pytest.mark.parametrize(("policy", "bound"), [(None, False), ("passive", False), ("active", True)])
 def test_threads_and_device_are_what_was_asked_for(
-    tmp_path: Path, build_requests: BuildRequests, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path,
+    build_requests: BuildRequests,
+    monkeypatch: pytest.MonkeyPatch,
+    policy: str | None,
+    bound: bool,
 ) -> None:
     built(build_requests, tmp_path)
-    seen: list[tuple[str, Any, Any]] = []
+    monkeypatch.delenv("LORKIT_ENGINE_WAIT", raising=False)
+    if policy is not None:
+        monkeypatch.setenv("LORKIT_ENGINE_WAIT", policy)
+    seen: list[list[Any]] = []
     check = module._check
 
     def spy(compiled: Any, precision: str) -> None:
-        seen.append((precision, compiled.get_property("INFERENCE_NUM_THREADS"), compiled.get_property("NUM_STREAMS")))
+        names = ("INFERENCE_NUM_THREADS", "NUM_STREAMS", "ENABLE_CPU_PINNING")
+        seen.append([precision, *(compiled.get_property(name) for name in names)])
         check(compiled, precision)
 
     monkeypatch.setattr(module, "_check", spy)
     TARGET.load(tmp_path, threads=1)
-    assert seen == [("fp32", 1, 1)]
+    assert seen == [["fp32", 1, 1, bound]]
     elsewhere = SimpleNamespace(get_property=lambda name: ["GPU.0"])
     with pytest.raises(MissingRuntimeError, match=r"chose GPU\.0"):
         check(elsewhere, "fp32")
