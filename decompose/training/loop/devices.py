@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import ctypes
 import itertools
 import logging
+import os
+import platform
 from typing import TYPE_CHECKING, Any, cast
 
 import torch
@@ -18,6 +21,8 @@ from lorkit.decompose.training.loop.compiling import check_compiler
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
 
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # of glibc's malloc.h
+_KEPT = 2**30
 _PRECISION = {"fp32": "32-true", "bf16": "bf16-mixed", "fp16": "16-mixed"}
 
 
@@ -25,6 +30,18 @@ def device_of(settings: TrainConfig) -> torch.device:
     """Return the kind of device in the settings, whether or not it exists."""
     on_gpu = settings.accelerator == "cuda" or (settings.accelerator == "auto" and torch.cuda.is_available())
     return torch.device("cuda" if on_gpu else "cpu")
+
+
+def keep_freed_memory() -> bool:
+    """Let the C library keep up to 1 GiB of freed memory; return whether it does.
+
+    A step frees its maps. glibc returns them to the system, which clears every page when the next step asks for it
+    again. Other C libraries, and a process whose environment configures malloc, are left alone.
+    """
+    if platform.libc_ver()[0] != "glibc" or any(key.startswith(("MALLOC_", "GLIBC_TUNABLES")) for key in os.environ):
+        return False
+    library = ctypes.CDLL(None)
+    return all(library.mallopt(key, _KEPT) == 1 for key in (_M_MMAP_THRESHOLD, _M_TRIM_THRESHOLD))
 
 
 def launch(settings: TrainConfig) -> Fabric:
@@ -36,6 +53,7 @@ def launch(settings: TrainConfig) -> Fabric:
         UsageError: The device, or the gradient balancer, does not support the precision.
     """
     end_with_parent()  # one of the further processes
+    keep_freed_memory()
     gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
     device = device_of(settings)
     on_gpu = device.type == "cuda"

@@ -1,9 +1,14 @@
+import os
+import platform
+import subprocess
+import sys
+
 import pytest
 import torch
 
 from lorkit.decompose.config import TrainConfig
 from lorkit.decompose.errors import MissingRuntimeError, UsageError
-from lorkit.decompose.training.loop.devices import launch
+from lorkit.decompose.training.loop.devices import keep_freed_memory, launch
 
 
 def test_half_precision_on_a_cpu_is_refused_and_not_replaced() -> None:
@@ -22,3 +27,29 @@ def test_a_cpu_is_one_process_in_the_stated_precision() -> None:
     assert (fabric.world_size, fabric.device.type) == (1, "cpu")
     with fabric.autocast():
         assert (torch.ones(2, 2) @ torch.ones(2, 2)).dtype == torch.bfloat16
+
+
+_FAULTS = """
+import resource, torch
+from lorkit.decompose.training.loop.devices import keep_freed_memory
+def faults():
+    torch.ones(2**24), torch.ones(2**24)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    torch.ones(2**24), torch.ones(2**24)
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+print(faults(), keep_freed_memory(), faults())
+"""
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="only glibc has mallopt")
+def test_memory_that_a_step_frees_is_used_by_the_next() -> None:
+    environment = {key: value for key, value in os.environ.items() if not key.startswith("MALLOC_")}
+    text = subprocess.check_output([sys.executable, "-c", _FAULTS], env=environment, text=True)
+    returned, done, kept = text.split()
+    assert done == "True"
+    assert int(kept) < 100 < int(returned)
+
+
+def test_a_process_that_configures_malloc_itself_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MALLOC_TRIM_THRESHOLD_", "131072")
+    assert not keep_freed_memory()
