@@ -152,6 +152,7 @@ class LowRankExperts(ExpertLayer):
         widest = max(config.rank_of(region) for region in routing.regions)
         self.selector = StrategySelector(LayerGeometry.of(base, config.layout, widest), config.strategy_of(name), name)
         self._packs: tuple[Pack | None, Pack | None] = (None, None)
+        self._scales = {region: config.scale_of(region) for region in routing.regions}
 
     def pack_(self) -> bool:
         """Make the factors of all regions contiguous in memory; return whether that is possible (see `packed_factors`).
@@ -204,17 +205,19 @@ class LowRankExperts(ExpertLayer):
         return y + algebra.low_rank(base, x, down, up, scales.repeat_interleave(ranks, 1, output_size=total))
 
     def _inputs(self, regions: Sequence[str], rows: Sizes, equal: bool = True) -> LayerInputs:
-        downs, ups = self._packs
+        packed_downs, packed_ups = self._packs
+        # without torch's attribute lookup, once per region; replicas of DataParallel have attributes only
+        downs, ups = (one._parameters or one for one in (self.down, self.up))
         return LayerInputs(
             geometry=self.selector.geometry,
             base=self.base,
-            downs=[self.down[region] for region in regions],
-            ups=[self.up[region] for region in regions],
-            scales=[self.config.scale_of(region) for region in regions],
+            downs=[downs[region] for region in regions],
+            ups=[ups[region] for region in regions],
+            scales=[self._scales[region] for region in regions],
             rows=rows,
             equal=equal,
-            packed_downs=downs,
-            packed_ups=ups,
+            packed_downs=packed_downs,
+            packed_ups=packed_ups,
         )
 
 

@@ -13,7 +13,7 @@ from torch import Tensor
 from lorkit.decompose.experts import algebra
 from lorkit.decompose.experts.strategies import one_node
 from lorkit.decompose.experts.strategies.base import LayerInputs, flat, strided, unflat
-from lorkit.decompose.experts.strategies.segments import product
+from lorkit.decompose.experts.strategies.segments import product, scaled_product
 
 _backward = torch.ops.aten.convolution_backward
 
@@ -61,14 +61,14 @@ class _Merged(torch.autograd.Function):
         dbias = dy.sum((0, *range(2, dy.dim()))) if needs[2] else None
         if dmerged_TOK is None:
             return dx, dweight, dbias, *(None for _ in needs[3:])
-        downs, ups, _ = one_node.joined(inputs)
+        downs, ups, scale = one_node.joined(inputs)
         return (
             dx,
             dweight,
             dbias,
             *one_node.apart(
                 inputs,
-                product(ups.mT, dmerged_TOK) if of_downs else None,
+                scaled_product(ups.mT, dmerged_TOK, scale) if of_downs else None,
                 product(dmerged_TOK, downs.mT) if of_ups else None,
             ),
             None,

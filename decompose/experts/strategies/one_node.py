@@ -70,24 +70,21 @@ def apart(inputs: LayerInputs, downs: Tensor | None, ups: Tensor | None) -> tupl
 
     Args:
         inputs: The layer.
-        downs: (T, r, K) gradient, without the scale.
+        downs: (T, r, K) gradient, contiguous.
         ups: (T, O, r) gradient, without the scale.
     """
     found: list[Tensor | None] = []
-    for gradient, factors in ((downs, inputs.downs), (ups, inputs.ups)):
-        if gradient is None:
-            found += [None] * len(factors)
-            continue
-        into = torch.empty(gradient.shape, dtype=gradient.dtype, device=gradient.device)
-        torch.mul(gradient, inputs.scales[0], out=into)
-        if gradient is downs:
-            shape = factors[0].shape
-            last = channels_last(inputs)
-            size = (shape[0], *shape[2:], shape[1]) if last else tuple(shape)
-            into = into.view(-1, *size)  # also (T, r x taps, I)
-            into = into.movedim(-1, 2) if last else into
-        found += into.unbind()
-    return tuple(found)
+    if downs is None:
+        found += [None] * len(inputs.downs)
+    else:
+        shape, last = inputs.downs[0].shape, channels_last(inputs)
+        size = (shape[0], *shape[2:], shape[1]) if last else tuple(shape)
+        downs = downs.view(-1, *size)  # also (T, r x taps, I)
+        found += (downs.movedim(-1, 2) if last else downs).unbind()
+    if ups is None:
+        return *found, *(None for _ in inputs.ups)
+    into = torch.empty(ups.shape, dtype=ups.dtype, device=ups.device)  # in the order of the parameters
+    return *found, *torch.mul(ups, inputs.scales[0], out=into).unbind()
 
 
 def wanted(needs: Sequence[bool], regions: int) -> tuple[bool, bool]:

@@ -91,6 +91,12 @@ def product(one: Tensor, other: Tensor) -> Tensor:
     return torch.bmm(one, other)
 
 
+def scaled_product(one: Tensor, other: Tensor, scale: float) -> Tensor:
+    """Return the batched product times a number, without another pass over the result; without derivatives."""
+    into = one.new_empty((len(one), one.shape[1], other.shape[2]))
+    return torch.baddbmm(into, one, other, beta=0, alpha=scale, out=into)
+
+
 def _cast(*tensors: Tensor) -> tuple[Tensor, ...]:
     """Convert tensors to autocast's type if it is on, so that forward and backward use the same one."""
     device = tensors[0].device.type

@@ -97,7 +97,7 @@ def _sum(z: Tensor, geometry: LayerGeometry, spatial: Sizes) -> Tensor:
     shape = (len(z), *geometry.output(spatial), z.shape[1 + len(spatial)])
     low = z.new_zeros(shape, dtype=torch.promote_types(z.dtype, torch.float32))
     for into, source in _taps(geometry, spatial):
-        low[into] += z[source]
+        low[into].add_(z[source])  # `+=` would also copy the slice onto itself
     return low.to(z.dtype)
 
 

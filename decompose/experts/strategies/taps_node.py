@@ -15,7 +15,7 @@ from lorkit.decompose.experts import algebra
 from lorkit.decompose.experts.strategies import one_node
 from lorkit.decompose.experts.strategies.base import LayerInputs, flat, strided
 from lorkit.decompose.experts.strategies.geometry import LayerGeometry, Sizes
-from lorkit.decompose.experts.strategies.segments import product
+from lorkit.decompose.experts.strategies.segments import product, scaled_product
 
 _backward = torch.ops.aten.convolution_backward
 
@@ -84,7 +84,7 @@ class _Taps(torch.autograd.Function):
             if dx is not None:
                 dx = _add_product(inputs, dx, dz_TPC, _matrices(inputs), scale, to_input=True)
             if of_downs:
-                ddowns = torch.bmm(dz_TPC.mT, _blocks(inputs, x))
+                ddowns = scaled_product(dz_TPC.mT, _blocks(inputs, x), scale)
         dups = product(dy_TPO.mT, low_TPr) if of_ups else None
         return dx, dweight, dbias, *one_node.apart(inputs, ddowns, dups), None, None, None
 
