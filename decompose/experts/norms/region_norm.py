@@ -16,6 +16,7 @@ from lorkit.decompose.errors import DataError, UsageError
 from lorkit.decompose.experts.algebra import transformed
 from lorkit.decompose.experts.batch_routing import BatchRouting
 from lorkit.decompose.experts.norms.activated_norm import joined_norm, split_norm
+from lorkit.decompose.experts.norms.batched_norm import Stacks, batched_is_faster, batched_norm
 from lorkit.decompose.experts.norms.segmented_norm import Statistics, segmented_norm
 from lorkit.decompose.experts.routing import Routing
 from lorkit.decompose.experts.strategies.base import with_contiguous_gradient
@@ -26,6 +27,7 @@ NORMS: tuple[type[nn.Module], ...] = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNo
 # above this, copies for folding cost more than the calls that it saves (measured on two cores)
 _LARGE = 2**21
 _STATISTICS = ("running_mean", "running_var", "num_batches_tracked")
+_STACKED = ("weight", "bias", "running_mean", "running_var")
 
 
 class RegionNorm(nn.Module):
@@ -49,23 +51,23 @@ class RegionNorm(nn.Module):
             for norm in self.regions.values():
                 norm.register_parameter("weight", None)
                 norm.register_parameter("bias", None)
-        self._packs: list[Pack | None] = []
+        self._packs: dict[str, Pack | None] = {}
 
     def pack_(self) -> None:
-        """Make the weights of all regions contiguous in memory, and the biases, where every region has one."""
+        """Make the weights, biases and statistics of all regions contiguous in memory, where every region has them."""
         self.unpack_()
         norms = cast(list[_BatchNorm], list(self.regions.values()))
-        for given in ([norm.weight for norm in norms], [norm.bias for norm in norms]):
-            values = [value for value in given if value is not None]
+        for key in ("weight", "bias", *_STATISTICS):
+            values = [value for norm in norms if (value := getattr(norm, key)) is not None]
             if len(values) == len(norms) and packable(values):
-                self._packs.append(Pack(values))
+                self._packs[key] = Pack(values)
 
     def unpack_(self) -> None:
-        """Give every weight and bias its own memory again."""
-        for pack in self._packs:
+        """Give every weight, bias and statistic its own memory again."""
+        for pack in self._packs.values():
             if pack is not None:
                 pack.release_()
-        self._packs = []
+        self._packs = {}
 
     def forward(self, x: Tensor) -> Tensor:
         """Normalise each region's rows with its own norm; an activation of the norm follows for all rows."""
@@ -98,12 +100,15 @@ class RegionNorm(nn.Module):
                 )
         alike = len({(norm.eps, norm.momentum) for norm in norms}) == 1
         plain = transformed()
-        if equal and alike and not plain and self._many(x, rows):
-            return self._folded(x, norms)
         # a compiler joins parts without copies, and cannot trace writing into slices
         eager = len(rows) > 1 and alike and x.numel() > 0 and not (plain or torch.compiler.is_compiling())
-        if eager and all(norm.training for norm in self.regions.values()):
-            return self._segmented(x, norms, rows)
+        if eager and all(norm.training for norm in norms):
+            if equal and self._one_type(x, norms[0]) and batched_is_faster(x, len(rows)):
+                return self._batched(x, norms)
+            if not (equal and self._many(x, rows)):
+                return self._segmented(x, norms, rows)
+        if equal and alike and not plain and self._many(x, rows):
+            return self._folded(x, norms)
         parts = [self._normalise(name, part) for name, part in zip(names, torch.split(x, list(rows)), strict=True)]
         return parts[0] if len(parts) == 1 else torch.cat(parts)
 
@@ -111,6 +116,37 @@ class RegionNorm(nn.Module):
         cast(Any, norms[0])._check_input_dim(x)
         statistics = [Statistics(norm.running_mean, norm.running_var, _advance(norm)) for norm in norms]
         return segmented_norm(x, rows, statistics, [self._affine(norm) for norm in norms], norms[0].eps)
+
+    def _batched(self, x: Tensor, norms: Sequence[_BatchNorm]) -> Tensor:
+        first, regions = norms[0], len(norms)
+        cast(Any, first)._check_input_dim(x)
+        shared = self.policy == "statistics"
+        # without torch's attribute lookup, which takes as long as an operation on a small map
+        given: dict[str, list[Any]] = {key: [norm._buffers[key] for norm in norms] for key in _STATISTICS}
+        for key in ("weight", "bias"):
+            given[key] = [self._parameters.get(key)] * regions if shared else [norm._parameters[key] for norm in norms]
+        stacks = {key: None if values[0] is None else self._stack(key, values) for key, values in given.items()}
+        shaped = [None if (one := stacks[key]) is None else one.view(regions, 1, -1) for key in _STACKED]
+        affine = (*given["weight"], *given["bias"])
+        y = batched_norm(x, regions, Stacks(*shaped), affine, first.momentum or 0.0, first.eps)
+        if (counters := stacks["num_batches_tracked"]) is not None:
+            counters.add_(1)
+        for key in _STATISTICS:
+            if (stack := stacks[key]) is not None and stack.data_ptr() != given[key][0].data_ptr():
+                torch._foreach_copy_(given[key], list(stack.unbind()))
+        return y
+
+    def _one_type(self, x: Tensor, norm: _BatchNorm) -> bool:
+        """Whether a norm's tensors are of the type of its input, and its momentum is the same in every batch."""
+        given = (norm.running_mean, *self._affine(norm))
+        return norm.momentum is not None and all(one is None or one.dtype == x.dtype for one in given)
+
+    def _stack(self, key: str, values: Sequence[Tensor]) -> Tensor:
+        """Return values of regions (R, ...) without derivatives: the memory of the pack, or a copy."""
+        pack = self._packs.get(key)
+        if pack is not None and pack.holds(values):
+            return pack.buffer
+        return torch.stack([value.detach() for value in values])
 
     def _many(self, x: Tensor, rows: Sizes) -> bool:
         """Whether one norm over regions folded into channels is faster than one per region (measured: from 16)."""
@@ -146,6 +182,8 @@ class RegionNorm(nn.Module):
     def plain(self, region: str) -> nn.Module:
         """Return the region's norm as a plain one of the original class, with an affine map."""
         norm = copy.deepcopy(self._norm(region))
+        for key, value in norm._buffers.items():
+            norm._buffers[key] = None if value is None else value.clone()  # without the memory of the pack
         for key, value in zip(("weight", "bias"), self._affine(norm), strict=True):
             norm.register_parameter(key, _twin(value))
         return joined_norm(norm, self.after, self.kind)
