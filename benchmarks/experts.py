@@ -15,8 +15,9 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,7 @@ from lorkit.decompose.experts.forecast import estimate_costs, layer_inputs, mean
 from lorkit.decompose.experts.layers import LowRankExperts
 from lorkit.decompose.machine import fingerprint
 from lorkit.decompose.models.backbones.registry import build_backbone
+from lorkit.decompose.training.loop.devices import keep_freed_memory
 from lorkit.decompose.training.loop.packed_adamw import PackedAdamW
 
 Step = Callable[[], None]
@@ -43,6 +45,7 @@ def main() -> None:
     parser.add_argument(
         "--only", default="steps,python_api,regions,batches,official,latency,layers", help="parts, comma-separated"
     )
+    parser.add_argument("--networks", default=",".join(NETWORKS), help="networks of whole steps, comma-separated")
     parser.add_argument("--rounds", type=int, default=ROUNDS, help="pairs of steps per ratio")
     parser.add_argument("--out", type=Path, help="also write the JSON to this file")
     parser.add_argument("--memory", help=argparse.SUPPRESS)
@@ -60,18 +63,19 @@ def main() -> None:
         document[part] = {}
         for threads in sorted({int(text) for text in options.threads.split(",")}):
             torch.set_num_threads(threads)
-            document[part][f"threads_{threads}"] = PARTS[part](options.rounds)
+            run = partial(steps, networks=options.networks.split(",")) if part == "steps" else PARTS[part]
+            document[part][f"threads_{threads}"] = run(options.rounds)
         _note(f"{part}: {time.perf_counter() - began:.0f} s")
         if options.out:
             options.out.write_text(json.dumps(document, indent=1))
     print(json.dumps(document, indent=1))
 
 
-def steps(rounds: int) -> dict[str, Any]:
+def steps(rounds: int, networks: Sequence[str] = NETWORKS) -> dict[str, Any]:
     """Time whole training steps, T = 8, batch 64, rank 8."""
     found = {}
     variants = [(norm, narrow) for norm in ("region", "shared") for narrow in (0, *NARROW)]
-    for name in NETWORKS:
+    for name in networks:
         for norm, narrow in variants:
             if name == "unet3d" and (norm == "region" or narrow):
                 continue  # MONAI's U-Net has instance norms, which no policy changes, and no wide layers
@@ -217,7 +221,8 @@ def _inputs(module: nn.Module) -> int:
 
 def step_of(model: nn.Module, routing: Routing | None, name: str, batch: int) -> Step:
     """Return a training step on one sorted, balanced batch."""
-    pack_(model)  # as training does
+    keep_freed_memory()  # as training does, which also packs
+    pack_(model)
     optimizer = PackedAdamW([{"params": list(model.parameters())}], lr=1e-4)
     image = torch.randn(batch, *shape_of(name), generator=torch.Generator().manual_seed(1)).to(
         memory_format=_format(name)
