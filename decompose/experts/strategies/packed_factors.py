@@ -7,6 +7,7 @@ consecutive slices of one buffer, which is the stack.
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Sequence
 from typing import Any, cast
 
@@ -37,12 +38,9 @@ class Pack:
 
     def holds(self, factors: Sequence[Tensor]) -> bool:
         """Return whether factors are this pack's parameters, in order, and still slices of the buffer."""
-        if len(factors) != len(self.parameters):
+        if len(factors) != len(self.parameters) or any(map(operator.is_not, factors, self.parameters)):
             return False
-        for factor, parameter, address in zip(factors, self.parameters, self._addresses, strict=True):
-            if factor is not parameter or parameter.data_ptr() != address:
-                return False
-        return True
+        return [parameter.data_ptr() for parameter in self.parameters] == self._addresses
 
     def release_(self) -> None:
         """Give every parameter that is still a slice its own memory again."""

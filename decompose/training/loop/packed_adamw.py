@@ -108,6 +108,7 @@ class _Run:
     def __init__(self, parameters: Sequence[nn.Parameter]) -> None:
         self.parameters = tuple(parameters)
         self.size = sum(one.numel() for one in parameters)
+        self.shapes = [(one.stride(), one.numel() * one.element_size()) for one in parameters]
         first = parameters[0].data
         self.values = _flat(first, self.size) if len(parameters) > 1 else first
         self.moments: tuple[Tensor, Tensor] = (self.values, self.values)  # until `own`
@@ -145,14 +146,14 @@ class _Run:
             return None
         if len(gradients) == 1:
             return in_order_of(self.parameters[0], first)
-        address, offset = first.data_ptr(), first.storage_offset()
-        for gradient, parameter in zip(gradients, self.parameters, strict=True):
-            if gradient is None or gradient.data_ptr() != address or gradient.storage_offset() != offset:
+        address, last = first.data_ptr(), first
+        for gradient, (stride, size) in zip(gradients, self.shapes, strict=True):
+            if gradient is None or gradient.data_ptr() != address or gradient.stride() != stride:
                 return None
-            if gradient.stride() != parameter.stride():
-                return None
-            address += gradient.numel() * gradient.element_size()
-            offset += gradient.numel()
+            address, last = address + size, gradient
+        # with equal distances of address and offset the last one, and so all of them, are in the memory of the first
+        if last.storage_offset() - first.storage_offset() != self.size - last.numel():
+            return None
         return _flat(first, self.size)
 
 
