@@ -44,7 +44,7 @@ print(faults(), keep_freed_memory(), faults())
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="only glibc has mallopt")
 def test_memory_that_a_step_frees_is_used_by_the_next() -> None:
     environment = {key: value for key, value in os.environ.items() if not key.startswith("MALLOC_")}
-    text = subprocess.check_output([sys.executable, "-c", _FAULTS], env=environment, text=True)
+    text = subprocess.check_output([sys.executable, "-c", _FAULTS], env=environment, text=True, timeout=300)
     returned, done, kept = text.split()
     assert done == "True"
     assert int(kept) < 100 < int(returned)
