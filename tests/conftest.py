@@ -22,6 +22,7 @@ from lorkit.decompose.models.backbones.timm_models import declare_operators
 torch.set_num_threads(1)
 declare_operators()  # timm brings torchvision, without which the import of torchmetrics would fail
 
+ROOT = Path(__file__).parent.parent
 _listening: list[Counter[str]] = []
 _worker_seconds: list[float] = []
 
@@ -92,6 +93,26 @@ def own_keys(monkeypatch: pytest.MonkeyPatch) -> None:
     keys._passing_key.cache_clear()
 
 
+@pytest.fixture(scope="session", autouse=True)
+def templates_compiled_once() -> Iterator[None]:
+    """Let Jinja compile each of our templates once: it compiles the eighteen of a report anew for each report."""
+    import jinja2
+
+    compile_template, known = jinja2.Environment.compile, dict[Any, Any]()
+
+    def compiled(one: Any, source: Any, name: Any = None, filename: Any = None, *rest: Any, **options: Any) -> Any:
+        if not str(filename).startswith(str(ROOT)):
+            return compile_template(one, source, name, filename, *rest, **options)
+        key = source, name, filename, rest, tuple(options.items()), one.autoescape, tuple(one.filters)
+        if key not in known:
+            known[key] = compile_template(one, source, name, filename, *rest, **options)
+        return known[key]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(jinja2.Environment, "compile", compiled)
+        yield
+
+
 @pytest.fixture(scope="session")
 def operators_known_once() -> Iterator[None]:
     """Let torch's exporter make its table of ONNX operators once: it makes one for each graph, for a second."""
@@ -115,7 +136,7 @@ def architectures_known_once() -> Iterator[None]:
 @pytest.fixture(scope="session")
 def data_root() -> Path:
     """Root of the real data sets; a test that asks for it skips where they are absent."""
-    root = Path(os.environ.get("LORKIT_DATA", Path(__file__).parent.parent.parent / "shared" / "data"))
+    root = Path(os.environ.get("LORKIT_DATA", ROOT.parent / "shared" / "data"))
     if not (root / "medical").is_dir():
         pytest.skip(f"no real data at {root}: set LORKIT_DATA")
     return root
