@@ -19,8 +19,10 @@ Shape legend: N images, C channels, H W pixels, F fingerprint values, K directio
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 
 from lorkit.decompose.artifacts.arrays import Float32Array, Floats
@@ -37,16 +39,23 @@ FEWEST_GROUPS, GROUPS_PER_DIRECTION = 30, 60
 _RANGE_STEPS = {10: 0.1, 4: 0.25, 0: 0.5}
 """What ranges are rounded to, by the least number of groups: few have narrow ranges, which others lie outside of."""
 _STEP, _LIMIT_STEP, _RANGE_LIMIT_STEP = 0.02, 0.05, 0.25
-_CHUNK = 256
+_BLOCK = 2**15
+"""Values of as many images as are reduced at a time: their float64 copies stay in the cache of a core."""
+_SORTED, _BINS = 2**13, 2**12
+"""Values up to which an image is sorted, and the bins that the values of larger ones are counted in."""
 _DIGITS = 5
 _OVERVIEW = 32
+_BOX = Image.Resampling.BOX
 
 
 def fingerprint(images_NCHW: Float32Array) -> Floats:
     """Return the (N, F) fingerprints of prepared images, float32 in [0, 1]."""
-    views, starts = _views(images_NCHW), range(0, len(images_NCHW), _CHUNK)
-    blocks = [[_fingerprint(view[start : start + _CHUNK]) for view in views] for start in starts]
-    return np.concatenate([np.concatenate(block, axis=1) for block in blocks])
+    found = []
+    for view_NCHW in _views(images_NCHW):
+        count = max(1, _BLOCK // math.prod(view_NCHW.shape[1:]))
+        starts = range(0, len(view_NCHW), count)
+        found.append(np.concatenate([_fingerprint(view_NCHW[start : start + count]) for start in starts]))
+    return found[0] if len(found) == 1 else np.concatenate(found, axis=1)
 
 
 def overview(volume_CDHW: Float32Array) -> Float32Array:
@@ -189,21 +198,66 @@ def refusal_rate(model: RegionCheck, images_NCHW: Float32Array) -> float | None:
 
 
 def _fingerprint(images_NCHW: Float32Array) -> Floats:
-    images_NCHW = images_NCHW.astype(np.float64)
-    gray_NHW = images_NCHW.mean(1)
+    wide_NCHW = images_NCHW.astype(np.float64)
+    gray_NHW = wide_NCHW[:, 0] if images_NCHW.shape[1] == 1 else wide_NCHW.mean(1)
     flat_NP = gray_NHW.reshape(len(gray_NHW), -1)
-    colour_NC = images_NCHW.mean((2, 3)) - flat_NP.mean(1, keepdims=True)
-    sharp_N2 = np.stack([np.abs(np.diff(gray_NHW, axis=axis)).mean((1, 2)) for axis in (1, 2)], axis=1)
     spread_N1 = flat_NP.std(1, keepdims=True)
-    levels_NQ = np.quantile(flat_NP, QUANTILES, axis=1).T
-    parts = [_thumbnails(gray_NHW), spread_N1, sharp_N2, levels_NQ]
-    return np.concatenate(parts if images_NCHW.shape[1] == 1 else [*parts, colour_NC], axis=1)
+    # of one channel the image itself: half the bytes to sort
+    narrow_NHW = gray_NHW if images_NCHW.shape[1] > 1 else images_NCHW[:, 0]
+    parts = [_thumbnails(narrow_NHW), spread_N1, _sharpness(gray_NHW), _quantiles(narrow_NHW)]
+    if images_NCHW.shape[1] > 1:
+        parts.append(wide_NCHW.mean((2, 3)) - flat_NP.mean(1, keepdims=True))
+    return np.concatenate(parts, axis=1)
 
 
-def _thumbnails(gray_NHW: Floats) -> Floats:
-    size, box = (THUMBNAIL, THUMBNAIL), Image.Resampling.BOX
-    small = [np.asarray(Image.fromarray(gray_HW.astype(np.float32)).resize(size, box)) for gray_HW in gray_NHW]
-    return np.stack(small).reshape(len(small), -1).astype(np.float64)
+def _thumbnails(gray_NHW: Floats | Float32Array) -> Floats:
+    """Return (N, 64) thumbnails, of the images one below the other: no box of pixels holds rows of two of them."""
+    count, height, width = gray_NHW.shape
+    gray_NHW = np.ascontiguousarray(gray_NHW, np.float32)
+    if height > width:  # Pillow may take rows first, which changes the last bit: as it does for each image
+        several = [np.asarray(Image.fromarray(gray_HW).resize((THUMBNAIL,) * 2, _BOX)) for gray_HW in gray_NHW]
+        return np.stack(several).reshape(count, -1).astype(np.float64)
+    tall = Image.fromarray(gray_NHW.reshape(count * height, width)).resize((THUMBNAIL, count * height), _BOX)
+    return np.asarray(tall.resize((THUMBNAIL, count * THUMBNAIL), _BOX)).reshape(count, -1).astype(np.float64)
+
+
+def _sharpness(gray_NHW: Floats) -> Floats:
+    """Return (N, 2) mean differences of neighbours below each other and side by side."""
+    steps = gray_NHW[:, 1:] - gray_NHW[:, :-1], gray_NHW[:, :, 1:] - gray_NHW[:, :, :-1]
+    return np.stack([np.abs(step, out=step).mean((1, 2)) for step in steps], axis=1)
+
+
+def _quantiles(gray_NHW: Floats | Float32Array) -> Floats:
+    """Return the (N, Q) quantiles of each image, as `np.quantile` interpolates."""
+    flat_NP = gray_NHW.reshape(len(gray_NHW), -1)
+    last = flat_NP.shape[1] - 1
+    place_Q = last * np.array(QUANTILES)
+    low_Q = place_Q.astype(np.intp)
+    share_Q = place_Q - low_Q
+    rank_R = np.concatenate([low_Q, np.minimum(low_Q + 1, last)])
+    if last < _SORTED:
+        found_NR = np.sort(flat_NP, axis=1)[:, rank_R]
+    else:
+        found_NR = np.stack([_of_ranks(value_P, rank_R) for value_P in flat_NP])
+    low_NQ, high_NQ = np.split(found_NR.astype(np.float64), 2, axis=1)
+    step_NQ = high_NQ - low_NQ
+    return np.where(share_Q >= 0.5, high_NQ - step_NQ * (1 - share_Q), low_NQ + step_NQ * share_Q)
+
+
+def _of_ranks(value_P: NDArray[Any], rank_R: NDArray[np.intp]) -> NDArray[Any]:
+    """Return the values in [0, 1] of some ranks: bins that hold them are found by counting, and only these are sorted.
+
+    Six times as fast as a selection among all 50,000 values of an image.
+    """
+    bin_P = (value_P * value_P.dtype.type(_BINS)).astype(np.intp)  # a power of two: the order is kept
+    end_B = np.cumsum(np.bincount(bin_P))
+    bin_R = np.searchsorted(end_B, rank_R, side="right")
+    found_R = np.empty(len(rank_R), value_P.dtype)
+    for one in np.unique(bin_R):
+        own, here_R = value_P[bin_P == one], bin_R == one
+        inside = rank_R[here_R] - (end_B[one] - len(own))
+        found_R[here_R] = np.partition(own, inside)[inside]
+    return found_R
 
 
 def _views(images: Float32Array) -> list[Float32Array]:

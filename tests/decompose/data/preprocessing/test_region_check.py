@@ -7,6 +7,7 @@ from fractions import Fraction
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from PIL import Image
 
 from lorkit.decompose.data.preprocessing import region_check
 from lorkit.decompose.documents.base import parse
@@ -103,6 +104,29 @@ def test_a_fingerprint_is_thumbnail_contrast_sharpness_levels_and_colour(channel
             image.mean((1, 2)) - gray.mean() if channels == 3 else [],
         ]
         np.testing.assert_allclose(found, np.concatenate(wanted), atol=1e-6)
+
+
+@pytest.mark.parametrize("size", [(32, 32), (3, 5), (24, 40), (61, 24), (100, 100), (120, 96), (192, 200)])
+@pytest.mark.parametrize("channels", [1, 3])
+def test_a_fingerprint_is_bit_for_bit_that_of_the_plain_formulas(size: tuple[int, int], channels: int) -> None:
+    """Of many images at once, by one call of Pillow, by sorting or counting: checks that are stored depend on it."""
+    rng = np.random.default_rng(sum(size))
+    noise = rng.random((40, channels, *size), dtype=np.float32)
+    pixels = rng.integers(0, 256, noise.shape).astype(np.float32) / np.float32(255)
+    pixels[:, :, : size[0] // 2] = 0  # most of a frame is black
+    constant = np.full((1, channels, *size), 1, np.float32)
+    for images in (noise, pixels, constant):
+        gray = images.astype(np.float64).mean(1)
+        flat = gray.reshape(len(gray), -1)
+        small = [Image.fromarray(one.astype(np.float32)).resize((8, 8), Image.Resampling.BOX) for one in gray]
+        wanted = [
+            np.stack([np.asarray(one).ravel() for one in small]),
+            flat.std(1, keepdims=True),
+            *(np.abs(np.diff(gray, axis=axis)).mean((1, 2))[:, None] for axis in (1, 2)),
+            np.quantile(flat, region_check.QUANTILES, axis=1).T,
+            *([images.astype(np.float64).mean((2, 3)) - flat.mean(1, keepdims=True)] if channels == 3 else []),
+        ]
+        np.testing.assert_array_equal(region_check.fingerprint(images), np.concatenate(wanted, axis=1))
 
 
 def test_the_fingerprint_of_a_volume_is_that_of_its_middle_slices() -> None:
