@@ -4,26 +4,30 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from lorkit.decompose.machine import usable_threads
+
+if TYPE_CHECKING:
+    from concurrent.futures import Future
 
 Prepared = TypeVar("Prepared")
 CHUNKS_AHEAD = 2
 """Chunks that wait for the network at most, beside the one that it has."""
+PIECES = 2
+"""Parts of a chunk for each thread: images of one part cost less together."""
 MOST_THREADS = 8
 """More do not help: what Python does for an image runs in one thread at a time."""
 
 
 def prepared_ahead(
-    prepare: Callable[[Path], Prepared], paths: Sequence[Path], size: int, *, threads: int | None = None
+    prepare: Callable[[Sequence[Path]], list[Prepared]], paths: Sequence[Path], size: int, *, threads: int | None = None
 ) -> Iterator[list[Prepared]]:
     """Yield the prepared images in chunks, in order, while the next ones are prepared.
 
     Args:
-        prepare: Reads and prepares one file.
+        prepare: Reads and prepares some files, in order.
         paths: The files.
         size: Images in a chunk. Chunks of one, such as volumes, are prepared when they are asked for, because two do
             not have to fit into memory.
@@ -35,16 +39,25 @@ def prepared_ahead(
     threads = min(usable_threads(), MOST_THREADS) if threads is None else threads
     starts = range(0, len(paths), size)
     if size == 1 or len(paths) == 1:
-        yield from ([prepare(path) for path in paths[start : start + size]] for start in starts)
+        yield from (prepare(paths[start : start + size]) for start in starts)
         return
+    from concurrent.futures import ThreadPoolExecutor  # here: one picture needs no thread
+
     pool = ThreadPoolExecutor(threads, thread_name_prefix="prepare")
-    waiting: deque[list[Future[Prepared]]] = deque()
+    waiting: deque[list[Future[list[Prepared]]]] = deque()
+    piece = max(1, size // (PIECES * threads))
     try:
         for start in starts:
-            waiting.append([pool.submit(prepare, path) for path in paths[start : start + size]])
+            chunk = paths[start : start + size]
+            pieces = [chunk[first : first + piece] for first in range(0, len(chunk), piece)]
+            waiting.append([pool.submit(prepare, some) for some in pieces])
             if len(waiting) > CHUNKS_AHEAD:
-                yield [one.result() for one in waiting.popleft()]
+                yield _joined(waiting.popleft())
         while waiting:
-            yield [one.result() for one in waiting.popleft()]
+            yield _joined(waiting.popleft())
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _joined(pieces: Sequence[Future[list[Prepared]]]) -> list[Prepared]:
+    return [one for piece in pieces for one in piece.result()]

@@ -135,6 +135,11 @@ def answer(
         )
         return Answers([*rows], outputs, masks)
     logits = network.run(batch)
+    if not network.dense and not network.multilabel:
+        from lorkit.export.prediction import classification
+
+        labelled = classification.rows(network.region, chunk, logits, top, allow_out_of_region=allow_out_of_region)
+        return Answers([*labelled], {LOGITS: logits}, [])
     found = Answers([], {LOGITS: logits}, [])
     for image, own, target in zip(chunk, logits, targets, strict=True):
         taken = None if image.check.out_of_region is True and not allow_out_of_region else own
@@ -144,15 +149,11 @@ def answer(
             row, mask = segmentation.masked_row(network.region, image, taken, target, options)
             found.rows.append(row)
             found.masks.append(mask)
-        elif network.multilabel:
+        else:
             from lorkit.export.prediction import multilabel
 
             assert network.info.kind != "mixture"
             found.rows.append(multilabel.row(network.info, image, taken))
-        else:
-            from lorkit.export.prediction import classification
-
-            found.rows.append(classification.row(network.region, image, taken, top))
     return found
 
 

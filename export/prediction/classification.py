@@ -2,16 +2,33 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from lorkit.decompose.artifacts.arrays import Float32Array
-from lorkit.decompose.documents.predict import LabelledImage, PredictDocument
+from lorkit.decompose.documents.predict import LabelledImage, LabelProbability, PredictDocument
 from lorkit.decompose.regions import Region
 from lorkit.decompose.tasks.classification import most_probable
 from lorkit.export.prediction.preparation import PreparedImage
 
 
-def row(region: Region, image: PreparedImage, logits: Float32Array | None, top: int) -> LabelledImage:
-    """Return the label of an image and its `top` classes; None as `logits` (classes,) refuses it."""
-    ranked = [] if logits is None else most_probable(region, logits[None], top=len(region.classes))[0]
+def rows(
+    region: Region, images: Sequence[PreparedImage], logits_NC: Float32Array, top: int, *, allow_out_of_region: bool
+) -> list[LabelledImage]:
+    """Return the label of each image and its `top` classes; none where it was refused."""
+    ranked = most_probable(region, logits_NC, top=len(region.classes))
+    return [
+        _row(region, image, [] if image.check.out_of_region is True and not allow_out_of_region else own, top)
+        for image, own in zip(images, ranked, strict=True)
+    ]
+
+
+def row(region: Region, image: PreparedImage, logits: Float32Array, top: int) -> LabelledImage:
+    """Return the label of an image with logits (classes,), and its `top` classes."""
+    return _row(region, image, most_probable(region, logits[None], top=len(region.classes))[0], top)
+
+
+def _row(region: Region, image: PreparedImage, ranked: Sequence[LabelProbability], top: int) -> LabelledImage:
+    """Return the row of an image by its classes, the most probable first; none refuse it."""
     probabilities = {entry.label: entry.probability for entry in ranked}
     return LabelledImage(
         input=str(image.path),

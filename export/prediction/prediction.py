@@ -21,7 +21,7 @@ from lorkit.export.prediction.ahead import prepared_ahead
 from lorkit.export.prediction.answers import answer, chunk_size, limit_memory, require_images, with_flips
 from lorkit.export.prediction.fast import NOTE, with_fast
 from lorkit.export.prediction.network import LoadedNetwork, open_network
-from lorkit.export.prediction.preparation import checked, prepare_image
+from lorkit.export.prediction.preparation import prepare_images
 from lorkit.export.prediction.sources import about, mask_values, source_of
 from lorkit.export.prediction.structures import MaskOptions, kept_labels
 from lorkit.export.prediction.writers.base import MaskLabel
@@ -177,11 +177,10 @@ def _rows(
     network, paths, options = call.network, call.paths, call.options
     rows: list[PredictedImage] = []
     warnings: list[str] = []
-    prepare = partial(prepare_image, network, keep=options.need_image, check_region=False)
+    prepare = partial(prepare_images, network, keep=options.need_image)
     for chunk in prepared_ahead(prepare, paths, chunk_size(network, options)):
         start = len(rows)
         on_event(Working(network.region.name, start, len(paths)))
-        chunk = checked(network, chunk)
         warnings += [f"{image.path}: {text}" for image in chunk for text in image.warnings]
         if shown is not None:
             shown += [image.values for image in chunk]

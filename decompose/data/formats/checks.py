@@ -19,8 +19,8 @@ def unit_range(image: NDArray[Any]) -> tuple[float, float]:
     Raises:
         DataError: It is floating outside [0, 1].
     """
-    if image.dtype.name in RANGES:
-        return 0.0, RANGES[image.dtype.name]
+    if (largest := RANGES.get(image.dtype.name)) is not None:
+        return 0.0, largest
     if float(image.min()) < 0.0 or float(image.max()) > 1.0:
         raise DataError(
             f"{image.dtype.name} image with values {image.min():.6g} to {image.max():.6g}",

@@ -113,7 +113,7 @@ def _inverted(path: Path, values: NDArray[Any], image: Image.Image) -> NDArray[A
 
 def _values(path: Path, image: Image.Image) -> NDArray[Any]:
     if image.mode in ("1", "L"):
-        return np.array(image.convert("L"))
+        return np.array(image if image.mode == "L" else image.convert("L"))
     if image.mode == "P":
         return np.array(image.convert("RGB"))
     if image.mode == "RGB":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -17,7 +18,7 @@ PATHS = [Path(f"{index}.png") for index in range(100)]
 
 @given(st.integers(0, 100), st.integers(1, 40), st.integers(1, 4))
 def test_the_order_is_that_of_the_paths(count: int, size: int, threads: int) -> None:
-    chunks = list(prepared_ahead(lambda path: path.stem, PATHS[:count], size, threads=threads))
+    chunks = list(prepared_ahead(lambda paths: [path.stem for path in paths], PATHS[:count], size, threads=threads))
     assert [name for chunk in chunks for name in chunk] == [path.stem for path in PATHS[:count]]
     assert all(len(chunk) == size for chunk in chunks[:-1])
 
@@ -26,9 +27,9 @@ def test_the_order_is_that_of_the_paths(count: int, size: int, threads: int) -> 
 def test_no_more_are_prepared_than_the_chunks_ahead(size: int) -> None:
     prepared: list[Path] = []
 
-    def prepare(path: Path) -> Path:
-        prepared.append(path)
-        return path
+    def prepare(paths: Sequence[Path]) -> list[Path]:
+        prepared.extend(paths)
+        return [*paths]
 
     for index, _ in enumerate(prepared_ahead(prepare, PATHS, size, threads=3)):
         ahead = 0 if size == 1 else CHUNKS_AHEAD
@@ -36,10 +37,11 @@ def test_no_more_are_prepared_than_the_chunks_ahead(size: int) -> None:
 
 
 def test_the_error_is_that_of_the_first_file_and_nothing_goes_on_after_it() -> None:
-    def prepare(path: Path) -> Path:
-        if int(path.stem) in (9, 5):
-            raise DataError(str(path), required="a file", fix="none")
-        return path
+    def prepare(paths: Sequence[Path]) -> list[Path]:
+        for path in paths:
+            if int(path.stem) in (9, 5):
+                raise DataError(str(path), required="a file", fix="none")
+        return [*paths]
 
     chunks = prepared_ahead(prepare, PATHS, 4, threads=4)
     assert next(chunks) == PATHS[:4]
@@ -49,7 +51,7 @@ def test_the_error_is_that_of_the_first_file_and_nothing_goes_on_after_it() -> N
 
 
 def test_who_stops_early_leaves_no_thread() -> None:
-    chunks = prepared_ahead(lambda path: path, PATHS, 4, threads=4)
+    chunks = prepared_ahead(list, PATHS, 4, threads=4)
     assert next(iter(chunks)) == PATHS[:4]
     chunks.close()  # type: ignore[attr-defined]
     assert not [one for one in threading.enumerate() if one.name.startswith("prepare")]
