@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable
-from typing import Annotated, Any
+from collections.abc import Mapping
+from typing import Annotated
 
 import typer
 
@@ -12,12 +12,32 @@ from lorkit import __version__
 from lorkit.cli.commands import Command
 from lorkit.cli.output.streams import print_result
 
-COMMANDS = (
-    "init", "data", "pretrain", "train", "evaluate", "compare", "extract", "export", "verify", "bench", "gate",
-    "report", "predict", "pack", "clean", "inspect", "doctor", "schema", "help",
-)  # fmt: skip
-"""Each is the function of its name in the module of its name in `cli.verbs`."""
-GROUPS = ("profiles",)
+COMMANDS: Mapping[str, str] = {
+    "init": "Write a commented decompose.yaml.",
+    "data": "Inspect the data before training on it.",
+    "pretrain": "Train a foundation model on all regions.",
+    "train": "Decompose a foundation model into one expert per region.",
+    "evaluate": "Measure accuracy and calibration, with intervals.",
+    "compare": "Compare methods on the same data and split.",
+    "extract": "Extract experts of a run as plain networks, or one network of all regions.",
+    "export": "Export the extracted experts to an engine, or a network that lorkit did not train.",
+    "verify": "Compare exports with the networks they came from.",
+    "bench": "Measure latency, throughput and memory of exports.",
+    "gate": "Judge the experts against the foundation model by latency, accuracy, bytes and MACs.",
+    "report": "Write the report of a run.",
+    "predict": "Label or segment images with an expert, or with a router, which finds the region of each image.",
+    "pack": "Write one archive of a run, to keep or to send.",
+    "clean": "List what no finished artifact needs, and with `--yes` remove it.",
+    "inspect": "Show how lorkit reads images, and whether artifacts are intact.",
+    "doctor": "Check this machine, with a self-test.",
+    "schema": "Print the JSON Schema of a document.",
+    "help": "Show the help of a command, or write man pages.",
+}
+"""Each is the function of its name in the module of its name in `cli.verbs`, whose first sentence stands here too.
+
+The list of commands then needs none of these modules, which take as long as the rest of it.
+"""
+GROUPS: Mapping[str, str] = {"profiles": "List, show and detect hardware profiles."}
 """Groups of commands, likewise."""
 
 
@@ -26,7 +46,7 @@ def program(*names: str, brief: bool = False) -> typer.Typer:
 
     Args:
         names: The commands and groups that it has; all by default.
-        brief: Only what the list of commands says of each; they take no option.
+        brief: All of them, but only what the list of commands says of each; they take no option.
     """
     # Plain help: rich panels take start-up time and break in pipes.
     app = typer.Typer(
@@ -35,13 +55,15 @@ def program(*names: str, brief: bool = False) -> typer.Typer:
         context_settings={"help_option_names": ["-h", "--help"]},
     )
     app.callback(invoke_without_command=True)(callback)
+    if brief:
+        for name, text in (*COMMANDS.items(), *GROUPS.items()):
+            app.command(name, help=text)(_no_options)
+        return app
     for name in names or (*COMMANDS, *GROUPS):
         module = importlib.import_module(f"lorkit.cli.verbs.{name}")
         found = getattr(module, name)
         if name in GROUPS:
             app.add_typer(found, name=name)
-        elif brief:
-            app.command(name)(_without_options(found))
         else:
             app.command(name, cls=getattr(module, "COMMAND", Command))(found)
     return app
@@ -73,9 +95,5 @@ def callback(
         print_result(context.get_help())
 
 
-def _without_options(command: Callable[..., Any]) -> Callable[[], None]:
-    def listed() -> None:
-        pass
-
-    listed.__doc__ = command.__doc__
-    return listed
+def _no_options() -> None:
+    """Stand for a command in the list of them."""

@@ -26,13 +26,13 @@ _SUFFIXES = (
     "png|jpe?g|bmp|tiff?|webp|gif|dcm|dicom|ima|nii|nii\\.gz|nrrd|mha|mhd|img|hdr|gz|npz|npy|csv|tsv|txt|jsonl?|mat|h5|"
     "parquet|arrow|pkl|zip|tar|onnx|pt2?|pth|safetensors|xml|bin|engine|plan|ya?ml|py|so|dll"
 )
-_PLACE = re.compile(
+_PLACE = (
     rf"(?i)(?<![\w:/\\])(?:~|\.{{1,2}}|[a-z]:)?(?:[\\/][^\s\\/'\"`,;:()]+)+[\\/]?"  # from a root
     rf"|[^\s\\/'\"`,;:()]+(?:[\\/][^\s\\/'\"`,;:()]+){{2,}}[\\/]?"  # three parts or more
     rf"|(?:[^\s'\"`,;:()]+[\\/])?[^\s\\/'\"`,;:()]+\.(?:{_SUFFIXES})(?![\w])"
 )
-_QUOTED = re.compile(r"(['\"`])([^'\"`]*)\1")
-_SUBJECT = re.compile(r"\b([Ss]ample|[Ii]mage|[Cc]ase|[Pp]atient|[Gg]roup|[Ss]tudy|[Ss]eries|[Rr]ow|[Nn]ode) '[^']*'")
+_QUOTED = r"(['\"`])([^'\"`]*)\1"
+_SUBJECT = r"\b([Ss]ample|[Ii]mage|[Cc]ase|[Pp]atient|[Gg]roup|[Ss]tudy|[Ss]eries|[Rr]ow|[Nn]ode) '[^']*'"
 
 
 class LorkitError(Exception):
@@ -214,9 +214,10 @@ def fit_for_artifact(error: BaseException | str) -> str:
     Files have the names of patients, and whole paths tell where a hospital keeps them. What was wrong stays.
     """
     text = " ".join(str(error).split()) or type(error).__name__
-    text = _SUBJECT.sub(r"\1 (name withheld)", text)
-    text = _QUOTED.sub(lambda found: "a file" if _PLACE.search(found[2]) else found[0], text)
-    return _PLACE.sub("a file", text)
+    place = re.compile(_PLACE)  # once, by its cache, and not where every command starts
+    text = re.sub(_SUBJECT, r"\1 (name withheld)", text)
+    text = re.sub(_QUOTED, lambda found: "a file" if place.search(found[2]) else found[0], text)
+    return place.sub("a file", text)
 
 
 def first_line(error: BaseException) -> str:

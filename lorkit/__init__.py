@@ -4,9 +4,9 @@ The functions that a notebook needs are here, imported on first use; all others 
 `lorkit.export`.
 """
 
-import importlib
+from __future__ import annotations
+
 import os
-from typing import TYPE_CHECKING, Any
 
 # Libraries that report their use over the network unless told not to. ONNX Runtime reads its variable once, before its
 # first session; MONAI imports MLflow where it is installed, timm the Hugging Face hub. OpenVINO has no variable:
@@ -18,7 +18,10 @@ for _name in ("ORT_DISABLE_TELEMETRY", "HF_HUB_DISABLE_TELEMETRY", "MLFLOW_DISAB
 # each, and half with this. OpenMP reads it when torch is imported; a value that the user set stays.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
-if TYPE_CHECKING:
+TYPE_CHECKING = False
+if TYPE_CHECKING:  # typing takes longer to import than all of `--version`
+    from typing import Any
+
     from lorkit.decompose.config import load_config
     from lorkit.decompose.evaluation.comparison.comparison import compare
     from lorkit.decompose.evaluation.evaluation import evaluate
@@ -43,4 +46,6 @@ def __getattr__(name: str) -> Any:
     """Import a public name from its module on first use."""
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    import importlib
+
     return getattr(importlib.import_module(f"lorkit.{_HOMES[name]}"), name)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import io
-import json
 import os
 import sys
 from collections.abc import Iterator
@@ -152,6 +151,8 @@ def is_interactive() -> bool:
 
 def print_json(document: Document) -> None:
     """Print the JSON document of a command, which has a schema."""
+    import json  # here: most commands print none
+
     text = json.dumps(document.to_json(), indent=2, ensure_ascii=False, allow_nan=False)
     _write(f"{text}\n".encode(errors="backslashreplace").decode(), _stdout())  # `\udcff` is an escape of JSON, too
 

@@ -141,7 +141,8 @@ def resize_mask(mask: NDArray[Any], target: tuple[int, ...]) -> NDArray[Any]:
 def to_unit(step: Intensity, image: NDArray[Any]) -> Float32Array:
     """Map pixel values to [0, 1] float32 by an `intensity` step."""
     if step.rule == "dtype" and image.dtype.kind == "u":  # in one pass: all of them are between the bounds
-        return np.divide(image, np.float32(unit_range(image)[1]), dtype=np.float32)
+        unit: Float32Array = np.divide(image, np.float32(unit_range(image)[1]), dtype=np.float32)
+        return unit
     values = image.astype(np.float32)
     low, high = _limits(step, image, values)
     if high <= low:  # a constant image under the percentile rule: nothing to stretch
