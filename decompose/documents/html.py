@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from html import escape
 from typing import Any
 
 from lorkit.decompose.errors import plural
@@ -21,6 +20,8 @@ def table(caption: str, columns: Sequence[str], rows: Sequence[Sequence[object]]
         rows: One value per column each; at most 20 rows are shown, and the number of the others is stated.
         notes: Lines below it.
     """
+    from html import escape  # its table of entities is not what a command needs that prints no HTML
+
     head = "".join(f"<th>{escape(name)}</th>" for name in columns)
     body = "".join(f"<tr>{''.join(f'<td>{escape(cell(value))}</td>' for value in row)}</tr>" for row in rows[:_ROWS])
     more = [f"and {plural(len(rows) - _ROWS, 'more row')}"] if len(rows) > _ROWS else []

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from lorkit.decompose.lazy import imported_on_use
 
 if TYPE_CHECKING:
-    from lorkit.decompose.metrics.classification import CORNERS, HEADLINE, auroc_by_class, log_odds, roc, scores
+    from lorkit.decompose.metrics.classification import CORNERS, auroc_by_class, log_odds, roc, scores
     from lorkit.decompose.metrics.paired import PairedDrop, paired_difference, paired_drop
 
 __all__ = [
@@ -21,6 +21,8 @@ __all__ = [
     "roc",
     "scores",
 ]
-_HOMES = dict.fromkeys(("CORNERS", "HEADLINE", "auroc_by_class", "log_odds", "roc", "scores"), "classification")
+HEADLINE = ("accuracy", "balanced_accuracy", "auroc", "ece", "brier")
+"""Metrics of a classifier; here, since a prediction needs their names and nothing that computes them."""
+_HOMES = dict.fromkeys(("CORNERS", "auroc_by_class", "log_odds", "roc", "scores"), "classification")
 _HOMES |= dict.fromkeys(("PairedDrop", "paired_difference", "paired_drop"), "paired")
 __getattr__ = imported_on_use(__name__, _HOMES)

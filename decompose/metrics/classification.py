@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from lorkit.decompose.artifacts.arrays import Floats, Ints
+from lorkit.decompose.metrics import HEADLINE
 from lorkit.decompose.metrics.answer_rates import answer_rates
 from lorkit.decompose.metrics.bootstrap import (
     Resampling,
@@ -32,7 +33,6 @@ from lorkit.decompose.metrics.ranking import auroc
 BINS = 15
 CORNERS = 64
 """Maximum number of points of a stored ROC curve."""
-HEADLINE = ("accuracy", "balanced_accuracy", "auroc", "ece", "brier")
 
 
 def scores(

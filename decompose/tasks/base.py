@@ -15,8 +15,6 @@ from numpy.typing import ArrayLike, NDArray
 from lorkit.decompose.artifacts.arrays import Float32Array
 from lorkit.decompose.documents.network import Decision
 from lorkit.decompose.errors import UsageError
-from lorkit.decompose.metrics.paired import paired_cases, unseen_bound
-from lorkit.decompose.metrics.rates import Rate, mean_rate
 from lorkit.decompose.regions import Region
 
 if TYPE_CHECKING:
@@ -24,6 +22,7 @@ if TYPE_CHECKING:
 
     from lorkit.decompose.documents.scores import TaskScores
     from lorkit.decompose.metrics import PairedDrop
+    from lorkit.decompose.metrics.rates import Rate
     from lorkit.decompose.metrics.thresholds import Policy
 
 ScoreInputs = NDArray[Any]
@@ -116,6 +115,8 @@ class Task(Protocol):
         self, region: Region, targets: ArrayLike, score_inputs: ArrayLike, groups: Sequence[str], *, seed: int = 0
     ) -> Rate:
         """Return the headline metric of one network, with an interval that is wide where few patients were seen."""
+        from lorkit.decompose.metrics.rates import mean_rate  # a prediction measures nothing
+
         return mean_rate(self.scores_by_case(region, targets, score_inputs), groups, seed=seed)
 
     def paired(
@@ -136,11 +137,15 @@ class Task(Protocol):
             groups: (N,) patient (or other cluster) of each sample.
             seed: Seed of the bootstrap.
         """
+        from lorkit.decompose.metrics.paired import paired_cases
+
         one, two = (self.scores_by_case(region, targets, side) for side in sides)
         return paired_cases(one, two, groups, unseen=self.unseen, most=max(1.0, self.unseen), seed=seed)
 
     def unseen_bound(self, region: Region, targets: ArrayLike, groups: Sequence[str]) -> float:
         """Return the largest difference in the headline metric that no group of samples has shown."""
+        from lorkit.decompose.metrics.paired import unseen_bound
+
         return unseen_bound(self.defined(targets), groups, self.unseen)
 
     def recalls_by_case(self, region: Region, targets: ArrayLike, score_inputs: ArrayLike) -> NDArray[np.float64]:

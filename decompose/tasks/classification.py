@@ -15,7 +15,7 @@ from lorkit.decompose.artifacts.arrays import Float32Array
 from lorkit.decompose.documents.network import Decision
 from lorkit.decompose.documents.predict import LabelProbability
 from lorkit.decompose.errors import DataError
-from lorkit.decompose.metrics import PairedDrop, classification, paired_drop
+from lorkit.decompose.metrics import HEADLINE
 from lorkit.decompose.metrics.probabilities import softmax
 from lorkit.decompose.regions import Region
 from lorkit.decompose.tasks.base import CERTAIN, ScoreInputs, Task, unanswered
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from lorkit.decompose.documents.scores import TaskScores
+    from lorkit.decompose.metrics import PairedDrop
 
 
 def most_probable(region: Region, outputs: ArrayLike, *, top: int = 1) -> list[list[LabelProbability]]:
@@ -53,7 +54,7 @@ class Classification(Task):
 
     name = "classification"
     headline = validation = "balanced_accuracy"
-    metrics: tuple[str, ...] = classification.HEADLINE
+    metrics: tuple[str, ...] = HEADLINE
     dense = False
 
     def outputs(self, region: Region) -> int:
@@ -91,6 +92,8 @@ class Classification(Task):
         seed: int = 0,
     ) -> PairedDrop:
         """Return the drop in balanced accuracy, with McNemar's test."""
+        from lorkit.decompose.metrics import paired_drop
+
         return paired_drop(targets, *sides, groups, seed=seed)
 
     def recalls_by_case(self, region: Region, targets: ArrayLike, score_inputs: ArrayLike) -> NDArray[np.float64]:
@@ -128,6 +131,8 @@ class Classification(Task):
         decision: Decision | None = None,
     ) -> TaskScores:
         """Score (N, C) logits; see `metrics.scores`."""
+        from lorkit.decompose.metrics import classification
+
         found = classification.scores(targets, score_inputs, groups, classes=region.classes, seed=seed)
         from lorkit.decompose.documents.scores import ClassificationScores
 

@@ -26,9 +26,10 @@ from lorkit.decompose.documents.heads import IMAGE, REGION
 from lorkit.decompose.tasks import get_task
 from lorkit.decompose.tasks.classification import most_probable
 from lorkit.export.prediction import inputs, multilabel
+from lorkit.export.prediction.inputs import network_spacing
 from lorkit.export.prediction.routed import answers_of
 from lorkit.export.prediction.structures import kept_labels, labelled
-from lorkit.export.prediction.volumes import StatedVolume, VolumeRunner, network_spacing
+from lorkit.export.prediction.volumes import StatedVolume, VolumeRunner
 from lorkit.export.prediction.writers.base import MaskSource
 from lorkit.export.prediction.writers.registry import writer_of
 from lorkit.export.prediction.writers.spool import Spool

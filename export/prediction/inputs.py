@@ -8,12 +8,9 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from lorkit.decompose.data.formats.dicom_series import check_whole
 from lorkit.decompose.data.formats.listing import images_of
 from lorkit.decompose.data.formats.registry import KNOWN, open_image
 from lorkit.decompose.data.formats.stored import StoredImage, network_values
-from lorkit.decompose.data.readers.csv_paths import locate, require_path_column
-from lorkit.decompose.data.readers.csv_table import local_path, read_table
 from lorkit.decompose.documents.recipe import Recipe
 from lorkit.decompose.errors import MissingDataError, UsageError
 
@@ -68,11 +65,25 @@ def values_of(image: StoredImage, recipe: Recipe, path: Path) -> NDArray[Any]:
         DataError: A volume where the recipe is of pictures, or the other way round; a window that is not usable.
     """
     if recipe.dims == 3:
+        from lorkit.decompose.data.formats.dicom_series import check_whole  # pictures do without
+
         check_whole(path, image)
     return network_values(image, recipe.intensity, str(path), recipe.dims)
 
 
+def network_spacing(image: StoredImage) -> tuple[float, ...] | None:
+    """Return the distance of neighbours along the axes of a volume as networks take it: right, anterior, superior."""
+    spacing, axes = image.spacing_mm, image.axes
+    if spacing is None or len(spacing) != 3 or axes is None or "?" in axes:
+        return spacing
+    order = [next(at for at, letter in enumerate(axes) if letter in pair) for pair in ("LR", "PA", "IS")]
+    return tuple(spacing[axis] for axis in order)
+
+
 def _listed(path: Path) -> list[Path]:
+    from lorkit.decompose.data.readers.csv_paths import require_path_column
+    from lorkit.decompose.data.readers.csv_table import read_table
+
     table = read_table(path)
     column = require_path_column(table, path.parent, str(path))
     return [_file(path, row[column], line) for line, row in table.rows]
@@ -80,5 +91,8 @@ def _listed(path: Path) -> list[Path]:
 
 def _file(path: Path, text: str, line: int) -> Path:
     """Return the file of a row: anywhere as it is written, below the table without its suffix."""
+    from lorkit.decompose.data.readers.csv_paths import locate
+    from lorkit.decompose.data.readers.csv_table import local_path
+
     written = path.parent / local_path(text)
     return written if text and written.exists() else locate(path.parent, text, f"{path}, line {line}")

@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING, Any
 
 from lorkit.decompose.artifacts import MANIFEST, read_manifest, verify_chain
 from lorkit.decompose.artifacts.arrays import Float32Array
+from lorkit.decompose.artifacts.manifest import replaced
 from lorkit.decompose.artifacts.places import HOMES
 from lorkit.decompose.documents.heads import IMAGE, LOGITS, REGION_PROBABILITIES, Mixture, first_input
 from lorkit.decompose.documents.network import StoredNetwork
 from lorkit.decompose.errors import UsageError
 from lorkit.decompose.runs.selection import ExportSelection, require_region
 from lorkit.decompose.tasks import get_task
-from lorkit.export.prediction.volumes import VolumeRunner
-from lorkit.export.runtime.engine import load_engine
+from lorkit.export.runtime.engine import engine_of
 from lorkit.export.runtime.exported import Exported, read_exported
 from lorkit.export.runtime.outputs import require_finite
 from lorkit.export.runtime.preference import export_preference
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from lorkit.decompose.runs import Run
     from lorkit.decompose.runs.expert import LoadedExpert
     from lorkit.decompose.runs.mixture import LoadedMixture
+    from lorkit.export.prediction.volumes import VolumeRunner
 
 
 ROUTER = "router"
@@ -79,7 +80,7 @@ def open_network(
     if path is not None:
         kind = read_manifest(Path(path), verify=False).kind
         if kind == "export":
-            return _open_export(read_exported(Path(path), selection).path, threads)
+            return _open_export(read_exported(Path(path), selection), threads)
         if kind == "expert":
             return _open_expert(require_region(Path(path), selection.region), threads)
         if kind == "mixture":
@@ -109,8 +110,10 @@ def _open_region(run: Run, selection: ExportSelection, threads: int | None) -> L
     found = [one for one in found if one.proven or not selection.any_build]
     if found:
         best = max(found, key=lambda one: export_preference(one, run))
-        verify_chain(best.path)  # refuses an export whose expert was replaced
-        return _open_export(best.path, threads)
+        # refuses an export whose expert was replaced
+        if verify_chain(best.path)[0].digest != best.manifest.digest:
+            raise replaced(best.manifest)
+        return _open_export(best, threads)
     if not selection.any_build:
         raise UsageError(
             f"no such export of region '{region}' in {run.path}",
@@ -126,8 +129,8 @@ def _open_region(run: Run, selection: ExportSelection, threads: int | None) -> L
     return _open_mixture(run.experts_dir / ROUTER, threads)
 
 
-def _open_export(path: Path, threads: int | None) -> LoadedNetwork:
-    engine = load_engine(path, threads=threads)
+def _open_export(exported: Exported, threads: int | None) -> LoadedNetwork:
+    engine = engine_of(exported, threads=threads)
     return _with_run(engine.exported, engine.run, engine.infer)
 
 
@@ -136,6 +139,8 @@ def _with_run(
 ) -> LoadedNetwork:
     digest, volumes = found.manifest.digest, None
     if found.recipe.window is not None and found.region.task is not None and get_task(found.region.task).dense:
+        from lorkit.export.prediction.volumes import VolumeRunner  # pictures do without
+
         volumes = VolumeRunner(found.recipe, get_task(found.region.task).exclusive)
     return LoadedNetwork(found.path, run, infer, found.info, digest, volumes, region=found.region, recipe=found.recipe)
 

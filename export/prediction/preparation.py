@@ -6,7 +6,7 @@ import time
 from collections.abc import Sequence
 from contextlib import nullcontext
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,9 +17,11 @@ from lorkit.decompose.data.formats.stored import StoredImage
 from lorkit.decompose.data.preprocessing import region_check
 from lorkit.decompose.data.preprocessing.recipe import apply_recipe
 from lorkit.decompose.errors import DataError
-from lorkit.export.prediction.inputs import values_of
+from lorkit.export.prediction.inputs import network_spacing, values_of
 from lorkit.export.prediction.network import LoadedNetwork
-from lorkit.export.prediction.volumes import StatedVolume, VolumeCase, network_spacing
+
+if TYPE_CHECKING:
+    from lorkit.export.prediction.volumes import VolumeCase
 
 
 class RegionCheckResult(NamedTuple):
@@ -74,6 +76,8 @@ def prepare_image(
         image = values_of(stored, network.recipe, path)
         seconds = time.perf_counter() - begin
         if network.volumes is not None:
+            from lorkit.export.prediction.volumes import StatedVolume  # pictures do without
+
             spacing = network_spacing(stored)
             size = stored.values.dtype.itemsize
             stated = StatedVolume(image.shape, spacing, size, size)
@@ -118,6 +122,8 @@ def prepare_values(
     """
     try:
         if network.volumes is not None and case is None:
+            from lorkit.export.prediction.volumes import StatedVolume
+
             case = network.volumes.plan(
                 network.run, StatedVolume(image.shape, spacing_mm, image.itemsize, image.itemsize)
             )

@@ -30,11 +30,11 @@ from lorkit.decompose.runs import ExportSelection, open_run
 from lorkit.decompose.tasks import get_task
 from lorkit.export.prediction import segmentation
 from lorkit.export.prediction.answers import mask_of
-from lorkit.export.prediction.inputs import values_of
+from lorkit.export.prediction.inputs import network_spacing, values_of
 from lorkit.export.prediction.network import LoadedNetwork, open_network
 from lorkit.export.prediction.preparation import PreparedImage, RegionCheckResult, checked, named, prepare_values
 from lorkit.export.prediction.structures import MaskOptions, only, select_labels
-from lorkit.export.prediction.volumes import VolumeCase, joint_costs, network_spacing, stated_volume
+from lorkit.export.prediction.volumes import VolumeCase, joint_costs, stated_volume
 from lorkit.export.prediction.writers.base import LabelledMask, MaskLabel
 from lorkit.export.prediction.writers.target import MaskTarget
 

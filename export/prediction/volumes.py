@@ -15,7 +15,6 @@ import numpy as np
 
 from lorkit.decompose.artifacts.arrays import Bits, Float32Array, Mask
 from lorkit.decompose.data.formats import dicom_series, grids, nifti
-from lorkit.decompose.data.formats.stored import StoredImage
 from lorkit.decompose.data.preprocessing.recipe import prepared_size
 from lorkit.decompose.data.preprocessing.stages import StageTimes
 from lorkit.decompose.data.preprocessing.window_grid import WindowGrid
@@ -219,12 +218,3 @@ def nifti_axes(image: object) -> list[int]:
     if not nifti.oriented(image) or np.isnan(stored).any():
         return [0, 1, 2]
     return [int(axis) for axis in stored[:, 0]]
-
-
-def network_spacing(stored: StoredImage) -> tuple[float, ...] | None:
-    """Return the distance of neighbours along the axes of a volume as networks take it: right, anterior, superior."""
-    spacing, axes = stored.spacing_mm, stored.axes
-    if spacing is None or len(spacing) != 3 or axes is None or "?" in axes:
-        return spacing
-    order = [next(at for at, letter in enumerate(axes) if letter in pair) for pair in ("LR", "PA", "IS")]
-    return tuple(spacing[axis] for axis in order)

@@ -118,8 +118,12 @@ def load_engine(directory: Path | str, *, threads: int | None = None) -> Checked
             `trust_native`).
         MissingRuntimeError: Its runtime or hardware is missing, or another provider than recorded would run it.
     """
-    exported = read_exported(Path(directory))
-    info = exported.info
+    return engine_of(read_exported(Path(directory)), threads=threads)
+
+
+def engine_of(exported: Exported, *, threads: int | None = None) -> CheckedEngine:
+    """Load the engine of an export whose files were checked just now; errors are those of `load_engine`."""
+    info, directory = exported.info, exported.path
     if "engine_file" in info.model_fields_set and info.engine_file is None:
         reason = info.parity.reason if isinstance(info.parity, NoParity) else ""
         raise MissingRuntimeError(

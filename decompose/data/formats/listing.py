@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from lorkit.decompose.data.formats.dicom_series import is_series
 from lorkit.decompose.errors import DataError
 
 NOT_IMAGES = {".txt", ".md", ".json", ".csv", ".yaml", ".yml", ".xml", ".html", ".ini", ".db", ".log", ".pdf"}
@@ -27,7 +26,11 @@ def images_of(path: Path) -> list[Path]:
 def _below(path: Path, above: frozenset[Path]) -> list[Path]:
     """Return the inputs below a path; links that lead back to a folder above it are left out."""
     try:
-        if not path.is_dir() or is_series(path):
+        if not path.is_dir():
+            return [path]
+        from lorkit.decompose.data.formats.dicom_series import is_series  # one picture does without
+
+        if is_series(path):
             return [path]
         here = above | {path.resolve()}
         children = sorted(child for child in path.iterdir() if not is_left_over(child))

@@ -9,8 +9,6 @@ Shapes: X Y Z the axes of the file; D H W those of a volume as networks take it 
 from __future__ import annotations
 
 import contextlib
-import gzip
-import logging
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -101,6 +99,8 @@ def load(path: Path, *, voxels: bool = True) -> Any:
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:
     """Silence what nibabel logs about headers: what matters is checked here, and said in one line."""
+    import logging  # as gzip: names of files are compared with those of this format without both
+
     logger = logging.getLogger("nibabel.global")
     disabled, logger.disabled = logger.disabled, True
     try:
@@ -148,6 +148,8 @@ def _unit_mm(image: Any) -> float:
 
 def _bytes(path: Path, most: int, *, whole: bool = True) -> bytes:
     """Return the first bytes of a file, decompressed; the `whole` file is read to its end, which tests its checksum."""
+    import gzip
+
     opener: Any = gzip.open if path.name.lower().endswith(".gz") else open
     with refusing_damage(path, required=_WANTED), opener(path, "rb") as stream:
         data = _exactly(stream, most)

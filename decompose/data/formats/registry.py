@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
-from lorkit.decompose.data.formats import dicom, dicom_series, nifti, pictures
+from lorkit.decompose.data.formats import nifti, pictures
 from lorkit.decompose.data.formats.stored import StoredImage
 from lorkit.decompose.errors import DataError, reads
 
@@ -19,11 +19,23 @@ class Format(NamedTuple):
     read: Callable[[Path], StoredImage]
 
 
+def _accepts_dicom(path: Path) -> bool:
+    from lorkit.decompose.data.formats import dicom  # which takes as long to import as the rest, and reads no picture
+
+    return dicom.accepts(path)
+
+
+def _read_dicom(path: Path) -> StoredImage:
+    from lorkit.decompose.data.formats import dicom
+
+    return dicom.read(path)
+
+
 # Tried in this order: DICOM last, because it looks into the file.
 FORMATS = (
     Format("NIfTI (.nii, .nii.gz)", nifti.accepts, nifti.read),
     Format("PNG, JPEG, BMP or TIFF", pictures.accepts, pictures.read),
-    Format("DICOM", dicom.accepts, dicom.read),
+    Format("DICOM", _accepts_dicom, _read_dicom),
 )
 
 KNOWN = ", ".join(entry.name for entry in FORMATS)
@@ -44,6 +56,8 @@ def open_image(path: Path) -> StoredImage:
         DataError: It is missing, damaged, or of an unknown format.
     """
     if path.is_dir():
+        from lorkit.decompose.data.formats import dicom_series
+
         return dicom_series.read(path)
     if not path.is_file():
         raise DataError(f"no file at {path}", required="an image file", fix="check the path")
