@@ -60,7 +60,7 @@ def look(event, arguments):
         if os.path.abspath(arguments[0]).startswith(here):
             first.append(time.process_time())
 sys.addaudithook(look)
-from lorkit.cli.main import main
+from lorkit.__main__ import main
 sys.argv[1:] = {words!r}
 try:
     main()

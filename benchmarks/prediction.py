@@ -1,11 +1,12 @@
-"""`decompose predict` beside the bare runtime: images per second, and the time of one picture from a new process.
+"""`decompose predict` beside the bare runtime: time of a picture among many, and of one picture from a new process.
 
     python benchmarks/prediction.py [--images 2000] [--rounds 5]
 
 Trains the built-in phantoms once into a temporary directory, or takes `--export DIR`. Both sides use the same ONNX file
 on one thread, take turns in one process, and answer the same pictures; the ratio is the median over rounds. The bare
 side decodes, resizes and stacks batches of 32, and reads nothing but the picture. New processes are `decompose predict`
-and the example script of the export, in turns. Prints Markdown.
+and the example script of the export, in turns, with the bytecode of an install. Seconds are those of the clock and of
+the processor. Prints Markdown.
 """
 
 from __future__ import annotations
@@ -40,8 +41,8 @@ def main() -> None:
         export = options.export.resolve() if options.export else trained(folder)
         pictures = drawn(folder / "pictures", options.images)
         print("| | decompose | beside it | ratio |\n|---|---:|---:|---:|")
-        print(many(export, pictures, options.rounds))
-        print(one(export, pictures[0], options.rounds, folder))
+        for line in (*many(export, pictures, options.rounds), *one(export, pictures[0], options.rounds, folder)):
+            print(line)
 
 
 def trained(folder: Path) -> Path:
@@ -62,8 +63,8 @@ def drawn(folder: Path, count: int) -> list[Path]:
     return sorted(folder.iterdir())
 
 
-def many(export: Path, pictures: list[Path], rounds: int) -> str:
-    """Return a row of the images per second of both sides."""
+def many(export: Path, pictures: list[Path], rounds: int) -> list[str]:
+    """Return rows of the milliseconds per picture of both sides."""
     import onnxruntime  # after lorkit, which turns its telemetry off
 
     settings = onnxruntime.SessionOptions()
@@ -80,43 +81,47 @@ def many(export: Path, pictures: list[Path], rounds: int) -> str:
     def answered() -> None:
         predict(export, pictures, threads=1, **ALLOWED)
 
-    mine, other = paired([answered, bare], rounds)
-    return row(f"{len(pictures)} pictures, images/s", len(pictures) / mine, len(pictures) / other, other / mine)
+    return rows(f"one of {len(pictures)} pictures, ms", paired([answered, bare], rounds), 1000 / len(pictures))
 
 
-def one(export: Path, picture: Path, rounds: int, folder: Path) -> str:
-    """Return a row of the seconds of one picture from a new process."""
+def one(export: Path, picture: Path, rounds: int, folder: Path) -> list[str]:
+    """Return rows of the seconds of one picture from a new process."""
     command = [sys.executable, "-m", "lorkit", "predict", str(export), str(picture)]
     command += ["--allow-synthetic", "--allow-out-of-region"]
     script = [sys.executable, str(export / "example.py"), str(picture)]
+    # the warm-up writes the bytecode, which an install has
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
 
     def run(words: list[str]) -> Callable[[], None]:
         def begin() -> None:
-            subprocess.run(words, cwd=folder, check=True, capture_output=True)
+            subprocess.run(words, cwd=folder, env=environment, check=True, capture_output=True)
 
         return begin
 
-    mine, other = paired([run(command), run(script)], rounds)
-    return row("one picture, a new process, s", mine, other, mine / other)
+    return rows("one picture, a new process, s", paired([run(command), run(script)], rounds), 1.0)
 
 
-def paired(sides: list[Callable[[], None]], rounds: int) -> tuple[float, float]:
-    """Return the seconds of two sides in the round whose ratio is the median; the first round warms up."""
+def paired(sides: list[Callable[[], None]], rounds: int) -> list[list[tuple[float, float]]]:
+    """Return the seconds of both sides, of the clock and of the processor, in each round but the first, a warm-up."""
     found = []
     for turn in range(rounds + 1):
-        seconds = [0.0, 0.0]
+        took = [(0.0, 0.0), (0.0, 0.0)]
         for index in (0, 1) if turn % 2 else (1, 0):
-            begin = time.perf_counter()
+            begin, before = time.perf_counter(), sum(os.times()[:4])
             sides[index]()
-            seconds[index] = time.perf_counter() - begin
-        found.append((seconds[0], seconds[1]))
-    found = sorted(found[1:], key=lambda pair: pair[0] / pair[1])
-    return found[len(found) // 2] if len(found) % 2 else found[statistics.median_low(range(len(found)))]
+            took[index] = (time.perf_counter() - begin, sum(os.times()[:4]) - before)
+        found.append(took)
+    return found[1:]
 
 
-def row(what: str, mine: float, other: float, ratio: float) -> str:
-    """Return a row of the table."""
-    return f"| {what} | {mine:.3g} | {other:.3g} | {ratio:.2f} |"
+def rows(what: str, found: list[list[tuple[float, float]]], scale: float) -> list[str]:
+    """Return a row of the medians for either kind of seconds; the ratio is the median of those of the rounds."""
+    lines = []
+    for index, kind in enumerate(("", ", CPU")):
+        mine, other = (statistics.median(took[side][index] for took in found) * scale for side in (0, 1))
+        ratio = statistics.median(took[0][index] / took[1][index] for took in found)
+        lines.append(f"| {what}{kind} | {mine:.3g} | {other:.3g} | {ratio:.2f} |")
+    return lines
 
 
 if __name__ == "__main__":
