@@ -8,6 +8,7 @@ import sys
 import pytest
 import typer.main
 
+from lorkit import __version__
 from lorkit.cli.application import COMMANDS, GROUPS, needed, program
 
 WHOLE = typer.main.get_command(program())
@@ -44,6 +45,16 @@ def test_a_command_imports_no_other_one() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
     assert done.stdout.splitlines()[-1] == "['lorkit.cli.verbs.predict']"
+
+
+def test_the_program_tells_its_version_without_the_command_line() -> None:
+    code = (
+        "import atexit, sys; from lorkit.__main__ import main; sys.argv[1:] = ['--version'];"
+        "atexit.register(lambda: print([name for name in ('lorkit.cli', 'json') if name in sys.modules]));"
+        "main()"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
+    assert done.stdout.splitlines() == [f"decompose (lorkit) {__version__}", "[]"]
 
 
 def test_the_version_needs_no_parser() -> None:
