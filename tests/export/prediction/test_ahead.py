@@ -50,6 +50,30 @@ def test_the_error_is_that_of_the_first_file_and_nothing_goes_on_after_it() -> N
     assert not [one for one in threading.enumerate() if one.name.startswith("prepare")]
 
 
+@pytest.mark.parametrize("broken", [None, "2.png", "7.png"])
+def test_the_caller_prepares_what_the_threads_have_not_begun(broken: str | None) -> None:
+    helped, own = threading.Event(), []
+
+    def prepare(paths: Sequence[Path]) -> list[Path]:
+        if threading.current_thread() is threading.main_thread():
+            own.extend(paths)
+            helped.set()
+        else:
+            assert helped.wait(20)
+        if broken in map(str, paths):
+            raise DataError(str(broken), required="a file", fix="none")
+        return [*paths]
+
+    chunks = prepared_ahead(prepare, PATHS[:16], 8, threads=1)
+    if broken is None:
+        assert [path for chunk in chunks for path in chunk] == PATHS[:16]
+    else:
+        with pytest.raises(DataError, match=broken):
+            next(chunks)
+    assert PATHS[7] in own
+    assert PATHS[0] not in own
+
+
 def test_who_stops_early_leaves_no_thread() -> None:
     chunks = prepared_ahead(list, PATHS, 4, threads=4)
     assert next(iter(chunks)) == PATHS[:4]
