@@ -34,6 +34,7 @@ from lorkit.export.benchmarking.timing_statistics import paired_ratio
 from lorkit.export.onnx.conversion import Tracer
 from lorkit.export.onnx.precision import int8
 from lorkit.export.runtime.reference_images import seeded_inputs
+from lorkit.export.targets.onnx import PROVIDER, session_options
 
 SHAPE, CLASSES, CALIBRATION, SEED = (3, 224, 224), 4, 32, 0
 EAGER, OURS = "PyTorch eager fp32", "onnx int8"
@@ -121,9 +122,9 @@ def _eager(network: nn.Module) -> Call:
 def _onnx(model: onnx.ModelProto, threads: int) -> Call:
     import onnxruntime
 
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads, options.inter_op_num_threads, options.log_severity_level = threads, 1, 4
-    session = onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
+    # as exports: threads that go on spinning after a run would take a core from the engine that is timed next
+    options = session_options(threads, PROVIDER)
+    session = onnxruntime.InferenceSession(model.SerializeToString(), options, providers=[PROVIDER])
     name = session.get_inputs()[0].name
     return lambda batch: session.run(None, {name: batch})
 
