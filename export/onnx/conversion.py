@@ -56,7 +56,9 @@ class Tracer:
     translations: int = 0
     _graphs: dict[tuple[Any, ...], ir.Model] = field(default_factory=dict, repr=False)
 
-    def graph(self, network: nn.Module, *, channels: int, size: Sequence[int], first: str = IMAGE) -> ir.Model:
+    def graph(
+        self, network: nn.Module, *, channels: int, size: Sequence[int], first: str = IMAGE, try_batches: bool = True
+    ) -> ir.Model:
         """Return an optimised graph of `network` with its weights; see `to_onnx`.
 
         Raises:
@@ -76,7 +78,7 @@ class Tracer:
         with quiet(EXPORTER):
             optimizer.optimize(graph)
         if known is None:
-            _check_batch(network, graph, names[0], channels=channels, size=size)
+            _check_batch(network, graph, names[0], channels=channels, size=size, run=try_batches)
             self._graphs[key] = translated
             self.translations += 1
         return graph
@@ -92,6 +94,7 @@ def to_onnx(
     first: str = IMAGE,
     tracer: Tracer | None = None,
     graph: ir.Model | None = None,
+    try_batches: bool = True,
     lowering: Callable[[onnx.ModelProto], onnx.ModelProto] = lambda model: model,
 ) -> Graph:
     """Write `network` as ONNX; equal weights and metadata give equal bytes.
@@ -106,6 +109,8 @@ def to_onnx(
         first: Name of the input with the images.
         tracer: Shares converted architectures between calls.
         graph: Its float32 graph, of a network that need not be traced; it is not changed.
+        try_batches: Run a graph of a new architecture at other batch sizes than the traced one. Without that the caller
+            does, with the file.
         lowering: Maps the float32 graph to one of lower precision.
 
     Returns:
@@ -114,7 +119,9 @@ def to_onnx(
     Raises:
         ParityError: The batch size is fixed, or the file would be larger than protobuf allows.
     """
-    traced = graph or (tracer or Tracer()).graph(network, channels=channels, size=size, first=first)
+    traced = graph or (tracer or Tracer()).graph(
+        network, channels=channels, size=size, first=first, try_batches=try_batches
+    )
     model = lowering(ir.to_proto(traced))
     strip(model)
     onnx.helper.set_model_props(model, {NAMESPACE + name: text for name, text in sorted(metadata.items())})
@@ -194,14 +201,19 @@ def _translate(program: torch.export.ExportedProgram, inputs: tuple[str, ...], o
 
 
 def _check_batch(
-    network: nn.Module, graph: ir.Model, inputs: tuple[str, ...], *, channels: int, size: Sequence[int]
+    network: nn.Module, graph: ir.Model, inputs: tuple[str, ...], *, channels: int, size: Sequence[int], run: bool
 ) -> None:
-    """Raise ParityError unless a graph takes other batches than the traced one, and gives the network's outputs."""
+    """Raise ParityError unless a graph takes other batches than the traced one, and gives the network's outputs.
+
+    Without `run` only what the graph states is checked.
+    """
+    for value in (*graph.graph.inputs, *graph.graph.outputs):
+        first = None if value.shape is None else value.shape[0]
+        if not isinstance(first, ir.SymbolicDim) or first.value is None:
+            raise _frozen(f"the graph fixes the batch of '{value.name}' at {first}")
+    if not run:
+        return
     model = ir.to_proto(graph)
-    for value in (*model.graph.input, *model.graph.output):
-        first = value.type.tensor_type.shape.dim[0]
-        if first.HasField("dim_value") or not first.dim_param:
-            raise _frozen(f"the graph fixes the batch of '{value.name}' at {first.dim_value}")
     if _weight_bytes(model) > MAX_BYTES:  # it cannot be written either
         return
     infer = inferrer(model)

@@ -12,10 +12,11 @@ import torch
 from mixtures import CHEST, RegionIdNetwork, RouterNetwork
 from torch import Tensor, nn
 
-from lorkit.decompose.errors import ParityError
+from lorkit.decompose.errors import ArtifactError, ParityError
 from lorkit.decompose.regions import Region
 from lorkit.export.onnx import conversion
 from lorkit.export.onnx.conversion import Tracer, to_onnx
+from lorkit.export.targets.onnx import TARGET
 
 LUNGS = Region(name="lungs", task="segmentation", classes=("left", "right"))
 METADATA = {"region": "chest", "classes": json.dumps(["no", "yes"])}
@@ -217,3 +218,10 @@ def test_a_graph_with_a_fixed_batch_is_refused_whatever_traced_it(
     monkeypatch.setattr(conversion, "_translate", frozen)
     with pytest.raises(ParityError, match=says):
         write(Small(), tmp_path / "a.onnx")
+    if stated:  # needs no run
+        with pytest.raises(ParityError, match=says):
+            write(Small(), tmp_path / "a.onnx", try_batches=False)
+    else:  # the parity check of an export finds it, by its engine
+        write(Small(), tmp_path / "model.onnx", try_batches=False)
+        with pytest.raises(ArtifactError, match="refuses a batch"), TARGET.load(tmp_path) as engine:
+            engine.infer({"image": np.zeros((1, 1, 12, 10), np.float32)})
