@@ -207,7 +207,7 @@ class LowRankExperts(ExpertLayer):
     def _inputs(self, regions: Sequence[str], rows: Sizes, equal: bool = True) -> LayerInputs:
         packed_downs, packed_ups = self._packs
         # without torch's attribute lookup, once per region; replicas of DataParallel have attributes only
-        downs, ups = (one._parameters or one for one in (self.down, self.up))
+        downs, ups = (cast(dict[str, Tensor], one._parameters or one) for one in (self.down, self.up))
         return LayerInputs(
             geometry=self.selector.geometry,
             base=self.base,
