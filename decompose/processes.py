@@ -12,12 +12,13 @@ import runpy
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from typing import Any
+from typing import IO, Any
 
 _PARENT = "LORKIT_PARENT"
 _SAFE_PATH = "PYTHONSAFEPATH"
@@ -84,6 +85,82 @@ def run_child(command: Sequence[str], *, timeout: float) -> Finished:
     except subprocess.TimeoutExpired:
         raise TimeoutError(f"{command[0]} did not end within {timeout:g} s") from None
     return Finished(done.returncode, done.stdout, done.stderr)
+
+
+class WaitingChild:
+    """A command that prepares itself, says so by a line, and goes on when it is told to; see `waiting_child`."""
+
+    def __init__(self, command: Sequence[str], errors: IO[str], timeout: float) -> None:
+        self._name, self._errors, self._timeout, self._expired = command[0], errors, timeout, False
+        pipes: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": errors}
+        self._process = subprocess.Popen(command, **pipes, text=True, errors="replace", env=_environment())
+        self._timer = threading.Timer(timeout, self._expire)
+        self._timer.daemon = True
+        self._timer.start()
+
+    def prepared(self) -> None:
+        """Wait until it is prepared, or has ended."""
+        assert self._process.stdout is not None
+        self._process.stdout.readline()
+        self._timer.cancel()
+
+    def finish(self) -> Finished:
+        """Let it go on, and wait for its end.
+
+        Raises:
+            TimeoutError: It did not prepare itself or end in time, and was ended.
+        """
+        try:
+            if self._expired:
+                raise TimeoutError
+            stdout, _ = self._process.communicate("\n", timeout=self._timeout)
+        except (TimeoutError, subprocess.TimeoutExpired):
+            raise TimeoutError(f"{self._name} did not end within {self._timeout:g} s") from None
+        self._errors.seek(0)
+        return Finished(self._process.returncode, stdout, self._errors.read())
+
+    def end(self) -> None:
+        """End it if it runs, and release its pipes."""
+        self._timer.cancel()
+        self._process.kill()
+        for pipe in (self._process.stdin, self._process.stdout):
+            assert pipe is not None
+            with suppress(OSError):  # it ended with something unread
+                pipe.close()
+        self._process.wait()
+
+    def _expire(self) -> None:
+        self._expired = True
+        self._process.kill()
+
+
+@contextmanager
+def waiting_child(command: Sequence[str], *, timeout: float) -> Iterator[WaitingChild]:
+    """Start a command that calls `wait_for_turn`; it is ended with the block.
+
+    So several commands import their libraries side by side, and are then measured one by one.
+
+    Args:
+        command: A command in Python, as for `run_child`.
+        timeout: Seconds for its preparation, and again for the rest.
+
+    Raises:
+        OSError: It could not be started.
+    """
+    # a pipe that is full would hold it up
+    with tempfile.TemporaryFile("w+", errors="replace") as errors:
+        child = WaitingChild(command, errors, timeout)
+        try:
+            yield child
+        finally:
+            child.end()
+
+
+def wait_for_turn() -> None:
+    """Say that this process is prepared, and wait for the word of the one that started it by `waiting_child`."""
+    sys.stdout.write("\n")
+    sys.stdout.flush()
+    sys.stdin.readline()
 
 
 def end_with_parent() -> None:

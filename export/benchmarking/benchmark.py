@@ -30,7 +30,7 @@ from lorkit.export.benchmarking.chart import latencies
 from lorkit.export.benchmarking.device_times import device_times
 from lorkit.export.benchmarking.end_to_end import end_to_end
 from lorkit.export.benchmarking.energy import millijoules
-from lorkit.export.benchmarking.footprint import footprint
+from lorkit.export.benchmarking.footprint import footprints
 from lorkit.export.benchmarking.interleaving import time_samples, timed_engine
 from lorkit.export.benchmarking.timing_statistics import paired_ratio, percentile, percentile_bound, samples_for
 from lorkit.export.runtime.batch_size import check_batches
@@ -231,7 +231,7 @@ def _measure(
     image: Path | None,
 ) -> tuple[list[BenchRow], list[BenchComparison]]:
     subjects = group if reference is None else [reference, *group]
-    costs = [footprint(subject.path, batch=setting.batch, threads=setting.threads) for subject in subjects]
+    costs = footprints([subject.path for subject in subjects], batch=setting.batch, threads=setting.threads)
     with ExitStack() as stack:
         engines = [stack.enter_context(load_opened(one, threads=setting.threads)) for one in subjects]
         timed = [

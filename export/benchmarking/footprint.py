@@ -9,11 +9,13 @@ from __future__ import annotations
 import json
 import sys
 import time
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 
 from lorkit.decompose.errors import ArtifactError, LorkitError, MissingRuntimeError
 from lorkit.decompose.machine import peak_bytes, resident_bytes
-from lorkit.decompose.processes import end_with_parent, module_command, run_child
+from lorkit.decompose.processes import WaitingChild, end_with_parent, module_command, wait_for_turn, waiting_child
 from lorkit.export.benchmarking.interleaving import network_inputs
 from lorkit.export.runtime.engine import load_engine
 from lorkit.export.runtime.exported import read_exported
@@ -25,26 +27,47 @@ _MIB = 2**20
 
 
 def footprint(directory: Path, *, batch: int = 1, threads: int | None = 1) -> dict[str, float]:
-    """Load an export in a new process and run it.
+    """Load an export in a new process and run it; see `footprints`."""
+    return footprints([directory], batch=batch, threads=threads)[0]
+
+
+def footprints(directories: Sequence[Path], *, batch: int = 1, threads: int | None = 1) -> list[dict[str, float]]:
+    """Load exports in new processes and run them: the processes import side by side, then are measured one by one.
 
     Args:
-        directory: The export.
+        directories: The exports.
         batch: Batch size.
         threads: Threads of the engine; None leaves the choice to the runtime.
 
     Returns:
-        `peak_mib`: peak resident memory minus that of the process with its runtime imported but nothing loaded;
-            `process_mib`: that peak itself; `load_ms`: from the directory to an engine, digests checked; `first_ms`:
-            the first inference.
+        For each export `peak_mib`: peak resident memory minus that of the process with its runtime imported but nothing
+            loaded; `process_mib`: that peak itself; `load_ms`: from the directory to an engine, digests checked;
+            `first_ms`: the first inference.
 
     Raises:
         MissingRuntimeError: The engine cannot run here.
         ArtifactError: The child could not load or run it.
     """
+    found = []
+    with ExitStack() as stack:
+        commands = [_command(directory, batch, threads) for directory in directories]
+        children = [stack.enter_context(waiting_child(one, timeout=TIMEOUT_SECONDS)) for one in commands]
+        for child in children:  # none imports while another one is measured
+            child.prepared()
+        for directory, child in zip(directories, children, strict=True):
+            found.append(_read(directory, child))
+    return found
+
+
+def _command(directory: Path, batch: int, threads: int | None) -> list[str]:
     arguments = [str(directory.resolve()), str(batch), str(threads or 0), *([OPTION] if native_trusted() else [])]
-    command = [*module_command("lorkit.export.benchmarking.footprint"), *arguments]
+    return [*module_command("lorkit.export.benchmarking.footprint"), *arguments]
+
+
+def _read(directory: Path, child: WaitingChild) -> dict[str, float]:
+    """Let a child measure, and return what it found."""
     try:
-        done = run_child(command, timeout=TIMEOUT_SECONDS)
+        done = child.finish()
     except TimeoutError:
         raise ArtifactError(
             f"{directory} did not load and run within {TIMEOUT_SECONDS:.0f} s",
@@ -64,12 +87,15 @@ def footprint(directory: Path, *, batch: int = 1, threads: int | None = 1) -> di
     return found
 
 
-def measure(directory: Path, *, batch: int, threads: int | None) -> dict[str, float]:
-    """Load and run an export in this process, which is the child."""
+def measure(
+    directory: Path, *, batch: int, threads: int | None, turn: Callable[[], None] = lambda: None
+) -> dict[str, float]:
+    """Load and run an export in this process, which is the child; `turn` waits until it may."""
     subject = read_exported(directory)
     (inputs,) = network_inputs(subject, batch, seed=0, count=1)
     # imports the runtime, whose memory is not the export's
     get_target(subject.info.target).available()
+    turn()
     before = resident_bytes()
     begin = time.perf_counter()
     engine = load_engine(directory, threads=threads)
@@ -94,7 +120,7 @@ def main(arguments: list[str]) -> int:
     directory, batch, threads, *consent = arguments
     try:
         with trust_native(OPTION in consent):
-            found = measure(Path(directory), batch=int(batch), threads=int(threads) or None)
+            found = measure(Path(directory), batch=int(batch), threads=int(threads) or None, turn=wait_for_turn)
     except LorkitError as error:
         sys.stderr.write(f"{error}\n")
         return error.exit_code

@@ -7,13 +7,14 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 
 import psutil
 import pytest
 from source_facts import facts_of
 
-from lorkit.decompose.processes import end_with_parent, held_children, marked_children, run_child
+from lorkit.decompose.processes import end_with_parent, held_children, marked_children, run_child, waiting_child
 
 ROOT = Path(__file__).parents[2]
 ROOM = ROOT / "decompose" / "processes.py"
@@ -136,6 +137,42 @@ def test_what_a_child_says_and_how_it_ends() -> None:
     assert (done.status, done.stdout, done.stderr) == (3, "out\n", "err")
     with pytest.raises(TimeoutError, match=r"within 0.2 s"):
         run_child([sys.executable, "-c", "import time; time.sleep(60)"], timeout=0.2)
+
+
+WAITING = """
+import pathlib, sys, time
+from lorkit.decompose.processes import wait_for_turn
+before, after = (pathlib.Path(name) for name in sys.argv[1:])
+before.touch()
+wait_for_turn()
+after.touch()
+sys.stderr.write("e" * 200_000)  # more than a pipe holds
+print("done")
+sys.exit(3)
+"""
+
+
+def test_children_prepare_at_once_and_go_on_one_by_one(tmp_path: Path) -> None:
+    places = [(tmp_path / f"{one}-before", tmp_path / f"{one}-after") for one in "ab"]
+    with ExitStack() as stack:
+        commands = [[sys.executable, "-c", WAITING, *map(str, two)] for two in places]
+        children = [stack.enter_context(waiting_child(one, timeout=60)) for one in commands]
+        for child in children:
+            child.prepared()
+        assert [before.exists() for before, _ in places] == [True, True]
+        assert not any(after.exists() for _, after in places)
+        done = children[0].finish()
+        assert (done.status, done.stdout, len(done.stderr)) == (3, "done\n", 200_000)
+        assert [after.exists() for _, after in places] == [True, False]
+    assert not places[1][1].exists()
+
+
+@pytest.mark.parametrize("at", ["import time; time.sleep(60)", "print(flush=True); import time; time.sleep(60)"])
+def test_a_waiting_child_that_takes_too_long_is_ended(at: str) -> None:
+    with waiting_child([sys.executable, "-c", at], timeout=0.3) as child:
+        child.prepared()
+        with pytest.raises(TimeoutError, match=r"within 0.3 s"):
+            child.finish()
 
 
 MODULE = """

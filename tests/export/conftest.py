@@ -253,7 +253,11 @@ def fill_run(run: Run) -> Run:
 def memory_measured_here() -> Iterator[None]:
     """Let bench measure an export's memory in this process: the child that it starts costs seconds, and has tests."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(benchmark, "footprint", footprint.measure)
+        patch.setattr(
+            benchmark,
+            "footprints",
+            lambda paths, **setting: [footprint.measure(path, **setting) for path in paths],
+        )
         yield
 
 

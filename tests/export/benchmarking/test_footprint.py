@@ -7,7 +7,7 @@ import pytest
 from lorkit.decompose.artifacts import read_json, write_json, write_manifest
 from lorkit.decompose.errors import ArtifactError, MissingRuntimeError
 from lorkit.decompose.machine import peak_bytes
-from lorkit.export.benchmarking.footprint import footprint
+from lorkit.export.benchmarking.footprint import footprint, footprints
 
 
 def test_a_child_process_measures_memory_and_start(make_export: Callable[..., Path]) -> None:
@@ -18,6 +18,15 @@ def test_a_child_process_measures_memory_and_start(make_export: Callable[..., Pa
     assert min(small["load_ms"], small["first_ms"]) > 0
     large = footprint(make_export("large", work=2, width=8), batch=4096, threads=2)
     assert large["peak_mib"] > small["peak_mib"] + 20
+
+
+def test_several_exports_are_measured_in_order(make_export: Callable[..., Path]) -> None:
+    paths = [make_export("small", work=1, width=8), make_export("large", work=2, width=8)]
+    small, large = footprints(paths, batch=4096)
+    assert large["peak_mib"] > small["peak_mib"] + 10
+    (paths[0] / "model.onnx").write_bytes(b"no")
+    with pytest.raises(ArtifactError, match="has changed"):
+        footprints(paths[::-1])
 
 
 def test_the_peak_is_that_of_this_process() -> None:

@@ -203,5 +203,6 @@ def test_commands_take_the_option(verb: str, foreign: Path, tmp_path: Path, caps
 
 
 def test_the_process_that_measures_memory_asks_too(foreign: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
+    monkeypatch.setattr(footprint, "wait_for_turn", lambda: None)
     assert footprint.main([str(foreign), "1", "1"]) == 4
     assert footprint.main([str(foreign), "1", "1", native_code.OPTION]) == 0
