@@ -6,6 +6,7 @@ Shapes: N images, C channels, K outputs per image or, for dense tasks, per pixel
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from typing import Any
 
 import numpy as np
@@ -19,6 +20,7 @@ from lorkit.decompose.data.preprocessing.mirroring import mirror_axis
 from lorkit.decompose.errors import DataError
 from lorkit.decompose.evaluation.scoring import score_inputs
 from lorkit.decompose.evaluation.whole_cases import score_cases
+from lorkit.decompose.models.small_maps import ready_for_batches
 from lorkit.decompose.tasks import ScoreInputs, get_task
 
 NetworkCallable = nn.Module | Callable[[Float32Array], Any]
@@ -76,7 +78,8 @@ def collect_score_inputs(
         )
     if prepared.volumes is not None:
         return score_cases(runner(network), prepared)
-    rows = [score_inputs(prepared, at, outputs) for at, outputs in _outputs(network, prepared, batch_size)]
+    with ready_for_batches(network) if isinstance(network, nn.Module) else nullcontext():
+        rows = [score_inputs(prepared, at, outputs) for at, outputs in _outputs(network, prepared, batch_size)]
     return np.concatenate(rows)
 
 

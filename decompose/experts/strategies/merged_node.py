@@ -11,11 +11,10 @@ import torch
 from torch import Tensor
 
 from lorkit.decompose.experts import algebra
+from lorkit.decompose.experts.small_maps import convolve, pull
 from lorkit.decompose.experts.strategies import one_node
 from lorkit.decompose.experts.strategies.base import LayerInputs, flat, strided, unflat
 from lorkit.decompose.experts.strategies.segments import product, scaled_product
-
-_backward = torch.ops.aten.convolution_backward
 
 
 def merged_node(inputs: LayerInputs, x: Tensor, plain: one_node.Plain) -> Tensor:
@@ -91,7 +90,7 @@ def _weights(inputs: LayerInputs, merged_TOK: Tensor) -> Tensor:
 
 def _convolve(inputs: LayerInputs, x: Tensor, weights: Tensor, bias: Tensor | None) -> Tensor:
     parts = zip(torch.split(x, list(inputs.rows)), weights.unbind(), strict=True)
-    outputs = [algebra.apply(inputs.base, part, weight, bias) for part, weight in parts]
+    outputs = [convolve(inputs.base, part, weight, bias) for part, weight in parts]
     return outputs[0] if len(outputs) == 1 else torch.cat(outputs)
 
 
@@ -118,12 +117,14 @@ def _pull_convolutions(
 ) -> tuple[Tensor | None, Tensor | None]:
     """Return the gradients of x and of the merged weights of a convolution."""
     base = cast(algebra.Conv, inputs.base)
-    how = (None, base.stride, base.padding, base.dilation, False, [0] * (x.dim() - 2), 1, [of_x, of_weights, False])
+    needs = (of_x, of_weights, False)
     rows = list(inputs.rows)
     parts = zip(torch.split(dy, rows), torch.split(x, rows), _weights(inputs, merged_TOK).unbind(), strict=True)
-    found = [_backward(gradient, part, weight, *how) for gradient, part, weight in parts]
+    found = [pull(base, gradient, part, weight, needs) for gradient, part, weight in parts]
     last = one_node.channels_last(inputs)
     return (
-        torch.cat([of_part for of_part, _, _ in found]) if of_x else None,
-        torch.stack([(one.movedim(1, -1) if last else one).flatten(1) for _, one, _ in found]) if of_weights else None,
+        torch.cat([of_part for of_part, _, _ in found if of_part is not None]) if of_x else None,
+        torch.stack([(one.movedim(1, -1) if last else one).flatten(1) for _, one, _ in found if one is not None])
+        if of_weights
+        else None,
     )

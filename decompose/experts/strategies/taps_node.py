@@ -12,12 +12,11 @@ import torch
 from torch import Tensor
 
 from lorkit.decompose.experts import algebra
+from lorkit.decompose.experts.small_maps import convolve, pull
 from lorkit.decompose.experts.strategies import one_node
 from lorkit.decompose.experts.strategies.base import LayerInputs, flat, strided
 from lorkit.decompose.experts.strategies.geometry import LayerGeometry, Sizes
 from lorkit.decompose.experts.strategies.segments import product, scaled_product
-
-_backward = torch.ops.aten.convolution_backward
 
 # sums or spreads the taps: (z, geometry, spatial sizes of the input)
 Shift = Callable[[Tensor, LayerGeometry, Sizes], Tensor]
@@ -43,7 +42,7 @@ class _Taps(torch.autograd.Function):
         *factors, inputs, plain, shifts = rest
         geometry = inputs.geometry
         _, ups, scale = one_node.joined(inputs)
-        y = algebra.apply(inputs.base, x, weight, bias)
+        y = convolve(inputs.base, x, weight, bias)
         low_TPC = product(_blocks(inputs, x), _matrices(inputs).mT)
         if not geometry.pointwise:
             spatial = tuple(x.shape[2:])
@@ -68,10 +67,7 @@ class _Taps(torch.autograd.Function):
         geometry, base = inputs.geometry, cast(algebra.Conv, inputs.base)
         dx = dweight = dbias = ddowns = None
         if any(needs[:3]):
-            sizes = None if bias is None else list(bias.shape)
-            how = (sizes, base.stride, base.padding, base.dilation, False, [0] * (x.dim() - 2), 1)
-            mask = [needs[0], needs[1], needs[2]]
-            dx, dweight, dbias = _backward(dy, x, weight, *how, mask)
+            dx, dweight, dbias = pull(base, dy, x, weight, needs[:3])
         dy_PO = flat(geometry, dy)
         dy_TPO = dy_PO.view(len(inputs.rows), -1, dy_PO.shape[1])
         _, ups, scale = one_node.joined(inputs)
