@@ -161,6 +161,17 @@ class BatchLoader:
         return self._sampler.samples_per_batch
 
     @property
+    def digests(self) -> dict[str, tuple[str, ...]]:
+        """The digests of each region's samples, in the order of `Batch.sample`."""
+        return {name: pool.digests for name, pool in self._prepared.items()}
+
+    @property
+    def repeats(self) -> bool:
+        """Whether every pass gives the same images: unchanged and whole."""
+        changed = any(one is not None for one in self._augments.values())
+        return not changed and not any(pool.windowed for pool in self._prepared.values())
+
+    @property
     def images_per_second(self) -> float:
         """Images per second of loading time in this epoch; 0 before the first batch."""
         return self._images / self._seconds if self._seconds else 0.0

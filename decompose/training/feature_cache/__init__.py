@@ -7,6 +7,7 @@ digest of their content, written atomically.
 
 from lorkit.decompose.training.feature_cache.budget import Estimate, plan_features
 from lorkit.decompose.training.feature_cache.cache import FeatureCache
+from lorkit.decompose.training.feature_cache.memory import memory_cache
 from lorkit.decompose.training.feature_cache.opening import (
     FeatureCacheFactory,
     feature_cache_factory,
@@ -21,5 +22,6 @@ __all__ = [
     "cache_statistics",
     "feature_cache_factory",
     "features_directory",
+    "memory_cache",
     "plan_features",
 ]

@@ -19,7 +19,7 @@ from lorkit.decompose.errors import ArtifactError
 from lorkit.decompose.events import CacheFigures
 from lorkit.decompose.models.regional import RegionalModel
 from lorkit.decompose.training.feature_cache.namespaces import cache_key
-from lorkit.decompose.training.feature_cache.store import Store
+from lorkit.decompose.training.feature_cache.store import MemoryStore
 from lorkit.decompose.training.feature_cache.tensors import join, tensors_of
 
 # Largest rounding difference between two computations of a feature, relative to the largest of its tensor:
@@ -38,7 +38,11 @@ class FeatureCache:
     """
 
     def __init__(
-        self, stores: Mapping[str, Store], digests: Mapping[str, Sequence[str]], kind: type[Any], device: torch.device
+        self,
+        stores: Mapping[str, MemoryStore],
+        digests: Mapping[str, Sequence[str]],
+        kind: type[Any],
+        device: torch.device,
     ) -> None:
         self._stores, self._digests = dict(stores), dict(digests)
         self._kind, self._device = kind, device
@@ -100,7 +104,7 @@ class FeatureCache:
         for store in dict.fromkeys(self._stores.values()):
             store.close()
 
-    def row(self) -> CacheFigures:
+    def row(self) -> CacheFigures | None:
         """Return the figures since the last call: images requested and read, the seconds of both, bytes stored."""
         row: CacheFigures = {
             "asked": self._asked,
@@ -129,7 +133,7 @@ class FeatureCache:
         }
 
 
-def _check_entry(store: Store, key: bytes, tensors: Mapping[str, Tensor]) -> None:
+def _check_entry(store: MemoryStore, key: bytes, tensors: Mapping[str, Tensor]) -> None:
     for name, found in store.read([key]).items():
         now = tensors[name].detach().float().cpu()
         allowed = _TOLERANCE[store.namespace.layout[name].stored] * float(now.abs().max())

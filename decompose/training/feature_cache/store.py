@@ -36,22 +36,18 @@ def space_lock(directory: Path) -> ReadWriteLock:
     return ReadWriteLock(directory.with_name(f".{directory.name}.lock"), is_singleton=False)
 
 
-class Store:
-    """An open space, which other processes may read and write too: shards are atomic.
+class MemoryStore:
+    """Entries of one namespace in memory.
 
     Args:
-        root: Directory of all spaces.
         namespace: Its namespace.
-        warn: Receives a sentence for every unusable shard.
     """
 
-    def __init__(self, root: Path, namespace: FeatureNamespace, warn: Callable[[str], None]) -> None:
-        self.namespace, self.directory, self._warn = namespace, root / namespace.name, warn
+    directory: Path | None = None
+
+    def __init__(self, namespace: FeatureNamespace) -> None:
+        self.namespace = namespace
         self._index: dict[bytes, tuple[Rows, int]] = {}
-        self._known: set[str] = set()
-        self._pending: list[Rows] = []
-        self._open()
-        self.refresh()
 
     def __contains__(self, key: bytes) -> bool:
         return key in self._index
@@ -77,9 +73,23 @@ class Store:
 
     def add(self, keys: Sequence[bytes], tensors: Mapping[str, Tensor]) -> int:
         """Add new entries with tensors (N, ...); return the number of new bytes."""
+        block = self._new(keys, tensors)
+        return 0 if block is None else block.bytes
+
+    def flush(self) -> None:
+        """Do nothing: a store on disk writes here."""
+
+    def refresh(self) -> None:
+        """Do nothing: a store on disk reads what others have written."""
+
+    def close(self) -> None:
+        """Do nothing: a store on disk is locked until here."""
+
+    def _new(self, keys: Sequence[bytes], tensors: Mapping[str, Tensor]) -> Rows | None:
+        """Take the entries that are new; return them, or None if there are none."""
         fresh = {key: row for row, key in enumerate(keys) if key not in self._index}
         if not fresh:
-            return 0
+            return None
         rows = torch.tensor(list(fresh.values()))
         packed = {
             name: part.pack(tensors[name].index_select(0, rows.to(tensors[name].device)))
@@ -87,6 +97,35 @@ class Store:
         }
         block = Rows(list(fresh), packed)
         self._take(block)
+        return block
+
+    def _take(self, block: Rows) -> None:
+        self._index |= {key: (block, row) for row, key in enumerate(block.keys)}
+
+
+class Store(MemoryStore):
+    """An open space on disk, which other processes may read and write too: shards are atomic.
+
+    Args:
+        root: Directory of all spaces.
+        namespace: Its namespace.
+        warn: Receives a sentence for every unusable shard.
+    """
+
+    def __init__(self, root: Path, namespace: FeatureNamespace, warn: Callable[[str], None]) -> None:
+        super().__init__(namespace)
+        self.directory: Path = root / namespace.name
+        self._warn = warn
+        self._known: set[str] = set()
+        self._pending: list[Rows] = []
+        self._open()
+        self.refresh()
+
+    def add(self, keys: Sequence[bytes], tensors: Mapping[str, Tensor]) -> int:
+        """Add new entries with tensors (N, ...), and write them once they are many; return the number of new bytes."""
+        block = self._new(keys, tensors)
+        if block is None:
+            return 0
         self._pending.append(block)
         if sum(waiting.bytes for waiting in self._pending) >= _SHARD_BYTES:
             self.flush()
@@ -134,9 +173,6 @@ class Store:
             return block
         kept = {name: value[torch.tensor(rows, dtype=torch.int64)] for name, value in block.tensors.items()}
         return Rows([block.keys[row] for row in rows], kept) if rows else None
-
-    def _take(self, block: Rows) -> None:
-        self._index |= {key: (block, row) for row, key in enumerate(block.keys)}
 
     def _open(self) -> None:
         """Lock the space against removal until `close` or the end of the process."""

@@ -145,6 +145,8 @@ class _Trainer:
                 {name: pool.cached for name, pool in phase.pools(teacher=one).items()} for one in (False, True)
             )
             self.optimizer_step.open_cache(phase.cache_factory, next(iter(self.loader)), own, seen)
+        else:
+            self.optimizer_step.keep_features(self.loader)
         self.progress = Progress()
         self._metric = validation_name(phase.regions)
         self._began = time.perf_counter()

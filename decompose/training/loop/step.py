@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from lorkit.decompose.config import TrainConfig
-from lorkit.decompose.data.batches.loader import Batch
+from lorkit.decompose.data.batches.loader import Batch, BatchLoader
 from lorkit.decompose.data.batches.microbatches import split_batch
 from lorkit.decompose.data.prepared import PreparedRegion
 from lorkit.decompose.events import CacheFigures
@@ -18,10 +18,11 @@ from lorkit.decompose.experts import packed
 from lorkit.decompose.methods.base import TrainingModule
 from lorkit.decompose.models.foundation.model import Foundation
 from lorkit.decompose.models.foundation.teacher import freeze_
-from lorkit.decompose.models.regional import RegionalModel
+from lorkit.decompose.models.regional import RegionalModel, RegionalOutput
+from lorkit.decompose.models.small_maps import with_products
 from lorkit.decompose.tasks.losses import Terms
-from lorkit.decompose.training.feature_cache import FeatureCache, FeatureCacheFactory
-from lorkit.decompose.training.feature_cache.tensors import layouts_of
+from lorkit.decompose.training.feature_cache import FeatureCache, FeatureCacheFactory, memory_cache
+from lorkit.decompose.training.feature_cache.tensors import FeatureLayout, layouts_of
 from lorkit.decompose.training.gradients.balancing import build_backward
 from lorkit.decompose.training.loop.checkpoints import StepState
 from lorkit.decompose.training.loop.compiling import compiled, loosen_
@@ -68,7 +69,7 @@ class OptimizerStep:
 
     @contextmanager
     def transformed(self) -> Iterator[None]:
-        """Pack, compile or checkpoint the backbone inside the context."""
+        """Pack, compile or checkpoint the backbone inside the context, or make its smallest convolutions products."""
         live = self.module.live
         with ExitStack() as stack:
             stack.enter_context(packed(live.backbone))
@@ -76,6 +77,8 @@ class OptimizerStep:
                 stack.enter_context(recomputed(live.backbone))
             if self.settings.compile:
                 stack.enter_context(compiled(live, self.fabric.device))
+            else:
+                stack.enter_context(with_products(live.backbone))
             yield
 
     def start_epoch(self, epoch: int) -> None:
@@ -166,14 +169,26 @@ class OptimizerStep:
         if not self._foundations:
             return
         (foundation,) = self._foundations  # a cache holds the features of one teacher
-        names, dtype = self.module.live.regions.names, cache_factory.config.cache.dtype
         answer = self.ask_teacher(self.to_device(host))
-        layouts = layouts_of(answer, [names[index] for index in sorted(set(host.region.tolist()))], dtype)
-        for index, name in enumerate(names):
-            if name not in layouts:  # the first batch has no image of the region: shapes are those of any
-                batch = self.to_device(host._replace(region=torch.full_like(host.region, index)))
-                layouts |= layouts_of(self.ask_teacher(batch), [name], dtype)
+        layouts = self._layouts(answer, host, cache_factory.config.cache.dtype)
         self.cache = cache_factory.open(answer, host, layouts, parts, seen, foundation, self.fabric)
+
+    def keep_features(self, loader: BatchLoader) -> None:
+        """Keep the features of a single teacher in memory, if every epoch asks for the same ones and they are few.
+
+        Batches are of one size, for which kernels round equally, so the training stays the same bit by bit.
+        """
+        settings, fabric = self.settings, self.fabric
+        if settings.epochs < 2 or settings.batch_size % settings.accumulate or not loader.repeats:
+            return
+        if len(self._foundations) != 1 or self._foundations[0].is_teacher:
+            return
+        if fabric.world_size > 1 or fabric.device.type != "cpu":
+            return
+        host = next(iter(loader))
+        answer = self.ask_teacher(self.to_device(host))
+        if type(answer) is RegionalOutput:
+            self.cache = memory_cache(self._layouts(answer, host, "fp32"), loader.digests, fabric.device)
 
     def flush_features(self) -> CacheFigures | None:
         """Write the features of an epoch; return the figures for its row of metrics; None without a cache."""
@@ -193,6 +208,16 @@ class OptimizerStep:
     def to_device(self, piece: Batch) -> Batch:
         """Return a batch on the device, its images in the fastest layout."""
         return piece.mapped(self.fabric.to_device).mapped(_laid_out)
+
+    def _layouts(self, answer: Any, host: Batch, dtype: str) -> dict[str, FeatureLayout]:
+        """Return the layouts of the teacher's outputs by region, of which `answer` are those for `host`."""
+        names = self.module.live.regions.names
+        layouts = layouts_of(answer, [names[index] for index in sorted(set(host.region.tolist()))], dtype)
+        for index, name in enumerate(names):
+            if name not in layouts:  # the first batch has no image of the region: shapes are those of any
+                batch = self.to_device(host._replace(region=torch.full_like(host.region, index)))
+                layouts |= layouts_of(self.ask_teacher(batch), [name], dtype)
+        return layouts
 
     def _accumulate(self, piece: Batch, share: float, terms: Terms) -> None:
         """Run one micro-batch with `share` of the samples, and add its terms to those of the batch."""

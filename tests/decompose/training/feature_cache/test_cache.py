@@ -29,6 +29,7 @@ from lorkit.decompose.training.feature_cache import feature_cache_factory
 from lorkit.decompose.training.loop.devices import launch
 from lorkit.decompose.training.loop.epochs import fit
 from lorkit.decompose.training.loop.phase import Phase
+from lorkit.decompose.training.loop.step import OptimizerStep
 
 Parts = dict[str, dict[str, PreparedRegion]]
 Train = Callable[..., tuple[dict[str, torch.Tensor], list[Event]]]
@@ -81,9 +82,10 @@ def drawn(config: Config, name: str, count: int, seed: int) -> PreparedRegion:
 
 
 @pytest.fixture
-def train(parts: Parts, masked: Parts, tmp_path: Path) -> Train:
+def train(parts: Parts, masked: Parts, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Train:
     """Train a method: `train("rd", *settings, cached=False, place="a", until=Saved)`; features lie in one place."""
     pictures = {False: parts, True: masked}
+    monkeypatch.setattr(OptimizerStep, "keep_features", lambda *_: None)  # it has its own test
 
     def run(
         method: str,
