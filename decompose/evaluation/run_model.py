@@ -43,7 +43,7 @@ class RunModel:
         """Return the preprocessing of the network's images."""
         if self.model != "foundation" or self.run.given is not None:
             return recipe_of_region(self.run, region)
-        self.networks.foundation(region)  # raises if it cannot be measured
+        self.networks.require_foundation(region)
         return foundation_recipe(self.run, region)
 
     def sided(self, region: str) -> bool:

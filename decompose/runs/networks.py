@@ -67,13 +67,17 @@ class RunNetworks:
 
     def foundation(self, region: str) -> Deployable:
         """Return the foundation model with its head (own or probe) of the region; raise ArtifactError without one."""
+        self.require_foundation(region)
+        return self.foundation_model.model.deployable(region)
+
+    def require_foundation(self, region: str) -> None:
+        """Raise ArtifactError if the foundation model has no head for the region; further errors as its own."""
         if region not in self.foundation_model.heads:
             raise ArtifactError(
                 f"the foundation model of {self.run.path} has no head for region '{region}'",
                 required=f"one of {', '.join(self.foundation_model.heads)}",
                 fix="train again with --force, which fits a probe for every region",
             )
-        return self.foundation_model.model.deployable(region)
 
     @cached_property
     def _bare(self) -> RegionalModel | SeparateModels:
