@@ -7,6 +7,7 @@ save memory.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -17,6 +18,7 @@ from lorkit.decompose.artifacts.arrays import Float32Array, Floats
 from lorkit.decompose.documents.gate import ChangedAnswer
 from lorkit.decompose.evaluation.scoring import originals_of, score_mask
 from lorkit.decompose.evaluation.whole_cases import score_case, segment_case
+from lorkit.decompose.machine import usable_threads
 from lorkit.decompose.metrics import PairedDrop
 from lorkit.decompose.metrics.bootstrap import number
 from lorkit.decompose.metrics.paired import paired_means
@@ -35,6 +37,7 @@ if TYPE_CHECKING:
     from lorkit.export.targets.base import Engine
 
 BATCH = 64
+_ONE_CORE = "CPUExecutionProvider"
 Rows = list[int] | slice
 Compare = Callable[[Rows], PairedDrop | None]
 _Engines = tuple["Engine", "Engine"]
@@ -87,6 +90,17 @@ def engine_logits(engine: Engine, prepared: PreparedRegion) -> Float32Array:
     return np.concatenate([_outputs(engine, prepared, slice(at, at + BATCH)) for at in range(0, len(images), BATCH)])
 
 
+def logits_of_both(engines: _Engines, prepared: _Prepared) -> list[Float32Array]:
+    """Run every case through both engines, side by side where each has one of several cores to itself.
+
+    That is so for ONNX Runtime, whose sessions compute without the GIL and on the threads that they were given.
+    """
+    if usable_threads() < 2 or any(one.provider != _ONE_CORE for one in engines):
+        return [engine_logits(engine, one) for engine, one in zip(engines, prepared, strict=True)]
+    with ThreadPoolExecutor(2) as pool:
+        return list(pool.map(engine_logits, engines, prepared))
+
+
 def _outputs(engine: Engine, prepared: PreparedRegion, part: slice) -> Float32Array:
     """Return the outputs by which some cases are judged: wrong ones where a network answers for another region."""
     images = np.ascontiguousarray(prepared.images[part])
@@ -96,7 +110,7 @@ def _outputs(engine: Engine, prepared: PreparedRegion, part: slice) -> Float32Ar
 def _compare_labels(pair: ExportPair, engines: _Engines, prepared: _Prepared, seed: int) -> AccuracyEvidence:
     """Compare two classifiers, also of nodes, and count the labels that differ."""
     region = pair.candidate.region
-    logits = [engine_logits(engine, one) for engine, one in zip(engines, prepared, strict=True)]
+    logits = logits_of_both(engines, prepared)
     labels, groups = prepared[0].labels, np.asarray(prepared[0].groups)
 
     def compare(rows: Rows) -> PairedDrop:
@@ -130,7 +144,7 @@ def _compare_labels(pair: ExportPair, engines: _Engines, prepared: _Prepared, se
 
 def _compare_tables(pair: ExportPair, engines: _Engines, prepared: _Prepared, seed: int) -> AccuracyEvidence:
     """Compare two multilabel networks, and count the cases with a label that is answered differently."""
-    one, two = (engine_logits(engine, side) for engine, side in zip(engines, prepared, strict=True))
+    one, two = logits_of_both(engines, prepared)
     # from here on a label is positive from 0, whatever its threshold
     cuts = [np.asarray(side.head.cuts, np.float32) for side in (pair.baseline, pair.candidate)]
     found = LabelEvidence(prepared[0], one - cuts[0], two - cuts[1], seed)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
@@ -16,6 +17,7 @@ from lorkit.decompose.data.prepared import PreparedRegion
 from lorkit.decompose.data.preprocessing.recipe import build_recipe
 from lorkit.decompose.data.samples.originals import OriginalMasks
 from lorkit.decompose.regions import Region
+from lorkit.export.noninferiority import evidence
 from lorkit.export.noninferiority.evidence import BATCH, AccuracyEvidence, collect_evidence
 
 CASES = 2 * BATCH + 9
@@ -46,7 +48,7 @@ def engine(logits: Float32Array) -> Any:
         assert len(images) <= BATCH
         return logits[images[:, 0, 0, 0].astype(int)]
 
-    return SimpleNamespace(run=run)
+    return SimpleNamespace(run=run, provider="")
 
 
 def collect(
@@ -204,3 +206,27 @@ def test_cases_without_any_structure_are_not_judged(masks: Callable[[float], np.
     assert known is not None
     assert (known.n, known.groups, known.baseline) == (4, 4, 1.0)
     assert found.structures == {}
+
+
+@pytest.mark.parametrize(("provider", "threads", "beside"), [("CPU", 2, True), ("CPU", 1, False), ("other", 2, False)])
+def test_two_engines_of_one_core_each_run_side_by_side(
+    monkeypatch: pytest.MonkeyPatch, provider: str, threads: int, beside: bool
+) -> None:
+    monkeypatch.setattr(evidence, "usable_threads", lambda: threads)
+    monkeypatch.setattr(evidence, "_ONE_CORE", "CPU")
+    logits = [np.random.default_rng(side).normal(size=(CASES, 2)).astype(np.float32) for side in range(2)]
+    both, met = threading.Barrier(2), []
+
+    def answering(rows: Float32Array) -> Any:
+        def run(images: Float32Array) -> Float32Array:
+            if images[0, 0, 0, 0] == 0 and beside:
+                met.append(both.wait(timeout=30))  # breaks unless the other one runs at the same time
+            return rows[images[:, 0, 0, 0].astype(int)]
+
+        return SimpleNamespace(run=run, provider=provider)
+
+    cases = prepared(Region(name="a", classes=("x", "y")))
+    found = evidence.logits_of_both((answering(logits[0]), answering(logits[1])), (cases, cases))
+    for one, right in zip(found, logits, strict=True):
+        np.testing.assert_array_equal(one, right)
+    assert len(met) == 2 * beside
