@@ -74,8 +74,7 @@ def fit(
     if resume and checkpoints.exists:
         trainer.restore(*checkpoints.load())
     progress = trainer.progress
-    for text in (*phase.notices(), *trainer.loader.notices()):
-        yield Notice(text=text)
+    yield from (Notice(text=text) for text in (*phase.notices(), *trainer.loader.notices()))
     # a resumed phase may have stopped already
     epochs = progress.epochs_done if stop_reason(progress, phase.settings) else phase.settings.epochs
     yield Started(
@@ -96,13 +95,14 @@ def fit(
             if stop_reason(progress, phase.settings) is not None:
                 break
     trainer.optimizer_step.close()
-    module.load_state_dict(checkpoints.load_best())
+    last_is_best = progress.best_epoch + 1 == progress.epochs_done and fabric.world_size == 1
+    if not last_is_best or phase.settings.ema is not None:
+        module.load_state_dict(checkpoints.load_best())
     module.eval()
     stopped = stop_reason(progress, phase.settings)
     if stopped is not None:
         yield Notice(text=f"{phase.name} {stopped}")
-    for row in cache_statistics(progress.history):
-        yield Notice(text=describe_statistics(row))
+    yield from (Notice(text=describe_statistics(row)) for row in cache_statistics(progress.history))
     yield Finished(
         phase=phase.name,
         best_epoch=progress.best_epoch,
