@@ -36,7 +36,9 @@ def test_the_gate_judges_the_dice_of_each_case(flat: Path, tmp_path: Path) -> No
         cases = EvaluationCases(read=lambda recipe: prepared, source="here")
         manifest = exported.manifest.model_copy(update={"digest": "0" * 64})
         other = replace(exported, manifest=manifest)
-        twice = SimpleNamespace(run=lambda images: 2 * engine.run(images))  # other outputs, the same answers
+        twice = SimpleNamespace(
+            run=lambda images: 2 * engine.run(images), provider=""
+        )  # other outputs, the same answers
         few, block, equal, same = (
             judge_accuracy(ExportPair(exported, one), (engine, two), cases, AccuracyTest(allowed=allowed))
             for one, two, allowed in (
