@@ -21,7 +21,7 @@ def test_a_child_process_measures_memory_and_start(make_export: Callable[..., Pa
 
 
 def test_several_exports_are_measured_in_order(make_export: Callable[..., Path]) -> None:
-    paths = [make_export("small", work=1, width=8), make_export("large", work=2, width=8)]
+    paths = [make_export("small", work=1, width=2), make_export("large", work=1, width=16)]
     small, large = footprints(paths, batch=4096)
     assert large["peak_mib"] > small["peak_mib"] + 10
     (paths[0] / "model.onnx").write_bytes(b"no")
