@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from pathlib import Path
+
 import numpy as np
 import pytest
 from fitted_nodes import nodes_of
 
-from lorkit.decompose.config import ImageConfig, default_config
+from lorkit.decompose.config import Config, ImageConfig, default_config
 from lorkit.decompose.errors import UsageError
 from lorkit.decompose.methods import METHODS, get_method
 from lorkit.decompose.methods.graphs.base import FittedBaseline, score_of
@@ -30,14 +33,16 @@ def test_images_are_refused(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", FITTED)
-def test_nothing_is_trained_that_cannot_be_deployed(name: str) -> None:
+def test_nothing_is_trained_that_cannot_be_deployed(
+    name: str, configured: Callable[..., Config], tmp_path: Path
+) -> None:
     method = get_method(name)
     config = default_config(method=name).model_copy(update={"image": ImageConfig.of_nodes((4, 2, 2, 4))})
     for refused in (lambda: method.build(config, REGIONS, None), lambda: method.network(config, REGIONS)):
         with pytest.raises(UsageError, match=f"method {name} to train a network.*compare --methods {name},ragformer"):
             refused()
     with pytest.raises(UsageError, match=f"method {name} "):
-        train(default_config(method=name))
+        train(configured(tmp_path, method=name))
 
 
 def test_validation_chooses_by_the_average_precision() -> None:
