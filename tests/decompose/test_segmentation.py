@@ -49,13 +49,15 @@ def write_volumes(root: Path, count: int = 12) -> None:
             nibabel.save(nibabel.Nifti1Image(values, np.eye(4)), root / folder / f"case_{case:02d}.nii.gz")
 
 
-def config_of(path: Path, size: list[int], region: dict[str, object], **settings: object) -> Config:
+def config_of(
+    path: Path, size: list[int], region: dict[str, object], *, unet: str = "tiny_unet", **settings: object
+) -> Config:
     document = {
         "image": {"size": size, "channels": 1},
         "split": {"val": 0.2, "test": 0.3},
         "regions": {"box": region},
-        "foundation": {"backbone": "unet", "epochs": 1},
-        "student": {"backbone": "unet"},
+        "foundation": {"backbone": unet, "epochs": 1},
+        "student": {"backbone": unet},
         "train": {"epochs": 4, "batch_size": 6, "lr": 0.01, "weight_decay": 0.0, "warmup_epochs": 0},
         **settings,
     }
@@ -64,7 +66,7 @@ def config_of(path: Path, size: list[int], region: dict[str, object], **settings
 
 
 @pytest.mark.parametrize("volumes", [False, True])
-@pytest.mark.usefixtures("without_program")
+@pytest.mark.usefixtures("tiny", "without_program")
 def test_from_files_to_an_expert(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, volumes: bool) -> None:
     monkeypatch.chdir(tmp_path)
     if volumes:
@@ -73,7 +75,8 @@ def test_from_files_to_an_expert(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
         config = config_of(tmp_path / "d.yaml", [16, 16, 16], {**region, "nsd_tolerance_mm": 0.5})
     else:
         write_pictures(tmp_path / "a.npz")
-        config = config_of(tmp_path / "d.yaml", [16, 16], {"data": "a.npz", "nsd_tolerance_mm": {"square": 0.5}})
+        region = {"data": "a.npz", "nsd_tolerance_mm": {"square": 0.5}}
+        config = config_of(tmp_path / "d.yaml", [16, 16], region, unet="unet")
     run = train(config.model_copy(update={"method": "stl"})).run
     rows = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
     assert {row["metric"] for row in rows} == {"dice_network_grid"}
@@ -148,16 +151,16 @@ def write_mixed(root: Path) -> None:
     np.savez(root / "where.npz", images=255 - images, labels=labels, label_names=np.array(["top", "left"]))
 
 
-@pytest.mark.usefixtures("without_program")
-@pytest.mark.parametrize("method", ["lorkd", "rd", "drd"])
+@pytest.mark.usefixtures("tiny", "without_program")
+@pytest.mark.parametrize(("method", "unet"), [("lorkd", "unet"), ("rd", "tiny_unet"), ("drd", "tiny_unet")])
 def test_regions_of_masks_classes_and_labels_are_one_run(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, method: str
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, method: str, unet: str
 ) -> None:
     monkeypatch.chdir(tmp_path)
     write_mixed(tmp_path)
     regions = {"box": {"data": "a.npz"}, "side": {"data": "side.npz"}, "where": {"data": "where.npz"}}
     settings = {"epochs": 1, "batch_size": 18, "lr": 0.01, "warmup_epochs": 0}
-    config = config_of(tmp_path / "d.yaml", [16, 16], {}, regions=regions, train=settings)
+    config = config_of(tmp_path / "d.yaml", [16, 16], {}, unet=unet, regions=regions, train=settings)
     config = config.model_copy(update={"split": config.split.model_copy(update={"val": 0.3})})
     run = train(config.model_copy(update={"method": method})).run
     rows = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
@@ -167,8 +170,9 @@ def test_regions_of_masks_classes_and_labels_are_one_run(
     assert shapes == {"box": (2, 2, 16, 16), "side": (2, 2), "where": (2, 2)}
     tensors = {name: set(network.network.state_dict()) for name, network in networks.items()}
     assert tensors["side"] == tensors["where"]
-    assert any(".submodule.2." in key for key in tensors["box"]), "the decoder"
-    assert not any(".submodule.2." in key for key in tensors["side"]), "which classes do not need"
+    decoder = {"unet": ".submodule.2.", "tiny_unet": "ups."}[unet]
+    assert any(decoder in key for key in tensors["box"]), "the decoder"
+    assert not any(decoder in key for key in tensors["side"]), "which classes do not need"
     document = evaluate(run)
     assert {name: block.task for name, block in document.regions.items()} == {
         "box": "segmentation", "side": "classification", "where": "multilabel",

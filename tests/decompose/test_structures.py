@@ -38,7 +38,7 @@ def write(path: Path, count: int = 20, size: int = 16) -> np.ndarray:
 
 # A U-Net where regions share its decoder by rules of the method; elsewhere a network of a few channels gives the maps.
 # The students of rd are proven to share no tensor, and after two steps two vectors of eight numbers can be equal.
-STUDENTS = {"lorkd": "unet", "mtl": "unet", "mola-router": "unet", "rd": "unet"}
+STUDENTS = {"lorkd": "tiny_unet", "mtl": "tiny_unet", "mola-router": "tiny_unet", "rd": "tiny_unet"}
 
 
 @pytest.mark.parametrize("method", ["lorkd", "rd", "drd", "kd", "stl", "mtl", "mola-grad", "mola-router", "finetune"])

@@ -21,6 +21,7 @@ from known_networks import identity
 from mixtures import RegionIdNetwork, RouterNetwork, mixture_of
 from onnx import TensorProto, helper, numpy_helper
 from onnxscript import ir
+from small_unets import TINY_UNET
 from tiny_backbones import Tiny
 from torch import nn
 
@@ -35,6 +36,7 @@ from lorkit.decompose.extraction.torch_program import write_program
 from lorkit.decompose.machine import fingerprint
 from lorkit.decompose.metrics import scores
 from lorkit.decompose.models.backbones.registry import build_backbone
+from lorkit.decompose.models.backbones.unets import UNETS
 from lorkit.decompose.models.deployable import Deployable
 from lorkit.decompose.regions import Region, RegionSet
 from lorkit.decompose.runs import OUTSIDE, Run, export_directory, open_run
@@ -432,8 +434,8 @@ STRUCTURES = ("core", "rim")
 
 
 @pytest.fixture(scope="session")
-def write_expert() -> Callable[..., Path]:
-    """Write an extracted expert around a U-Net, or around a classifier, with weights that nobody trained."""
+def write_expert(small_backbone: None) -> Callable[..., Path]:
+    """Write an extracted expert around a small U-Net, or around a classifier, with weights that nobody trained."""
 
     def write(
         directory: Path,
@@ -445,7 +447,7 @@ def write_expert() -> Callable[..., Path]:
     ) -> Path:
         classes = {"segmentation": STRUCTURES, "multilabel": FINDINGS}.get(task, ("no", "yes"))
         region = Region(name="organ", task=task, classes=classes)
-        backbone = "unet" if task == "segmentation" and len(size) == 3 else "small"
+        backbone = "tiny_unet" if task == "segmentation" and len(size) == 3 else "small"
         torch.manual_seed(seed)
         network = plain_network(backbone, channels=1, size=size, region=region)
         filters, version = {2: ("bilinear", {"version": 1}), 3: ("trilinear", {"version": 2, "axes": "RAS"})}[len(size)]
@@ -505,7 +507,7 @@ class Small(nn.Module):
 
 @pytest.fixture(scope="session")
 def small_backbone() -> Iterator[None]:
-    """The backbone `small`, beside the registry's own."""
+    """The backbones `small` and `tiny_unet`, beside the registry's own."""
 
     def build(name: str, **options: Any) -> nn.Module:
         if name != "small":
@@ -514,6 +516,7 @@ def small_backbone() -> Iterator[None]:
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(expert_artifact, "build_backbone", build)
+        patch.setitem(UNETS, "tiny_unet", TINY_UNET)
         yield
 
 

@@ -47,7 +47,7 @@ def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         "split": {"val": 0.3, "test": 0.3},
         "regions": {name: {"data": f"{name}.npz", "task": task} for name, task in TASKS.items()},
         "foundation": {"backbone": "tiny_resnet_wide", "epochs": 1},
-        "student": {"backbone": "unet"},
+        "student": {"backbone": "tiny_unet"},
         "train": {"epochs": 1, "batch_size": 12, "lr": 0.005, "warmup_epochs": 0},
     }
     (tmp_path / "decompose.yaml").write_text(yaml.safe_dump(document), encoding="utf-8")
@@ -71,7 +71,7 @@ def test_from_three_tasks_on_the_same_images_to_a_verdict_and_a_report(root: Pat
 
     document = evaluate(run)
     assert {name: block.task for name, block in document.regions.items()} == TASKS
-    judged = gate(run=run, max_seconds=1)
+    judged = gate(run=run, max_seconds=0.5)
     metrics = {name: region.accuracy_test.metric for name, region in judged.regions.items()}
     assert metrics == {"square": "dice", "side": "balanced_accuracy", "where": "auroc"}
     for name, region in judged.regions.items():

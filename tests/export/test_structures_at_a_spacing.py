@@ -11,6 +11,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 import yaml
+from small_runs import register_tiny
 
 from lorkit.decompose.config import load_config
 from lorkit.decompose.evaluation.evaluation import evaluate
@@ -43,14 +44,15 @@ def layer(path: Path) -> np.ndarray:
 
 def test_they_are_the_same_from_training_to_the_example_script(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
+    register_tiny(monkeypatch.setitem)
     write(tmp_path / "msd")
     region = {"data": "msd/", "overlap": True, "structures": {"organ": [1, 2], "vessel": 2}, "window": [-160, 240]}
     document = {
         "image": {"size": [16, 16, 16], "channels": 1},
         "split": {"val": 0.25, "test": 0.25},
         "regions": {"abdomen": region | {"spacing": 3}},
-        "foundation": {"backbone": "unet"},
-        "student": {"backbone": "unet"},
+        "foundation": {"backbone": "tiny_unet"},
+        "student": {"backbone": "tiny_unet"},
         "method": "stl",
         "train": {"epochs": 6, "batch_size": 4, "optimizer": "adamw", "lr": 0.005, "warmup_epochs": 0},
     }

@@ -1,18 +1,16 @@
 """Train on two ranks in forks of one process that has imported everything, as the children of Fabric's launcher.
 
-Reads a line for each training, a JSON object of `config`, `out` and `imports`, and prints the exit codes of its ranks.
+Reads a line for each training, a JSON object of `config` and `out`, and prints the exit codes of its ranks.
 """
 
 from __future__ import annotations
 
-import importlib
 import json
 import os
 import socket
 import subprocess
 import sys
 import traceback
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,14 +22,11 @@ class Ranks:
         words = [sys.executable, "-W", "ignore", __file__]
         self._process = subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
 
-    def train(self, config: Path, out: Path, imports: Sequence[str] = ()) -> None:
-        """Train a configuration below `out`; an error of a rank is on stderr.
-
-        `imports` names modules that this training needs beyond the others: imported once, not by each rank.
-        """
+    def train(self, config: Path, out: Path) -> None:
+        """Train a configuration below `out`; an error of a rank is on stderr."""
         assert self._process.stdin is not None
         assert self._process.stdout is not None
-        self._process.stdin.write(json.dumps({"config": str(config), "out": str(out), "imports": imports}) + "\n")
+        self._process.stdin.write(json.dumps({"config": str(config), "out": str(out)}) + "\n")
         self._process.stdin.flush()
         assert json.loads(self._process.stdout.readline()) == [0, 0]
 
@@ -87,8 +82,6 @@ def main() -> None:
     torch.optim.SGD(network.parameters())
     for line in sys.stdin:
         job, port = json.loads(line), _free_port()
-        for name in job["imports"]:
-            importlib.import_module(name)
         ranks = [_fork(job, rank, port) for rank in range(2)]
         print(json.dumps([os.waitstatus_to_exitcode(os.waitpid(one, 0)[1]) for one in ranks]), flush=True)
 

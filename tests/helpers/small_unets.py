@@ -32,9 +32,9 @@ class TinyUNet(nn.Module):
         above = (self.maps_dim, *skips[:-1])
         below = (*above[1:], self.feature_dim)
         self.ups = nn.ModuleList(
-            nn.Sequential(up(skip + under, over, 2, 2), nn.ReLU())
-            for skip, under, over in zip(skips, below, above, strict=True)
+            up(skip + under, over, 2, 2) for skip, under, over in zip(skips, below, above, strict=True)
         )
+        self.finish = nn.Sequential(norm(self.maps_dim), nn.ReLU())  # maps that differ from place to place
         self.head: nn.Module = nn.Identity()
 
     def forward(self, x: Tensor) -> Tensor:
@@ -50,10 +50,10 @@ def stages(network: Any) -> EncoderDecoder:
         x = grids[-1]
         for up, skip in zip(reversed(network.ups), reversed(grids[:-1]), strict=True):
             x = up(torch.cat((skip, x), dim=1))
-        maps: Tensor = network.head(x)
+        maps: Tensor = network.head(network.finish(x))
         return maps
 
     return EncoderDecoder(lambda x: (x,), list(network.downs), decode)
 
 
-TINY_UNET = Architecture(TinyUNet, stages, "TinyUNet", 8, ("ups", "head"))
+TINY_UNET = Architecture(TinyUNet, stages, "TinyUNet", 8, ("ups", "finish", "head"))
