@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,8 +12,12 @@ if TYPE_CHECKING:
     import jinja2
 
 
+@cache
 def environment(folder: Path, *, autoescape: bool = False) -> jinja2.Environment:
-    """Return an environment for the templates in a folder, with HTML escaping on request."""
+    """Return the environment for the templates in a folder, with HTML escaping on request.
+
+    It keeps compiled templates: compiling one takes longer than rendering it, and an export renders several.
+    """
     import jinja2  # of the modules that render, most calls render nothing
 
     found = jinja2.Environment(

@@ -5,7 +5,9 @@ from __future__ import annotations
 import base64
 import shlex
 from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from lorkit.decompose.documents.compare import CompareDocument, MethodRow
 from lorkit.decompose.evaluation.comparison.compared_methods import has_own_name
@@ -15,6 +17,9 @@ from lorkit.export.rendering.templates import environment
 from lorkit.export.reporting.comparison.forest import Forest, outcome
 from lorkit.export.reporting.pages import style
 from lorkit.export.reporting.pages.glossary import with_glossary
+
+if TYPE_CHECKING:
+    import jinja2
 
 _HERE = Path(__file__).parent
 
@@ -26,26 +31,36 @@ def comparison_html(document: CompareDocument, pictures: Sequence[tuple[str, str
         document: The document.
         pictures: Title and SVG file of each chart.
     """
-    found = environment(_HERE, autoescape=True)
-    found.loader.searchpath.append(str(Path(style.__file__).parent))  # type: ignore[union-attr]
     fractions = sorted({pair.fraction for pair in document.compared_pairs}, reverse=True)
-    page = found.get_template("comparison.html.jinja").render(
-        **dict(document),
-        **style.page_style(),
-        words=words_of("node" if document.nodes else "image"),
-        in_words=document.metric_in_words,
-        nodes=document.nodes,
-        mean_of=document.mean_of,
-        outcome=outcome,
-        shade=style.shade,
-        cases=_cases(document),
-        forests={
-            at: Forest(pair.mean_drop.ci for pair in document.compared_pairs if pair.fraction == at) for at in fractions
-        },
-        pictures=[(title, base64.b64encode(svg.encode()).decode()) for title, svg in pictures],
-        commands=[command(document)],
+    page = (
+        _environment()
+        .get_template("comparison.html.jinja")
+        .render(
+            **dict(document),
+            **style.page_style(),
+            words=words_of("node" if document.nodes else "image"),
+            in_words=document.metric_in_words,
+            nodes=document.nodes,
+            mean_of=document.mean_of,
+            outcome=outcome,
+            shade=style.shade,
+            cases=_cases(document),
+            forests={
+                at: Forest(pair.mean_drop.ci for pair in document.compared_pairs if pair.fraction == at)
+                for at in fractions
+            },
+            pictures=[(title, base64.b64encode(svg.encode()).decode()) for title, svg in pictures],
+            commands=[command(document)],
+        )
     )
     return label_cells(with_glossary(page))
+
+
+@cache
+def _environment() -> jinja2.Environment:
+    found = environment(_HERE, autoescape=True)
+    found.loader.searchpath.append(str(Path(style.__file__).parent))  # type: ignore[union-attr]
+    return found
 
 
 def command(document: CompareDocument) -> str:
