@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,26 +10,36 @@ import pytest
 from page_checks import CONTRASTS, CUT, LEAST_CONTRAST
 from report_kinds import KINDS
 
+from lorkit.decompose.artifacts import read_json
 from lorkit.decompose.documents.report import ReportDocument
 from lorkit.export.reporting.pages import render_html
 
 pytestmark = pytest.mark.filterwarnings("ignore::ResourceWarning")
 
 
-@pytest.fixture(params=list(KINDS))
-def page(request: pytest.FixtureRequest, browser: Any, document: dict[str, Any], tmp_path: Path) -> Iterator[Any]:
-    """A report of one kind, with all folds open."""
-    path = tmp_path / "report.html"
-    kind = KINDS[request.param](copy.deepcopy(document))
+@pytest.fixture(scope="module", params=list(KINDS))
+def opened(
+    request: pytest.FixtureRequest, browser: Any, full_report: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Any]:
+    """A report of one kind, with all folds open; drawn and opened once, as tests of one kind follow each other."""
+    path = tmp_path_factory.mktemp("page") / "report.html"
+    kind = KINDS[request.param](read_json(full_report / "report.json", kind="report"))
     kind["run_info"]["configuration"]["student"]["backbone"] = (
         "ragformer:width=32,feedforward=128,layers=2"  # a long word
     )
     path.write_text(render_html(ReportDocument.model_validate(kind)), encoding="utf-8")
-    opened = browser.new_page(reduced_motion="reduce")
-    opened.goto(path.resolve().as_uri())
-    opened.evaluate("for (const one of document.querySelectorAll('details')) one.open = true")
-    yield opened
-    opened.close()
+    shown = browser.new_page(reduced_motion="reduce")
+    shown.goto(path.resolve().as_uri())
+    shown.evaluate("for (const one of document.querySelectorAll('details')) one.open = true")
+    yield shown
+    shown.close()
+
+
+@pytest.fixture
+def page(opened: Any) -> Any:
+    """The report on a screen, whatever the test before showed it on."""
+    opened.emulate_media(media="screen", color_scheme="light")
+    return opened
 
 
 def test_nothing_is_cut_at_any_width(page: Any) -> None:
@@ -75,3 +84,4 @@ def test_a_faint_text_and_a_wide_one_would_be_found(page: Any) -> None:
     )
     assert any("faint" in text for text in page.evaluate(CUT))
     assert [round(contrast, 1) for contrast, text in page.evaluate(CONTRASTS) if text.endswith("faint")] == [1.5]
+    page.evaluate("document.getElementById('bad').remove()")
