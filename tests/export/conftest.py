@@ -43,7 +43,7 @@ from lorkit.decompose.runs import OUTSIDE, Run, export_directory, open_run
 from lorkit.decompose.runs import expert as expert_artifact
 from lorkit.decompose.runs.expert import plain_network
 from lorkit.decompose.runs.recipes import recipe_of_region
-from lorkit.export.benchmarking import benchmark, footprint
+from lorkit.export.benchmarking import benchmark, end_to_end, footprint, interleaving
 from lorkit.export.benchmarking.benchmark import bench
 from lorkit.export.building.exporter import Exporter
 from lorkit.export.building.exporting import export
@@ -261,6 +261,29 @@ def memory_measured_here() -> Iterator[None]:
             lambda paths, **setting: [footprint.measure(path, **setting) for path in paths],
         )
         yield
+
+
+TIMING = ((interleaving, "WARM_SECONDS", 0.0), (interleaving, "_STABLE", 0.0), (end_to_end, "_MOST", 5))
+USUAL = [(module, name, getattr(module, name)) for module, name, _ in TIMING]
+
+
+@pytest.fixture(scope="session", autouse=True)
+def soon_warm() -> Iterator[None]:
+    """Warm engines in ten runs, and time an image from file to prediction five times.
+
+    Tests ask which numbers are measured and what is made of them; their networks are warm after the first run.
+    """
+    with pytest.MonkeyPatch.context() as patch:
+        for module, name, value in TIMING:
+            patch.setattr(module, name, value)
+        yield
+
+
+@pytest.fixture
+def timed_as_usual(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Warm and time as outside of tests."""
+    for module, name, value in USUAL:
+        monkeypatch.setattr(module, name, value)
 
 
 _TRACE = conversion.Tracer.graph

@@ -57,6 +57,7 @@ def ticking(step: float) -> Any:
     return lambda: next(now) * step
 
 
+@pytest.mark.usefixtures("timed_as_usual")
 @pytest.mark.parametrize("channels", [1, 3])
 def test_a_drawn_picture_goes_through_every_stage(channels: int) -> None:
     engine = Seen((2,))

@@ -13,6 +13,8 @@ from lorkit.export.benchmarking.interleaving import (
     warm_up,
 )
 
+pytestmark = pytest.mark.usefixtures("timed_as_usual")
+
 
 class Bench:
     """Engines on a clock of their own: a run takes exactly as long as it is told."""
