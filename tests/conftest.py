@@ -8,7 +8,6 @@ import secrets
 import sys
 from collections import Counter
 from collections.abc import Iterator
-from functools import cache
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -115,11 +114,11 @@ def templates_compiled_once() -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def operators_known_once() -> Iterator[None]:
-    """Let torch's exporter make its table of ONNX operators once: it makes one for each graph, for a second."""
-    from torch.onnx._internal.exporter._registration import ONNXRegistry
+    """Let torch's exporter make its tables of operators once."""
+    from known_graphs import know_operators_once  # imports torch's exporter
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(ONNXRegistry, "from_torchlib", staticmethod(cache(ONNXRegistry.from_torchlib)))
+        know_operators_once(patch)
         yield
 
 

@@ -7,6 +7,7 @@ from functools import cache
 import pytest
 import torch
 from onnxscript import ir
+from torch._export import utils
 from torch.onnx._internal.exporter._registration import ONNXRegistry
 
 from lorkit.export.onnx import conversion
@@ -28,4 +29,13 @@ def translate_once(patch: pytest.MonkeyPatch) -> None:
         return graphs[key]
 
     patch.setattr(conversion, "_translate", known)
+    know_operators_once(patch)
+
+
+def know_operators_once(patch: pytest.MonkeyPatch) -> None:
+    """Let torch make its tables of operators once: it makes one for each graph, for a second.
+
+    It also asks for each of a thousand operators, for every namespace of every trace.
+    """
     patch.setattr(ONNXRegistry, "from_torchlib", staticmethod(cache(ONNXRegistry.from_torchlib)))
+    patch.setattr(utils, "_materialize_cpp_cia_ops", cache(utils._materialize_cpp_cia_ops))
