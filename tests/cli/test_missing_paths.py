@@ -7,6 +7,8 @@ from typing import Any
 
 import pytest
 
+from lorkit.decompose.data.phantoms import reader as phantom
+
 COMMANDS = (
     "init --from-data {}",
     "data {}",
@@ -44,7 +46,10 @@ COMMANDS = (
 
 
 @pytest.mark.parametrize("command", COMMANDS)
-def test_a_missing_path_is_a_wrong_option(decompose: Callable[..., Any], command: str) -> None:
+def test_a_missing_path_is_a_wrong_option(
+    decompose: Callable[..., Any], command: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(phantom, "PATIENTS", {"train": 12, "val": 12, "test": 12})  # `train` draws the data first
     outcome = decompose(*command.format("no/where").split())
     assert outcome.code == 2, outcome.stderr
     assert "no/where" in outcome.stderr or "no finished run" in outcome.stderr

@@ -1,4 +1,4 @@
-"""`data` on phantom regions: nothing is replaced, since drawing two of them is quick."""
+"""`data` on phantom regions of few patients: nothing else is replaced."""
 
 from __future__ import annotations
 
@@ -6,10 +6,18 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from lorkit.decompose import load_config
 from lorkit.decompose.artifacts.keys import DirectoryKey
 from lorkit.decompose.data import read_regions
 from lorkit.decompose.data.keyed_digests import keyed_digests
+from lorkit.decompose.data.phantoms import reader as phantom
+
+
+@pytest.fixture(autouse=True)
+def few_patients(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(phantom, "PATIENTS", {"train": 12, "val": 12, "test": 12})
 
 
 def test_data_on_phantoms(decompose: Callable[..., Any], tmp_path: Path) -> None:
