@@ -30,6 +30,7 @@ from lorkit.decompose.experts.forecast import estimate_costs, layer_inputs, mean
 from lorkit.decompose.experts.layers import LowRankExperts
 from lorkit.decompose.machine import fingerprint
 from lorkit.decompose.models.backbones.registry import build_backbone
+from lorkit.decompose.training.loop.compiling import loosen_
 from lorkit.decompose.training.loop.devices import keep_freed_memory
 from lorkit.decompose.training.loop.packed_adamw import PackedAdamW
 
@@ -219,8 +220,8 @@ def _inputs(module: nn.Module) -> int:
     return int(getattr(module, "in_channels", getattr(module, "in_features", 0)))
 
 
-def step_of(model: nn.Module, routing: Routing | None, name: str, batch: int) -> Step:
-    """Return a training step on one sorted, balanced batch."""
+def step_of(model: nn.Module, routing: Routing | None, name: str, batch: int, *, loose: bool = False) -> Step:
+    """Return a training step on one sorted, balanced batch; `loose` as in a compiled training."""
     keep_freed_memory()  # as training does, which also packs
     pack_(model)
     optimizer = PackedAdamW([{"params": list(model.parameters())}], lr=1e-4)
@@ -233,7 +234,9 @@ def step_of(model: nn.Module, routing: Routing | None, name: str, batch: int) ->
         if routing is None:
             model(image).square().mean().backward()
         else:
-            with routing.use(ids, sort=True):
+            with routing.use(ids, sort=True) as routed:
+                if loose:
+                    loosen_(routed)
                 model(image).square().mean().backward()
         optimizer.step()
         optimizer.zero_grad()
