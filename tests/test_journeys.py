@@ -73,7 +73,9 @@ def journey(
     monkeypatch.setattr("lorkit.decompose.extraction.expert_builder.write_program", lambda *_, **__: None)
     # the time and memory of exports: few samples, and no process for each export
     monkeypatch.setattr(measurements, "_SECONDS_PER_EXPORT", 0.1)
-    monkeypatch.setattr(benchmark, "footprint", footprint.measure)
+    monkeypatch.setattr(
+        benchmark, "footprints", lambda paths, **setting: [footprint.measure(path, **setting) for path in paths]
+    )
     return lambda page: walk(page, tmp_path, capsys)
 
 

@@ -16,6 +16,7 @@ from small_graphs import graph_config, small_graph
 from lorkit.decompose.config import Config
 from lorkit.decompose.data import read_regions, split_regions
 from lorkit.decompose.data.graphs.graph import Graph
+from lorkit.decompose.data.graphs.links import graph_links
 from lorkit.decompose.data.node_samples import GraphPlaces, visible_labels
 from lorkit.decompose.data.prepared import PreparedRegion
 from lorkit.decompose.errors import MissingRuntimeError
@@ -138,7 +139,7 @@ def test_a_fit_ends_when_validation_gains_nothing(
 def test_an_earlier_node_sees_no_later_one(name: str) -> None:
     graph = replace(small_graph(keys=True), times_N=np.arange(24.0))
     torch.manual_seed(0)
-    network = get_method(name).layers((3, 32, 2), convolutions.graph_links(graph, timed=True)).eval()
+    network = get_method(name).layers((3, 32, 2), graph_links(graph, timed=True)).eval()
     x = torch.randn(24, 3, requires_grad=True)
     network(x)[10].sum().backward()
     assert x.grad[10].any()
@@ -149,7 +150,7 @@ def test_an_earlier_node_sees_no_later_one(name: str) -> None:
 @geometric_only
 def test_layers_cost_what_their_links_and_weights_cost() -> None:
     graph: Graph = small_graph()
-    found = convolutions.graph_links(graph, timed=False)
+    found = graph_links(graph, timed=False)
     total = {name: matrix.nnz for name, matrix in found.items()}
     sizes = (3, 4, 2)
     union = (found["user"] + found["shop"]).nnz
