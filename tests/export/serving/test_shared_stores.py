@@ -59,10 +59,10 @@ def earlier(answers: Sequence[Any]) -> list[int]:
 def test_no_row_is_lost_or_counted_twice_and_each_process_keeps_its_order(
     places: Places, tmp_path: Path, batch: int
 ) -> None:
-    streams = {name: rows_of(name, 160) for name in "xy"}
+    streams = {name: rows_of(name, 80) for name in "xy"}
     (answers,) = together(tmp_path, streams, batch, places("shared"))
     seen = {name: earlier(some) for name, some in answers.items()}
-    assert sorted([*seen["x"], *seen["y"]]) == list(range(320))
+    assert sorted([*seen["x"], *seen["y"]]) == list(range(160))
     assert all(some == sorted(some) for some in seen.values())
     alone(places("alone"), [*streams["x"], *streams["y"]])
     sums, rows = content(places("shared"))
@@ -98,5 +98,5 @@ def test_labels_and_repeated_rows_of_processes_leave_what_one_leaves(places: Pla
 
 def test_a_new_store_is_made_once_by_processes_that_come_together(places: Places, tmp_path: Path) -> None:
     streams = {name: rows_of(name, 1) for name in "abcdef"}
-    for answers in together(tmp_path, streams, 1, *(places(f"new{at}") for at in range(12))):
+    for answers in together(tmp_path, streams, 1, *(places(f"new{at}") for at in range(6))):
         assert sorted(earlier([some[0] for some in answers.values()])) == list(range(6))
