@@ -5,19 +5,31 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-ALONE = "import runpy, sys; {blocked} sys.argv[:] = sys.argv[1:]; sys.path.insert(0, {folder!r}); "
-RUN = "runpy.run_path(sys.argv[0], run_name='__main__')"
+ALONE = """
+import json, runpy, sys
+blocked, script, calls = json.loads(sys.argv[1])
+sys.modules.update(dict.fromkeys(blocked))
+sys.path.insert(0, script.rpartition("/")[0])
+for words in calls:
+    sys.argv[:] = [script, *words]
+    runpy.run_path(script, run_name="__main__")
+"""
 
 
 def alone(script: Path, *arguments: str, without: tuple[str, ...]) -> dict[str, Any]:
     """Run a script where some packages cannot be imported."""
-    blocked = "".join(f"sys.modules[{name!r}] = None; " for name in without)
-    code = ALONE.format(blocked=blocked, folder=str(script.parent)) + RUN
-    command = [sys.executable, "-c", code, str(script), *arguments]
+    (found,) = each_alone(script, arguments, without=without)
+    return found
+
+
+def each_alone(script: Path, *calls: Sequence[str], without: tuple[str, ...]) -> list[dict[str, Any]]:
+    """Run a script once for each list of arguments, in one process that imports what it needs once."""
+    asked = json.dumps([without, str(script), calls])
+    command = [sys.executable, "-c", ALONE, asked]
     done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
     assert done.returncode == 0, done.stderr
-    found: dict[str, Any] = json.loads(done.stdout)
-    return found
+    return [json.loads(line) for line in done.stdout.splitlines()]

@@ -2,8 +2,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +9,7 @@ import numpy as np
 import onnx
 import pytest
 import torch
+from lone_scripts import each_alone
 from PIL import Image
 from resealing import reseal
 
@@ -143,17 +142,12 @@ def test_the_example_needs_no_lorkit_and_no_torch_and_agrees_with_predict(export
         "colour": generator.integers(0, 255, (16, 16, 3), dtype=np.uint8),
         "deep": generator.integers(0, 65535, (20, 24), dtype=np.uint16),
     }
-    blocked = "import runpy, sys; sys.modules['lorkit'] = sys.modules['torch'] = None; sys.argv[:] = sys.argv[1:]; "
-    run = blocked + "runpy.run_path(sys.argv[0], run_name='__main__')"
     for name, image in images.items():
-        path = tmp_path / f"{name}.png"
-        Image.fromarray(image).save(path)
-        done = subprocess.run(
-            [sys.executable, "-c", run, str(directory / "example.py"), str(path)],
-            capture_output=True, text=True, timeout=60, check=True,
-        )  # fmt: skip
-        found = json.loads(done.stdout)
-        (row,) = predict(directory, [path], allow_out_of_region=True).to_json()["predictions"]
+        Image.fromarray(image).save(tmp_path / f"{name}.png")
+    paths = [tmp_path / f"{name}.png" for name in images]
+    answers = each_alone(directory / "example.py", *([str(path)] for path in paths), without=("lorkit", "torch"))
+    rows = predict(directory, paths, allow_out_of_region=True).to_json()["predictions"]
+    for found, row in zip(answers, rows, strict=True):
         assert found["classes"] == list(row["probabilities"])
         np.testing.assert_allclose(found["probabilities"], list(row["probabilities"].values()), atol=1e-7)
         assert found["not_for_diagnosis"] is True

@@ -15,7 +15,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 from dicom_files import PIXELS, write_dicom, write_frames
-from lone_scripts import alone
+from lone_scripts import alone, each_alone
 from mixtures import RouterNetwork
 from PIL import Image
 
@@ -65,8 +65,9 @@ def test_a_network_of_several_regions_runs_without_lorkit(
     with load_engine(exported.path) as engine:
         image = (pixels[None, None] / 255).astype(np.float32)
         wanted = [engine.infer({"image": image, "region": np.array([index])}) for index in (0, 1)]
-    for index, region in enumerate(("chest", "knee")):
-        found = alone(script, str(tmp_path / "picture.png"), "--region", region, without=OTHERS[target])
+    calls = [(str(tmp_path / "picture.png"), "--region", region) for region in ("chest", "knee")]
+    answers = each_alone(script, *calls, without=OTHERS[target])
+    for index, (region, found) in enumerate(zip(("chest", "knee"), answers, strict=True)):
         assert found["region"] == region
         assert found["logits"] == pytest.approx(wanted[index][f"logits_{region}"][0].tolist(), abs=1e-4)
         assert found["classes"] == list(exported.region.each[index].classes)
@@ -84,15 +85,15 @@ def test_a_router_answers_without_lorkit_or_abstains(tmp_path: Path, export_mixt
     Image.fromarray(np.full((16, 16), 128, np.uint8)).save(tmp_path / "between.png")
     exported = export_mixture("router", abstain_below=0.9)
     script, without = exported.path / "example.py", OTHERS["onnx"]
-    for region in ("chest", "knee"):
-        found = alone(script, str(tmp_path / f"{region}.png"), without=without)
+    shown = [(str(tmp_path / f"{name}.png"),) for name in ("chest", "knee", "between")]
+    *answers, between = each_alone(script, *shown, without=without)
+    for region, found in zip(("chest", "knee"), answers, strict=True):
         assert (found["region"], found["abstained"]) == (region, False)
         assert found["confidence"] == pytest.approx(found["region_probabilities"][region])
         assert len(found["probabilities"]) == len(found["classes"]) == {"chest": 2, "knee": 3}[region]
-    found = alone(script, str(tmp_path / "between.png"), without=without)
-    assert (found["region"], found["abstained"], found["not_for_diagnosis"]) == (None, True, True)
-    assert found["confidence"] == pytest.approx(0.5, abs=0.1)
-    assert "probabilities" not in found
+    assert (between["region"], between["abstained"], between["not_for_diagnosis"]) == (None, True, True)
+    assert between["confidence"] == pytest.approx(0.5, abs=0.1)
+    assert "probabilities" not in between
     readme = (exported.path / "README.md").read_text(encoding="utf-8")
     assert "- output `region_probabilities`: float32 (N, 2): chest, knee" in readme
     assert "- answer: of the head of the most probable region; none below a confidence of 0.900" in readme
