@@ -37,7 +37,7 @@ def told(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
         baseline = "runs/payments-ragformer-*/exports/student/payments/onnx-cpu-generic-fp32"
         for verb in ("data", "train --dry-run", "train", "extract --region all",
                      "export --target onnx --profile cpu-generic", "evaluate", "verify",
-                     "bench --max-seconds 0.5", "gate --max-seconds 0.5 --baseline BASELINE", "report"):  # fmt: skip
+                     "bench --max-seconds 0.1", "gate --max-seconds 0.1 --baseline BASELINE", "report"):  # fmt: skip
             words = [str(next(home.glob(baseline))) if word == "BASELINE" else word for word in verb.split()]
             said[verb] = spoken(words, capture)
         for page in sorted(home.glob("runs/*/**/*")):
@@ -76,8 +76,8 @@ def test_nodes_and_their_entities_are_named(told: dict[str, str]) -> None:
     (card,) = [text for name, text in told.items() if "/experts/" in name]
     (page,) = [text for name, text in told.items() if name.endswith(".html")]
     assert re.search(r"ap \d\.\d+ .* nodes/s", told["train"])
-    assert "nodes/s" in told["bench --max-seconds 0.5"]
-    assert re.search(r"\d+ cases, \d+ entities", told["gate --max-seconds 0.5 --baseline BASELINE"])
+    assert "nodes/s" in told["bench --max-seconds 0.1"]
+    assert re.search(r"\d+ cases, \d+ entities", told["gate --max-seconds 0.1 --baseline BASELINE"])
     assert "SYNTHETIC: made from simulated nodes; not for use on real ones" in told["evaluate"]
     assert re.search(r"\(\d+ nodes of \d+ entities; .* from resampling entities\.", card)
     assert "without a foundation" in card

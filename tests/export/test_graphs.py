@@ -170,10 +170,10 @@ def test_targets_of_images_refuse_nodes_by_name(run: Run) -> None:
 
 
 def test_it_is_timed_judged_and_reported(run: Run) -> None:
-    (row,) = bench([run.exports_dir / "fraud" / "onnx-cpu-generic-fp32"], max_seconds=0.5).exports
+    (row,) = bench([run.exports_dir / "fraud" / "onnx-cpu-generic-fp32"], max_seconds=0.1).exports
     assert row.end_to_end is None
     baseline = run.exports_dir / "student" / "fraud" / "onnx-cpu-generic-fp32"
-    document = gate(run.path, baseline=baseline, max_seconds=0.5)
+    document = gate(run.path, baseline=baseline, max_seconds=0.1)
     assert document.regions["fraud"].accuracy_test is not None
     assert document.regions["fraud"].accuracy_test.drop == 0.0
     written = report(run.path)
@@ -198,7 +198,7 @@ def test_a_small_student_is_judged_against_ragformer(tmp_path: Path) -> None:
     found = open_run(train(config, out=tmp_path / "runs").run)
     extract(found)
     export(found.path, owners=("expert", "foundation"), **ONNX)
-    document = gate(found.path, max_seconds=0.5)
+    document = gate(found.path, max_seconds=0.1)
     block = document.regions["fraud"]
     assert (block.accuracy_test.n, block.deterministic.costs["macs"].baseline) == (40, 5280)  # type: ignore[union-attr]
 

@@ -71,7 +71,7 @@ def test_from_three_tasks_on_the_same_images_to_a_verdict_and_a_report(root: Pat
 
     document = evaluate(run)
     assert {name: block.task for name, block in document.regions.items()} == TASKS
-    judged = gate(run=run, max_seconds=0.5)
+    judged = gate(run=run, max_seconds=0.1)
     metrics = {name: region.accuracy_test.metric for name, region in judged.regions.items()}
     assert metrics == {"square": "dice", "side": "balanced_accuracy", "where": "auroc"}
     for name, region in judged.regions.items():

@@ -105,7 +105,7 @@ def test_a_network_extracted_again_makes_its_export_out_of_date(several_exported
 @pytest.mark.parametrize("form", FORMS)
 def test_the_gate_judges_what_a_run_exported(form: MixtureForm, several_exported: Copy) -> None:
     run = several_exported(form)
-    document = gate(run, max_seconds=0.5)
+    document = gate(run, max_seconds=0.2)
     assert list(document.regions) == [form]
     block = document.regions[form]
     assert list(block.head_verdicts) == ["chest", "knee"]

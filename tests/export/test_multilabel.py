@@ -101,7 +101,7 @@ def test_from_films_to_a_verdict_and_a_report(root: Path) -> None:
     assert set(rows[0]) == {"input", "out_of_region", *LABELS, *(f"p_{name}" for name in LABELS)}
     assert {row[name] for row in rows for name in LABELS} <= {"positive", "negative"}
 
-    judged = gate(run=run, max_seconds=0.5)
+    judged = gate(run=run, max_seconds=0.1)
     accuracy = judged.regions["chest"].accuracy_test
     foundation = evaluate(run, model="foundation").regions["chest"]
     assert accuracy.metric == "auroc"

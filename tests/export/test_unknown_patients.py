@@ -34,7 +34,7 @@ def test_every_document_says_whether_patients_are_known(
     found = {
         "card": (run.path / "experts" / "chest" / "README.md").read_text(encoding="utf-8"),
         "export": next(run.path.glob("exports/chest/*/README.md")).read_text(encoding="utf-8"),
-        "gate": " ".join(gate(run.path, region="chest", max_seconds=0.5).warnings),
+        "gate": " ".join(gate(run.path, region="chest", max_seconds=0.1).warnings),
     }
     report(run.path)
     pages = {suffix: run.path / "report" / f"report.{suffix}" for suffix in ("md", "html")}

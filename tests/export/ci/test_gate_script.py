@@ -22,7 +22,7 @@ def test_the_real_gate_fails_the_job_and_leaves_what_a_pipeline_shows(a_run: Run
     replace_baseline(job.path / "baselines", read_exported(directory), "pass")
     shutil.rmtree(directory)
     workshop.write_export(directory, owner="expert", region="chest", parent=a_run.path, work=40, width=16)
-    done = job.run("gate.sh", "--region", "chest", "--max-seconds", "0.5", GITHUB_ACTIONS="true")
+    done = job.run("gate.sh", "--region", "chest", "--max-seconds", "0.1", GITHUB_ACTIONS="true")
     assert done.returncode == 1, done.stderr
     document = json.loads((job.path / "gate" / "gate.json").read_text())
     assert document["regions"]["chest"]["deterministic"]["verdict"] == "fail"
@@ -35,7 +35,7 @@ def test_the_real_gate_fails_the_job_and_leaves_what_a_pipeline_shows(a_run: Run
 def test_a_region_without_a_baseline_does_not_pass_unjudged(a_run: Run, job: Any) -> None:
     """Not even where the pipeline goes on after INCONCLUSIVE; where it does not, the script passes the code on."""
     replace_baseline(job.path / "baselines", read_exported(export_directory(a_run, "expert", *CHEST)), "pass")
-    done = job.run("gate.sh", "--max-seconds", "0.5", "--max-accuracy-drop", "0.05", "--on-inconclusive", "pass")
+    done = job.run("gate.sh", "--max-seconds", "0.1", "--max-accuracy-drop", "0.05", "--on-inconclusive", "pass")
     assert done.returncode == 0, done.stderr
     assert json.loads((job.path / "gate" / "gate.json").read_text())["verdict"] == "inconclusive"
     assert "INCONCLUSIVE" in (job.path / "gate" / "gate.md").read_text().splitlines()[0]

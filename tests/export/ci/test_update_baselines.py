@@ -73,7 +73,7 @@ def test_an_update_stores_first_and_commits_who_replaced_what(a_run: Run, job: A
     git("init", "-q", "--bare", "remote.git", at=job.path)
     (job.path / ".gitignore").write_text("*\n!/baselines\n!/baselines/baselines.json\n")
     settings = {"GIT_REMOTE": "remote.git", "GIT_BRANCH": "main", "GITHUB_ACTOR": "ward"}
-    words = ("--region", "chest", "--max-seconds", "0.5", "--max-accuracy-drop", "0.05")
+    words = ("--region", "chest", "--max-seconds", "0.1", "--max-accuracy-drop", "0.05")
     done = job.run("update-baselines.sh", *words, "--because", "the first", **settings)
     assert done.returncode in (0, 3), done.stderr
     (entry,) = read_record(job.path / "baselines").history

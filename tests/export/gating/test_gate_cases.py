@@ -37,7 +37,7 @@ def test_a_gate_opens_its_run_once_and_reads_its_splits_once_for_all_regions(
     for module in ("decompose.runs.store", "decompose.runs", "decompose.runs.lineage", "export.gating.gating"):
         monkeypatch.setattr(f"lorkit.{module}.open_run", counted, raising=False)
     monkeypatch.setattr(RunSplits, "__init__", read)
-    document = gate(a_run.path, max_seconds=0.5)
+    document = gate(a_run.path, max_seconds=0.1)
     assert list(document.regions) == ["chest", "knee"]
     assert opened == {a_run.path.resolve(): 1}
     assert len(splits) == 1

@@ -54,14 +54,14 @@ def test_exports_are_listed_once_and_engines_loaded_at_most_twice(
 ) -> None:
     options: dict[str, Any] = {}
     if store:
-        gate(a_run.path, region="chest", update_baseline=tmp_path / "store", because="to begin with", max_seconds=0.5)
+        gate(a_run.path, region="chest", update_baseline=tmp_path / "store", because="to begin with", max_seconds=0.1)
         options["baseline"] = tmp_path / "store"
     listed, loaded = [], []
     real_list, real_load = pairing.exports_of, region_verdict.load_opened
     monkeypatch.setattr(pairing, "exports_of", lambda *a, owners: listed.append(owners) or real_list(*a, owners=owners))
     for module in (region_verdict, budgets):
         monkeypatch.setattr(module, "load_opened", lambda one, **k: loaded.append(one.path) or real_load(one, **k))
-    document = quick(a_run, max_seconds=0.5, **options)
+    document = quick(a_run, max_seconds=0.1, **options)
     chest = document["regions"]["chest"]
     assert chest["accuracy_test"]["ci"] is not None
     assert listed == ([("expert",)] if store else [("expert",), ("foundation",)])
@@ -72,7 +72,7 @@ def test_exports_are_listed_once_and_engines_loaded_at_most_twice(
 def test_a_verdict_that_cannot_be_stored_is_returned_and_said(a_run: Run) -> None:
     shutil.rmtree(a_run.measurements_dir, ignore_errors=True)
     a_run.measurements_dir.write_text("a file in its place")
-    document = quick(max_seconds=0.5)
+    document = quick(max_seconds=0.1)
     assert document["regions"]["chest"]["verdict"] in ("pass", "inconclusive", "fail")
     assert document["warnings"][-1] == "The verdict was not kept in the run: File exists (measurements)."
 
@@ -98,7 +98,7 @@ def test_an_inaccurate_expert_fails_although_it_is_fast(a_run: Run, workshop: An
 
 def test_too_few_cases_are_inconclusive_and_say_what_they_could_decide(a_run: Run, workshop: Any) -> None:
     replace_expert(a_run, workshop, work=4, threshold=0.50001)
-    document = quick(max_accuracy_drop=0.001, max_seconds=0.5)
+    document = quick(max_accuracy_drop=0.001, max_seconds=0.1)
     accuracy = document["regions"]["chest"]["accuracy_test"]
     assert accuracy["verdict"] == "inconclusive"
     assert accuracy["decidable"] > 0.001
@@ -119,7 +119,7 @@ def test_lone_exports_are_never_passed_without_cases(a_run: Run, tmp_path: Path,
     (cases,) = a_run.config.regions["chest"].data or ()
     monkeypatch.chdir(tmp_path / "elsewhere")
     options = {"baseline": paths["foundation"], "candidate": paths["expert"]}
-    document = quick(**options, max_seconds=0.5)
+    document = quick(**options, max_seconds=0.1)
     assert document["verdict"] == "inconclusive"
     assert document["run"] is None
     assert "neither --data" in document["regions"]["chest"]["reasons"][-1]
@@ -132,7 +132,7 @@ def test_a_locked_split_whose_data_is_gone_is_inconclusive(a_run: Run) -> None:
     source = Path(a_run.config.regions["chest"].data[0])  # type: ignore[index]
     kept = source.rename(source.with_suffix(".away"))
     try:
-        document = quick(max_seconds=0.5)
+        document = quick(max_seconds=0.1)
     finally:
         kept.rename(source)
     assert document["regions"]["chest"]["accuracy_test"]["verdict"] == "inconclusive"
@@ -192,7 +192,7 @@ def test_one_file_cannot_judge_two_regions(a_run: Run, tmp_path: Path) -> None:
 
 
 def test_the_seed_decides_the_accuracy_interval(a_run: Run) -> None:
-    first, second = (quick(seed=3, max_seconds=0.5)["regions"]["chest"]["accuracy_test"] for _ in range(2))
+    first, second = (quick(seed=3, max_seconds=0.1)["regions"]["chest"]["accuracy_test"] for _ in range(2))
     assert first == second
     assert np.isfinite(first["ci"]).all()
 
@@ -220,7 +220,7 @@ def test_an_export_against_itself_passes_with_few_cases_and_says_why(a_run: Run,
     chest = document.regions["chest"]
     assert (document.verdict, chest.accuracy_test.identical, chest.accuracy_test.drop) == ("pass", "file", 0.0)
     assert any("the same file: the drop is 0 by construction" in text for text in chest.reasons)
-    floor = gate(baseline=path, candidate=copy, data=tmp_path / "few.npz", max_seconds=0.5, min_accuracy=1.0)
+    floor = gate(baseline=path, candidate=copy, data=tmp_path / "few.npz", max_seconds=0.1, min_accuracy=1.0)
     assert floor.verdict == "inconclusive"
 
 
@@ -231,7 +231,7 @@ def test_a_file_against_itself_needs_no_cases(a_run: Run, tmp_path: Path, monkey
     monkeypatch.chdir(tmp_path / "elsewhere")
     document = gate(baseline=path, candidate=path, max_seconds=2.0)
     assert document.verdict == "pass"
-    assert gate(baseline=path, candidate=path, max_seconds=0.5, min_recall=0.5).verdict == "inconclusive"
+    assert gate(baseline=path, candidate=path, max_seconds=0.1, min_recall=0.5).verdict == "inconclusive"
 
 
 def test_least_values_fail_an_expert_that_lost_nothing(a_run: Run, workshop: Any) -> None:
@@ -242,7 +242,7 @@ def test_least_values_fail_an_expert_that_lost_nothing(a_run: Run, workshop: Any
         workshop.write_export(
             directory, owner=owner, region="chest", parent=a_run.path, threshold=0.6, work=work, width=16
         )
-    document = gate(a_run.path, region="chest", max_seconds=0.5, min_accuracy={"*": 0.1, "chest": 0.95}, min_recall=0.5)
+    document = gate(a_run.path, region="chest", max_seconds=0.1, min_accuracy={"*": 0.1, "chest": 0.95}, min_recall=0.5)
     accuracy = document.regions["chest"].accuracy_test
     assert accuracy.verdict == "fail"
     assert accuracy.drop == 0.0

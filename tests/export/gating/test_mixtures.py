@@ -55,7 +55,7 @@ class Brightness(nn.Module):
 
 def judged(run: Run, **options: Any) -> dict[str, Any]:
     """Judge in a time that decides no latency, unless it is stated."""
-    options = {"max_seconds": 0.5, "max_accuracy_drop": 0.05, **options}
+    options = {"max_seconds": 0.1, "max_accuracy_drop": 0.05, **options}
     return gate(run.path, **options).to_json()
 
 
@@ -136,7 +136,7 @@ def test_all_of_a_run_are_judged_together_and_kept(
     # all accuracy tests of the gate are one family: two of its regions, and two of each network for both
     tested = [document.regions["router"].head_verdicts["knee"].accuracy_test]
     assert tested[0].p_worse_holm == pytest.approx(6 * tested[0].p_worse)  # type: ignore[operator]
-    gate(a_run.path, region="chest", max_seconds=0.5, max_accuracy_drop=0.05)
+    gate(a_run.path, region="chest", max_seconds=0.1, max_accuracy_drop=0.05)
     again = read_json(a_run.measurements_dir / "gate.json", kind="gate")
     assert list(again["regions"]) == ["chest", "knee", "router", "region-id"]
     assert not again["regions"]["router"]["stale"]

@@ -21,7 +21,7 @@ def test_they_have_a_section_with_costs_latency_and_the_verdict_of_each_head(
 ) -> None:
     router = export_mixture("router", run=measured, abstain_below=0.25)
     known = export_mixture("region-id", RegionIdNetwork(measured.regions), run=measured, precision="fp16")
-    gate(measured.path, region="router", max_seconds=0.5, max_accuracy_drop=0.05)
+    gate(measured.path, region="router", max_seconds=0.2, max_accuracy_drop=0.05)
     document = report_document(RunSplits(measured), on_event=ignore)
     assert [(row.name, row.precision, row.digest) for row in document.mixtures] == [
         ("router", "fp32", router.manifest.digest), ("region-id", "fp16", known.manifest.digest)

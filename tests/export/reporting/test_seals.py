@@ -34,7 +34,7 @@ def _change(document: dict[str, Any], place: tuple[Any, ...]) -> None:
 
 
 def test_what_is_measured_is_sealed_and_the_report_has_no_warning_of_it(measured: Run) -> None:
-    gate(measured.path, region="knee", max_seconds=0.5)
+    gate(measured.path, region="knee", max_seconds=0.1)
     files = sorted(measured.measurements_dir.glob("*.json"))
     assert {path.name for path in files} >= {"bench.json", "gate.json", "evaluate-experts-test.json"}
     assert all(len(json.loads(path.read_text())["seal"]) == 64 for path in files)
@@ -62,11 +62,11 @@ def test_a_measurement_without_a_seal_is_marked(measured: Run) -> None:
 
 def test_an_edited_record_is_replaced_by_what_is_measured_now(measured: Run) -> None:
     path = measured.measurements_dir / "gate.json"
-    gate(measured.path, region="knee", max_seconds=0.5)
+    gate(measured.path, region="knee", max_seconds=0.1)
     edit_json(path, lambda document: document.update(verdict="pass", created="2000-01-01T00:00:00+00:00"))
     with pytest.raises(ArtifactError, match="was changed after it was measured"):
         read_verdicts(measured)
-    gate(measured.path, region="chest", max_seconds=0.5)
+    gate(measured.path, region="chest", max_seconds=0.1)
     assert "Earlier verdicts were replaced" in " ".join(getattr(read_verdicts(measured), "warnings", ()))
     timed = measured.measurements_dir / "bench.json"
     edit_json(timed, lambda document: document["exports"][0].update(median_ms=0.001))

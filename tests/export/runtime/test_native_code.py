@@ -193,7 +193,7 @@ def test_commands_take_the_option(verb: str, foreign: Path, tmp_path: Path, caps
 
     Image.new("L", (16, 16)).save(tmp_path / "picture.png")
     words = [verb, str(foreign)]
-    words += [str(tmp_path / "picture.png"), "--allow-synthetic"] if verb == "predict" else ["--max-seconds", "0.5"]
+    words += [str(tmp_path / "picture.png"), "--allow-synthetic"] if verb == "predict" else ["--max-seconds", "0.1"]
     assert run_command_line(words) == 4
     assert "this machine did not build it" in capsys.readouterr().err
     assert not (foreign.parent / "loaded").exists()

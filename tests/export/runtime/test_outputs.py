@@ -102,8 +102,8 @@ def picture(tmp_path: Path) -> Path:
     "words",
     [
         ("predict", "--region", "chest", "--allow-synthetic", "picture.png"),
-        ("bench", "--region", "chest", "--max-seconds", "0.5", "--batch", "1"),
-        ("gate", "--region", "chest", "--max-seconds", "0.5"),
+        ("bench", "--region", "chest", "--max-seconds", "0.1", "--batch", "1"),
+        ("gate", "--region", "chest", "--max-seconds", "0.1"),
     ],
     ids=lambda words: words[0],
 )
