@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import importlib
 import importlib.util
 import os
@@ -12,6 +13,8 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 # Containers often forbid compiled files. Each worker would then compile all tests again, each process of a test lorkit.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 sys.dont_write_bytecode = False
+# Imports and the collection make a million objects, and none is garbage; `tests/conftest.py` enables it for the tests.
+gc.disable()
 
 ROOT = str(Path(__file__).parent)
 if importlib.util.find_spec("lorkit") is None:
