@@ -34,6 +34,8 @@ def covers(base: nn.Module, x: Tensor) -> bool:
     """Return whether every output of a layer depends on the whole of such a small map, and a product is faster."""
     if x.device.type != "cpu" or not isinstance(base, _KINDS) or math.prod(x.shape[2:]) > _MOST:
         return False
+    if x.dim() != len(base.kernel_size) + 2 or not len(x):
+        return False  # one image without the axis of the batch, or none
     if base.groups != 1 or base.padding_mode != "zeros" or isinstance(base.padding, str) or max(base.kernel_size) == 1:
         return False
     outputs = len(_taps_of(base, x))
@@ -46,7 +48,9 @@ def convolve(base: algebra.Base, x: Tensor, weight: Tensor, bias: Tensor | None)
         return algebra.apply(base, x, weight, bias)
     y = _flat(x) @ _matrix(base, x, weight).mT
     y = y.view(len(x), *_outputs(base, x), len(weight))
-    return (y if bias is None else y + bias).movedim(-1, 1)
+    y = (y if bias is None else y + bias).movedim(-1, 1)
+    # the layout of torch's kernels, since the network may use `view`
+    return y.contiguous() if x.is_contiguous() and weight.is_contiguous() else y
 
 
 def pull(base: algebra.Conv, dy: Tensor, x: Tensor, weight: Tensor, needs: Sequence[bool]) -> Gradients:

@@ -12,11 +12,11 @@ from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
-from torch.autograd.function import once_differentiable
 
 from lorkit.decompose.experts import algebra
 from lorkit.decompose.experts.layers import ExpertLayer
 from lorkit.decompose.experts.small_maps import convolve, covers, pull
+from lorkit.decompose.models.foundation.teacher import TeacherBackbone
 
 _KINDS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
 
@@ -24,7 +24,7 @@ _KINDS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
 @contextmanager
 def with_products(network: nn.Module) -> Iterator[None]:
     """Let the plain convolutions of a network use products inside the context."""
-    layers = list(_plain(network))
+    layers = list(dict.fromkeys(_plain(network)))  # one may be in several places
     for layer in layers:
         cast(Any, layer).forward = partial(_run, layer)
     try:
@@ -36,8 +36,12 @@ def with_products(network: nn.Module) -> Iterator[None]:
 
 @contextmanager
 def ready_for_batches(network: nn.Module) -> Iterator[None]:
-    """Let a network for 2D images run large batches faster inside the context; on a CPU only."""
-    values = list(network.parameters())
+    """Let a network for 2D images run large batches faster inside the context; on a CPU only.
+
+    A user's own foundation stays as it is: with channels last in memory `view` may fail in it.
+    """
+    own = any(isinstance(module, TeacherBackbone) for module in network.modules())
+    values = [] if own else list(network.parameters())
     moved = [one for one in values if one.dim() == 4] if all(one.device.type == "cpu" for one in values) else []
     if not moved or any(one.dim() == 5 for one in values):
         yield
@@ -72,6 +76,8 @@ def _run(layer: algebra.Conv, x: Tensor) -> Tensor:
 
 
 class _Product(torch.autograd.Function):
+    """A convolution as a product; its backward consists of operations that have derivatives themselves."""
+
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None, layer: algebra.Conv) -> Tensor:
         ctx.layer = layer
@@ -79,7 +85,6 @@ class _Product(torch.autograd.Function):
         return convolve(layer, x, weight, bias)
 
     @staticmethod
-    @once_differentiable
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         x, weight = ctx.saved_tensors
         return *pull(ctx.layer, gradients[0], x, weight, ctx.needs_input_grad[:3]), None

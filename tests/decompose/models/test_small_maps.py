@@ -1,9 +1,12 @@
 """A network in the form for fast passes against the same network as it is."""
 
+import pytest
 import torch
 from torch import nn
 
+from lorkit.decompose.config import ImageConfig
 from lorkit.decompose.models.backbones.registry import build_backbone
+from lorkit.decompose.models.foundation.teacher import TeacherBackbone, TeacherFeatures
 from lorkit.decompose.models.small_maps import ready_for_batches, with_products
 
 
@@ -44,3 +47,55 @@ def test_networks_without_images_stay_as_they_are() -> None:
         with ready_for_batches(network):
             assert not any("forward" in vars(module) for module in network.modules())
             assert torch.equal(network(x), network(x))
+
+
+class TwoPlaces(nn.Module):
+    """A layer in two places, whose output is taken apart with `view`."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        layer = nn.Conv2d(3, 3, 3, padding=1)
+        self.first, self.second = nn.Sequential(layer, nn.Tanh()), nn.Sequential(layer)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.second(self.first(x)).view(-1, 3)
+
+
+@pytest.mark.parametrize("shape", [(48, 3, 2, 2), (48, 3, 1, 1), (0, 3, 1, 1), (3, 1, 1), (3, 2, 2)])
+def test_a_layer_in_two_places_any_number_of_images_and_penalties_of_gradients(shape: tuple[int, ...]) -> None:
+    torch.manual_seed(0)
+    network = TwoPlaces().double()
+    x = torch.rand(shape, dtype=torch.float64, requires_grad=True)
+
+    def penalised() -> tuple[torch.Tensor, ...]:
+        y = network(x)
+        (slope,) = torch.autograd.grad(y.square().sum(), x, create_graph=True)
+        return y, *torch.autograd.grad(slope.square().sum(), list(network.parameters()), materialize_grads=True)
+
+    expected = penalised()
+    with with_products(network):
+        found = penalised()
+    for one, other in zip(found, expected, strict=True):
+        torch.testing.assert_close(one, other)
+    assert not any("forward" in vars(module) for module in network.modules())
+
+
+class Viewing(nn.Module):
+    """A user's own foundation that is not indifferent to the layout of its maps."""
+
+    image, digest = ImageConfig(size=(8, 8), channels=3), "0"
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = nn.Conv2d(3, 5, 3, padding=1)
+
+    def features(self, image: torch.Tensor) -> TeacherFeatures:
+        return TeacherFeatures((), self.layer(image).view(len(image), 5, -1).mean(2))
+
+
+def test_a_users_own_foundation_stays_as_it_is() -> None:
+    network = TeacherBackbone(Viewing())
+    x = torch.rand(2, 3, 8, 8)
+    expected = network(x)
+    with ready_for_batches(network):
+        assert torch.equal(network(x), expected)
