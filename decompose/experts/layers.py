@@ -206,19 +206,23 @@ class LowRankExperts(ExpertLayer):
 
     def _inputs(self, regions: Sequence[str], rows: Sizes, equal: bool = True) -> LayerInputs:
         packed_downs, packed_ups = self._packs
-        # without torch's attribute lookup, once per region; replicas of DataParallel have attributes only
-        downs, ups = (cast(dict[str, Tensor], one._parameters or one) for one in (self.down, self.up))
         return LayerInputs(
             geometry=self.selector.geometry,
             base=self.base,
-            downs=[downs[region] for region in regions],
-            ups=[ups[region] for region in regions],
+            downs=_factors_of(self.down, regions),
+            ups=_factors_of(self.up, regions),
             scales=[self._scales[region] for region in regions],
             rows=rows,
             equal=equal,
             packed_downs=packed_downs,
             packed_ups=packed_ups,
         )
+
+
+def _factors_of(factors: nn.ParameterDict, regions: Sequence[str]) -> list[Tensor]:
+    own = factors._parameters  # without torch's attribute lookup, once per region
+    # replicas of DataParallel, and pruned or parametrized factors, are attributes only
+    return [factors[region] if (value := own.get(region)) is None else value for region in regions]
 
 
 class DepthwiseExperts(ExpertLayer):

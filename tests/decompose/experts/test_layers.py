@@ -15,6 +15,7 @@ import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
+from torch.nn.utils.parametrize import register_parametrization
 from torch.utils.checkpoint import checkpoint
 
 from lorkit.decompose.config import ExpertConfig
@@ -474,3 +475,23 @@ def test_gates_mix_the_outputs_of_single_experts(layout: str) -> None:
                 expected += gates[:, index].view(-1, 1, 1, 1) * (layer(x) - base)
         with routing.use(gates):
             torch.testing.assert_close(layer(x), expected)
+
+
+class _Doubled(nn.Module):
+    def forward(self, value: Tensor) -> Tensor:
+        return 2 * value
+
+
+def test_a_computed_factor_of_one_region_is_used() -> None:
+    make, shape = KINDS["conv2d-strided"]
+    layer, routing = build(make, "conv")
+    assert isinstance(layer, LowRankExperts)
+    x = torch.randn(len(SORTED), *shape, dtype=torch.float64)
+    other = copy.deepcopy(layer)
+    with torch.no_grad():
+        other.down["chest"].mul_(2)
+    register_parametrization(layer.down, "chest", _Doubled())
+    with routing.use(torch.tensor(SORTED)):
+        found = layer(x)
+    with other.routing.use(torch.tensor(SORTED)):
+        torch.testing.assert_close(found, other(x))
