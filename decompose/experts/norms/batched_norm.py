@@ -57,9 +57,9 @@ def batched_is_faster(x: Tensor, regions: int) -> bool:
     """Return whether `batched_norm` can normalise `x`, and is faster than a call for each region.
 
     A block needs two regions or more, else there are no fewer calls. Where torch may round the factors of products,
-    sums must not be products.
+    sums must not be products. Subclasses of Tensor, such as those that trace a network, are left to torch.
     """
-    if x.device.type != "cpu" or x.dtype not in (torch.float32, torch.float64):
+    if type(x) is not Tensor or x.device.type != "cpu" or x.dtype not in (torch.float32, torch.float64):
         return False
     if not x.movedim(1, -1).is_contiguous() or torch.get_float32_matmul_precision() != "highest":
         return False
@@ -160,14 +160,14 @@ def _ones(x_RPC: Tensor) -> Tensor:
 @lru_cache(maxsize=256)
 def _row(regions: int, count: int, dtype: torch.dtype) -> Tensor:
     with torch.inference_mode(False):
-        return torch.ones((1, 1, count), dtype=dtype).expand(regions, 1, count)
+        return torch.ones((1, 1, count), dtype=dtype, device="cpu").expand(regions, 1, count)
 
 
 @lru_cache(maxsize=256)
 def _number(value: float, dtype: torch.dtype) -> Tensor:
     """Return a number as a tensor of its type, which torch would make anew, by a cast, in each operation."""
     with torch.inference_mode(False):
-        return torch.tensor(value, dtype=dtype)
+        return torch.tensor(value, dtype=dtype, device="cpu")
 
 
 def _blocks(x_RPC: Tensor, *others: Tensor | None) -> list[Sequence[Tensor | None]]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 from torch import Tensor, nn
+from torch._subclasses import FakeTensorMode
 
 from lorkit.decompose.experts import RegionNorm, Routing
 from lorkit.decompose.experts.norms import batched_norm
@@ -125,3 +126,16 @@ def test_large_maps_other_layouts_and_rounded_products_are_left_to_torch(monkeyp
     monkeypatch.undo()
     monkeypatch.setattr(torch, "get_float32_matmul_precision", lambda: "medium")
     assert not batched_norm.batched_is_faster(x, 2)
+
+
+def test_nothing_that_a_tracing_mode_makes_is_used_after_it() -> None:
+    norm, routing = norm_of(nn.BatchNorm2d(3))
+    batched_norm._row.cache_clear()
+    batched_norm._number.cache_clear()
+    index, x = torch.tensor([0, 0, 1, 1, 2, 2]), images(6, 3, 2, 7, dtype=torch.float32)
+    with torch.device("meta"), routing.use(index):
+        assert norm(x).device.type == "cpu"
+    with FakeTensorMode(allow_non_fake_inputs=True):
+        assert not batched_norm.batched_is_faster(torch.empty(6, 2, 7, 3).movedim(-1, 1), 3)
+    with routing.use(index):
+        assert bool(norm(x).isfinite().all())
