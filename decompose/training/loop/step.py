@@ -176,14 +176,15 @@ class OptimizerStep:
     def keep_features(self, loader: BatchLoader) -> None:
         """Keep the features of a single teacher in memory, if every epoch asks for the same ones and they are few.
 
-        Batches are of one size, for which kernels round equally, so the training stays the same bit by bit.
+        Batches are of one size, for which kernels round equally, so the training stays the same bit by bit. Beside
+        regions without masks, the decoder gets another number of images in each batch.
         """
         settings, fabric = self.settings, self.fabric
         if settings.epochs < 2 or settings.batch_size % settings.accumulate or not loader.repeats:
             return
         if len(self._foundations) != 1 or self._foundations[0].is_teacher:
             return
-        if fabric.world_size > 1 or fabric.device.type != "cpu":
+        if fabric.world_size > 1 or fabric.device.type != "cpu" or len(set(self.teachers[0].dense)) > 1:
             return
         host = next(iter(loader))
         answer = self.ask_teacher(self.to_device(host))

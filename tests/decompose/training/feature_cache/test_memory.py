@@ -42,7 +42,9 @@ Train = Callable[..., tuple[dict[str, torch.Tensor], int]]
 def train(tmp_path: Path) -> Train:
     """Train LoRKD on 24 random pictures of each of two regions, and return its weights and the teacher's batches."""
 
-    def run(*settings: str, place: str, backbone: str = "tiny_resnet") -> tuple[dict[str, torch.Tensor], int]:
+    def run(
+        *settings: str, place: str, backbone: str = "tiny_resnet", dense: tuple[bool, ...] = (False, False)
+    ) -> tuple[dict[str, torch.Tensor], int]:
         config = default_config(overrides=[*SETTINGS, *settings], method="lorkd")
         parts: dict[str, PreparedRegion] = {}
         for seed, name in enumerate(("a", "b")):
@@ -60,6 +62,7 @@ def train(tmp_path: Path) -> Train:
         regions = RegionSet(one.region for one in parts.values())
         torch.manual_seed(1)
         model = shared_network(config, "tiny_resnet", regions).eval()
+        model.dense = dense
         heads = dict.fromkeys(regions.names, "own")
         teacher = Foundation(model=model, backbone=backbone, regions=regions, heads=heads, image={})
         torch.manual_seed(0)
@@ -105,6 +108,10 @@ def test_features_that_change_or_serve_once_are_not_kept(train: Train, settings:
 
 def test_features_of_a_users_own_network_are_not_kept(train: Train) -> None:
     assert train(place="a", backbone="teacher:mine")[1] == 18
+
+
+def test_features_of_a_decoder_that_gets_a_part_of_each_batch_are_not_kept(train: Train) -> None:
+    assert train(place="a", dense=(False, True))[1] == 18
 
 
 def test_many_features_are_not_kept(train: Train, monkeypatch: pytest.MonkeyPatch) -> None:
