@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # of glibc's malloc.h
 _KEPT = 2**30
+_KEPT_BLOCKS = (_KEPT, 2**25)  # older versions keep none of more than 32 MiB
 _PRECISION = {"fp32": "32-true", "bf16": "bf16-mixed", "fp16": "16-mixed"}
 
 
@@ -41,7 +42,8 @@ def keep_freed_memory() -> bool:
     if platform.libc_ver()[0] != "glibc" or any(key.startswith(("MALLOC_", "GLIBC_TUNABLES")) for key in os.environ):
         return False
     library = ctypes.CDLL(None)
-    return all(library.mallopt(key, _KEPT) == 1 for key in (_M_MMAP_THRESHOLD, _M_TRIM_THRESHOLD))
+    blocks = any(library.mallopt(_M_MMAP_THRESHOLD, size) == 1 for size in _KEPT_BLOCKS)
+    return blocks and library.mallopt(_M_TRIM_THRESHOLD, _KEPT) == 1
 
 
 def launch(settings: TrainConfig) -> Fabric:

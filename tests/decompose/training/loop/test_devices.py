@@ -1,3 +1,4 @@
+import ctypes
 import os
 import platform
 import subprocess
@@ -53,3 +54,22 @@ def test_memory_that_a_step_frees_is_used_by_the_next() -> None:
 def test_a_process_that_configures_malloc_itself_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MALLOC_TRIM_THRESHOLD_", "131072")
     assert not keep_freed_memory()
+
+
+def test_an_older_library_keeps_the_blocks_that_it_allows(monkeypatch: pytest.MonkeyPatch) -> None:
+    taken: dict[int, int] = {}
+
+    class Older:
+        @staticmethod
+        def mallopt(key: int, value: int) -> int:
+            if key == -3 and value > 2**25:
+                return 0
+            taken[key] = value
+            return 1
+
+    for key in [key for key in os.environ if key.startswith(("MALLOC_", "GLIBC_TUNABLES"))]:
+        monkeypatch.delenv(key)
+    monkeypatch.setattr(platform, "libc_ver", lambda: ("glibc", "2.31"))
+    monkeypatch.setattr(ctypes, "CDLL", lambda name: Older)
+    assert keep_freed_memory()
+    assert taken == {-1: 2**30, -3: 2**25}
