@@ -6,10 +6,12 @@ import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
 import pytest
+from played_measurements import play_measurements
 
 from lorkit.cli.main import run_command_line
 from lorkit.decompose.artifacts import read_json
@@ -19,10 +21,12 @@ from lorkit.decompose.evaluation.evaluation import evaluate
 from lorkit.decompose.events import Event, Working
 from lorkit.decompose.runs import open_run
 from lorkit.decompose.runs.mixture import load_mixture
+from lorkit.export.building import choice as choosing
 from lorkit.export.building.exporting import export
 from lorkit.export.building.verification import verify
 from lorkit.export.gating.gating import gate
 from lorkit.export.runtime.exported import read_exported
+from lorkit.export.runtime.preference import tried_exports
 from lorkit.export.targets import get_target
 
 FORMS: tuple[MixtureForm, ...] = ("router", "region-id")
@@ -193,3 +197,43 @@ def test_adapters_are_exported_and_verified_for_all_regions_by_region_id(several
     assert (row.status, row.against) == ("passed", "source")
     with pytest.raises(UsageError, match="by region id, and router is none; required: one of onnx, openvino"):
         export(several_run("router"), region="router", target="onnx-adapters")
+
+
+CHOICE: dict[str, Any] = {"profile": "cpu-generic", "precision": "auto", "max_seconds": 1.0}
+
+
+def test_a_network_of_several_regions_is_judged_head_by_head_and_its_foundations_follow(
+    several_exported: Copy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    play_measurements(monkeypatch, [])
+    seen: list[str] = []
+    judge: Any = choosing.judge_accuracy
+    monkeypatch.setattr(choosing, "judge_accuracy", lambda pair, *a: seen.append(pair.region) or judge(pair, *a))
+    run = several_exported("region-id")
+    results = export(run, region="region-id", **CHOICE).exports
+    assert seen == ["chest", "knee"]
+    precisions = [(one.owner, one.region, one.precision) for one in results]
+    assert precisions == [
+        ("expert", "region-id", "fp32"), ("expert", "region-id", "int8"),
+        ("foundation", "chest", "fp32"), ("foundation", "chest", "int8"),
+        ("foundation", "knee", "fp32"), ("foundation", "knee", "int8"),
+    ]  # fmt: skip
+    (tried,) = tried_exports(open_run(run))
+    assert (tried.region, tried.verdict) == ("region-id", "kept")
+    assert "of region chest, which loses most, it loses little" in tried.reason
+
+
+def test_one_head_that_loses_too_much_is_enough(several_exported: Copy, monkeypatch: pytest.MonkeyPatch) -> None:
+    play_measurements(monkeypatch, [])
+    judge: Any = choosing.judge_accuracy
+
+    def one_fails(pair: Any, *others: Any) -> Any:
+        found = judge(pair, *others)
+        return found.with_changes(verdict="inconclusive") if pair.region == "knee" else found
+
+    monkeypatch.setattr(choosing, "judge_accuracy", one_fails)
+    run = several_exported("region-id")
+    results = export(run, region="region-id", owners=("expert",), **CHOICE).exports
+    assert [one.precision for one in results] == ["fp32"]
+    (tried,) = tried_exports(open_run(run))
+    assert "within the allowed drop: of region knee" in tried.reason

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-from sample_documents import accuracy, flip, latency
+from played_measurements import play_measurements
+from sample_documents import accuracy, latency
 
 from lorkit import profiles
 from lorkit.decompose.artifacts import read_json
 from lorkit.decompose.documents.export_results import ExportCandidate, ExportResult
-from lorkit.decompose.documents.heads import MixtureForm
 from lorkit.decompose.errors import UsageError
 from lorkit.decompose.events import Event
 from lorkit.decompose.machine import fingerprint
@@ -47,32 +46,7 @@ def asked() -> list[tuple[str, str, int, int]]:
 @pytest.fixture
 def measured(monkeypatch: pytest.MonkeyPatch, asked: list[tuple[str, str, int, int]]) -> dict[str, Any]:
     """Verdicts in the place of measurements: what a busy machine says is not what these tests are about."""
-    verdicts: dict[str, Any] = {"latency": "pass", "accuracy": "pass", "p_within": 0.001}
-
-    def compare(pair: Any, engines: Any, *, margin: float, batch: int, comparisons: int, **_: Any) -> Any:
-        assert margin == (0.0 if batch == 1 else choosing.SLOWER)
-        asked.append((pair.candidate.info.target, pair.candidate.info.precision, batch, comparisons))
-        subjects = (pair.baseline, pair.candidate, pair.baseline)
-        assert [engine.exported.path for engine in engines] == [one.path for one in subjects]
-        verdict = verdicts.get(f"batch {batch}", verdicts["latency"])
-        ratio = 0.2 if pair.candidate.info.target == "openvino" else 0.4
-        found = latency(ratio=ratio, ci=[ratio / 2, 2 * ratio], looks=[], verdict=verdict, batch=batch)
-        return found, "It takes its time."
-
-    def judge(pair: Any, engines: Any, cases: Any, test: Any) -> Any:
-        assert "validation part" in cases.source
-        assert len(cases.read(pair.candidate.recipe)) > 0
-        return accuracy(
-            verdict=verdicts["accuracy"],
-            p_within=verdicts["p_within"],
-            allowed=test.allowed,
-            changed_answers=[flip("a digest")],
-        )
-
-    monkeypatch.setattr(choosing, "compare_engines", compare)
-    monkeypatch.setattr(choosing, "judge_accuracy", judge)
-    monkeypatch.setattr(choosing, "explain_accuracy", lambda block: ["It loses little."])
-    return verdicts
+    return play_measurements(monkeypatch, asked)
 
 
 def names(results: list[ExportResult]) -> list[tuple[str, str]]:
@@ -258,43 +232,6 @@ def test_a_builders_refusal_is_a_lost_candidate(
     results = export(run, **OPTIONS).exports
     assert {precision for _, precision in names(results)} == {"fp32"}
     assert "the parser refuses it" in tried_exports(open_run(run))[0].reason
-
-
-def test_a_network_of_several_regions_is_judged_head_by_head_and_its_foundations_follow(
-    several_exported: Callable[[MixtureForm], Path], measured: dict[str, Any], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    seen: list[str] = []
-    judge: Any = choosing.judge_accuracy
-    monkeypatch.setattr(choosing, "judge_accuracy", lambda pair, *a: seen.append(pair.region) or judge(pair, *a))
-    run = several_exported("region-id")
-    results = export(run, **OPTIONS | {"region": "region-id"}).exports
-    assert seen == ["chest", "knee"]
-    precisions = [(one.owner, one.region, one.precision) for one in results]
-    assert precisions == [
-        ("expert", "region-id", "fp32"), ("expert", "region-id", "int8"),
-        ("foundation", "chest", "fp32"), ("foundation", "chest", "int8"),
-        ("foundation", "knee", "fp32"), ("foundation", "knee", "int8"),
-    ]  # fmt: skip
-    (tried,) = tried_exports(open_run(run))
-    assert (tried.region, tried.verdict) == ("region-id", "kept")
-    assert "of region chest, which loses most, it loses little" in tried.reason
-
-
-def test_one_head_that_loses_too_much_is_enough(
-    several_exported: Callable[[MixtureForm], Path], measured: dict[str, Any], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    judge: Any = choosing.judge_accuracy
-
-    def one_fails(pair: Any, *others: Any) -> Any:
-        found = judge(pair, *others)
-        return found.with_changes(verdict="inconclusive") if pair.region == "knee" else found
-
-    monkeypatch.setattr(choosing, "judge_accuracy", one_fails)
-    run = several_exported("region-id")
-    results = export(run, **OPTIONS | {"region": "region-id", "owners": ("expert",)}).exports
-    assert [one.precision for one in results] == ["fp32"]
-    (tried,) = tried_exports(open_run(run))
-    assert "within the allowed drop: of region knee" in tried.reason
 
 
 ALL = {"region": "chest", "profile": "cpu-generic", "target": "auto", "max_seconds": 1.0, "owners": ("expert",)}
