@@ -22,7 +22,7 @@ LIGHT = {
     "pack": "",
     "extract --region chest": "",
     "export --target onnx --profile cpu-generic": "onnxruntime",
-    "bench --region chest --max-seconds 0.1": "onnxruntime rich",
+    "bench runs/small/exports/chest/onnx-cpu-generic-fp32 --max-seconds 0.1": "onnxruntime rich",
     "gate --region chest --max-seconds 0.1": "onnx onnxruntime rich scipy scipy.sparse",
 }
 """Commands that need no PyTorch, of a run that is finished; what they find up to date is not built."""

@@ -2,8 +2,10 @@
 
     python loaded_libraries.py '{"torch": false, "libraries": ["torch"], "commands": [["clean"]]}'
 
-With `torch` the process has loaded PyTorch, which takes most of the time of commands that need it, and knows the
-backbone of the runs of tests. Prints the exit code and the libraries of each command.
+The process has imported what most commands import, so that no fork does: the forks of commands that load none of the
+libraries would tell of one that these modules load. With `torch` it has loaded PyTorch, which takes most of the time of
+commands that need it, and knows the backbone of the runs of tests. Prints the exit code and the libraries of each
+command.
 """
 
 from __future__ import annotations
@@ -13,7 +15,14 @@ import os
 import subprocess
 import sys
 from collections.abc import Sequence
+from importlib import import_module
 from pathlib import Path
+
+SHARED = ("lorkit.cli.main", "lorkit.decompose.documents.report", "lorkit.export.benchmarking.benchmark")
+SHARED_WITH_TORCH = (
+    "lorkit.decompose.evaluation.evaluation", "lorkit.decompose.training.training",
+    "lorkit.export.building.verification", "torch._dynamo",
+)  # fmt: skip
 
 
 def loaded_by(
@@ -69,8 +78,8 @@ def main() -> None:
         import torch
 
         torch.set_num_threads(1)
-    else:
-        import lorkit.cli.main  # noqa: F401
+    for module in (*SHARED, *(SHARED_WITH_TORCH if asked["torch"] else ())):
+        import_module(module)
     found = [run_in_fork(words, asked["libraries"], torch=asked["torch"]) for words in asked["commands"]]
     print(json.dumps(found))
 
