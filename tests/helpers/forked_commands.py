@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import io
 import json
 import os
@@ -137,6 +138,7 @@ def prepare() -> None:
 
 def main() -> None:
     """Write the exit codes by command and streams."""
+    gc.disable()  # as `main` does until the work of a command begins; each fork is one command
     from lorkit.cli.main import run_command_line
 
     prepare()

@@ -5,6 +5,7 @@ Reads a line for each training, a JSON object of `config` and `out`, and prints 
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import socket
@@ -54,6 +55,7 @@ def _fork(job: dict[str, Any], rank: int, port: int) -> int:
     try:
         from lorkit.decompose import load_config, train
 
+        gc.enable()
         train(load_config(job["config"]), out=job["out"])
         code = 0
     except BaseException:
@@ -65,6 +67,7 @@ def _fork(job: dict[str, Any], rank: int, port: int) -> int:
 
 def main() -> None:
     """Import what a training imports, then wait for trainings."""
+    gc.disable()  # as a command does until its work begins
     sys.modules["torchmetrics"] = None  # type: ignore[assignment]  # Lightning imports it to learn its version
     import lightning_fabric  # noqa: F401
     import torch
@@ -80,6 +83,7 @@ def main() -> None:
     network = torch.nn.Sequential(torch.nn.Conv2d(1, 1, 1), torch.nn.LayerNorm(4), torch.nn.Softmax(1))
     count_macs(network, (1, 4, 4))  # the first use of the meta device and of an optimizer imports the compiler
     torch.optim.SGD(network.parameters())
+    gc.freeze()
     for line in sys.stdin:
         job, port = json.loads(line), _free_port()
         ranks = [_fork(job, rank, port) for rank in range(2)]
