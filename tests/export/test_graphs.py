@@ -169,7 +169,9 @@ def test_targets_of_images_refuse_nodes_by_name(run: Run) -> None:
         export(run.path, region="fraud", target="triton", profile="cpu-generic")
 
 
-def test_it_is_timed_judged_and_reported(run: Run) -> None:
+def test_it_is_timed_judged_and_reported(run: Run, tmp_path: Path) -> None:
+    others = shutil.ignore_patterns("openvino*")  # a report would time them, too
+    run = open_run(shutil.copytree(run.path, tmp_path / "runs" / run.path.name, ignore=others))
     (row,) = bench([run.exports_dir / "fraud" / "onnx-cpu-generic-fp32"], max_seconds=0.1).exports
     assert row.end_to_end is None
     baseline = run.exports_dir / "student" / "fraud" / "onnx-cpu-generic-fp32"
