@@ -140,13 +140,31 @@ def _name(target: object) -> str:
 
 
 def _compile(program: torch.export.ExportedProgram, path: Path, *, on_cpu: bool, layouts: bool) -> None:
-    from torch._inductor.exc import CppCompileError
-
     # torch compiles five programs, a quarter of the time, to learn whether the compiler has this CPU's instructions
     try:
         _package(program, path, on_cpu=on_cpu, layouts=layouts, known_instructions=True)
-    except CppCompileError:
+    except Exception as error:
+        if not _compiler_refused(error):
+            raise
+        _forget_instructions()
         _package(program, path, on_cpu=on_cpu, layouts=layouts, known_instructions=None)
+
+
+def _compiler_refused(error: Exception) -> bool:
+    """Return whether the C++ compiler refused a program, which torch may report within an error of its own."""
+    from torch._inductor.exc import CppCompileError
+
+    return isinstance(error, CppCompileError) or isinstance(getattr(error, "inner_exception", None), CppCompileError)
+
+
+def _forget_instructions() -> None:
+    """Have torch ask the compiler again: it keeps the instructions that it took as known until the process ends."""
+    from torch._inductor import cpu_vec_isa
+
+    kinds = [one for one in vars(cpu_vec_isa).values() if isinstance(one, type)]
+    for asked in (cpu_vec_isa.valid_vec_isa_list, *(vars(kind).get("__bool__") for kind in kinds)):
+        if (forget := getattr(asked, "cache_clear", None)) is not None:
+            forget()
 
 
 def _package(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import platform
 import re
 import shutil
 import sys
@@ -18,7 +19,8 @@ import torch
 from lone_scripts import alone
 from PIL import Image
 from torch import Tensor, nn
-from torch._inductor.exc import CppCompileError
+from torch._inductor import cpu_vec_isa
+from torch._inductor.exc import CppCompileError, InductorError
 
 from lorkit import profiles
 from lorkit.decompose.artifacts import digest_file, read_json, write_json
@@ -370,20 +372,45 @@ def test_a_network_that_is_compiled_wrongly_is_compiled_without_layouts(
     assert tried == [True, False]
 
 
+@pytest.mark.skipif(platform.machine() not in ("x86_64", "AMD64"), reason="instructions of x86")
+@pytest.mark.parametrize("wrapped", [False, True])
 def test_a_compiler_that_refuses_the_cpus_instructions_is_asked_which_it_has(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, wrapped: bool
 ) -> None:
-    tried: list[bool | None] = []
+    """Torch keeps what it took as known, and reports some errors of the compiler within its own."""
+    tried: list[str] = []
 
-    def fake(*given: Any, known_instructions: bool | None, **settings: Any) -> None:
-        tried.append(known_instructions)
-        if known_instructions:
-            raise CppCompileError(["g++"], "unrecognized option")
+    def fake(*given: Any, **settings: Any) -> None:
+        tried.append(str(cpu_vec_isa.pick_vec_isa()))
+        if tried[-1] != "avx2":
+            refused = CppCompileError(["g++"], "unrecognized option")
+            raise InductorError(refused, None) if wrapped else refused
 
-    monkeypatch.setattr(compilation, "_package", fake)
+    monkeypatch.setattr(torch._inductor, "aoti_compile_and_package", fake)
+    monkeypatch.setattr(cpu_vec_isa, "x86_isa_checker", lambda: ["avx2", "avx512"])
+    monkeypatch.setattr(cpu_vec_isa.VecISA, "check_build", lambda isa, code: "avx512" not in str(isa))
+    monkeypatch.delenv("ATEN_CPU_CAPABILITY", raising=False)
     program: Any = None
-    compilation._compile(program, tmp_path / PACKAGE, on_cpu=True, layouts=True)
-    assert tried == [True, None]
+    compilation._forget_instructions()
+    try:
+        compilation._compile(program, tmp_path / PACKAGE, on_cpu=True, layouts=True)
+        assert tried == ["avx512", "avx2"]
+    finally:
+        compilation._forget_instructions()
+
+
+def test_another_error_of_torch_is_no_reason_to_compile_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    tried = []
+
+    def fake(*given: Any, **settings: Any) -> None:
+        tried.append(settings)
+        raise InductorError(NotImplementedError("an operator"), None)
+
+    monkeypatch.setattr(torch._inductor, "aoti_compile_and_package", fake)
+    program: Any = None
+    with pytest.raises(InductorError, match="an operator"):
+        compilation._compile(program, tmp_path / PACKAGE, on_cpu=True, layouts=True)
+    assert len(tried) == 1
 
 
 def test_bf16_needs_a_cpu_that_has_it(
