@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lorkit.decompose.artifacts import MANIFEST, Manifest, read_manifest
+from lorkit.decompose.artifacts.manifest import replaced
 from lorkit.decompose.artifacts.places import HOMES, NETWORK
 from lorkit.decompose.documents.base import Owner
 from lorkit.decompose.documents.expert import ExpertInfo
@@ -30,6 +31,8 @@ if TYPE_CHECKING:
     import onnx_ir as ir
     from torch import nn
 
+    from lorkit.decompose.runs.expert import LoadedExpert
+    from lorkit.decompose.runs.mixture import LoadedMixture
     from lorkit.decompose.runs.networks import RunNetworks
 
 WEIGHTS = "model.safetensors"
@@ -153,7 +156,7 @@ def exportable_expert(path: Path, *, home: Path | None = None, run: Run | None =
             recipe=mixture.recipe,
             home=home,
             run=run,
-            load=lambda: _load_mixture(path),
+            load=lambda: _load_mixture(mixture.manifest),
             mixture=mixture.info.mixture,
             stated_cost=(mixture.info.parameters, mixture.info.macs),
         )
@@ -165,22 +168,29 @@ def exportable_expert(path: Path, *, home: Path | None = None, run: Run | None =
         recipe=expert.recipe,
         home=home,
         run=run,
-        load=lambda: _load_expert(path),
+        load=lambda: _load_expert(expert.manifest),
         info=expert.info,
         stated_cost=(expert.info.parameters, expert.info.macs),
     )
 
 
-def _load_expert(path: Path) -> nn.Module:
+def _load_expert(known: Manifest) -> nn.Module:
     from lorkit.decompose.runs.expert import load_expert
 
-    return load_expert(path).network
+    return _unchanged(load_expert(known.path), known)
 
 
-def _load_mixture(path: Path) -> nn.Module:
+def _load_mixture(known: Manifest) -> nn.Module:
     from lorkit.decompose.runs.mixture import load_mixture
 
-    return load_mixture(path).network
+    return _unchanged(load_mixture(known.path), known)
+
+
+def _unchanged(loaded: LoadedExpert | LoadedMixture, known: Manifest) -> nn.Module:
+    """Return a network, unless another process replaced it since its description was read."""
+    if loaded.manifest.digest != known.digest:
+        raise replaced(known)
+    return loaded.network
 
 
 def given_network(run: Run, *, home: Path | None = None) -> ExportableNetwork:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -12,9 +14,11 @@ import numpy as np
 import pytest
 import torch
 from mixtures import mixture_of
+from resealing import reseal
 from small_runs import small_config, write_run
 
 from lorkit.decompose.documents.heads import MixtureForm
+from lorkit.decompose.errors import BusyError
 from lorkit.decompose.runs import Run, locked_data, open_run
 from lorkit.decompose.runs.recipes import recipe_of_region
 from lorkit.export.building.run_data import OpenedSplits, ReferenceImageCache
@@ -98,3 +102,14 @@ def test_a_network_of_several_regions_gets_images_of_each(a_run: Run, by_region:
     for index, name in enumerate(a_run.regions.names):
         part = locked_data.RunSplits(a_run).part(name, "val", most=each)
         np.testing.assert_array_equal(found.images[found.region_N == index], part.images)
+
+
+@pytest.mark.parametrize("form", ["expert", "region-id"])
+def test_a_network_that_was_extracted_again_since_it_was_found_is_not_taken_for_it(
+    extracted: Path, several_run: Callable[[MixtureForm], Path], tmp_path: Path, form: MixtureForm
+) -> None:
+    run = shutil.copytree(extracted, tmp_path / "run") if form == "expert" else several_run(form)
+    (source,) = networks_of_run(open_run(run), "chest" if form == "expert" else form, ("expert",))
+    reseal(source.parent.path, lambda manifest: manifest.update(created="2000-01-01T00:00:00+00:00"))
+    with pytest.raises(BusyError, match="was replaced while it was read"):
+        _ = source.network
