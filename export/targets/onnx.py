@@ -58,7 +58,7 @@ class OnnxEngine(Engine):
             raise ArtifactError(
                 f"ONNX Runtime refuses a batch of {shapes_of(inputs)} ({str(error)[:160]})",
                 required="a graph with a free batch size",
-                fix="export it again with --force",
+                fix="export it again with --force; if that ends so too, make the network independent of it",
             ) from None
         return dict(zip(self._outputs, found, strict=True))
 

@@ -7,20 +7,28 @@ from pathlib import Path
 
 import numpy as np
 import onnx
+import onnx_ir as ir
 import pytest
+import torch
 
 from lorkit.decompose.artifacts import read_json
-from lorkit.decompose.errors import DataError, ParityError
+from lorkit.decompose.errors import ArtifactError, DataError, ParityError
 from lorkit.decompose.runs import open_run
 from lorkit.decompose.runs.locked_data import RunSplits
 from lorkit.export.building import builder
 from lorkit.export.building.exporting import export
 from lorkit.export.building.verification import verify
+from lorkit.export.onnx import conversion
 from lorkit.export.onnx.precision import Lowered
 from lorkit.export.runtime import parity
 from lorkit.export.runtime.reference_images import ReferenceImages
 
 OPTIONS = {"region": "chest", "profile": "cpu-generic", "owners": ("expert",), "precision": "int8"}
+
+
+def constant(model: ir.Model, name: str, value: np.ndarray) -> ir.Value:
+    model.graph.initializers[name] = found = ir.Value(name=name, const_value=ir.tensor(value, name=name))
+    return found
 
 
 def test_int8_is_proven_states_how_it_came_about_and_is_verified(extracted: Path, tmp_path: Path) -> None:
@@ -99,3 +107,42 @@ def test_flipped_labels_are_no_export_even_where_the_error_is_small(
     monkeypatch.setattr(builder, "to_onnx", upside_down)
     with pytest.raises(ParityError, match=r"changed labels?.*of all decisions changed"):
         export(run, force=True, **OPTIONS | {"precision": "fp32"})  # type: ignore[arg-type]
+
+
+@pytest.mark.usefixtures("traced_anew")
+@pytest.mark.parametrize("refused", [True, False])
+@pytest.mark.parametrize("target", ["onnx", "openvino"])
+def test_a_graph_of_one_batch_size_is_no_export_and_the_network_is_named_as_the_reason(
+    extracted: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, target: str, refused: bool
+) -> None:
+    """A number of images that became a constant: the runtime refuses other batches, or gives other values for them."""
+    run = shutil.copytree(extracted, tmp_path / "run")
+    translate = conversion._translate
+
+    def frozen(program: torch.export.ExportedProgram, *names: tuple[str, ...]) -> ir.Model:
+        model = translate(program, *names).clone()
+        value = model.graph.outputs[-1]
+        if refused:
+            inputs = [value, constant(model, "size", np.array([2, 2], np.int64))]
+            nodes = [ir.node("Reshape", inputs)]
+        else:  # times the number of images, divided by that of the trace
+            axes = constant(model, "axes", np.array([0], np.int64))
+            one, two = (constant(model, f"number_{count}", np.array(count, np.float32)) for count in (1, 2))
+            zeros = ir.node("Sub", [value, value])
+            ones = ir.node("Add", [zeros.outputs[0], one])
+            count = ir.node("ReduceSum", [ones.outputs[0], axes], {"keepdims": 1})
+            share = ir.node("Div", [count.outputs[0], two])
+            nodes = [zeros, ones, count, share, ir.node("Mul", [value, share.outputs[0]])]
+        model.graph.insert_after(value.producer(), nodes)
+        last = nodes[-1].outputs[0]
+        last.name, value.name = value.name, "before"
+        last.shape, last.dtype = value.shape, value.dtype
+        model.graph.outputs[-1] = last
+        return model
+
+    monkeypatch.setattr(conversion, "_translate", frozen)
+    options = OPTIONS | {"precision": "fp32", "target": target, "force": True}
+    says = r"free batch size|differs from its source|gives other values"
+    with pytest.raises((ArtifactError, ParityError), match=says):
+        export(run, **options)  # type: ignore[arg-type]
+    assert not [path for path in (run / "exports").rglob("*") if path.is_file()]
