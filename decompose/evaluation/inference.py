@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from lorkit.decompose.artifacts.arrays import Float32Array
-from lorkit.decompose.data.batches.loader import eval_batch_size
+from lorkit.decompose.data.batches.evaluation_size import eval_batch_size
 from lorkit.decompose.data.prepared import PreparedRegion
 from lorkit.decompose.data.preprocessing.mirroring import mirror_axis
 from lorkit.decompose.errors import DataError

@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 
 from lorkit.decompose.artifacts.arrays import Float32Array, Floats, Ints
-from lorkit.decompose.data.batches.loader import eval_batch_size
+from lorkit.decompose.data.batches.evaluation_size import eval_batch_size
 from lorkit.decompose.data.prepared import PreparedRegion
 from lorkit.decompose.documents.heads import CONFIDENCE, GATES, LOGITS, REGION_PROBABILITIES, HeadPolicy, head_output
 from lorkit.decompose.evaluation.scoring import score_inputs

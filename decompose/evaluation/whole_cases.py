@@ -11,6 +11,7 @@ from typing import NamedTuple
 import numpy as np
 
 from lorkit.decompose.artifacts.arrays import Bits, Float32Array, Floats, Mask
+from lorkit.decompose.data.batches.evaluation_size import eval_batch_size
 from lorkit.decompose.data.prepared import PreparedRegion
 from lorkit.decompose.data.preprocessing.windows import Run, segment_windows
 from lorkit.decompose.data.samples.originals import OriginalMask
@@ -38,8 +39,6 @@ def segment_case(run: Run, prepared: PreparedRegion, row: int, size: Sequence[in
     Raises:
         DataError: An output is not finite.
     """
-    from lorkit.decompose.data.batches.loader import eval_batch_size  # imports torch, which only volumes need here
-
     assert prepared.volumes is not None
     assert prepared.recipe.window is not None
     image = prepared.volumes[row].image

@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 
 from lorkit.decompose.config.unlabelled import UnlabelledConfig
-from lorkit.decompose.data.batches.loader import eval_batch_size
+from lorkit.decompose.data.batches.evaluation_size import eval_batch_size
 from lorkit.decompose.data.prepared import PreparedRegion
 from lorkit.decompose.data.samples.label_table import UNCERTAIN
 from lorkit.decompose.events import Listener, Notice

@@ -7,7 +7,6 @@ Batches are sorted by region in routing order, so that expert layers work on con
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import NamedTuple
@@ -21,6 +20,7 @@ from torch import Tensor
 from lorkit.decompose.artifacts.arrays import Float32Array
 from lorkit.decompose.config import AugmentConfig
 from lorkit.decompose.data.batches.augmentation import augment, augment_mask, augment_of
+from lorkit.decompose.data.batches.evaluation_size import eval_batch_size
 from lorkit.decompose.data.batches.pool import SamplePool, Windows, label_weights, pools_of
 from lorkit.decompose.data.batches.sampler import DrawnSamples, RegionSampler, region_key
 from lorkit.decompose.data.prepared import PreparedRegion
@@ -28,8 +28,6 @@ from lorkit.decompose.data.random_numbers import Keys, keys
 from lorkit.decompose.data.samples.label_table import UNCERTAIN
 from lorkit.decompose.errors import DataError
 from lorkit.decompose.regions import RegionSet
-
-_EVAL_PIXELS = 2**20
 
 
 class Batch(NamedTuple):
@@ -278,11 +276,6 @@ def eval_batches(prepared: PreparedRegion) -> Iterator[tuple[Tensor, Tensor]]:
         stop = start + size
         image = torch.from_numpy(np.array(images[start:stop], dtype=np.float32, order="C"))
         yield image, torch.from_numpy(np.array(prepared.targets[start:stop], dtype=np.int64))
-
-
-def eval_batch_size(spatial: tuple[int, ...]) -> int:
-    """Return the number of images per batch without gradients: up to 256, fewer for large images."""
-    return max(1, min(256, _EVAL_PIXELS // math.prod(spatial)))
 
 
 def _check_same(pools: Mapping[str, SamplePool], teacher: Mapping[str, SamplePool]) -> None:

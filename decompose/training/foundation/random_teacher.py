@@ -27,7 +27,7 @@ from torch.nn.modules.batchnorm import _NormBase
 
 from lorkit.decompose.artifacts import digest_json
 from lorkit.decompose.config import Config
-from lorkit.decompose.data.batches.loader import eval_batch_size
+from lorkit.decompose.data.batches.evaluation_size import eval_batch_size
 from lorkit.decompose.data.prepared import PreparedRegion
 from lorkit.decompose.errors import UsageError
 from lorkit.decompose.events import Listener, Notice
