@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
+from threading import Event
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -84,10 +85,14 @@ def collect_evidence(
     return _compare_labels(pair, engines, prepared, seed)
 
 
-def engine_logits(engine: Engine, prepared: PreparedRegion) -> Float32Array:
-    """Run every case through an engine: (N, C, *spatial) in, (N, classes) out."""
-    images = prepared.images
-    return np.concatenate([_outputs(engine, prepared, slice(at, at + BATCH)) for at in range(0, len(images), BATCH)])
+def engine_logits(engine: Engine, prepared: PreparedRegion, *, ended: Event | None = None) -> Float32Array:
+    """Run every case through an engine: (N, C, *spatial) in, (N, classes) out; fewer once nobody waits for them."""
+    found = [np.empty((0, 0), np.float32)]
+    for at in range(0, len(prepared.images), BATCH):
+        if ended is not None and ended.is_set():
+            return found[0]
+        found.append(_outputs(engine, prepared, slice(at, at + BATCH)))
+    return np.concatenate(found[1:])
 
 
 def logits_of_both(engines: _Engines, prepared: _Prepared) -> list[Float32Array]:
@@ -97,8 +102,13 @@ def logits_of_both(engines: _Engines, prepared: _Prepared) -> list[Float32Array]
     """
     if usable_threads() < 2 or any(one.provider != _ONE_CORE for one in engines):
         return [engine_logits(engine, one) for engine, one in zip(engines, prepared, strict=True)]
+    ended = Event()
     with ThreadPoolExecutor(2) as pool:
-        return list(pool.map(engine_logits, engines, prepared))
+        try:
+            return list(pool.map(partial(engine_logits, ended=ended), engines, prepared))
+        except BaseException:  # also an interruption: the pool waits for what is under way
+            ended.set()
+            raise
 
 
 def _outputs(engine: Engine, prepared: PreparedRegion, part: slice) -> Float32Array:

@@ -16,6 +16,7 @@ from lorkit.decompose.config import default_config
 from lorkit.decompose.data.prepared import PreparedRegion
 from lorkit.decompose.data.preprocessing.recipe import build_recipe
 from lorkit.decompose.data.samples.originals import OriginalMasks
+from lorkit.decompose.errors import DataError
 from lorkit.decompose.regions import Region
 from lorkit.export.noninferiority import evidence
 from lorkit.export.noninferiority.evidence import BATCH, AccuracyEvidence, collect_evidence
@@ -230,3 +231,28 @@ def test_two_engines_of_one_core_each_run_side_by_side(
     for one, right in zip(found, logits, strict=True):
         np.testing.assert_array_equal(one, right)
     assert len(met) == 2 * beside
+
+
+@pytest.mark.parametrize("error", [DataError("an output is not finite"), KeyboardInterrupt()])
+def test_an_engine_does_not_go_on_where_the_other_one_ended_with_an_error(
+    monkeypatch: pytest.MonkeyPatch, error: BaseException
+) -> None:
+    monkeypatch.setattr(evidence, "usable_threads", lambda: 2)
+    begun, ended, asked = threading.Event(), threading.Event(), list[int]()
+    monkeypatch.setattr(evidence, "Event", lambda: ended)
+
+    def refusing(images: Float32Array) -> Float32Array:
+        assert begun.wait(timeout=30)
+        raise error
+
+    def answering(images: Float32Array) -> Float32Array:
+        asked.append(len(images))
+        begun.set()
+        ended.wait(timeout=2)
+        return np.zeros((len(images), 2), np.float32)
+
+    engines: Any = [SimpleNamespace(run=run, provider=evidence._ONE_CORE) for run in (refusing, answering)]
+    cases = prepared(Region(name="a", classes=("x", "y")))
+    with pytest.raises(type(error)):
+        evidence.logits_of_both(engines, (cases, cases))
+    assert len(asked) == 1
