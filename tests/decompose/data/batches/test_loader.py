@@ -98,7 +98,9 @@ def test_speed_is_measured(prepared: dict[str, PreparedRegion]) -> None:
 def test_evaluation_goes_through_all_in_order(
     prepared: dict[str, PreparedRegion], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("lorkit.decompose.data.batches.evaluation_size._PIXELS", 32 * prepared["chest"].images[0, 0].size)
+    monkeypatch.setattr(
+        "lorkit.decompose.data.batches.evaluation_size._PIXELS", 32 * prepared["chest"].images[0, 0].size
+    )
     batches = list(eval_batches(prepared["chest"]))
     assert [len(label) for _, label in batches] == [32, 32, 16]
     image = torch.cat([image for image, _ in batches])
