@@ -219,8 +219,7 @@ def pretrain(
 ) -> Path | None:
     """Pre-train the foundation of a configuration on its regions, or find it; arguments as in `train`.
 
-    Returns:
-        Its directory, `<out>/<digest>/`; None for a weights file or a teacher, which need no pre-training.
+    Return its directory, `<out>/<digest>/`; None for a weights file or a teacher, which need no pre-training.
     """
     new = _read(config, on_event, Pseudonyms(create=True), teacher=teacher)
     opened = new.open_foundation(Path(out), force=force)

@@ -1,7 +1,6 @@
 """The training loop, on Lightning Fabric; it yields events.
 
-A step opens the routing scope and runs forward and backward inside it. The order of samples, their augmentation and the
-learning rate are functions of (seed, epoch, step), so a resumed run ends bit-identically.
+Order, augmentation and learning rate are functions of (seed, epoch, step), so a resumed run ends bit-identically.
 """
 
 from __future__ import annotations
